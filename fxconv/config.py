@@ -1,0 +1,76 @@
+"""Everything a conversion can be asked for, as one value that goes into the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Engine(str, Enum):
+    """The quantized engine the int8 kernels come from; phones have qnnpack."""
+
+    qnnpack = "qnnpack"
+    x86 = "x86"
+    onednn = "onednn"
+
+
+class WeightScheme(str, Enum):
+    """One scale for each output channel of a layer, or one for the whole layer."""
+
+    per_channel = "per-channel"
+    per_tensor = "per-tensor"
+
+
+class Arithmetic(str, Enum):
+    """Operators as FloatFunctional, or each wrapped in dequantize and quantize."""
+
+    functional = "functional"
+    wrap = "wrap"
+
+
+class Method(str, Enum):
+    """How the int8 module becomes TorchScript."""
+
+    script = "script"
+    trace = "trace"
+
+
+class MobilePass(str, Enum):
+    """The passes of optimize_for_mobile, by the name `--block` takes."""
+
+    conv_bn_fusion = "conv-bn-fusion"
+    insert_fold_prepack_ops = "insert-fold-prepack-ops"
+    remove_dropout = "remove-dropout"
+    fuse_add_relu = "fuse-add-relu"
+    hoist_conv_packed_params = "hoist-conv-packed-params"
+    vulkan_automatic_gpu_transfer = "vulkan-automatic-gpu-transfer"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The choices of one conversion.
+
+    `min_sqnr` is in decibels, int8 against float. `block` names the passes of optimize_for_mobile not to run;
+    `java` also blocks prepacking, whose operators the Java runtime lacks. `passes` are `module:Class` specs of the
+    user's own passes, `skip` and `until` names of passes.
+    """
+
+    engine: Engine = Engine.qnnpack
+    arithmetic: Arithmetic = Arithmetic.functional
+    weight_scheme: WeightScheme = WeightScheme.per_channel
+    min_sqnr: float = 10.0
+    seed: int = 0
+    calib_count: int = 100
+    batch_size: int = 10
+    passes: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    until: str | None = None
+    method: Method = Method.script
+    block: tuple[MobilePass, ...] = ()
+    java: bool = False
+
+    @property
+    def blocked(self) -> tuple[MobilePass, ...]:
+        """The passes of optimize_for_mobile that do not run, `java` included."""
+        java = (MobilePass.insert_fold_prepack_ops,) if self.java else ()
+        return tuple(dict.fromkeys((*self.block, *java)))

@@ -1,0 +1,52 @@
+"""Whether this torch can do the job, and what it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+
+from fxconv.errors import UserError
+
+_INSTALL = 'install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"'
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions and engine of one conversion."""
+
+    torch: str
+    torchvision: str
+    engine: str
+    xnnpack: bool
+
+
+def check(engine: str = "qnnpack") -> Environment:
+    """What this installation is. Raises `UserError` with one sentence when it cannot convert."""
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(f"torch does not import ({error}); {_INSTALL}") from error
+    try:
+        import torch.ao.quantization
+        from torch.backends import xnnpack
+    except ImportError as error:
+        raise UserError(f"torch {torch.__version__} comes without torch.ao.quantization; {_INSTALL}") from error
+    if not xnnpack.enabled:
+        raise UserError(
+            f"torch {torch.__version__} is built without XNNPACK (2.13 and later are), "
+            f"so optimize_for_mobile cannot work; {_INSTALL}"
+        )
+    engines = torch.backends.quantized.supported_engines
+    if engine not in engines:
+        known = ", ".join(e for e in engines if e != "none")
+        raise UserError(
+            f"this torch {torch.__version__} has no quantized engine {engine!r} (it has {known}); {_INSTALL}"
+        )
+    return Environment(torch.__version__, importlib.metadata.version("torchvision"), engine, xnnpack.enabled)
+
+
+def has_vnni() -> bool:
+    """Whether the desktop engines can use the full 8-bit range: without VNNI their 16-bit sums overflow."""
+    import torch
+
+    return bool(torch.cpu._is_vnni_supported())

@@ -1,0 +1,154 @@
+"""Static quantization of a rewritten module, on torch.ao.quantization's eager functions."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, fx, nn
+from torch.ao.quantization import (
+    DeQuantStub,
+    FixedQParamsObserver,
+    HistogramObserver,
+    MinMaxObserver,
+    PerChannelMinMaxObserver,
+    QConfig,
+    convert,
+    fuse_modules,
+    prepare,
+)
+
+from fxconv.config import Config, Engine, WeightScheme
+from fxconv.environment import has_vnni
+from rewrites.domains import assign
+from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, fusable_chains
+from rewrites.modules import ScalarArithmetic, Wrapped
+from rewrites.values import submodule
+
+# A transposed convolution's weights have their output channels second; the engine takes one scale only.
+_PER_TENSOR_ONLY = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+class QuantizationError(RuntimeError):
+    """Something that should have become int8 did not: a fault of fxconv, found before anything is written."""
+
+
+def reduces_range(config: Config) -> bool:
+    """Whether activations use 7 bits: the desktop engines overflow 16-bit sums on processors without VNNI."""
+    return config.engine is not Engine.qnnpack and not has_vnni()
+
+
+@contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Run with this quantized engine, and put the old one back."""
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = name
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back torch's deprecation notices: they are about fxconv's calls, not the user's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _weight_observer(scheme: WeightScheme) -> Callable[[], nn.Module]:
+    if scheme is WeightScheme.per_channel:
+        return PerChannelMinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_channel_symmetric)
+    return MinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)
+
+
+def qconfig_for(module: nn.Module, config: Config) -> QConfig:
+    """Observers for one module: a histogram of its output, the weights' extremes by channel or tensor."""
+    scheme = WeightScheme.per_tensor if isinstance(module, _PER_TENSOR_ONLY) else config.weight_scheme
+    activation = HistogramObserver.with_args(reduce_range=reduces_range(config))
+    if isinstance(module, ScalarArithmetic):  # its int8 form carries the input's range along; nothing to observe
+        activation = functools.partial(
+            FixedQParamsObserver, scale=1.0, zero_point=0, dtype=torch.quint8, quant_min=0, quant_max=255
+        )
+    return QConfig(activation=activation, weight=_weight_observer(scheme))
+
+
+def fuse(graph_module: fx.GraphModule) -> fx.GraphModule:
+    """A copy with convolution, batch norm and activation fused in int8 and float regions alike.
+
+    Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
+    """
+    fused = copy.deepcopy(graph_module)
+    with quiet():
+        chains = fusable_chains(fused)
+        if chains:
+            fuse_modules(fused, chains, inplace=True, fuse_custom_config_dict=FUSE_CONFIG)
+    leftovers = {name for chain in chains for name in chain[1:]}
+    for node in list(fused.graph.nodes):
+        if node.op == "call_module" and node.target in leftovers:
+            node.replace_all_uses_with(node.args[0])
+            fused.graph.erase_node(node)
+    fused.delete_all_unused_submodules()
+    fused.recompile()
+    return fused
+
+
+def _set_qconfigs(graph_module: fx.GraphModule, int8: set[str], config: Config) -> None:
+    """Give every int8 module its observers, and every float one an explicit None."""
+    for module in graph_module.modules():
+        module.qconfig = None  # type: ignore[assignment]
+    for node in graph_module.graph.nodes:
+        module = submodule(graph_module, node)
+        if module is None or not (node.name in int8 or isinstance(module, DeQuantStub)):
+            continue
+        observed = qconfig_for(module, config)
+        # A wrapped operator is quantized at its stubs; the operator inside stays in float.
+        parts = [module.quant, module.dequant] if isinstance(module, Wrapped) else [module, *module.children()]
+        for part in parts:
+            part.qconfig = observed  # type: ignore[assignment]
+
+
+def observe(rewritten: fx.GraphModule, config: Config) -> fx.GraphModule:
+    """Fuse a copy of the rewritten module and put observers on everything that will run in int8."""
+    int8 = {node.name for node in assign(rewritten).int8}
+    fused = fuse(rewritten)
+    _set_qconfigs(fused, int8, config)
+    with quiet():
+        prepare(fused, inplace=True)
+    return fused
+
+
+def convert_observed(observed: fx.GraphModule) -> fx.GraphModule:
+    """Turn an observed, calibrated module into int8, in place.
+
+    Raises `QuantizationError` naming every module that should have become int8 and did not.
+    """
+    expected = [
+        path
+        for path, module in observed.named_modules()
+        if getattr(module, "qconfig", None) and CONVERT_MAPPING.get(type(module), type(module)) is not type(module)
+    ]
+    with quiet():
+        convert(observed, mapping=CONVERT_MAPPING, inplace=True)
+    observed.recompile()
+    after = dict(observed.named_modules())
+    missed = [path for path in expected if path in after and not _is_int8(after[path])]
+    if missed or not expected:
+        raise QuantizationError(f"these layers should be int8 and are not: {', '.join(missed) or 'all of them'}")
+    return observed
+
+
+def _is_int8(module: nn.Module) -> bool:
+    return ".quantized" in type(module).__module__
+
+
+def calibrate(observed: fx.GraphModule, batches: Iterator[Tensor] | list[Tensor]) -> None:
+    """Run `[N, C, H, W]` float batches through the observers."""
+    with torch.inference_mode():
+        for batch in batches:
+            observed(batch)

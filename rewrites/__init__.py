@@ -1,0 +1,32 @@
+"""FX passes that make a vision model quantizable: a library of its own that imports torch only.
+
+from rewrites import rewrite, DEFAULT_PASSES
+rewritten = rewrite(model)
+rewritten.graph_module, rewritten.results, rewritten.key_map, rewritten.diff()
+
+rewrite(model, passes=[*DEFAULT_PASSES, MyPass()])
+"""
+
+from rewrites.base import Edit, PassError, PassResult, Refusal, RewritePass, Skip
+from rewrites.edits import Editor
+from rewrites.passes import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES
+from rewrites.runner import Rewritten, rewrite, run_pass
+from rewrites.tracing import FloatLeaf, UntraceableError
+
+__all__ = [
+    "ALTERNATIVES",
+    "DEFAULT_PASSES",
+    "WRAPPED_PASSES",
+    "Edit",
+    "Editor",
+    "FloatLeaf",
+    "PassError",
+    "PassResult",
+    "Refusal",
+    "RewritePass",
+    "Rewritten",
+    "Skip",
+    "UntraceableError",
+    "rewrite",
+    "run_pass",
+]

@@ -1,0 +1,86 @@
+"""What a rewrite pass is, and the values it leaves behind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from rewrites.edits import Editor
+
+EditKind = Literal["replace", "remove", "insert", "rename"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change to the graph: what stood there, what stands there now, and why."""
+
+    kind: EditKind
+    node: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A node a pass declined to touch, with the reason as a sentence."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What one pass did: `edits` made, `skips` declined, and the unified `diff` of the graph's text."""
+
+    name: str
+    summary: str
+    edits: tuple[Edit, ...]
+    skips: tuple[Skip, ...]
+    diff: str
+
+
+class PassError(RuntimeError):
+    """A fault in a pass, never in the user's model: names the pass and the node it was looking at."""
+
+    def __init__(self, pass_name: str, node: str | None, cause: BaseException | str) -> None:
+        self.pass_name, self.node = pass_name, node
+        where = f" at node {node}" if node else ""
+        what = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"
+        super().__init__(f"INTERNAL ERROR in pass {pass_name}{where}: {what}")
+
+
+class Refusal(Exception):
+    """Raised while deciding about one node; the pass turns it into a `Skip` with the same sentence."""
+
+
+class RewritePass(ABC):
+    """One rule, applied to a whole graph through an `Editor`.
+
+    A subclass gives `name` (as on the command line), `run`, and an `example` module that shows the
+    rule at work; its docstring is its page in the documentation. A pass leaves the float function
+    unchanged: `torch.equal` before and after, unless it declares a `tolerance`, the largest absolute
+    difference it may cause in float32 as a share of the output's largest magnitude. A second run
+    makes no edit.
+    """
+
+    name: ClassVar[str]
+    tolerance: ClassVar[float] = 0.0
+
+    @abstractmethod
+    def run(self, editor: Editor) -> None:
+        """Edit the graph through `editor`; record with `editor.skip` what was declined, and why."""
+
+    @staticmethod
+    @abstractmethod
+    def example() -> nn.Module:
+        """A small module on which the pass makes at least one edit; it takes a [1, 8, 8, 8] tensor."""
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the pass's page."""
+        return (cls.__doc__ or cls.__name__).strip().splitlines()[0]

@@ -1,0 +1,126 @@
+"""Where each node runs: in int8 or in float, decided from the kernel table. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import fx
+from torch.ao.quantization import DeQuantStub, QuantStub
+
+from rewrites.diff import function_name
+from rewrites.fusion import fusable_nodes
+from rewrites.qnnpack import MULTIPLY_ACCUMULATE, Verdict, verdict
+from rewrites.values import callee, submodule, tensor_nodes
+
+
+@dataclass(frozen=True)
+class Island:
+    """Float operations that touch each other, with the reasons why they are not int8."""
+
+    nodes: tuple[str, ...]
+    reason: str
+
+
+@dataclass
+class Domains:
+    """`int8` and `floating` partition the tensor nodes; `reasons` says why an operation is in float.
+
+    Inputs, parameters and the stubs themselves are in a domain but have no reason: they are no operations.
+    """
+
+    int8: set[fx.Node] = field(default_factory=set)
+    floating: set[fx.Node] = field(default_factory=set)
+    reasons: dict[fx.Node, str] = field(default_factory=dict)
+
+    def islands(self) -> tuple[Island, ...]:
+        """The float operations, grouped by adjacency, in running order."""
+        found = []
+        for group in _components(set(self.reasons)):
+            whys = dict.fromkeys(self.reasons[node] for node in sorted(group))
+            own = [why for why in whys if not why.startswith("follows ")] or list(whys)
+            found.append(Island(tuple(node.name for node in sorted(group)), "; ".join(own)))
+        return tuple(found)
+
+
+def _components(nodes: set[fx.Node]) -> Iterator[set[fx.Node]]:
+    """The connected groups of `nodes`, along the graph's edges, in running order."""
+    left = set(nodes)
+    for start in sorted(nodes):
+        if start not in left:
+            continue
+        group, queue = {start}, [start]
+        left.discard(start)
+        while queue:
+            node = queue.pop()
+            for other in (*node.users, *node.all_input_nodes):
+                if other in left:
+                    left.discard(other)
+                    group.add(other)
+                    queue.append(other)
+        yield group
+
+
+def _label(graph_module: fx.GraphModule, node: fx.Node) -> str:
+    target = callee(graph_module, node)
+    if isinstance(target, type):
+        return target.__name__
+    return function_name(target) if target is not None else str(node.target)
+
+
+def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Domains:
+    domains = Domains()
+    heads = {node: chain[0] for chain in fusable_nodes(graph_module) for node in chain[1:]}
+    tensors = tensor_nodes(graph_module)
+    for node in graph_module.graph.nodes:
+        if node not in tensors:
+            continue
+        module = submodule(graph_module, node)
+        inputs = [n for n in node.all_input_nodes if n in tensors]
+        if node.op in ("placeholder", "get_attr") or isinstance(module, DeQuantStub):
+            domains.floating.add(node)
+            continue
+        if isinstance(module, QuantStub):
+            domains.int8.add(node)
+            continue
+        why = forced.get(node) or node.meta.get("float_reason")
+        if why is None and node in heads:
+            if heads[node] in domains.int8:
+                domains.int8.add(node)
+                continue
+            why = f"follows {heads[node].name}, with which it is fused"
+        if why is None:
+            ruling, reason = verdict(callee(graph_module, node), module)
+            if ruling is Verdict.INT8 or (ruling is Verdict.FOLLOWS and inputs and domains.int8.issuperset(inputs)):
+                domains.int8.add(node)
+                continue
+            if ruling is Verdict.FOLLOWS:
+                first = next((n for n in inputs if n not in domains.int8), node)
+                why = f"follows {first.name}, which is in float"
+            else:
+                why = f"{_label(graph_module, node)}: {reason}"
+        domains.floating.add(node)
+        domains.reasons[node] = why
+    return domains
+
+
+def assign(graph_module: fx.GraphModule) -> Domains:
+    """Decide for every tensor node whether it runs in int8 or in float.
+
+    An int8 region without any multiply-accumulate that is fed by a float operation is given up: quantizing it
+    alone would add conversions and save nothing.
+    """
+    forced: dict[fx.Node, str] = {}
+    while True:
+        domains = _assign_once(graph_module, forced)
+        given_up = False
+        for region in _components(domains.int8):
+            kinds = {callee(graph_module, node) for node in region}
+            feeds = {n for node in region for n in node.all_input_nodes}
+            if kinds & MULTIPLY_ACCUMULATE or QuantStub in kinds or not feeds & set(domains.reasons):
+                continue
+            given_up = True
+            for node in region:
+                forced[node] = "lies behind a float operation, with no convolution or linear layer to quantize for"
+        if not given_up:
+            return domains

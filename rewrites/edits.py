@@ -1,0 +1,221 @@
+"""The only functions that change a graph. Each records what it did, so reported edits are edits made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from rewrites.base import Edit, EditKind, Skip
+from rewrites.diff import node_line
+from rewrites.values import module_scope, submodule
+
+
+class Editor:
+    """A graph under the hands of one pass.
+
+    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages.
+    """
+
+    def __init__(self, graph_module: fx.GraphModule, rule: str = "") -> None:
+        self.graph_module = graph_module
+        self.graph = graph_module.graph
+        self.rule = rule
+        self.edits: list[Edit] = []
+        self.skips: list[Skip] = []
+        self.current: fx.Node | None = None
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def nodes(self) -> Iterator[fx.Node]:
+        """The graph's nodes in running order as they stood at the start; erased ones are passed over."""
+        for node in list(self.graph.nodes):
+            if not node._erased:
+                self.current = node
+                yield node
+
+    def line(self, node: fx.Node) -> str:
+        """The node as a line of the diff."""
+        return node_line(self.graph_module, node)
+
+    def free_path(self, scope: str, stem: str) -> str:
+        """A module path `scope.stem` nothing uses yet; a number is added only when the name is taken there."""
+        prefix = f"{scope}." if scope else ""
+        taken = {name for name, _ in self.graph_module.named_modules(remove_duplicate=False)}
+        taken |= {name for name, _ in self.graph_module.named_parameters(remove_duplicate=False)}
+        taken |= {name for name, _ in self.graph_module.named_buffers(remove_duplicate=False)}
+        taken |= set(dir(nn.Module)) if not scope else set()
+        path, count = prefix + stem, 0
+        while path in taken:
+            count += 1
+            path = f"{prefix}{stem}_{count}"
+        return path
+
+    # -- declining -------------------------------------------------------------------------------
+
+    def skip(self, node: fx.Node, reason: str) -> None:
+        """Record that `node` was left as it is, and why."""
+        self.skips.append(Skip(node.name, reason))
+
+    def keep_float(self, node: fx.Node, reason: str) -> None:
+        """Mark `node` as one that must run in float; the quant boundaries respect the mark."""
+        node.meta["float_reason"] = reason
+
+    # -- changing --------------------------------------------------------------------------------
+
+    def _record(self, kind: EditKind, node: str, before: str, after: str, reason: str) -> None:
+        self.edits.append(Edit(kind, node, before, after, reason))
+
+    def replace_with_module(
+        self, node: fx.Node, module: nn.Module, args: Sequence[Any], stem: str, reason: str
+    ) -> None:
+        """Let `node` call the new `module`, which is named `stem` in the module where `node` was written.
+
+        The node keeps its name, so that the lines of its readers do not change.
+        """
+        path = self.free_path(module_scope(node), stem)
+        module.train(self.graph_module.training)
+        self.graph_module.add_submodule(path, module)
+        self._turn_into(node, "call_module", path, args, {}, reason)
+
+    def retarget(
+        self, node: fx.Node, op: str, target: Any, args: Sequence[Any], kwargs: dict[str, Any], reason: str
+    ) -> None:
+        """Let `node` call another function or method with other arguments."""
+        self._turn_into(node, op, target, args, kwargs, reason)
+
+    def _turn_into(
+        self, node: fx.Node, op: str, target: Any, args: Sequence[Any], kwargs: dict[str, Any], reason: str
+    ) -> None:
+        before, old_op, old_target = self.line(node), node.op, str(node.target)
+        node.op, node.target, node.args, node.kwargs = op, target, tuple(args), kwargs
+        node.meta["rule"] = self.rule
+        if old_op == "call_module":
+            self._forget_unused(old_target)
+        self._record("replace", node.name, before, self.line(node), reason)
+
+    def replace_module(self, node: fx.Node, module: nn.Module, reason: str) -> None:
+        """Put another module under the path `node` calls; every call of that path sees it."""
+        before = self.line(node)
+        self._set_module(str(node.target), module.train(self.graph_module.training))
+        node.meta["rule"] = self.rule
+        self._record("replace", node.name, before, self.line(node), reason)
+
+    def set_attribute(self, node: fx.Node, attribute: str, value: object, reason: str) -> None:
+        """Set a setting of the module `node` calls."""
+        module = submodule(self.graph_module, node)
+        before = f"{node.target}.{attribute} = {getattr(module, attribute)!r}"
+        setattr(module, attribute, value)
+        self._record("replace", node.name, before, f"{node.target}.{attribute} = {value!r}", reason)
+
+    def remove(self, node: fx.Node, value: fx.Node, reason: str) -> None:
+        """Drop `node`; whoever used it uses `value` instead."""
+        node.replace_all_uses_with(value)
+        self.erase(node, reason)
+
+    def erase(self, node: fx.Node, reason: str) -> None:
+        """Drop `node`, which nobody reads any more."""
+        before = self.line(node)
+        self.graph.erase_node(node)
+        if node.op == "call_module":
+            self._forget_unused(str(node.target))
+        self._record("remove", node.name, before, "", reason)
+
+    def redirect(self, user: fx.Node, old: fx.Node, new: fx.Node, reason: str) -> None:
+        """Let `user` read `new` where it read `old`."""
+        before = self.line(user)
+        user.replace_input_with(old, new)
+        self._record("replace", user.name, before, self.line(user), reason)
+
+    def insert_module(
+        self,
+        value: fx.Node,
+        module: nn.Module,
+        stem: str,
+        users: Sequence[fx.Node],
+        reason: str,
+        written_at: fx.Node | None = None,
+    ) -> fx.Node:
+        """Put a call of the new `module` behind `value`, for these `users` of it only.
+
+        The module is named `stem` at the root, or in the module where the node `written_at` was written.
+        """
+        path = self.free_path(module_scope(written_at) if written_at else "", stem)
+        module.train(self.graph_module.training)
+        self.graph_module.add_submodule(path, module)
+        behind = value
+        if value.op == "placeholder":  # the placeholders stand together at the top
+            behind = [node for node in self.graph.nodes if node.op == "placeholder"][-1]
+        with self.graph.inserting_after(behind):
+            fresh = self.graph.call_module(path, (value,))
+        fresh.meta = dict(written_at.meta) if written_at else {}
+        fresh.meta["rule"] = self.rule
+        for user in users:
+            user.replace_input_with(value, fresh)
+        self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
+    def copy_module(self, node: fx.Node, path: str, module: nn.Module, reason: str) -> None:
+        """Let this call site have a module of its own at `path`."""
+        before = self.line(node)
+        self.graph_module.add_submodule(path, module)
+        node.target = path
+        node.meta["rule"] = self.rule
+        self._record("insert", node.name, before, self.line(node), reason)
+
+    def rename_target(self, old: str, new: str, reason: str) -> None:
+        """Move the module, parameter or buffer at path `old` to path `new`, with the nodes that read it."""
+        parent, _, leaf = old.rpartition(".")
+        holder = self.graph_module.get_submodule(parent)
+        self._place(new, holder, leaf)
+        self._delete(old)
+        for node in list(self.graph.nodes):
+            if node.op in ("call_module", "get_attr") and node.target == old:
+                node.target = new
+                if node.name != (name := new.replace(".", "_")):
+                    self._rename_node(node, name)
+        self._record("rename", old, old, new, reason)
+
+    # -- the parts changes are made of -------------------------------------------------------------
+
+    def _rename_node(self, node: fx.Node, name: str) -> None:
+        with self.graph.inserting_before(node):
+            fresh = self.graph.create_node(node.op, node.target, node.args, node.kwargs, name, node.type)
+        fresh.meta = dict(node.meta)
+        node.replace_all_uses_with(fresh)
+        self.graph.erase_node(node)
+
+    def _place(self, path: str, source: nn.Module, leaf: str) -> None:
+        """Register what `source.leaf` is at `path`, as the module, parameter or buffer it was."""
+        parent, _, name = path.rpartition(".")
+        if leaf in source._modules:
+            self.graph_module.add_submodule(path, source.get_submodule(leaf))
+            return
+        if parent and parent not in dict(self.graph_module.named_modules()):
+            self.graph_module.add_submodule(parent, nn.Module())
+        holder = self.graph_module.get_submodule(parent)
+        if leaf in source._parameters:
+            holder.register_parameter(name, source._parameters[leaf])
+        elif leaf in source._buffers:
+            holder.register_buffer(name, source._buffers[leaf], leaf not in source._non_persistent_buffers_set)
+        else:
+            setattr(holder, name, getattr(source, leaf))
+
+    def _set_module(self, path: str, module: nn.Module) -> None:
+        parent, _, leaf = path.rpartition(".")
+        setattr(self.graph_module.get_submodule(parent), leaf, module)
+
+    def _forget_unused(self, path: str) -> None:
+        """Delete the module at `path` when no node reads it or anything in it any more."""
+        targets = [str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
+        if not any(target == path or target.startswith(f"{path}.") for target in targets):
+            self._delete(path)
+
+    def _delete(self, path: str) -> None:
+        """Delete what stands at `path`, and the containers that are empty afterwards."""
+        parent, _, leaf = path.rpartition(".")
+        holder = self.graph_module.get_submodule(parent)
+        delattr(holder, leaf)
+        if parent and type(holder) is nn.Module and not (holder._modules or holder._parameters or holder._buffers):
+            self._delete(parent)

@@ -1,0 +1,114 @@
+"""What torch.ao fuses in the rewritten graph, and the extra mappings its eager functions need for it.
+
+chains = fusable_chains(graph_module)
+torch.ao.quantization.fuse_modules(graph_module, chains, inplace=True, fuse_custom_config_dict=FUSE_CONFIG)
+...
+torch.ao.quantization.convert(graph_module, mapping=CONVERT_MAPPING, inplace=True)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch.ao.nn.intrinsic as nni
+from torch import fx, nn
+from torch.ao.quantization.fuser_method_mappings import fuse_conv_bn_relu
+from torch.ao.quantization.quantization_mappings import get_default_static_quant_module_mappings
+
+from rewrites.modules import CappedFloatFunctional, CappedQFunctional, CappedReLU
+from rewrites.values import sole_user, submodule
+
+_HEADS = {
+    nn.Conv1d: nn.BatchNorm1d,
+    nn.Conv2d: nn.BatchNorm2d,
+    nn.Conv3d: nn.BatchNorm3d,
+    nn.Linear: nn.BatchNorm1d,
+}
+_TRANSPOSED = {
+    nn.ConvTranspose1d: nn.BatchNorm1d,
+    nn.ConvTranspose2d: nn.BatchNorm2d,
+    nn.ConvTranspose3d: nn.BatchNorm3d,
+}
+_NORM_HEADS = (nn.BatchNorm2d, nn.BatchNorm3d)
+_ACTIVATIONS = (nn.ReLU, CappedReLU)
+
+
+def _capped(fuser: Callable[..., Any], is_qat: bool, *modules: nn.Module) -> nn.Module:
+    """Fuse as with a ReLU, then put the capped activation where the ReLU went: it clamps until conversion."""
+    *body, activation = modules
+    fused: nn.Module = fuser(is_qat, *body, nn.ReLU().train(activation.training))
+    fused[-1] = activation  # type: ignore[operator]
+    return fused
+
+
+def _pair(kind: type[nn.Module]) -> Callable[..., nn.Module]:
+    return functools.partial(_capped, lambda is_qat, first, relu: kind(first, relu))
+
+
+FUSE_CONFIG: dict[str, Any] = {
+    "additional_fuser_method_mapping": {
+        **{
+            (head, norm, CappedReLU): functools.partial(_capped, fuse_conv_bn_relu)
+            for head, norm in _HEADS.items()
+            if head is not nn.Linear
+        },
+        (nn.Conv1d, CappedReLU): _pair(nni.ConvReLU1d),
+        (nn.Conv2d, CappedReLU): _pair(nni.ConvReLU2d),
+        (nn.Conv3d, CappedReLU): _pair(nni.ConvReLU3d),
+        (nn.Linear, CappedReLU): _pair(nni.LinearReLU),
+        (nn.BatchNorm2d, CappedReLU): _pair(nni.BNReLU2d),
+        (nn.BatchNorm3d, CappedReLU): _pair(nni.BNReLU3d),
+    }
+}
+
+CONVERT_MAPPING: dict[Callable[..., Any], Any] = {
+    **get_default_static_quant_module_mappings(),
+    CappedFloatFunctional: CappedQFunctional,
+}
+
+
+def _follow(graph_module: fx.GraphModule, node: fx.Node, kinds: tuple[type[nn.Module], ...]) -> fx.Node | None:
+    """The only reader of `node`, when it calls one of these classes on it."""
+    user = sole_user(node)
+    return user if user is not None and type(submodule(graph_module, user)) in kinds else None
+
+
+def _chain(graph_module: fx.GraphModule, head: fx.Node) -> list[fx.Node]:
+    kind = type(submodule(graph_module, head))
+    chain = [head]
+    norm_kind = _HEADS.get(kind) or _TRANSPOSED.get(kind)  # type: ignore[arg-type]
+    if norm_kind is not None and (norm := _follow(graph_module, head, (norm_kind,))) is not None:
+        chain.append(norm)
+    # fuse_modules has no (linear, bn, relu): the ReLU then stays an operation of its own.
+    takes_activation = kind in _NORM_HEADS or (kind in _HEADS and not (kind is nn.Linear and len(chain) == 2))
+    if takes_activation and (activation := _follow(graph_module, chain[-1], _ACTIVATIONS)) is not None:
+        chain.append(activation)
+    return chain
+
+
+def fusable_nodes(graph_module: fx.GraphModule) -> list[list[fx.Node]]:
+    """The chains of nodes (convolution, batch norm, activation) that run as one operation, heads in order.
+
+    Each inner value has one reader, and each module is called once.
+    """
+    calls: dict[int, int] = {}
+    for node in graph_module.graph.nodes:
+        if (module := submodule(graph_module, node)) is not None:
+            calls[id(module)] = calls.get(id(module), 0) + 1
+    chains, used = [], set()
+    for node in graph_module.graph.nodes:
+        kind = type(submodule(graph_module, node))
+        if node in used or kind not in (*_HEADS, *_TRANSPOSED, *_NORM_HEADS):
+            continue
+        chain = _chain(graph_module, node)
+        if len(chain) > 1 and all(calls[id(submodule(graph_module, n))] == 1 for n in chain):
+            chains.append(chain)
+            used.update(chain)
+    return chains
+
+
+def fusable_chains(graph_module: fx.GraphModule) -> list[list[str]]:
+    """`fusable_nodes` as module names, in the form `torch.ao.quantization.fuse_modules` takes."""
+    return [[str(node.target) for node in chain] for chain in fusable_nodes(graph_module)]

@@ -1,0 +1,167 @@
+"""The modules that rewriting puts into a graph: an operator as a module that an observer can watch.
+
+Each wraps a `torch.ao.nn.quantized.FloatFunctional` named `op`, which `torch.ao.quantization.convert`
+turns into its int8 counterpart; in float each computes exactly the operator it replaces.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.ao.nn.quantized import FloatFunctional, QFunctional
+from torch.ao.quantization import DeQuantStub, QuantStub
+
+
+class CappedReLU(nn.ReLU):
+    """min(max(x, 0), cap): a ReLU6 whose int8 form is the upper end of its producer's range.
+
+    In float, and while calibrating, it clamps. Fused behind a convolution it disappears at
+    conversion: the observed range is [0, min(cap, max)] and saturation does the clamping.
+    """
+
+    def __init__(self, cap: float = 6.0) -> None:
+        super().__init__()
+        self.cap = float(cap)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.hardtanh(input, 0.0, self.cap)
+
+    def extra_repr(self) -> str:
+        return f"cap={self.cap:g}"
+
+
+class CappedFloatFunctional(FloatFunctional):
+    """A FloatFunctional whose `add_relu` is capped before the observer sees the sum."""
+
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        self.cap = float(cap)
+
+    def add_relu(self, x: Tensor, y: Tensor) -> Tensor:
+        total = nn.functional.hardtanh(torch.add(x, y), 0.0, self.cap)
+        return self.activation_post_process(total)
+
+
+class CappedQFunctional(QFunctional):
+    """Maps `CappedFloatFunctional` to a plain QFunctional: its range ends at the cap, so it saturates there."""
+
+    @classmethod
+    def from_float(cls, mod: CappedFloatFunctional, use_precomputed_fake_quant: bool = False) -> QFunctional:
+        plain = FloatFunctional()
+        plain.activation_post_process = mod.activation_post_process
+        return cast(QFunctional, QFunctional.from_float(plain, use_precomputed_fake_quant))
+
+
+class Arithmetic(nn.Module):
+    """Base of the operators made observable. Shapes broadcast as the plain operator's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.op = FloatFunctional()
+
+
+class Add(Arithmetic):
+    """x + y."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.op.add(x, y)
+
+
+class AddReLU(nn.Module):
+    """relu(x + y), or min(relu(x + y), cap) when a cap is given."""
+
+    def __init__(self, cap: float | None = None) -> None:
+        super().__init__()
+        self.op = FloatFunctional() if cap is None else CappedFloatFunctional(cap)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.op.add_relu(x, y)
+
+
+class Mul(Arithmetic):
+    """x * y."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.op.mul(x, y)
+
+
+class MatMul(Arithmetic):
+    """x @ y."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.op.matmul(x, y)
+
+
+class Cat(Arithmetic):
+    """torch.cat(tensors, dim)."""
+
+    def __init__(self, dim: int = 0) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        return self.op.cat(tensors, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class ScalarArithmetic(Arithmetic):
+    """Base of the operators with a constant: their int8 form moves the range along, so nothing is observed."""
+
+    def __init__(self, scalar: float) -> None:
+        super().__init__()
+        self.scalar = float(scalar)
+
+    def extra_repr(self) -> str:
+        return f"{self.scalar:g}"
+
+
+class AddScalar(ScalarArithmetic):
+    """x + scalar."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op.add_scalar(x, self.scalar)
+
+
+class MulScalar(ScalarArithmetic):
+    """x * scalar."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op.mul_scalar(x, self.scalar)
+
+
+class Wrapped(nn.Module):
+    """dequantize, operate in float, quantize: the slow form of an operator, kept to show what it costs.
+
+    `op` is one of the float modules above with its FloatFunctional never quantized.
+    """
+
+    def __init__(self, op: nn.Module) -> None:
+        super().__init__()
+        self.dequant = DeQuantStub()
+        self.op = op
+        self.quant = QuantStub()
+
+
+class WrappedBinary(Wrapped):
+    """A wrapped operator on two tensors."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.quant(self.op(self.dequant(x), self.dequant(y)))
+
+
+class WrappedUnary(Wrapped):
+    """A wrapped operator on one tensor and a constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.quant(self.op(self.dequant(x)))
+
+
+class WrappedCat(Wrapped):
+    """A wrapped concatenation."""
+
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        return self.quant(self.op([self.dequant(tensor) for tensor in tensors]))

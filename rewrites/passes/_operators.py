@@ -1,0 +1,111 @@
+"""Which call is which arithmetic operator, and the module that computes it: shared by both arithmetic passes."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from rewrites.base import Refusal
+from rewrites.modules import Add, AddScalar, Cat, MatMul, Mul, MulScalar
+from rewrites.values import callee, is_scalar, tensor_nodes
+
+_ADD: frozenset[Callable[..., Any]] = frozenset({operator.add, torch.add, Tensor.add})
+_SUB: frozenset[Callable[..., Any]] = frozenset({operator.sub, torch.sub, torch.subtract, Tensor.sub, Tensor.subtract})
+_MUL: frozenset[Callable[..., Any]] = frozenset({operator.mul, torch.mul, torch.multiply, Tensor.mul, Tensor.multiply})
+_DIV: frozenset[Callable[..., Any]] = frozenset(
+    {operator.truediv, torch.div, torch.divide, torch.true_divide, Tensor.div, Tensor.divide, Tensor.true_divide}
+)
+_MATMUL: frozenset[Callable[..., Any]] = frozenset(
+    {operator.matmul, torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm}
+)
+_CAT: frozenset[Callable[..., Any]] = frozenset({torch.cat, torch.concat, torch.concatenate})
+_ARITHMETIC = _ADD | _SUB | _MUL | _DIV | _MATMUL | _CAT
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A module that computes the operator, the arguments it is called with, and a word for its name."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    stem: str
+
+
+def _binary(node: fx.Node) -> tuple[Any, Any]:
+    """Both operands, bound as the signature (input, other) binds them."""
+    kwargs = dict(node.kwargs)
+    if kwargs.pop("alpha", 1) != 1:
+        raise Refusal("alpha scales the second operand; there is no int8 kernel for that")
+    if kwargs.pop("out", None) is not None or kwargs.pop("rounding_mode", None) is not None:
+        raise Refusal("out= and rounding_mode= have no int8 kernel")
+    operands = list(node.args)
+    for name in ("input", "other", "mat2"):
+        if name in kwargs:
+            operands.append(kwargs.pop(name))
+    if kwargs or len(operands) != 2:
+        raise Refusal(f"it is not called with two operands: {node.args} {node.kwargs}")
+    return operands[0], operands[1]
+
+
+def _cat(node: fx.Node, tensors: set[fx.Node]) -> Operation:
+    def bind(tensors: Any, dim: Any = 0, axis: Any = None, out: Any = None) -> tuple[Any, Any, Any]:
+        return tensors, dim if axis is None else axis, out
+
+    values, dim, out = bind(*node.args, **node.kwargs)
+    if out is not None or not isinstance(dim, int):
+        raise Refusal("only a concatenation along a constant dim, without out=, has an int8 kernel")
+    if isinstance(values, fx.Node):  # a list made elsewhere: what it holds is decided there
+        return Operation(Cat(dim), (values,), "cat")
+    if not all(isinstance(value, fx.Node) and value in tensors for value in values):
+        raise Refusal("it concatenates something that is not a tensor of this graph")
+    return Operation(Cat(dim), (list(values),), "cat")
+
+
+def _with_scalar(kind: frozenset[Callable[..., Any]], tensor: fx.Node, scalar: float, tensor_first: bool) -> Operation:
+    if not math.isfinite(scalar):
+        raise Refusal("the constant is not a finite number")
+    if kind is _ADD:
+        return Operation(AddScalar(scalar), (tensor,), "add_scalar")
+    if kind is _MUL:
+        return Operation(MulScalar(scalar), (tensor,), "mul_scalar")
+    if kind is _SUB and tensor_first:
+        return Operation(AddScalar(-scalar), (tensor,), "sub_scalar")
+    if kind is _DIV and tensor_first and math.frexp(scalar)[0] in (0.5, -0.5):
+        return Operation(MulScalar(1 / scalar), (tensor,), "div_scalar")
+    if kind is _DIV:
+        raise Refusal("a division is exact as a multiplication only when the divisor is a power of two")
+    raise Refusal("a constant minus a tensor has no int8 kernel")
+
+
+def operation(graph_module: fx.GraphModule, node: fx.Node) -> Operation | None:
+    """The operation at `node`; None when it is no arithmetic on tensors. Raises `Refusal` with the reason
+    when it is arithmetic that has no exact observed form."""
+    target = callee(graph_module, node)
+    if node.op not in ("call_function", "call_method") or target not in _ARITHMETIC:
+        return None
+    tensors = tensor_nodes(graph_module)
+    if not any(n in tensors for n in node.all_input_nodes):
+        return None
+    if target in _CAT:
+        return _cat(node, tensors)
+    x, y = _binary(node)
+    kind = next(kind for kind in (_ADD, _SUB, _MUL, _DIV, _MATMUL) if target in kind)
+    if x in tensors and is_scalar(y):
+        return _with_scalar(kind, x, y, True)
+    if y in tensors and is_scalar(x):
+        return _with_scalar(kind, y, x, False)
+    if not (x in tensors and y in tensors):
+        raise Refusal("one operand is a number computed when the model runs")
+    if kind is _ADD:
+        return Operation(Add(), (x, y), "add")
+    if kind is _MUL:
+        return Operation(Mul(), (x, y), "mul")
+    if kind is _MATMUL:
+        return Operation(MatMul(), (x, y), "matmul")
+    raise Refusal(f"{'subtracting' if kind is _SUB else 'dividing'} tensors has no int8 kernel")

@@ -1,0 +1,56 @@
+"""a + b, a * b, torch.cat, a @ b  ->  FloatFunctional; add followed by ReLU  ->  one add_relu."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rewrites.base import Refusal, RewritePass
+from rewrites.edits import Editor
+from rewrites.modules import Add, AddReLU
+from rewrites.passes._operators import operation
+from rewrites.values import callee, sole_user
+
+
+class ArithmeticToFunctional(RewritePass):
+    """`+ * @ torch.cat` on tensors become FloatFunctional operations an observer can watch.
+
+    What it does: `a + b`, `torch.add(a, b)`, `a.add(b)`, a constant on either side, broadcast products,
+    `a - 2`, `a / 4`, `torch.cat` and `a @ b` become modules that hold a FloatFunctional. An addition read
+    only by a ReLU takes it in and becomes `add_relu`.
+
+    Why: the plain operators have no quantized kernel ("Could not run aten::add.out with arguments from
+    the QuantizedCPU backend"); the observed form is given a range and becomes `quantized::add`.
+
+    Leaves alone: arithmetic on shapes; `alpha=`; a tensor minus or divided by a tensor; a division by a
+    constant that is no power of two, which would round differently. They run in float, with the reason.
+    """
+
+    name = "arithmetic-to-functional"
+
+    def run(self, editor: Editor) -> None:
+        for node in editor.nodes():
+            try:
+                found = operation(editor.graph_module, node)
+            except Refusal as refusal:
+                editor.skip(node, str(refusal))
+                editor.keep_float(node, str(refusal))
+                continue
+            if found is None:
+                continue
+            relu = sole_user(node)
+            if isinstance(found.module, Add) and relu and callee(editor.graph_module, relu) is nn.ReLU:
+                reason = "add and relu run as one int8 operation"
+                editor.replace_with_module(relu, AddReLU(), found.args, "add_relu", reason)
+                editor.erase(node, "its sum is taken inside add_relu")
+            else:
+                reason = "the plain operator has no quantized kernel"
+                editor.replace_with_module(node, found.module, found.args, found.stem, reason)
+
+    @staticmethod
+    def example() -> nn.Module:
+        class Gate(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                scale = x.mean((2, 3), keepdim=True)
+                return scale * x + x
+
+        return Gate()

@@ -1,0 +1,190 @@
+"""The kernel table: what the qnnpack engine computes, refuses, or gets wrong. Torch 2.12.
+
+One row an operation, keyed by class or callable. A test runs every row on the real engine, in both
+memory layouts, against the dequantized reference, so the table cannot drift from the engine.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rewrites import modules as m
+
+
+class Verdict(Enum):
+    """What the engine does with an operation on quantized tensors."""
+
+    INT8 = "int8"  # computes it, with an output range of its own
+    FOLLOWS = "follows"  # works on quantized and float tensors alike; the range is that of the input
+    FLOAT = "float"  # has no kernel, or one that cannot be shipped
+    WRONG = "wrong"  # computes something else
+
+
+class Call(nn.Module):
+    """A function as a module, for the table's examples."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        self.function, self.args, self.kwargs = function, args, kwargs
+
+    def forward(self, *tensors: Any) -> Any:
+        return self.function(*tensors, *self.args, **self.kwargs)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One row: the operation, the verdict with its reason, and a module that shows it.
+
+    `example()` takes `inputs` float tensors of shape `shape`. `limits(module)` says why one particular
+    module is refused although its class is not; None when it is not.
+    """
+
+    key: Callable[..., Any]
+    verdict: Verdict
+    example: Callable[[], nn.Module]
+    reason: str = ""
+    inputs: int = 1
+    shape: tuple[int, ...] = (2, 8, 12, 12)
+    limits: Callable[[nn.Module], str | None] = lambda module: None
+
+    @property
+    def name(self) -> str:
+        """The operation as a person writes it: `nn.Conv2d`, `torch.flatten`, `Tensor.view`."""
+        word = getattr(self.key, "__name__", str(self.key))
+        if isinstance(self.key, type):
+            return f"nn.{word}" if self.key.__module__.startswith("torch.nn") else word
+        if getattr(Tensor, word, None) is self.key:
+            return f"Tensor.{word}"
+        if getattr(F, word, None) is self.key:
+            return f"F.{word}"
+        return f"torch.{word}" if getattr(torch, word, None) is self.key else f"operator.{word}"
+
+
+def _zeros_padding(module: nn.Module) -> str | None:
+    mode = getattr(module, "padding_mode", "zeros")
+    return None if mode == "zeros" else f"quantized convolutions pad with zeros only, not {mode!r}"
+
+
+def _interpolate(mode: str) -> Callable[[], nn.Module]:
+    return lambda: Call(F.interpolate, scale_factor=2, mode=mode)
+
+
+_CLAMP_BUG = (
+    "the quantized clamp ignores channels_last, the layout qnnpack convolutions hand on, "
+    "and returns scrambled values of the right shape and range"
+)
+_NO_CONV3D = "qnnpack cannot unpack the packed weights of a 3-D convolution, so the model cannot be saved"
+_NO_KERNEL = "the engine has no quantized kernel for it"
+
+_ROWS: tuple[Kernel, ...] = (
+    # layers with weights
+    Kernel(nn.Conv1d, Verdict.INT8, lambda: nn.Conv1d(8, 6, 3), shape=(2, 8, 12), limits=_zeros_padding),
+    Kernel(nn.Conv2d, Verdict.INT8, lambda: nn.Conv2d(8, 6, 3, padding=1), limits=_zeros_padding),
+    Kernel(nn.Conv3d, Verdict.FLOAT, lambda: nn.Conv3d(8, 6, 3), _NO_CONV3D, shape=(1, 8, 4, 6, 6)),
+    Kernel(
+        nn.ConvTranspose2d, Verdict.INT8, lambda: nn.ConvTranspose2d(8, 6, 4, 2, 1),
+        "with per-tensor weights, which is what its kernel demands",
+    ),
+    Kernel(nn.Linear, Verdict.INT8, lambda: nn.Linear(12, 7)),
+    Kernel(nn.BatchNorm2d, Verdict.INT8, lambda: nn.BatchNorm2d(8)),
+    Kernel(nn.BatchNorm1d, Verdict.FLOAT, lambda: nn.BatchNorm1d(8), _NO_KERNEL, shape=(2, 8, 12)),
+    Kernel(nn.LayerNorm, Verdict.INT8, lambda: nn.LayerNorm(12)),
+    Kernel(nn.GroupNorm, Verdict.INT8, lambda: nn.GroupNorm(2, 8)),
+    # activations
+    Kernel(nn.ReLU, Verdict.FOLLOWS, nn.ReLU),
+    Kernel(m.CappedReLU, Verdict.WRONG, m.CappedReLU, "not fused, it would be a clamp, and " + _CLAMP_BUG),
+    Kernel(nn.ReLU6, Verdict.WRONG, nn.ReLU6, _CLAMP_BUG),
+    Kernel(nn.Hardtanh, Verdict.WRONG, lambda: nn.Hardtanh(-0.5, 0.5), _CLAMP_BUG),
+    Kernel(torch.clamp, Verdict.WRONG, lambda: Call(torch.clamp, -0.5, 0.5), _CLAMP_BUG),
+    Kernel(Tensor.clamp, Verdict.WRONG, lambda: Call(Tensor.clamp, -0.5, 0.5), _CLAMP_BUG),
+    Kernel(nn.Hardswish, Verdict.INT8, nn.Hardswish),
+    Kernel(nn.Hardsigmoid, Verdict.INT8, nn.Hardsigmoid),
+    Kernel(nn.Sigmoid, Verdict.INT8, nn.Sigmoid),
+    Kernel(nn.Tanh, Verdict.INT8, nn.Tanh),
+    Kernel(nn.LeakyReLU, Verdict.INT8, nn.LeakyReLU),
+    Kernel(nn.ELU, Verdict.INT8, nn.ELU),
+    Kernel(nn.PReLU, Verdict.INT8, lambda: nn.PReLU(8)),
+    Kernel(nn.Softmax, Verdict.INT8, lambda: nn.Softmax(-1)),
+    Kernel(nn.SiLU, Verdict.FLOAT, nn.SiLU, _NO_KERNEL),
+    Kernel(nn.Mish, Verdict.FLOAT, nn.Mish, _NO_KERNEL),
+    Kernel(nn.Softplus, Verdict.FLOAT, nn.Softplus, _NO_KERNEL),
+    # pools and shapes
+    Kernel(nn.MaxPool2d, Verdict.FOLLOWS, lambda: nn.MaxPool2d(3, 2, 1)),
+    Kernel(nn.AvgPool2d, Verdict.FOLLOWS, lambda: nn.AvgPool2d(2)),
+    Kernel(nn.AdaptiveAvgPool2d, Verdict.FOLLOWS, lambda: nn.AdaptiveAvgPool2d(1)),
+    Kernel(F.adaptive_avg_pool2d, Verdict.FOLLOWS, lambda: Call(F.adaptive_avg_pool2d, (1, 1))),
+    Kernel(torch.mean, Verdict.FOLLOWS, lambda: Call(torch.mean, (2, 3), True)),
+    Kernel(Tensor.mean, Verdict.FOLLOWS, lambda: Call(Tensor.mean, (2, 3))),
+    Kernel(nn.Flatten, Verdict.FOLLOWS, nn.Flatten),
+    Kernel(torch.flatten, Verdict.FOLLOWS, lambda: Call(torch.flatten, 1)),
+    Kernel(Tensor.flatten, Verdict.FOLLOWS, lambda: Call(Tensor.flatten, 1)),
+    Kernel(torch.reshape, Verdict.FOLLOWS, lambda: Call(torch.reshape, (2, -1))),
+    Kernel(Tensor.reshape, Verdict.FOLLOWS, lambda: Call(Tensor.reshape, 2, -1)),
+    Kernel(Tensor.view, Verdict.FOLLOWS, lambda: Call(Tensor.view, 2, 4, 2, 12, 12)),
+    Kernel(torch.permute, Verdict.FOLLOWS, lambda: Call(torch.permute, (0, 2, 3, 1))),
+    Kernel(Tensor.permute, Verdict.FOLLOWS, lambda: Call(Tensor.permute, 0, 2, 3, 1)),
+    Kernel(torch.transpose, Verdict.FOLLOWS, lambda: Call(torch.transpose, 1, 2)),
+    Kernel(Tensor.transpose, Verdict.FOLLOWS, lambda: Call(Tensor.transpose, 1, 2)),
+    Kernel(Tensor.contiguous, Verdict.FOLLOWS, lambda: Call(Tensor.contiguous)),
+    Kernel(torch.squeeze, Verdict.FOLLOWS, lambda: Call(torch.squeeze, 1), shape=(2, 1, 8, 12)),
+    Kernel(Tensor.squeeze, Verdict.FOLLOWS, lambda: Call(Tensor.squeeze, 1), shape=(2, 1, 8, 12)),
+    Kernel(torch.unsqueeze, Verdict.FOLLOWS, lambda: Call(torch.unsqueeze, 1)),
+    Kernel(Tensor.unsqueeze, Verdict.FOLLOWS, lambda: Call(Tensor.unsqueeze, 1)),
+    Kernel(torch.chunk, Verdict.FOLLOWS, lambda: Call(torch.chunk, 2, 1)),
+    Kernel(Tensor.chunk, Verdict.FOLLOWS, lambda: Call(Tensor.chunk, 2, 1)),
+    Kernel(torch.split, Verdict.FOLLOWS, lambda: Call(torch.split, 4, 1)),
+    Kernel(operator.getitem, Verdict.FOLLOWS, lambda: Call(operator.getitem, (slice(None), slice(2, 6)))),
+    Kernel(F.interpolate, Verdict.FOLLOWS, _interpolate("nearest")),
+    Kernel(nn.Upsample, Verdict.FOLLOWS, lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)),
+    Kernel(nn.ChannelShuffle, Verdict.FOLLOWS, lambda: nn.ChannelShuffle(2)),
+    Kernel(nn.PixelShuffle, Verdict.FOLLOWS, lambda: nn.PixelShuffle(2)),
+    # observed arithmetic
+    Kernel(m.Add, Verdict.INT8, m.Add, inputs=2),
+    Kernel(m.AddReLU, Verdict.INT8, m.AddReLU, inputs=2),
+    Kernel(m.Mul, Verdict.INT8, m.Mul, inputs=2),
+    Kernel(m.MatMul, Verdict.INT8, m.MatMul, inputs=2),
+    Kernel(m.Cat, Verdict.INT8, lambda: _List(m.Cat(1)), inputs=2),
+    Kernel(m.AddScalar, Verdict.INT8, lambda: m.AddScalar(0.7)),
+    Kernel(m.MulScalar, Verdict.INT8, lambda: m.MulScalar(-1.3)),
+    Kernel(m.WrappedBinary, Verdict.INT8, lambda: m.WrappedBinary(m.Add()), inputs=2),
+    Kernel(m.WrappedUnary, Verdict.INT8, lambda: m.WrappedUnary(m.AddScalar(0.7))),
+    Kernel(m.WrappedCat, Verdict.INT8, lambda: _List(m.WrappedCat(m.Cat(1))), inputs=2),
+)  # fmt: skip
+
+
+class _List(nn.Module):
+    """A module that takes a list, called with the tensors of the list."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.inner([x, y])
+
+
+KERNELS: dict[Callable[..., Any], Kernel] = {row.key: row for row in _ROWS}
+
+# The operations whose multiply-accumulates are counted: what int8 is for.
+MULTIPLY_ACCUMULATE = frozenset({nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, m.MatMul})
+
+
+def verdict(target: Callable[..., Any] | None, module: nn.Module | None = None) -> tuple[Verdict, str]:
+    """The verdict on one call and the reason for it; what is not in the table runs in float.
+
+    `target` is a key of the table; `module` the called module, when there is one, whose settings may be refused.
+    """
+    row = KERNELS.get(target) if target is not None else None
+    if row is None:
+        return Verdict.FLOAT, "the kernel table has no row for it"
+    if module is not None and (limit := row.limits(module)) is not None:
+        return Verdict.FLOAT, limit
+    return row.verdict, row.reason

@@ -1,0 +1,147 @@
+"""Run an ordered list of passes over a model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from rewrites.base import Edit, PassError, PassResult, RewritePass
+from rewrites.diff import graph_lines, unified
+from rewrites.domains import Island, assign
+from rewrites.edits import Editor
+from rewrites.passes import DEFAULT_PASSES, QuantBoundaries
+from rewrites.spec import check_rewritten, check_source
+from rewrites.tracing import FloatLeaf, trace
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A model after rewriting: the graph, what each pass did, and where the checkpoint's keys went.
+
+    `key_map` maps every key of the original state_dict to its new key, or to None when the forward
+    never reads it. `leaves` are the modules that did not trace and stayed as they are, in float.
+    """
+
+    graph_module: fx.GraphModule
+    source_lines: tuple[str, ...]
+    results: tuple[PassResult, ...]
+    key_map: Mapping[str, str | None]
+    leaves: tuple[FloatLeaf, ...]
+    tolerance: float
+
+    @property
+    def renames(self) -> tuple[Edit, ...]:
+        """The renamed modules, parameters and buffers: `before` is the old path, `after` the new one."""
+        return tuple(edit for result in self.results for edit in result.edits if edit.kind == "rename")
+
+    @property
+    def islands(self) -> tuple[Island, ...]:
+        """The float operations between int8 ones, each with its reason."""
+        return assign(self.graph_module).islands()
+
+    def diff(self) -> str:
+        """The diffs of all passes that changed something, in order."""
+        return "\n".join(result.diff for result in self.results if result.diff)
+
+    def state_dict_for(self, original: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """An original checkpoint under the new names, ready for `graph_module.load_state_dict`.
+
+        Raises KeyError naming the first key of the rewritten model the checkpoint lacks.
+        """
+        sources = {new: old for old, new in self.key_map.items() if new is not None}
+        twins = _keys_by_tensor(self.graph_module)
+        for group in twins.values():
+            known = next((sources[key] for key in group if key in sources), None)
+            if known is not None:
+                sources.update({key: sources.get(key, known) for key in group})
+        return {new: original[old] for new, old in sources.items()}
+
+    def load_state_dict(self, original: Mapping[str, Tensor]) -> None:
+        """Load a checkpoint of the original model into the rewritten one, strictly."""
+        self.graph_module.load_state_dict(self.state_dict_for(original))
+
+
+def _keys_by_tensor(module: nn.Module) -> dict[int, list[str]]:
+    """The state_dict keys under which each tensor of `module` stands."""
+    keys: dict[int, list[str]] = {}
+    for key, tensor in module.state_dict(keep_vars=True).items():
+        keys.setdefault(id(tensor), []).append(key)
+    return keys
+
+
+def _key_map(before: dict[int, list[str]], after: dict[int, list[str]]) -> dict[str, str | None]:
+    """Pair old and new keys that hold the same tensor; tied weights are paired in order."""
+    paired: dict[str, str | None] = {}
+    for tensor, old_keys in before.items():
+        new_keys = after.get(tensor, [])
+        for index, old in enumerate(old_keys):
+            paired[old] = new_keys[min(index, len(new_keys) - 1)] if new_keys else None
+    return paired
+
+
+def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
+    """Run one pass on a graph module, in place. Raises `PassError` when the pass itself is at fault."""
+    before = graph_lines(graph_module)
+    editor = Editor(graph_module, rule.name)
+    try:
+        rule.run(editor)
+        graph_module.graph.lint()
+        graph_module.recompile()
+    except Exception as error:
+        raise PassError(rule.name, editor.current.name if editor.current else None, error) from error
+    return PassResult(rule.name, rule.summary(), tuple(editor.edits), tuple(editor.skips), _diff(before, editor))
+
+
+def _diff(before: list[str], editor: Editor) -> str:
+    renamed = [edit for edit in editor.edits if edit.kind == "rename"]
+    if renamed and len(renamed) == len(editor.edits):
+        # Renames touch nearly every line of the graph; the paths say it better.
+        return unified([e.before for e in renamed], [e.after for e in renamed], editor.rule, 0)
+    return unified(before, graph_lines(editor.graph_module), editor.rule)
+
+
+def rewrite(
+    model: nn.Module,
+    passes: Iterable[RewritePass] = DEFAULT_PASSES,
+    after_pass: Callable[[PassResult, fx.GraphModule], Any] | None = None,
+) -> Rewritten:
+    """Trace a copy of `model` in eval mode and run `passes` over it; the model itself is not touched.
+
+    The result computes what the model computes in eval mode: `torch.equal`, or within
+    `Rewritten.tolerance` of the output's largest magnitude where a pass declares one.
+    `after_pass` is called after each pass with its result and the graph module. Raises `ValueError` for a
+    model that is quantized already, `UntraceableError` for one whose outermost forward does not
+    trace, and `PassError` when a pass is at fault.
+    """
+    offences = check_source(model)
+    if offences:
+        raise ValueError(f"{offences[0].node}: {offences[0].rule}")
+    source = copy.deepcopy(model).eval()
+    keys_before = _keys_by_tensor(source)
+    graph_module, leaves = trace(source)
+    graph_module.eval()
+    source_lines = tuple(graph_lines(graph_module))
+    results, tolerance = [], 0.0
+    rules = tuple(passes)
+    for rule in rules:
+        result = run_pass(graph_module, rule)
+        results.append(result)
+        if result.edits:
+            tolerance = max(tolerance, rule.tolerance)
+        if after_pass is not None:
+            after_pass(result, graph_module)
+    if any(isinstance(rule, QuantBoundaries) for rule in rules):
+        offences = [o for o in check_rewritten(graph_module) if _names_were_due(rules) or "the name " not in o.rule]
+        if offences:
+            listed = "; ".join(f"{o.node}: {o.rule}" for o in offences)
+            raise PassError(rules[-1].name, offences[0].node, f"illegal nodes after rewriting: {listed}")
+    key_map = _key_map(keys_before, _keys_by_tensor(graph_module))
+    return Rewritten(graph_module, source_lines, tuple(results), key_map, leaves, tolerance)
+
+
+def _names_were_due(rules: tuple[RewritePass, ...]) -> bool:
+    return any(rule.name == "fusable-names" for rule in rules)

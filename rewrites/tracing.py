@@ -1,0 +1,123 @@
+"""Symbolic tracing that never gives up on the whole.
+
+A module whose forward does not trace becomes a float leaf, called as it stands; the smallest such
+module is chosen, and the line that stopped the tracer is kept as the reason. Unlike torch's own
+tracer this one keeps `x += y` on tensors an in-place operation, so that another name for the same
+tensor sees the change, as it does in eager mode.
+"""
+
+from __future__ import annotations
+
+import operator
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from rewrites.modules import AddReLU, Arithmetic, CappedReLU, Wrapped
+
+# Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
+_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, Wrapped)
+
+
+@dataclass(frozen=True)
+class FloatLeaf:
+    """A module that did not trace: its path, and the reason with the file and line that stopped it."""
+
+    path: str
+    reason: str
+
+
+class UntraceableError(Exception):
+    """Not even the outermost forward traces; the message says which line stopped it."""
+
+
+class _InPlaceProxy(fx.Proxy):
+    """A proxy on which `+=` and its kin are recorded as the in-place operations they are."""
+
+
+def _in_place(function: Callable[..., Any]) -> Callable[..., Any]:
+    def record(self: fx.Proxy, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return record
+
+
+for _function in (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.imatmul, operator.ipow):
+    setattr(_InPlaceProxy, f"__{_function.__name__}__", _in_place(_function))
+
+
+class _Tracer(fx.Tracer):
+    record_stack_traces = True
+
+    def __init__(self, leaves: set[str]) -> None:
+        super().__init__()
+        self.leaves = leaves
+        self.failed: str | None = None
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _InPlaceProxy(node, self)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES):
+            return True
+        return super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            # The innermost call fails first, so the first path noted is the smallest module.
+            self.failed = self.failed or self.path_of_module(m)
+            raise
+
+
+def _where(error: BaseException) -> str:
+    """`relative/file.py:line (code)` of the innermost frame outside torch.fx and this file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside_torch = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    own = [frame for frame in frames if not frame.filename.startswith(inside_torch)] or list(frames)
+    frame = own[-1]
+    short = "/".join(frame.filename.replace("\\", "/").split("/")[-3:])
+    return f"{short}:{frame.lineno} ({frame.line})"
+
+
+def _scope(node: fx.Node) -> str:
+    """Path of the module whose forward made this node; for a call of a leaf, of the module that calls it."""
+    paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+    if node.op == "call_module":
+        paths = paths[:-1]
+    return paths[-1] if paths else ""
+
+
+def trace(model: nn.Module) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
+    """Trace `model` in eval mode into a GraphModule that shares its modules; the model itself is not changed.
+
+    Returns the graph module and the modules that stayed whole. `graph_module.meta["classes"]` maps every module path
+    of the original to its class. Raises `UntraceableError` when the outermost forward itself does not trace.
+    """
+    leaves: dict[str, FloatLeaf] = {}
+    while True:
+        tracer = _Tracer(set(leaves))
+        try:
+            graph = tracer.trace(model)
+            break
+        except Exception as error:
+            reason = f"{_where(error)}: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}"
+            path = tracer.failed
+            if not path or path in leaves:
+                raise UntraceableError(f"the model's own forward does not trace: {reason}") from error
+            leaves[path] = FloatLeaf(path, f"does not trace: {reason}")
+    graph_module = fx.GraphModule(model, graph, type(model).__name__)
+    graph_module.meta["classes"] = {path: type(module) for path, module in model.named_modules()}
+    for node in graph.nodes:
+        node.meta["scope"] = _scope(node)
+        if node.op == "call_module" and node.target in leaves:
+            node.meta["float_reason"] = leaves[node.target].reason
+    return graph_module, tuple(leaves.values())
