@@ -122,6 +122,12 @@ class Editor:
             self._forget_unused(str(node.target))
         self._record("remove", node.name, before, "", reason)
 
+    def merge(self, node: fx.Node, into: fx.Node, reason: str) -> None:
+        """Drop `node`, whose work `into` does from now on, and with it the need to run in float."""
+        if "float_reason" in node.meta:
+            into.meta.setdefault("float_reason", node.meta["float_reason"])
+        self.erase(node, reason)
+
     def redirect(self, user: fx.Node, old: fx.Node, new: fx.Node, reason: str) -> None:
         """Let `user` read `new` where it read `old`."""
         before = self.line(user)
@@ -171,7 +177,9 @@ class Editor:
         self._place(new, holder, leaf)
         self._delete(old)
         for node in list(self.graph.nodes):
-            if node.op in ("call_module", "get_attr") and node.target == old:
+            if node.op in ("call_module", "get_attr") and str(node.target).startswith(f"{old}."):
+                node.target = new + str(node.target)[len(old) :]
+            elif node.op in ("call_module", "get_attr") and node.target == old:
                 node.target = new
                 if node.name != (name := new.replace(".", "_")):
                     self._rename_node(node, name)

@@ -8,7 +8,6 @@ tensor sees the change, as it does in eager mode.
 
 from __future__ import annotations
 
-import operator
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from rewrites.memory import AUGMENTED
 from rewrites.modules import AddReLU, Arithmetic, CappedReLU, Wrapped
 
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
@@ -36,8 +36,15 @@ class UntraceableError(Exception):
     """Not even the outermost forward traces; the message says which line stopped it."""
 
 
+class _InPlaceAttribute(fx.proxy.Attribute):
+    """An attribute of a proxy, such as `x.T`, on which `+=` is recorded as `_InPlaceProxy` records it."""
+
+
 class _InPlaceProxy(fx.Proxy):
     """A proxy on which `+=` and its kin are recorded as the in-place operations they are."""
+
+    def __getattr__(self, name: str) -> fx.proxy.Attribute:
+        return _InPlaceAttribute(self, name)
 
 
 def _in_place(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,8 +54,9 @@ def _in_place(function: Callable[..., Any]) -> Callable[..., Any]:
     return record
 
 
-for _function in (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.imatmul, operator.ipow):
-    setattr(_InPlaceProxy, f"__{_function.__name__}__", _in_place(_function))
+for _function in AUGMENTED:
+    for _proxy in (_InPlaceProxy, _InPlaceAttribute):
+        setattr(_proxy, f"__{_function.__name__}__", _in_place(_function))
 
 
 class _Tracer(fx.Tracer):
@@ -61,6 +69,11 @@ class _Tracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _InPlaceProxy(node, self)
+
+    def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Proxy:
+        if kind == "call_method" and target == "__setitem__":
+            raise fx.proxy.TraceError("items are assigned in a tensor that does not come from the input")
+        return super().create_proxy(kind, target, *args, **kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES):
@@ -96,6 +109,33 @@ def _scope(node: fx.Node) -> str:
     return paths[-1] if paths else ""
 
 
+def _read_attributes_once(graph: fx.Graph) -> None:
+    """One node for each parameter, buffer or constant, so that whoever reads it reads the same value."""
+    first: dict[Any, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr" and first.setdefault(node.target, node) is not node:
+            node.replace_all_uses_with(first[node.target])
+            graph.erase_node(node)
+
+
+def _keep_out_of_checkpoints(graph_module: fx.GraphModule, kept: set[str]) -> None:
+    """A GraphModule makes persistent buffers of all tensors its graph reads; only those that were stay so."""
+    for path, _ in list(graph_module.named_buffers(remove_duplicate=False)):
+        if path not in kept:
+            holder, _, leaf = path.rpartition(".")
+            graph_module.get_submodule(holder)._non_persistent_buffers_set.add(leaf)
+
+
+def _made_in_forward(graph_module: fx.GraphModule, own: set[str]) -> dict[str, str]:
+    """Paths of the tensors the forward made without any input, and a word for the memory each lies in."""
+    paths = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
+    return {
+        path: hex(getattr(graph_module, path).untyped_storage().data_ptr())
+        for path in sorted(paths)
+        if path.startswith("_tensor_constant") and path not in own
+    }
+
+
 def trace(model: nn.Module) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
     """Trace `model` in eval mode into a GraphModule that shares its modules; the model itself is not changed.
 
@@ -103,6 +143,7 @@ def trace(model: nn.Module) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
     of the original to its class. Raises `UntraceableError` when the outermost forward itself does not trace.
     """
     leaves: dict[str, FloatLeaf] = {}
+    own, kept = set(dir(model)), set(model.state_dict())
     while True:
         tracer = _Tracer(set(leaves))
         try:
@@ -114,7 +155,10 @@ def trace(model: nn.Module) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
             if not path or path in leaves:
                 raise UntraceableError(f"the model's own forward does not trace: {reason}") from error
             leaves[path] = FloatLeaf(path, f"does not trace: {reason}")
+    _read_attributes_once(graph)
     graph_module = fx.GraphModule(model, graph, type(model).__name__)
+    _keep_out_of_checkpoints(graph_module, kept)
+    graph_module.meta["constants"] = _made_in_forward(graph_module, own)
     graph_module.meta["classes"] = {path: type(module) for path, module in model.named_modules()}
     for node in graph.nodes:
         node.meta["scope"] = _scope(node)

@@ -1,4 +1,4 @@
-"""What the value of a node is: tensor or not, who calls it, and what may share its memory.
+"""What the value of a node is: a tensor, several, a number; what a node calls; who reads it.
 
 Everything here only looks at a graph. Call targets are compared as classes and callables; the name
 of a method is first resolved to the method itself (`torch.Tensor.add`).
@@ -7,7 +7,7 @@ of a method is first resolved to the method itself (`torch.Tensor.add`).
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,22 +26,45 @@ _PLAIN_METHODS = frozenset(
 )  # fmt: skip
 _PLAIN_FUNCTIONS = frozenset({len, int, float, bool, torch.numel, torch.is_tensor, torch.is_floating_point, isinstance})
 
-# Calls whose result may be the argument itself or a view of it.
-VIEWS = frozenset(
+# Calls that hand back several tensors in a tuple or list.
+_SEVERAL = frozenset(
     {
-        operator.getitem, getattr,
-        torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze,
-        torch.chunk, torch.split, torch.unbind, torch.narrow, torch.select, torch.detach, torch.movedim,
-        torch.swapaxes, torch.unflatten, torch.t, torch.ravel, nn.functional.dropout,
-        torch.Tensor.view, torch.Tensor.reshape, torch.Tensor.flatten, torch.Tensor.permute,
-        torch.Tensor.transpose, torch.Tensor.squeeze, torch.Tensor.unsqueeze, torch.Tensor.chunk,
-        torch.Tensor.split, torch.Tensor.unbind, torch.Tensor.narrow, torch.Tensor.select,
-        torch.Tensor.detach, torch.Tensor.expand, torch.Tensor.expand_as, torch.Tensor.view_as,
-        torch.Tensor.contiguous, torch.Tensor.t, torch.Tensor.to, torch.Tensor.float, torch.Tensor.type,
-        torch.Tensor.unfold, torch.Tensor.swapaxes, torch.Tensor.unflatten, torch.Tensor.ravel,
-        torch.Tensor.diagonal, torch.Tensor.movedim, torch.Tensor.reshape_as,
-        nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
-        nn.AlphaDropout, nn.FeatureAlphaDropout,
+        torch.chunk, torch.split, torch.tensor_split, torch.unbind, torch.hsplit, torch.vsplit, torch.dsplit,
+        torch.topk, torch.sort, torch.broadcast_tensors, torch.meshgrid, torch.split_with_sizes, torch.unsafe_chunk,
+        torch.unsafe_split, torch.Tensor.chunk, torch.Tensor.split, torch.Tensor.tensor_split, torch.Tensor.unbind,
+        torch.Tensor.hsplit, torch.Tensor.vsplit, torch.Tensor.topk, torch.Tensor.sort,
+        torch.Tensor.split_with_sizes,
+    }
+)  # fmt: skip
+
+# Calls whose result is made of whole numbers or truth values, whatever they are given.
+_WHOLE = frozenset(
+    {
+        torch.argmax, torch.argmin, torch.argsort, torch.nonzero, torch.bincount, torch.searchsorted,
+        torch.eq, torch.ne, torch.lt, torch.le, torch.gt, torch.ge, torch.isnan, torch.isinf, torch.isfinite,
+        torch.logical_and, torch.logical_or, torch.logical_not, torch.logical_xor, torch.any, torch.all,
+        operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge, operator.not_,
+        torch.Tensor.argmax, torch.Tensor.argmin, torch.Tensor.argsort, torch.Tensor.nonzero, torch.Tensor.long,
+        torch.Tensor.int, torch.Tensor.bool, torch.Tensor.short, torch.Tensor.byte, torch.Tensor.char,
+        torch.Tensor.eq, torch.Tensor.ne, torch.Tensor.lt, torch.Tensor.le, torch.Tensor.gt, torch.Tensor.ge,
+        torch.Tensor.isnan, torch.Tensor.any, torch.Tensor.all, torch.Tensor.count_nonzero, torch.count_nonzero,
+        torch.Tensor.logical_and, torch.Tensor.logical_or, torch.Tensor.logical_not, torch.Tensor.logical_xor,
+    }
+)  # fmt: skip
+
+# Calls that hand back values and, in second place, where they stood.
+_RANKED = frozenset(
+    {torch.max, torch.min, torch.topk, torch.sort, torch.Tensor.max, torch.Tensor.min, torch.Tensor.topk,
+     torch.Tensor.sort}
+)  # fmt: skip
+
+# Calls whose result is fractional even when their arguments are whole numbers.
+_FRACTIONAL = frozenset(
+    {
+        operator.truediv, torch.div, torch.true_divide, torch.divide, torch.sigmoid, torch.sqrt, torch.exp, torch.log,
+        torch.Tensor.div, torch.Tensor.true_divide, torch.Tensor.divide, torch.Tensor.float, torch.Tensor.double,
+        torch.Tensor.half, torch.Tensor.sigmoid, torch.Tensor.sqrt, torch.Tensor.exp, torch.Tensor.log,
+        nn.functional.embedding,
     }
 )  # fmt: skip
 
@@ -60,6 +83,12 @@ def callee(graph_module: fx.GraphModule, node: fx.Node) -> Callable[..., Any] | 
     if node.op == "call_method":
         return getattr(torch.Tensor, str(node.target), None)
     return None
+
+
+def calls_of(graph_module: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
+    """The nodes that call the module `node` calls, under whatever path."""
+    module = submodule(graph_module, node)
+    return [n for n in graph_module.graph.nodes if n.op == "call_module" and submodule(graph_module, n) is module]
 
 
 def attribute(root: nn.Module, path: str) -> Any:
@@ -107,31 +136,50 @@ def sole_user(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
-def uses_after(node: fx.Node, moment: fx.Node) -> Iterator[fx.Node]:
-    """The users of `node` that run after `moment`."""
-    return (user for user in node.users if user is not moment and moment < user)
+def several_tensors(graph_module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes whose value is known to be a tuple or list of tensors."""
+    found: set[fx.Node] = set()
+    for node in graph_module.graph.nodes:
+        target = callee(graph_module, node)
+        sliced = target is operator.getitem and node.args[0] in found and isinstance(node.args[1], slice)
+        joined = target in (operator.add, operator.mul) and any(n in found for n in node.all_input_nodes)
+        if target in _SEVERAL or sliced or joined:
+            found.add(node)
+    return found
 
 
-def may_alias_input(graph_module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether the value of `node` may be its input itself or a view of it."""
-    if node.op not in ("call_module", "call_function", "call_method"):
-        return False
-    target = callee(graph_module, node)
-    # A module that is not torch's own may hand back its input; nobody can tell from outside.
-    foreign = isinstance(target, type) and not target.__module__.startswith(("torch.nn", "torch.ao.nn", "rewrites."))
-    return target is None or target in VIEWS or foreign
+def whole_numbers(graph_module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes whose value is known to be a tensor of whole numbers or truth values, such as indices and masks."""
+    found: set[fx.Node] = set()
+    tensors = tensor_nodes(graph_module)
+    for node in graph_module.graph.nodes:
+        if node not in tensors:
+            continue
+        target = callee(graph_module, node)
+        if node.op == "get_attr":
+            whole = not _is_fractional(attribute(graph_module, str(node.target)).dtype)
+        elif target in (torch.Tensor.to, torch.Tensor.type):
+            dtypes = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, torch.dtype)]
+            whole = not _is_fractional(dtypes[0]) if dtypes else node.args[0] in found
+        elif target is operator.getitem and isinstance(node.args[0], fx.Node) and node.args[1] == 1:
+            source = callee(graph_module, node.args[0])
+            ranked = source in _RANKED and node.args[0] in tensors
+            whole = ranked or node.args[0] in found
+        elif target is getattr:
+            whole = node.args[1] == "indices" or node.args[0] in found
+        elif target in _FRACTIONAL or node.op in ("call_module", "placeholder"):
+            whole = False
+        elif target is operator.getitem:
+            whole = node.args[0] in found
+        else:
+            operands = [n for n in node.all_input_nodes if n in tensors]
+            # A whole tensor and a fractional constant make a fractional one.
+            constants = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, float)]
+            whole = bool(operands) and found.issuperset(operands) and not constants
+        if whole or target in _WHOLE:
+            found.add(node)
+    return found
 
 
-def aliases(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node]) -> set[fx.Node]:
-    """The other tensor nodes that may share memory with `node`, through views upstream and downstream."""
-    seen, queue = {node}, [node]
-    while queue:
-        current = queue.pop()
-        linked = [user for user in current.users if user in tensors and may_alias_input(graph_module, user)]
-        if may_alias_input(graph_module, current):
-            linked += current.all_input_nodes
-        for other in linked:
-            if other in tensors and other not in seen:
-                seen.add(other)
-                queue.append(other)
-    return seen - {node}
+def _is_fractional(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point or dtype.is_complex

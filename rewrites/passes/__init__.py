@@ -15,9 +15,9 @@ from rewrites.passes.unshare_modules import UnshareModules
 from rewrites.passes.wrap_arithmetic import WrapArithmetic
 
 DEFAULT_PASSES: tuple[RewritePass, ...] = (
-    OutOfPlace(),  # first: every later pass may take a value to be what its node made it
     DropInferenceNoops(),  # before anything looks for neighbours: a dropout between two layers hides them
-    UnshareModules(),  # before modules are replaced one call site at a time
+    UnshareModules(),  # before modules are changed or replaced one call site at a time
+    OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
     FunctionalToModule(),  # so that the passes below meet activations as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal
 from rewrites.modules import Add, AddScalar, Cat, MatMul, Mul, MulScalar
-from rewrites.values import callee, is_scalar, tensor_nodes
+from rewrites.values import callee, is_scalar, several_tensors, tensor_nodes, whole_numbers
 
 _ADD: frozenset[Callable[..., Any]] = frozenset({operator.add, torch.add, Tensor.add})
 _SUB: frozenset[Callable[..., Any]] = frozenset({operator.sub, torch.sub, torch.subtract, Tensor.sub, Tensor.subtract})
@@ -78,9 +78,9 @@ def _with_scalar(kind: frozenset[Callable[..., Any]], tensor: fx.Node, scalar: f
         return Operation(AddScalar(-scalar), (tensor,), "sub_scalar")
     if kind is _DIV and tensor_first and math.frexp(scalar)[0] in (0.5, -0.5):
         return Operation(MulScalar(1 / scalar), (tensor,), "div_scalar")
-    if kind is _DIV:
+    if kind is _DIV and tensor_first:
         raise Refusal("a division is exact as a multiplication only when the divisor is a power of two")
-    raise Refusal("a constant minus a tensor has no int8 kernel")
+    raise Refusal(f"a constant {'divided by' if kind is _DIV else 'minus'} a tensor has no int8 kernel")
 
 
 def operation(graph_module: fx.GraphModule, node: fx.Node) -> Operation | None:
@@ -92,16 +92,21 @@ def operation(graph_module: fx.GraphModule, node: fx.Node) -> Operation | None:
     tensors = tensor_nodes(graph_module)
     if not any(n in tensors for n in node.all_input_nodes):
         return None
+    if not whole_numbers(graph_module).isdisjoint(node.all_input_nodes):
+        raise Refusal("whole numbers and masks stay what they are; only fractional values are quantized")
     if target in _CAT:
         return _cat(node, tensors)
     x, y = _binary(node)
     kind = next(kind for kind in (_ADD, _SUB, _MUL, _DIV, _MATMUL) if target in kind)
+    lists = several_tensors(graph_module)
+    if any(not isinstance(operand, fx.Node | int | float) or operand in lists for operand in (x, y)):
+        raise Refusal("it joins lists, not tensors")
     if x in tensors and is_scalar(y):
         return _with_scalar(kind, x, y, True)
     if y in tensors and is_scalar(x):
         return _with_scalar(kind, y, x, False)
     if not (x in tensors and y in tensors):
-        raise Refusal("one operand is a number computed when the model runs")
+        raise Refusal("one operand is not a tensor but a number computed when the model runs")
     if kind is _ADD:
         return Operation(Add(), (x, y), "add")
     if kind is _MUL:

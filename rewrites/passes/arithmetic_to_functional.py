@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
+from rewrites.memory import changes_between, changes_in_place
 from rewrites.modules import Add, AddReLU
 from rewrites.passes._operators import operation
 from rewrites.values import callee, sole_user
+
+
+def _relu_behind(editor: Editor, node: fx.Node) -> fx.Node | None:
+    """The ReLU that is the only reader of `node` and can take its operands over."""
+    relu = sole_user(node)
+    if relu is None or callee(editor.graph_module, relu) is not nn.ReLU or changes_in_place(editor.graph_module, relu):
+        return None
+    if changes_between(editor.graph_module, node, relu):
+        editor.skip(relu, f"something is changed in place between {node.name} and it, so the two stay apart")
+        return None
+    return relu
 
 
 class ArithmeticToFunctional(RewritePass):
@@ -37,11 +49,11 @@ class ArithmeticToFunctional(RewritePass):
                 continue
             if found is None:
                 continue
-            relu = sole_user(node)
-            if isinstance(found.module, Add) and relu and callee(editor.graph_module, relu) is nn.ReLU:
+            relu = _relu_behind(editor, node) if isinstance(found.module, Add) else None
+            if relu is not None:
                 reason = "add and relu run as one int8 operation"
                 editor.replace_with_module(relu, AddReLU(), found.args, "add_relu", reason)
-                editor.erase(node, "its sum is taken inside add_relu")
+                editor.merge(node, relu, "its sum is taken inside add_relu")
             else:
                 reason = "the plain operator has no quantized kernel"
                 editor.replace_with_module(node, found.module, found.args, found.stem, reason)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from rewrites.base import RewritePass
 from rewrites.edits import Editor
+from rewrites.memory import changes_in_place
 from rewrites.modules import Mul
 from rewrites.values import callee
 
@@ -29,6 +30,9 @@ class Decompose(RewritePass):
     def run(self, editor: Editor) -> None:
         for node in editor.nodes():
             if callee(editor.graph_module, node) is not nn.SiLU:
+                continue
+            if changes_in_place(editor.graph_module, node):
+                editor.skip(node, "it changes its input in place; the product would not")
                 continue
             value = node.all_input_nodes[0]
             sigmoid = editor.insert_module(

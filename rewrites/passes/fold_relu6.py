@@ -6,8 +6,9 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
+from rewrites.memory import changes_between, changes_in_place
 from rewrites.modules import Add, AddReLU, CappedReLU
-from rewrites.values import callee, sole_user, submodule
+from rewrites.values import callee, calls_of, sole_user, submodule
 
 # What torch.ao can fuse with a ReLU in eval mode; a batch norm alone also has a fused form.
 _FUSABLE = frozenset({nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm2d, nn.BatchNorm3d})
@@ -36,9 +37,9 @@ def _producer(graph_module: fx.GraphModule, node: fx.Node) -> fx.Node:
         )
     if sole_user(producer) is not node:
         raise Refusal(f"{producer.name} is also read without the clamp, so its range cannot be capped")
-    module = submodule(graph_module, producer)
-    calls = sum(1 for n in graph_module.graph.nodes if n.op == "call_module" and submodule(graph_module, n) is module)
-    if calls > 1:
+    if changes_in_place(graph_module, node) or changes_between(graph_module, producer, node):
+        raise Refusal(f"something is changed in place between {producer.name} and it, so the two stay apart")
+    if (calls := len(calls_of(graph_module, producer))) > 1:
         raise Refusal(f"{producer.target} is called {calls} times and is not fused")
     return producer
 
@@ -74,7 +75,7 @@ class FoldReLU6(RewritePass):
             if callee(graph_module, producer) is Add:
                 reason = f"the sum's range is capped at {cap:g}; no int8 clamp runs"
                 editor.replace_with_module(node, AddReLU(cap), producer.args, "add_relu", reason)
-                editor.erase(producer, "its sum is taken inside add_relu")
+                editor.merge(producer, node, "its sum is taken inside add_relu")
             else:
                 editor.replace_module(node, CappedReLU(cap), f"the range is capped at {cap:g}; no int8 clamp runs")
 

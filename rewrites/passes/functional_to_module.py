@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
+from rewrites.memory import changes_in_place
 from rewrites.values import callee, is_scalar, tensor_nodes
 
 # Each factory has the signature of the functions it stands for (without the input), so that Python
@@ -27,6 +28,8 @@ def _relu6(inplace: bool = False) -> nn.Module:
 
 
 def _hardtanh(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> nn.Module:
+    if min_val >= max_val:
+        raise Refusal("a hardtanh whose bounds leave no range has no module")
     return nn.ReLU6() if (min_val, max_val) == (0, 6) else nn.Hardtanh(min_val, max_val)
 
 
@@ -118,6 +121,8 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, fx.
     factory = FACTORIES.get(target) if target is not None and not isinstance(target, type) else None
     if factory is None or node.op == "call_module":
         return None
+    if changes_in_place(graph_module, node):
+        raise Refusal("it changes its input in place; the module would not")
     kwargs = dict(node.kwargs)
     value, settings = (node.args[0], node.args[1:]) if node.args else (kwargs.pop("input", None), ())
     if not isinstance(value, fx.Node) or value not in tensor_nodes(graph_module):

@@ -13,17 +13,27 @@ _EMPTY_WORDS = frozenset({"block"})
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
+def _ancestors(paths: set[str]) -> set[str]:
+    """The containers above these paths."""
+    split = [path.split(".") for path in paths]
+    return {".".join(parts[:depth]) for parts in split for depth in range(1, len(parts))}
+
+
+def _inside(path: str, modules: set[str]) -> bool:
+    """Whether `path` leads into one of these modules."""
+    return not modules.isdisjoint(_ancestors({path}))
+
+
 class _Names:
     """Decides the new path of every module, parameter and buffer the graph reads. Changes nothing."""
 
     def __init__(self, graph_module: fx.GraphModule) -> None:
         self.graph_module = graph_module
         self.classes: dict[str, type[nn.Module]] = graph_module.meta.get("classes", {})
-        self.targets = list(
-            dict.fromkeys(
-                str(node.target) for node in graph_module.graph.nodes if node.op in ("call_module", "get_attr")
-            )
-        )
+        nodes = [node for node in graph_module.graph.nodes if node.op in ("call_module", "get_attr")]
+        called = {str(node.target) for node in nodes if node.op == "call_module"}
+        # What lies in a called module moves with it and keeps its own name there.
+        self.targets = [path for path in dict.fromkeys(str(node.target) for node in nodes) if not _inside(path, called)]
         self.tree: dict[str, list[str]] = {}
         for target in self.targets:
             parts = target.split(".")
@@ -41,8 +51,11 @@ class _Names:
             if target in kept:
                 continue
             wanted = self._new_path(target)
+            if _inside(wanted, taken):  # a layer of that name is no container
+                wanted = wanted.replace(".", "_")
             path, count = wanted, 0
-            while path in taken or any(other.startswith(f"{path}.") for other in taken):
+            # `tree` has the containers of modules that are not renamed yet.
+            while path in taken or path in self.tree or path in _ancestors(taken):
                 count += 1
                 path = f"{wanted}_{count}"
             taken.add(path)

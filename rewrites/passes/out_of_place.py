@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
@@ -10,55 +9,59 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.values import aliases, callee, may_alias_input, submodule, tensor_nodes, uses_after
+from rewrites.memory import (
+    AUGMENTED,
+    aliases,
+    changed_value,
+    changes_in_place,
+    inplace_position,
+    shared_arguments,
+    uses_after,
+)
+from rewrites.values import calls_of, submodule, tensor_nodes
 
-_OPERATORS = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-    operator.imatmul: operator.matmul,
-    operator.ipow: operator.pow,
-}
 
-
-def _twin(graph_module: fx.GraphModule, node: fx.Node) -> tuple[str, Any, dict[str, Any]] | None:
-    """(op, target, kwargs) of the out-of-place form of an in-place node; None when it is not in place."""
-    target, kwargs = node.target, dict(node.kwargs)
+def _twin(graph_module: fx.GraphModule, node: fx.Node) -> tuple[str, Any, tuple[Any, ...], dict[str, Any]]:
+    """(op, target, args, kwargs) of the out-of-place form of an in-place node."""
+    target, args, kwargs = node.target, node.args, dict(node.kwargs)
+    if kwargs.get("out") is not None:
+        raise Refusal(f"it writes into {kwargs['out']}, which out= names")
     if node.op == "call_module":
-        return (
-            ("call_module", target, kwargs)
-            if getattr(submodule(graph_module, node), "inplace", False) is True
-            else None
-        )
-    if node.op == "call_method":
-        name = str(target)
-        if not name.endswith("_") or name.endswith("__") or callee(graph_module, node) is None:
-            return None
-        if getattr(Tensor, name[:-1], None) is None:
-            raise Refusal(f"Tensor.{name} has no out-of-place twin")
-        return "call_method", name[:-1], kwargs
-    if node.op != "call_function":
-        return None
-    if target in _OPERATORS:
-        return "call_function", _OPERATORS[target], kwargs
-    if kwargs.get("inplace") is True:
-        return "call_function", target, {key: value for key, value in kwargs.items() if key != "inplace"}
-    name = getattr(target, "__name__", "")
-    for home in (torch, nn.functional):
-        if name.endswith("_") and not name.endswith("__") and getattr(home, name, None) is target:
-            return "call_function", getattr(home, name[:-1]), kwargs
-    return None
+        if not type(submodule(graph_module, node)).__module__.startswith("torch.nn"):
+            raise Refusal(f"what {node.target} changes in place cannot be seen from outside")
+        if len(calls_of(graph_module, node)) > 1:
+            raise Refusal(f"{node.target} is called several times; each call needs a module of its own first")
+        return "call_module", target, args, kwargs
+    if node.op == "call_function" and target in AUGMENTED:
+        return "call_function", AUGMENTED[target], args, kwargs
+    if node.op == "call_function" and (position := inplace_position(target)) is not None:
+        kwargs.pop("inplace", None)
+        return "call_function", target, (*args[:position], *args[position + 1 :]), kwargs
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    for home in (Tensor,) if node.op == "call_method" else (torch, nn.functional):
+        twin = getattr(home, name[:-1], None)
+        if callable(twin) and not name.endswith("__"):
+            return node.op, name[:-1] if node.op == "call_method" else twin, args, kwargs
+    raise Refusal(f"{name} has no out-of-place twin")
+
+
+def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the tensor of a get_attr node is the model's own; a tensor made in the forward is new in every call."""
+    made: dict[str, str] = graph_module.meta.get("constants", {})
+    if node.target not in made:
+        return True
+    memory = made[str(node.target)]
+    return any(path != node.target and other == memory for path, other in made.items())
 
 
 def _check_sharing(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node]) -> fx.Node:
     """The value `node` mutates; refuses where a later reader would see the change through another tensor."""
-    value = node.args[0]
-    if not isinstance(value, fx.Node) or value not in tensors:
+    value = changed_value(node)
+    if not isinstance(value, fx.Node):
         raise Refusal("it changes something that is not a tensor of this graph")
-    shared = aliases(graph_module, value, tensors) - {node}
+    shared = aliases(graph_module, value, tensors, node)
     for other in (value, *sorted(shared)):
-        if other.op == "get_attr":
+        if other.op == "get_attr" and _outlives_a_call(graph_module, other):
             raise Refusal(f"it changes {other.target}, which the model keeps between calls")
         if other is not value and any(True for _ in uses_after(other, node)):
             raise Refusal(f"{other.name} may share memory with {value.name}, which it changes, and is read later")
@@ -75,8 +78,9 @@ class OutOfPlace(RewritePass):
     Why: an observer has to see each value once, unchanged, and a fused activation has no tensor of
     its own to change. The other passes then only meet the plain operators.
 
-    Leaves alone: a change that somebody sees through a view, or that lands in a parameter or buffer.
-    Such a node and the nodes that share its memory stay in float, with the reason.
+    Leaves alone: a change that somebody sees through a view, that lands in a parameter or buffer, or that is made by
+    `out=`, by an item assignment or by a module that did not trace. Such a node and the nodes that share its memory
+    stay in float, with the reason.
     """
 
     name = "out-of-place"
@@ -84,22 +88,21 @@ class OutOfPlace(RewritePass):
     def run(self, editor: Editor) -> None:
         graph_module = editor.graph_module
         for node in editor.nodes():
+            if not changes_in_place(graph_module, node):
+                continue
             tensors = tensor_nodes(graph_module)
             try:
-                twin = _twin(graph_module, node)
-                if twin is None:
-                    continue
+                op, target, args, kwargs = _twin(graph_module, node)
                 value = _check_sharing(graph_module, node, tensors)
             except Refusal as refusal:
                 self._leave_in_float(editor, node, tensors, str(refusal))
                 continue
             later = list(uses_after(value, node))
-            op, target, kwargs = twin
             reason = f"{value.name} is not changed in place, so each value is observed once"
             if op == "call_module":
                 editor.set_attribute(node, "inplace", False, reason)
             else:
-                editor.retarget(node, op, target, node.args, kwargs, reason)
+                editor.retarget(node, op, target, args, kwargs, reason)
             for user in later:
                 editor.redirect(user, value, node, f"it ran after {value.name} was changed in place")
 
@@ -108,10 +111,11 @@ class OutOfPlace(RewritePass):
         """Everything that may see the change has to read one and the same float tensor."""
         editor.skip(node, reason)
         graph_module = editor.graph_module
-        shared = {node, *aliases(graph_module, node, tensors)}
-        if node.args and isinstance(node.args[0], fx.Node):
-            shared |= {node.args[0], *aliases(graph_module, node.args[0], tensors)}
-        views = {member for member in shared if member is node or may_alias_input(graph_module, member)}
+        value = changed_value(node)
+        shared = {node}
+        if isinstance(value, fx.Node) and value in tensors:
+            shared |= {value, *aliases(graph_module, value, tensors, value)}
+        views = {member for member in shared if member is node or shared_arguments(graph_module, member)}
         readers = {user for member in shared for user in member.users if user.op != "output"}
         for member in views | readers:
             why = reason if member is node else f"shares memory with what {node.name} changes in place"

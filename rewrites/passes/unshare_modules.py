@@ -33,6 +33,8 @@ class UnshareModules(RewritePass):
                 continue
             if id(module) not in seen:
                 seen.add(id(module))
+            elif "float_reason" in node.meta:
+                editor.skip(node, f"{node.target} did not trace; what it keeps from call to call is its own affair")
             elif any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
                 editor.skip(node, f"{node.target} has weights, which stay shared by all its calls")
             else:
