@@ -28,10 +28,10 @@ def check(engine: str = "qnnpack") -> Environment:
         raise UserError(f"torch does not import ({error}); {_INSTALL}") from error
     try:
         import torch.ao.quantization
-        from torch.backends import xnnpack
+        import torch.backends.xnnpack
     except ImportError as error:
         raise UserError(f"torch {torch.__version__} comes without torch.ao.quantization; {_INSTALL}") from error
-    if not xnnpack.enabled:
+    if not torch.backends.xnnpack.enabled:
         raise UserError(
             f"torch {torch.__version__} is built without XNNPACK (2.13 and later are), "
             f"so optimize_for_mobile cannot work; {_INSTALL}"
@@ -42,7 +42,9 @@ def check(engine: str = "qnnpack") -> Environment:
         raise UserError(
             f"this torch {torch.__version__} has no quantized engine {engine!r} (it has {known}); {_INSTALL}"
         )
-    return Environment(torch.__version__, importlib.metadata.version("torchvision"), engine, xnnpack.enabled)
+    return Environment(
+        torch.__version__, importlib.metadata.version("torchvision"), engine, torch.backends.xnnpack.enabled
+    )
 
 
 def has_vnni() -> bool:

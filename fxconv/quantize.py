@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.ao.quantization import (
     DeQuantStub,
     FixedQParamsObserver,
@@ -100,8 +100,8 @@ def fuse(graph_module: fx.GraphModule) -> fx.GraphModule:
 
 def _set_qconfigs(graph_module: fx.GraphModule, int8: set[str], config: Config) -> None:
     """Give every int8 module its observers, and every float one an explicit None."""
-    for module in graph_module.modules():
-        module.qconfig = None  # type: ignore[assignment]
+    for part in graph_module.modules():
+        part.qconfig = None  # type: ignore[assignment]
     for node in graph_module.graph.nodes:
         module = submodule(graph_module, node)
         if module is None or not (node.name in int8 or isinstance(module, DeQuantStub)):
@@ -145,10 +145,3 @@ def convert_observed(observed: fx.GraphModule) -> fx.GraphModule:
 
 def _is_int8(module: nn.Module) -> bool:
     return ".quantized" in type(module).__module__
-
-
-def calibrate(observed: fx.GraphModule, batches: Iterator[Tensor] | list[Tensor]) -> None:
-    """Run `[N, C, H, W]` float batches through the observers."""
-    with torch.inference_mode():
-        for batch in batches:
-            observed(batch)

@@ -24,6 +24,7 @@ _INFIX: dict[Callable[..., Any], str] = {
 }  # fmt: skip
 _AUGMENTED: dict[Callable[..., Any], str] = {
     operator.iadd: "+=", operator.isub: "-=", operator.imul: "*=", operator.itruediv: "/=", operator.imatmul: "@=",
+    operator.ifloordiv: "//=", operator.imod: "%=", operator.ipow: "**=", operator.iand: "&=", operator.ior: "|=",
 }  # fmt: skip
 
 # A module's own settings are shown behind its class when they fit in this many characters.
@@ -52,6 +53,8 @@ def _arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> str:
 
 def _module_label(module: nn.Module) -> str:
     settings = module.extra_repr()
+    if len(settings) > _SETTINGS_WIDTH and getattr(module, "inplace", False) is True:
+        settings = "inplace=True"
     return f"{type(module).__name__}({settings})" if len(settings) <= _SETTINGS_WIDTH else type(module).__name__
 
 
@@ -64,6 +67,16 @@ def function_name(target: Any) -> str:
     if getattr(torch, name, None) is target:
         return f"torch.{name}"
     return name
+
+
+def call_name(graph_module: fx.GraphModule, node: fx.Node) -> str:
+    """What a node calls, as a person would say it: `Conv2d`, `torch.flatten`, `+`, `.mean()`."""
+    if node.op == "call_module":
+        return type(submodule(graph_module, node)).__name__
+    if node.op == "call_method":
+        return f".{node.target}()"
+    symbol = _INFIX.get(node.target) or _AUGMENTED.get(node.target)  # type: ignore[arg-type]
+    return symbol or function_name(node.target)
 
 
 def _call_function(node: fx.Node) -> str:

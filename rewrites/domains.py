@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import fx
 from torch.ao.quantization import DeQuantStub, QuantStub
 
-from rewrites.diff import function_name
+from rewrites.diff import call_name
 from rewrites.fusion import fusable_nodes
 from rewrites.qnnpack import MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.values import callee, submodule, tensor_nodes
@@ -61,13 +61,6 @@ def _components(nodes: set[fx.Node]) -> Iterator[set[fx.Node]]:
         yield group
 
 
-def _label(graph_module: fx.GraphModule, node: fx.Node) -> str:
-    target = callee(graph_module, node)
-    if isinstance(target, type):
-        return target.__name__
-    return function_name(target) if target is not None else str(node.target)
-
-
 def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Domains:
     domains = Domains()
     heads = {node: chain[0] for chain in fusable_nodes(graph_module) for node in chain[1:]}
@@ -98,7 +91,7 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
                 first = next((n for n in inputs if n not in domains.int8), node)
                 why = f"follows {first.name}, which is in float"
             else:
-                why = f"{_label(graph_module, node)}: {reason}"
+                why = f"{call_name(graph_module, node)}: {reason}"
         domains.floating.add(node)
         domains.reasons[node] = why
     return domains

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from rewrites.base import Edit, PassError, PassResult, RewritePass
-from rewrites.diff import graph_lines, unified
+from rewrites.diff import call_name, graph_lines, unified
 from rewrites.domains import Island, assign
 from rewrites.edits import Editor
 from rewrites.passes import DEFAULT_PASSES, QuantBoundaries
@@ -23,11 +24,13 @@ class Rewritten:
     """A model after rewriting: the graph, what each pass did, and where the checkpoint's keys went.
 
     `key_map` maps every key of the original state_dict to its new key, or to None when the forward
-    never reads it. `leaves` are the modules that did not trace and stayed as they are, in float.
+    never reads it. `source_lines` is the traced model as text and `source_calls` how often it called what.
+    `leaves` are the modules that did not trace and stayed as they are, in float.
     """
 
     graph_module: fx.GraphModule
     source_lines: tuple[str, ...]
+    source_calls: Mapping[str, int]
     results: tuple[PassResult, ...]
     key_map: Mapping[str, str | None]
     leaves: tuple[FloatLeaf, ...]
@@ -125,6 +128,7 @@ def rewrite(
     graph_module, leaves = trace(source)
     graph_module.eval()
     source_lines = tuple(graph_lines(graph_module))
+    source_calls = Counter(call_name(graph_module, n) for n in graph_module.graph.nodes if n.op.startswith("call_"))
     results, tolerance = [], 0.0
     rules = tuple(passes)
     for rule in rules:
@@ -140,7 +144,7 @@ def rewrite(
             listed = "; ".join(f"{o.node}: {o.rule}" for o in offences)
             raise PassError(rules[-1].name, offences[0].node, f"illegal nodes after rewriting: {listed}")
     key_map = _key_map(keys_before, _keys_by_tensor(graph_module))
-    return Rewritten(graph_module, source_lines, tuple(results), key_map, leaves, tolerance)
+    return Rewritten(graph_module, source_lines, source_calls, tuple(results), key_map, leaves, tolerance)
 
 
 def _names_were_due(rules: tuple[RewritePass, ...]) -> bool:

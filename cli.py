@@ -1,0 +1,5 @@
+"""Launcher for a checkout: python cli.py convert mobilenet_v3 --report."""
+
+from fxconv.cli import main
+
+main()

@@ -1,0 +1,181 @@
+"""The written file: staged beside its final name, read back, and asked what it computes with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.jit.mobile import _export_operator_list, _get_model_bytecode_version, _load_for_lite_interpreter
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fxconv.errors import UserError
+
+
+class StagedFile:
+    """Bytes written beside a final name; they get that name with `commit`, or vanish.
+
+        with StagedFile(Path("model.ptl"), data) as staged:
+            check(staged.path)
+            staged.commit()
+
+    Without a target the bytes go to the system's temporary folder and are never committed.
+    """
+
+    def __init__(self, target: Path | None, data: bytes) -> None:
+        self.target = target
+        folder = target.parent if target else Path(tempfile.gettempdir())
+        stem = target.name if target else "fxconv.ptl"
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=".part", dir=folder)
+        except OSError as error:
+            raise UserError(f"-o {target}: cannot write there ({error.strerror})") from error
+        self.path = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self.path.unlink(missing_ok=True)
+            raise UserError(f"-o {target}: cannot write there ({error.strerror})") from error
+
+    def commit(self) -> None:
+        """Give the file its final name, replacing what stood there, in one step."""
+        assert self.target is not None, "nothing to commit to"
+        mask = os.umask(0)
+        os.umask(mask)
+        self.path.chmod(0o666 & ~mask)  # mkstemp keeps files private; an artifact is an ordinary file
+        self.path.replace(self.target)
+
+    def __enter__(self) -> StagedFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all. Raises `UserError` when it cannot be written."""
+    with StagedFile(path, text.encode()) as staged:
+        staged.commit()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a written .ptl is, read from the file itself.
+
+    `calls` counts the operators one inference calls; `macs` the multiply-accumulates of its convolutions
+    and linear layers by operator. Sizes are in bytes; `path` is None until the file has a final name.
+    """
+
+    path: Path | None
+    data: bytes
+    sha256: str
+    bytecode_version: int
+    operators: tuple[str, ...]
+    calls: dict[str, int]
+    int8_calls: dict[str, int]
+    macs: dict[str, int]
+    float_bytes: int
+
+    @property
+    def size(self) -> int:
+        """Size of the file in bytes."""
+        return len(self.data)
+
+    @property
+    def float_calls(self) -> dict[str, int]:
+        """The operators that computed on float tensors, without the conversions between the domains."""
+        stubs = ("aten::quantize_per_tensor", "aten::dequantize")
+        left = {op: n - self.int8_calls.get(op, 0) for op, n in self.calls.items() if op not in stubs}
+        return {op: n for op, n in left.items() if n}
+
+    @property
+    def int8_macs_share(self) -> float:
+        """Share of the multiply-accumulates that run in `quantized::` operators, 0 to 1; 0 when there are none."""
+        total = sum(self.macs.values())
+        return sum(n for op, n in self.macs.items() if op.startswith("quantized::")) / total if total else 0.0
+
+
+def load_lite(path: Path) -> Any:
+    """The file in the lite interpreter, as a phone loads it."""
+    return _load_for_lite_interpreter(str(path))
+
+
+def describe(path: Path, data: bytes, example: tuple[Any, ...], float_bytes: int) -> Artifact:
+    """Everything about the file at `path` whose content is `data`, with one inference on `example`."""
+    module = load_lite(path)
+    profile = _Profile()
+    with torch.no_grad(), profile:
+        module(*example)
+    return Artifact(
+        None,
+        data,
+        hashlib.sha256(data).hexdigest(),
+        int(_get_model_bytecode_version(str(path))),
+        tuple(sorted(_export_operator_list(module))),
+        dict(profile.calls),
+        dict(profile.int8_calls),
+        dict(profile.macs),
+        float_bytes,
+    )
+
+
+def unreadable(data: bytes, float_bytes: int) -> Artifact:
+    """What can be said of a file that did not load."""
+    return Artifact(None, data, hashlib.sha256(data).hexdigest(), 0, (), {}, {}, {}, float_bytes)
+
+
+class _Profile(TorchDispatchMode):
+    """Counts the operators the lite interpreter really calls, and the multiply-accumulates they stand for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.int8_calls: Counter[str] = Counter()
+        self.macs: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func._schema.name
+        self.calls[name] += 1
+        if any(isinstance(t, Tensor) and t.is_quantized for t in tree_leaves(out)):
+            self.int8_calls[name] += 1
+        macs = _macs(name, args, out)
+        if macs:
+            self.macs[name] += macs
+        return out
+
+
+def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
+    """Multiply-accumulates of one call of a convolution or linear layer; 0 for any other operator."""
+    namespace, _, operator = name.partition("::")
+    if namespace == "quantized" and operator.startswith(("conv", "linear")):
+        return _layer_macs(args[1].unpack()[0], args[0], out, "transpose" in operator)
+    if namespace == "prepacked" and operator.endswith("_run"):
+        return _layer_macs(args[1].unpack()[0], args[0], out, "transpose" in operator)
+    if name in ("aten::convolution", "aten::_convolution"):
+        return _layer_macs(args[1], args[0], out, bool(args[6]))
+    if name in ("aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::mkldnn_convolution"):
+        return _layer_macs(args[1], args[0], out, False)
+    if name in ("aten::addmm", "aten::mm"):
+        return int(out.numel() * args[-1].shape[0])
+    return 0
+
+
+def _layer_macs(weight: Tensor, given: Tensor, out: Tensor, transposed: bool) -> int:
+    """Each output (each input, when transposed) of a layer meets one filter's worth of weights."""
+    return int((given if transposed else out).numel() * (weight.numel() // weight.shape[0]))

@@ -1,0 +1,333 @@
+"""The command line. Each command parses, calls the library, renders; torch is imported only by those that need it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, WeightScheme
+from fxconv.errors import ConversionError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fxconv.conversion import Progress
+
+app = typer.Typer(
+    help="A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was "
+    "changed, out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A torchvision name (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY."
+    ),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|random|PATH",
+        help="auto: torchvision's, when cached or fetched within seconds, else random; or a checkpoint.",
+        rich_help_panel="Model",
+    ),
+]
+InputSizeOption = Annotated[
+    str | None, typer.Option(metavar="N|HxW|CxHxW", help="Input size in pixels.", rich_help_panel="Model")
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything drawn at random.", rich_help_panel="Calibration")]
+ArithmeticOption = Annotated[
+    Arithmetic,
+    typer.Option(help="FloatFunctional, or each operator in dequantize/quantize (slow).", rich_help_panel="Int8"),
+]
+PassOption = Annotated[
+    list[str] | None,
+    typer.Option("--pass", metavar="MODULE:CLASS", help="A pass of your own; repeatable.", rich_help_panel="Passes"),
+]
+SkipOption = Annotated[
+    list[str] | None, typer.Option(metavar="PASS", help="Do not run this pass; repeatable.", rich_help_panel="Passes")
+]
+UntilOption = Annotated[
+    str | None, typer.Option(metavar="PASS", help="Stop rewriting after this pass.", rich_help_panel="Passes")
+]
+TracebackOption = Annotated[
+    bool, typer.Option("--traceback", help="Show the traceback of an error.", rich_help_panel="Output")
+]
+
+
+def _console(stderr: bool = False) -> Console:
+    """A console that honours NO_COLOR and pipes; a pipe gets lines as wide as they are."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 160)
+
+
+@app.command()
+def convert(
+    model: ModelArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT.ptl",
+            help="Artifact to write. [default: MODEL.ptl]",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    weights: WeightsOption = "auto",
+    input_size: InputSizeOption = None,
+    example: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", help="Preprocessed input a trace records.", rich_help_panel="Model"),
+    ] = None,
+    calib: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|FILE.npy",
+            help="Photographs, or an array of inputs. [default: generated images]",
+            rich_help_panel="Calibration",
+        ),
+    ] = None,
+    calib_count: Annotated[int, typer.Option(min=1, help="Most images to use.", rich_help_panel="Calibration")] = 100,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Calibration")] = 10,
+    seed: SeedOption = 0,
+    engine: Annotated[
+        Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Int8")
+    ] = Engine.qnnpack,
+    arithmetic: ArithmeticOption = Arithmetic.functional,
+    weight_scheme: Annotated[
+        WeightScheme, typer.Option(help="One scale an output channel, or one a layer.", rich_help_panel="Int8")
+    ] = WeightScheme.per_channel,
+    min_sqnr: Annotated[
+        float, typer.Option(metavar="DB", help="Least int8 SQNR against float.", rich_help_panel="Int8")
+    ] = 10.0,
+    pass_: PassOption = None,
+    skip: SkipOption = None,
+    method: Annotated[
+        Method, typer.Option(help="How the int8 module becomes TorchScript.", rich_help_panel="Lowering")
+    ] = Method.script,
+    block: Annotated[
+        list[MobilePass] | None,
+        typer.Option(help="Mobile optimizer pass not to run; repeatable.", rich_help_panel="Lowering"),
+    ] = None,
+    java: Annotated[
+        bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Print diffs, ledger, timings: everything.", rich_help_panel="Output")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as JSON.", rich_help_panel="Output")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Stop after rewriting; write nothing.", rich_help_panel="Output")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.", rich_help_panel="Output")] = False,
+    traceback_: TracebackOption = False,
+) -> None:
+    """Convert a model to a verified int8 .ptl."""
+    config = Config(
+        engine=engine,
+        arithmetic=arithmetic,
+        weight_scheme=weight_scheme,
+        min_sqnr=min_sqnr,
+        seed=seed,
+        calib_count=calib_count,
+        batch_size=batch_size,
+        passes=tuple(pass_ or ()),
+        skip=tuple(skip or ()),
+        method=method,
+        block=tuple(block or ()),
+        java=java,
+    )
+    if dry_run:
+        _show_rewriting(model, weights, input_size, config, json, "would rewrite")
+        return
+    from fxconv.paths import check_target, default_output
+
+    target = check_target(output, "-o") or default_output(model)
+    check_target(json, "--json")
+    from fxconv.environment import check
+
+    check(engine.value)
+    from fxconv.conversion import convert as run
+    from fxconv.source import open_source
+
+    with _progress(quiet) as progress:
+        progress("loading", 0, 1)
+        source = open_source(model, weights, input_size, calib, example, config)
+        for warning in source.warnings:
+            _warn(warning)
+        conversion = run(
+            source.loaded.module,
+            source.data,
+            source.example,
+            config,
+            info=source.info,
+            output=target,
+            warnings=source.warnings,
+            progress=progress,
+        )
+    conversion.report.print(_console(), full=report)
+    if not report:
+        for warning in conversion.warnings[len(source.warnings) :]:
+            _warn(warning)
+    if json is not None:
+        from fxconv.artifact import write_whole
+
+        write_whole(json, conversion.report.json_text())
+    if not conversion.verified:
+        raise ConversionError(f"{model}: {conversion.verdict}; {target} was not written")
+
+
+@app.command()
+def diff(
+    model: ModelArgument,
+    weights: WeightsOption = "random",
+    input_size: InputSizeOption = None,
+    seed: SeedOption = 0,
+    arithmetic: ArithmeticOption = Arithmetic.functional,
+    pass_: PassOption = None,
+    skip: SkipOption = None,
+    until: UntilOption = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the passes as JSON.", rich_help_panel="Output")
+    ] = None,
+    traceback_: TracebackOption = False,
+) -> None:
+    """Rewrite only, and print the diffs; nothing is calibrated or written."""
+    config = Config(arithmetic=arithmetic, seed=seed, passes=tuple(pass_ or ()), skip=tuple(skip or ()), until=until)
+    _show_rewriting(model, weights, input_size, config, json, "rewrote")
+
+
+def _show_rewriting(
+    model: str, weights: str, input_size: str | None, config: Config, json: Path | None, tense: str
+) -> None:
+    from fxconv.environment import check
+    from fxconv.paths import check_target
+
+    check_target(json, "--json")
+    check(config.engine.value)
+    from fxconv.dry_run import rewrite_only
+    from fxconv.report.terminal import print_dry_run
+
+    result = rewrite_only(model, weights, input_size, config)
+    print_dry_run(result, _console(), tense)
+    if json is not None:
+        from fxconv.artifact import write_whole
+
+        write_whole(json, result.json_text())
+    if not result.parity.passed:
+        raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}")
+
+
+@app.command()
+def models() -> None:
+    """What can be named."""
+    from fxconv.models import ALIASES, names
+
+    for name in names():
+        typer.echo(name)
+    for alias, name in ALIASES.items():
+        typer.echo(f"{alias} (means {name})")
+
+
+@app.command()
+def passes() -> None:
+    """The rewrite passes in the order they run, a line each."""
+    from rewrites import ALTERNATIVES, DEFAULT_PASSES
+
+    width = max(len(rule.name) for rule in (*DEFAULT_PASSES, *ALTERNATIVES))
+    for number, rule in enumerate(DEFAULT_PASSES, 1):
+        typer.echo(f"{number:2}  {rule.name:{width}}  {rule.summary()}")
+    for rule in ALTERNATIVES:
+        typer.echo(f" -  {rule.name:{width}}  {rule.summary()} (on request)")
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(metavar="PASS", help="The name of a pass (fxconv passes).")],
+    traceback_: TracebackOption = False,
+) -> None:
+    """The page of one pass: what it does, why the engine needs it, an example."""
+    from fxconv.pages import pass_page
+    from fxconv.passes import find
+
+    typer.echo(pass_page(find(name)))
+
+
+def _warn(message: str) -> None:
+    from rich.text import Text
+
+    _console(stderr=True).print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress]:
+    """A progress display on stderr; on a pipe, and with --quiet, nothing."""
+    console = _console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda step, done, total: None
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("starting", total=None)
+
+        def show(step: str, done: int, total: int) -> None:
+            bars.update(task, description=step, completed=done, total=total if total > 1 else None)
+
+        yield show
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"fxconv: error: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def main() -> None:
+    """Run the command line; every kind of trouble ends with one line and its own exit status.
+
+    0 done and verified; 1 converted but not verified, or a fault of fxconv's; 2 the user's input was wrong; 130
+    interrupted.
+    """
+    show_traceback = "--traceback" in sys.argv
+    try:
+        status = app(standalone_mode=False)
+        raise SystemExit(status if isinstance(status, int) else 0)
+    except UserError as error:
+        if show_traceback:
+            traceback.print_exc()
+        _fail(str(error), 2)
+    except ConversionError as error:
+        if show_traceback:
+            traceback.print_exc()
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", 130)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the parser's
+            _fail(f"{error.format_message()} (fxconv {_command()} --help)", 2)
+        if show_traceback:
+            traceback.print_exc()
+        first = (str(error).strip().splitlines() or [""])[0]
+        internal = first if first.startswith("INTERNAL ERROR") else f"INTERNAL ERROR: {type(error).__name__}: {first}"
+        _fail(f"{internal}; run again with --traceback and report what it shows", 1)
+
+
+def _command() -> str:
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    return next((word for word in sys.argv[1:] if word in known), "")

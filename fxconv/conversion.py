@@ -1,0 +1,257 @@
+"""The whole pipeline: a float model in, a verified int8 artifact out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from fxconv import artifact, lower, quantize, verify
+from fxconv.artifact import Artifact, StagedFile, load_lite
+from fxconv.calibration import Batches, Calibration, CalibrationData
+from fxconv.config import Config, Engine
+from fxconv.environment import Environment, check
+from fxconv.errors import ConversionError
+from fxconv.latency import Latency, measure
+from fxconv.passes import selected
+from fxconv.verify import LEDGER_IMAGES, StageParity
+from rewrites import Rewritten, rewrite
+
+if TYPE_CHECKING:
+    from fxconv.report import Report
+
+Progress = Callable[[str, int, int], None]
+CONVERTED_SHARE = 0.90
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What was converted, in words."""
+
+    name: str
+    weights: str
+    parameters: int
+    input_size: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A finished conversion: what was done, what came out, and whether it holds.
+
+    `int8` is the quantized GraphModule; `ledger` has a row for each stage that ran; `timings` are seconds a step.
+    """
+
+    model: ModelInfo
+    config: Config
+    environment: Environment
+    rewritten: Rewritten
+    int8: fx.GraphModule
+    calibration: Calibration
+    ledger: tuple[StageParity, ...]
+    artifact: Artifact
+    latency: Latency
+    timings: dict[str, float]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def verified(self) -> bool:
+        """Every stage of the ledger passed, and all of them ran."""
+        return all(row.passed for row in self.ledger) and self.ledger[-1].stage == "reloaded"
+
+    @property
+    def converted(self) -> bool:
+        """At least 90 % of the multiply-accumulates of convolutions and linear layers run in int8."""
+        return self.artifact.int8_macs_share >= CONVERTED_SHARE
+
+    @property
+    def verdict(self) -> str:
+        """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first stage that failed."""
+        failed = next((row for row in self.ledger if not row.passed), None)
+        if failed is not None:
+            return f"FAILED: {failed.stage} against {failed.against}: {failed.problem}; required: {failed.rule}"
+        return "converted and verified" if self.converted else "float by engine, verified"
+
+    @property
+    def report(self) -> Report:
+        """The report; `.print()` shows it, `.json()` is DESIGN's schema."""
+        from fxconv.report import Report
+
+        return Report(self)
+
+    def save(self, path: str | Path) -> Conversion:
+        """Write the artifact to `path`, read it back, and return this conversion with that path.
+
+        Raises `ConversionError`, leaving nothing under `path`, when the conversion or the file read back fails.
+        """
+        target = Path(path)
+        if not self.verified:
+            raise ConversionError(self.verdict)
+        with StagedFile(target, self.artifact.data) as staged:
+            if staged.path.read_bytes() != self.artifact.data:
+                raise ConversionError(f"{target}: the bytes on disk are not the bytes that were verified")
+            staged.commit()
+        return replace(self, artifact=replace(self.artifact, path=target))
+
+
+class _Clock:
+    """Seconds a step; a step entered again adds up."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self.progress = progress
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.progress(name, 0, 1)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def total(self) -> dict[str, float]:
+        return {**self.seconds, "total": time.perf_counter() - self._start}
+
+
+def convert(
+    model: nn.Module,
+    calibration: CalibrationData | Iterable[Tensor],
+    example_inputs: tuple[Any, ...] | None = None,
+    config: Config | None = None,
+    *,
+    info: ModelInfo | None = None,
+    output: Path | None = None,
+    warnings: Iterable[str] = (),
+    progress: Progress = lambda step, done, total: None,
+    **options: Any,
+) -> Conversion:
+    """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
+
+    `calibration` gives float tensors `[N, C, H, W]`, preprocessed; `example_inputs` is what a trace records and
+    latency is measured on (default: the first calibration image). `config` or its fields as keywords choose
+    how. With `output` the verified artifact is moved there, and only if it is verified. `progress` is
+    called with a step's name, how much of it is done, and how much there is.
+
+    Raises `ValueError` for a model that is quantized already, `UserError` for a choice that cannot be
+    met, `rewrites.PassError` for a faulty pass. A conversion that fails verification is returned with
+    `verified` False.
+    """
+    config = replace(config or Config(), **options)
+    environment = check(config.engine.value)
+    data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
+    rules, clock = selected(config), _Clock(progress)
+    with quantize.engine(config.engine.value), _evaluating(model):
+        with clock.step("reading images"):
+            images = [(image,) for image in data.first(LEDGER_IMAGES).split(1)]
+        example = example_inputs or images[0]
+        with clock.step("rewriting"):
+            rewritten = rewrite(model, rules)
+        with clock.step("verification"):
+            original = verify.outputs(model, images)
+            found = verify.outputs(rewritten.graph_module, images)
+            ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
+        with clock.step("calibration"):
+            observed = quantize.observe(rewritten.graph_module, config)
+            calibrated = _calibrate(model, observed, data, progress)
+        with clock.step("conversion"):
+            int8 = quantize.convert_observed(observed)
+        with clock.step("verification"):
+            reference = verify.outputs(int8, images)
+            ledger.append(verify.close_enough("int8", original, reference, config.min_sqnr))
+        with clock.step("lowering"):
+            scripted = lower.to_torchscript(int8, example, config)
+            optimized = lower.optimize(scripted, config)
+            content = lower.to_bytes(optimized)
+            floating = lower.lower_float(quantize.fuse(rewritten.graph_module), example, config)
+        has_islands = bool(rewritten.islands)
+        with clock.step("verification"):
+            for stage, module in (("scripted", scripted), ("optimized", optimized)):
+                ledger.append(verify.same_bits(stage, reference, verify.outputs(module, images), has_islands))
+        with StagedFile(output, content) as staged, StagedFile(None, floating) as beside:
+            with clock.step("verification"):
+                ledger.append(_read_back(staged.path, content, reference, images, has_islands))
+                readable = math.isfinite(ledger[-1].max_abs_diff)
+                written = artifact.describe(staged.path, content, example, len(floating)) if readable else None
+            with clock.step("latency"):
+                latency = measure(load_lite(staged.path), load_lite(beside.path), example) if readable else None
+            conversion = Conversion(
+                model=info or ModelInfo(type(model).__name__, "given from Python", _parameters(model), _shape(example)),
+                config=config,
+                environment=environment,
+                rewritten=rewritten,
+                int8=int8,
+                calibration=calibrated,
+                ledger=tuple(ledger),
+                artifact=written or artifact.unreadable(content, len(floating)),
+                latency=latency or Latency(math.nan, math.nan),
+                timings=clock.total(),
+                warnings=(*warnings, *data.warnings, *_engine_warnings(config)),
+            )
+            if output is not None and conversion.verified:
+                staged.commit()
+                conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
+    return conversion
+
+
+def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData, progress: Progress) -> Calibration:
+    """Run all images through the observers, and one batch through the model itself to know what that costs."""
+    seconds, float_seconds, done = 0.0, 0.0, 0
+    with torch.no_grad():
+        for batch in data.batches():
+            if not done:
+                start = time.perf_counter()
+                model(batch)
+                float_seconds = time.perf_counter() - start
+            start = time.perf_counter()
+            observed(batch)
+            seconds += time.perf_counter() - start
+            done += len(batch)
+            progress("calibration", done, data.count)
+    return Calibration(data.source, done, seconds, float_seconds * done / min(done, data.batch_size))
+
+
+def _read_back(
+    path: Path, content: bytes, reference: verify.Outputs, images: list[tuple[Any, ...]], has_islands: bool
+) -> StageParity:
+    """The ledger's last row: the file as it lies on the disk, in the lite interpreter."""
+    try:
+        row = verify.same_bits("reloaded", reference, verify.outputs(load_lite(path), images), has_islands)
+        on_disk = path.read_bytes()
+    except (RuntimeError, OSError, ValueError) as error:
+        return verify.unreadable("reloaded", error)
+    if row.passed and on_disk != content:
+        return replace(row, passed=False, problem="the bytes on disk are not the bytes that were written")
+    return row
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the whole model, and every module's own mode back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _engine_warnings(config: Config) -> tuple[str, ...]:
+    if config.engine is Engine.qnnpack:
+        return ()
+    reduced = "; activations use 7 bits, for this processor lacks VNNI" if quantize.reduces_range(config) else ""
+    return (f"the {config.engine.value} engine serves comparison only: phones do not have it{reduced}",)
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _shape(example: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(example[0].shape[1:]) if isinstance(example[0], Tensor) else ()

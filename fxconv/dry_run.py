@@ -1,0 +1,51 @@
+"""Rewriting alone: no calibration, nothing written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from fxconv import models, verify
+from fxconv.calibration import Generated
+from fxconv.config import Config
+from fxconv.conversion import ModelInfo
+from fxconv.passes import selected
+from fxconv.report.json import heading, passes, plain
+from fxconv.verify import StageParity
+from rewrites import Rewritten, rewrite
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """A rewritten model, compared with the original on one generated image."""
+
+    model: ModelInfo
+    config: Config
+    rewritten: Rewritten
+    parity: StageParity
+
+    def json_text(self) -> str:
+        """The parts of the JSON report that exist without a conversion."""
+        content: dict[str, Any] = {
+            **heading(self.model, self.config),
+            "passes": passes(self.rewritten),
+            "key_map": dict(self.rewritten.key_map),
+            "parity": [plain(asdict(self.parity))],
+        }
+        return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def rewrite_only(model: str, weights: str, input_size: str | None, config: Config) -> DryRun:
+    """Rewrite the named model and compare it with the original. Raises `UserError` for what the user can mend."""
+    rules = selected(config)
+    loaded = models.load(model, weights, input_size, config.seed, structure_only=True)
+    info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
+    rewritten = rewrite(loaded.module, rules)
+    image = Generated(loaded.preprocessing, 1, 1, config.seed).first(1)
+    with torch.no_grad():
+        original = verify.outputs(loaded.module, [(image,)])
+        found = verify.outputs(rewritten.graph_module, [(image,)])
+    return DryRun(info, config, rewritten, verify.same_function("rewritten", original, found, rewritten.tolerance))

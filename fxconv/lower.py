@@ -1,0 +1,44 @@
+"""An int8 or float module  ->  TorchScript  ->  optimize_for_mobile  ->  the bytes of a .ptl."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch._C import _MobileOptimizerType as MobileOptimizerType
+from torch.utils.mobile_optimizer import optimize_for_mobile
+
+from fxconv.config import Config, Method, MobilePass
+from fxconv.quantize import quiet
+
+
+def _optimizer_type(name: MobilePass) -> Any:
+    """torch's enum member for a pass: `conv-bn-fusion` is CONV_BN_FUSION."""
+    return getattr(MobileOptimizerType, name.name.upper())
+
+
+def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
+    """Script or trace `module`; `example` is what a trace records."""
+    with quiet(), torch.no_grad():
+        if config.method is Method.trace:
+            return torch.jit.trace(module, example, check_trace=False)
+        return torch.jit.script(module)
+
+
+def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.ScriptModule:
+    """Run optimize_for_mobile without the blocked passes."""
+    blocked = {_optimizer_type(name) for name in config.blocked}
+    with quiet():
+        return optimize_for_mobile(scripted, optimization_blocklist=blocked)
+
+
+def to_bytes(optimized: torch.jit.ScriptModule) -> bytes:
+    """The lite-interpreter archive. Saved through a buffer, so that its root does not depend on a file's name."""
+    with quiet():
+        return optimized._save_to_buffer_for_lite_interpreter()
+
+
+def lower_float(fused: fx.GraphModule, example: tuple[Any, ...], config: Config) -> bytes:
+    """The float twin of an artifact: the same fused graph, lowered the same way, for size and latency beside it."""
+    return to_bytes(optimize(to_torchscript(fused, example, config), config))

@@ -1,0 +1,80 @@
+"""Which passes a conversion runs: the default order, the user's own, and what was left out."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+
+from fxconv.config import Arithmetic, Config
+from fxconv.errors import UserError
+from fxconv.quantize import reduces_range
+from rewrites import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES, RewritePass
+from rewrites.passes import FoldReLU6, QuantBoundaries
+
+ALL_PASSES: tuple[RewritePass, ...] = (*DEFAULT_PASSES, *ALTERNATIVES)
+
+
+def find(name: str) -> RewritePass:
+    """The pass with this name. Raises `UserError` with the nearest names."""
+    known = {rule.name: rule for rule in ALL_PASSES}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    raise UserError(f"unknown pass {name!r}{hint} (fxconv passes lists all)")
+
+
+def user_pass(spec: str) -> RewritePass:
+    """An instance of the user's pass at `module:Class` or `file.py:Class`. Raises `UserError` when it is none."""
+    home, _, class_name = spec.rpartition(":")
+    if not home:
+        raise UserError(f"--pass {spec}: expected MODULE:CLASS or FILE.py:CLASS")
+    try:
+        if home.endswith(".py"):
+            file_spec = importlib.util.spec_from_file_location(f"fxconv_pass_{Path(home).stem}", home)
+            assert file_spec is not None and file_spec.loader is not None
+            module = importlib.util.module_from_spec(file_spec)
+            file_spec.loader.exec_module(module)
+        else:
+            sys.path.insert(0, str(Path.cwd()))
+            try:
+                module = importlib.import_module(home)
+            finally:
+                sys.path.pop(0)
+    except Exception as error:
+        raise UserError(f"--pass {spec}: {home} does not import: {type(error).__name__}: {error}") from error
+    kind = getattr(module, class_name, None)
+    if kind is None:
+        raise UserError(f"--pass {spec}: {home} has no {class_name!r}")
+    if not (inspect.isclass(kind) and issubclass(kind, RewritePass)):
+        raise UserError(f"--pass {spec}: {class_name} is not a subclass of rewrites.RewritePass")
+    if inspect.isabstract(kind) or not getattr(kind, "name", ""):
+        raise UserError(f"--pass {spec}: {class_name} must define name, run and example")
+    return kind()
+
+
+def selected(config: Config) -> tuple[RewritePass, ...]:
+    """The passes of one conversion, in order. The user's own run before the names and boundaries are settled."""
+    rules = list(WRAPPED_PASSES if config.arithmetic is Arithmetic.wrap else DEFAULT_PASSES)
+    if reduces_range(config):
+        # 7-bit ranges end at 127 but the kernels saturate at 255, so a capped range would not clamp.
+        rules = [rule for rule in rules if not isinstance(rule, FoldReLU6)]
+    own = [user_pass(spec) for spec in config.passes]
+    place = next(i for i, rule in enumerate(rules) if rule.name == "fusable-names")
+    rules[place:place] = own
+    known = [rule.name for rule in rules]
+    for name in (*config.skip, *((config.until,) if config.until else ())):
+        if name not in known:
+            find(name)
+            raise UserError(f"pass {name!r} does not run in this conversion (it runs {', '.join(known)})")
+    if any(name == QuantBoundaries.name for name in config.skip):
+        raise UserError(
+            "quant-boundaries cannot be skipped: without it nothing would be int8 (use --until to stop before)"
+        )
+    if config.until:
+        rules = rules[: known.index(config.until) + 1]
+    return tuple(rule for rule in rules if rule.name not in config.skip)

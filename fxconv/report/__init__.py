@@ -1,0 +1,36 @@
+"""Views of one Conversion. They read it and compute nothing."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from fxconv.report import json, terminal
+
+if TYPE_CHECKING:
+    from fxconv.conversion import Conversion
+
+
+class Report:
+    """A conversion, shown: `print` for people, `json` for programs."""
+
+    def __init__(self, conversion: Conversion) -> None:
+        self.conversion = conversion
+
+    def print(self, console: Console | None = None, full: bool = True) -> None:
+        """Print the whole report, or with `full` False the summary of about ten lines."""
+        console = console or Console()
+        if full:
+            terminal.print_report(self.conversion, console)
+        else:
+            terminal.print_summary(self.conversion, console)
+
+    def json(self) -> dict[str, Any]:
+        """The report as plain values, schema 1."""
+        return json.report(self.conversion)
+
+    def json_text(self) -> str:
+        """`json` as indented text."""
+        return jsonlib.dumps(self.json(), indent=2, allow_nan=False) + "\n"

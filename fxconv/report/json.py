@@ -1,0 +1,84 @@
+"""The JSON report, schema 1. Values JSON lacks (an infinite SQNR, a latency not measured) are null."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from rewrites import Rewritten
+
+if TYPE_CHECKING:
+    from fxconv.config import Config
+    from fxconv.conversion import Conversion, ModelInfo
+
+SCHEMA = 1
+
+
+def plain(value: Any) -> Any:
+    """Enums as their values, numbers JSON lacks as None, tuples as lists."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def passes(rewritten: Rewritten) -> list[dict[str, Any]]:
+    """What each pass did."""
+    return [
+        {
+            "name": result.name,
+            "edits": [asdict(edit) for edit in result.edits],
+            "skips": [asdict(skip) for skip in result.skips],
+            "diff": result.diff,
+        }
+        for result in rewritten.results
+    ]
+
+
+def heading(info: ModelInfo, config: Config) -> dict[str, Any]:
+    """The part every report begins with: what was asked for."""
+    return {"schema": SCHEMA, "model": plain(asdict(info)), "config": plain(asdict(config))}
+
+
+def report(conversion: Conversion) -> dict[str, Any]:
+    """The whole conversion as plain values."""
+    artifact, int8_calls = conversion.artifact, conversion.artifact.int8_calls
+    stubs = {name: artifact.calls.get(name, 0) for name in ("aten::quantize_per_tensor", "aten::dequantize")}
+    content = {
+        **heading(conversion.model, conversion.config),
+        "verdict": conversion.verdict,
+        "environment": asdict(conversion.environment),
+        "passes": passes(conversion.rewritten),
+        "key_map": dict(conversion.rewritten.key_map),
+        "quantization": {
+            "mode": "static",
+            "int8_ops": {op: n for op, n in int8_calls.items() if op not in stubs},
+            "float_ops": conversion.artifact.float_calls,
+            "float_islands": [asdict(island) for island in conversion.rewritten.islands],
+            "quantize_nodes": stubs["aten::quantize_per_tensor"],
+            "dequantize_nodes": stubs["aten::dequantize"],
+        },
+        "calibration": asdict(conversion.calibration),
+        "parity": [asdict(row) for row in conversion.ledger],
+        "artifact": {
+            "path": str(artifact.path) if artifact.path else None,
+            "bytes": artifact.size,
+            "float_bytes": artifact.float_bytes,
+            "bytecode_version": artifact.bytecode_version,
+            "operators": artifact.operators,
+            "int8_macs_share": artifact.int8_macs_share,
+            "macs": artifact.macs,
+            "sha256": artifact.sha256,
+        },
+        "latency": asdict(conversion.latency),
+        "timings": conversion.timings,
+        "warnings": conversion.warnings,
+    }
+    return {key: plain(value) for key, value in content.items()}

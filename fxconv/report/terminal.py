@@ -1,0 +1,288 @@
+"""The report on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rewrites import PassResult, Rewritten
+
+if TYPE_CHECKING:
+    from fxconv.conversion import Conversion
+    from fxconv.dry_run import DryRun
+    from fxconv.verify import StageParity
+
+_DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def _grid(*columns: str, header: bool = True) -> Table:
+    table = Table(box=None, show_header=header, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    return table
+
+
+def _section(console: Console, title: str) -> None:
+    console.print()
+    console.print(Text(title, style="bold"))
+    console.print(Text("-" * len(title), style="dim"))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+def _decibels(value: float) -> str:
+    if math.isinf(value):
+        return "exact" if value > 0 else "none"
+    return f"{value:.1f} dB"
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# -- rewriting ---------------------------------------------------------------------------------------
+
+
+def print_diff(text: str, console: Console) -> None:
+    """A unified diff, coloured by its first characters; never wrapped, so that it can be piped into a file."""
+    for line in text.splitlines():
+        console.print(Text(line, style=_DIFF_STYLES.get(line[:1], "")), soft_wrap=True)
+
+
+def _reasons(result: PassResult) -> list[str]:
+    counted = Counter(edit.reason for edit in result.edits)
+    if len(counted) > 4:  # reasons that name nodes; the pass's own sentence says what they have in common
+        return [f"{len(result.edits)} edits: {result.summary}"]
+    return [f"{n} x {reason}" for reason, n in counted.items()]
+
+
+def print_rewriting(rewritten: Rewritten, console: Console, tense: str = "rewrote") -> None:
+    """Each pass with its diff and reason, then what was renamed, then what did not trace."""
+    table = _grid(">edits", ">skips", "pass", "what it does")
+    for result in rewritten.results:
+        table.add_row(str(len(result.edits)), str(len(result.skips)), result.name, result.summary)
+    total = sum(len(result.edits) for result in rewritten.results)
+    _section(console, f"Rewriting: {tense} {_count(total, 'place')}")
+    console.print(table)
+    for result in rewritten.results:
+        if not result.edits and not result.skips:
+            continue
+        _section(console, f"Pass {result.name}")
+        for reason in _reasons(result):
+            console.print(Text(f"why: {reason}", style="yellow"), soft_wrap=True)
+        if not any(edit.kind == "rename" for edit in result.edits):
+            print_diff(result.diff, console)
+        else:
+            print_renames(rewritten, console)
+        for skip in result.skips:
+            console.print(Text(f"left alone: {skip.node}: {skip.reason}", style="magenta"), soft_wrap=True)
+    if rewritten.leaves:
+        _section(console, "Did not trace, stays as it is in float")
+        for leaf in rewritten.leaves:
+            console.print(f"{leaf.path}: {leaf.reason}", soft_wrap=True, markup=False)
+
+
+def print_dry_run(result: DryRun, console: Console, tense: str) -> None:
+    """The rewriting of a model that is not converted, and whether it still computes the same."""
+    print_rewriting(result.rewritten, console, tense)
+    _section(console, "Same function")
+    console.print(f"{_function(result.parity)} (one generated image, {result.model.weights} weights)", soft_wrap=True)
+
+
+def print_renames(rewritten: Rewritten, console: Console) -> None:
+    """Old name and new name of every layer that was renamed."""
+    table = _grid("old name", "new name")
+    for edit in rewritten.renames:
+        table.add_row(edit.before, edit.after)
+    console.print(table)
+
+
+# -- the conversion ----------------------------------------------------------------------------------
+
+
+def print_summary(conversion: Conversion, console: Console) -> None:
+    """About ten lines: what came out, whether it holds, what it costs."""
+    console.print(_headline(conversion), soft_wrap=True)
+    table = _grid("", "", header=False)
+    for name, text in _summary_rows(conversion):
+        table.add_row(Text(name, style="dim"), text)
+    console.print(table)
+
+
+def _headline(conversion: Conversion) -> Text:
+    good = conversion.verified
+    style = "bold green" if good and conversion.converted else "bold yellow" if good else "bold red"
+    return Text.assemble((conversion.model.name, "bold"), ": ", (conversion.verdict, style))
+
+
+def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
+    artifact, rewritten = conversion.artifact, conversion.rewritten
+    edits = sum(len(result.edits) for result in rewritten.results)
+    active = sum(bool(result.edits) for result in rewritten.results)
+    stages = {row.stage: row for row in conversion.ledger}
+    int8, lowered = stages["int8"], [row for row in conversion.ledger if row.against == "int8"]
+    agreement = f", same top-1 on {_percent(int8.top1_agreement, 0)}" if int8.top1_agreement is not None else ""
+    exact = all(row.max_abs_diff == 0 for row in lowered)
+    names = ", ".join(row.stage for row in lowered)
+    rows = [
+        ("weights", conversion.model.weights),
+        (
+            "rewritten",
+            f"{edits} edits by {_count(active, 'pass').replace('passs', 'passes')}; {_function(stages['rewritten'])}",
+        ),
+        ("int8", f"{_percent(artifact.int8_macs_share)} of multiply-accumulates; {_stubs(conversion)}"),
+        ("against float", f"{_decibels(int8.sqnr_db)}{agreement} ({_images(conversion)})"),
+        ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
+        (
+            "size",
+            f"{_size(artifact.size)}, {artifact.size / artifact.float_bytes:.2f} of float's "
+            f"{_size(artifact.float_bytes)}",
+        ),
+    ]
+    if math.isfinite(conversion.latency.int8_ms):
+        rows.append(("latency", _latency(conversion)))
+    rows.append(("calibrated on", conversion.calibration.source))
+    rows.append(("time", f"{conversion.timings['total']:.1f} s"))
+    rows.append(("written", str(artifact.path) if artifact.path else "nothing"))
+    return rows
+
+
+def _function(row: StageParity) -> str:
+    if row.max_abs_diff == 0:
+        return "computes exactly what the original does"
+    return f"differs from the original by at most {row.max_abs_diff:.2g} ({row.rule})"
+
+
+def _images(conversion: Conversion) -> str:
+    return _count(min(16, conversion.calibration.images), "calibration image")
+
+
+def _worst(rows: list[StageParity]) -> str:
+    return f"{_decibels(min(row.sqnr_db for row in rows))} from the int8 module"
+
+
+def _stubs(conversion: Conversion) -> str:
+    calls, islands = conversion.artifact.calls, conversion.rewritten.islands
+    quantize, dequantize = calls.get("aten::quantize_per_tensor", 0), calls.get("aten::dequantize", 0)
+    return f"{quantize} quantize, {dequantize} dequantize, {_count(len(islands), 'float island')}"
+
+
+def _latency(conversion: Conversion) -> str:
+    latency = conversion.latency
+    return (
+        f"{latency.int8_ms:.1f} ms, {latency.int8_ms / latency.float_ms:.2f} of float's {latency.float_ms:.1f} ms "
+        f"(lite interpreter, 1 thread, this machine)"
+    )
+
+
+def print_report(conversion: Conversion, console: Console) -> None:
+    """Everything a reviewer needs, the verdict first and again last."""
+    console.print(_headline(conversion), soft_wrap=True)
+    _section(console, "Asked for")
+    console.print(_asked(conversion))
+    print_rewriting(conversion.rewritten, console)
+    _section(console, "Operators before and after")
+    console.print(_operators(conversion))
+    _section(console, "Int8 and float domains")
+    console.print(
+        _stubs(conversion) + f"; {_percent(conversion.artifact.int8_macs_share)} of multiply-accumulates in int8"
+    )
+    for island in conversion.rewritten.islands:
+        console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
+    _section(console, f"Parity ledger ({_images(conversion)})")
+    console.print(_ledger(conversion))
+    _section(console, "Size and latency")
+    console.print(_costs(conversion))
+    _section(console, "Calibration")
+    calibration = conversion.calibration
+    console.print(f"{calibration.source}", soft_wrap=True, markup=False)
+    console.print(
+        f"{calibration.seconds:.1f} s in the observed forward; the float forward of as many images takes "
+        f"{calibration.float_seconds:.1f} s"
+    )
+    _section(console, "Timings")
+    table = _grid("step", ">seconds")
+    for step, seconds in conversion.timings.items():
+        table.add_row(step, f"{seconds:.2f}")
+    console.print(table)
+    if conversion.warnings:
+        _section(console, "Warnings")
+        for warning in conversion.warnings:
+            console.print(Text(warning, style="yellow"), soft_wrap=True)
+    _section(console, "Verdict")
+    print_summary(conversion, console)
+
+
+def _asked(conversion: Conversion) -> Table:
+    model, config = conversion.model, conversion.config
+    table = _grid("", "", header=False)
+    table.add_row("model", f"{model.name}, {model.parameters:,} parameters")
+    table.add_row("weights", model.weights)
+    table.add_row("input", "x".join(map(str, model.input_size)))
+    table.add_row("engine", f"{config.engine.value}, {config.weight_scheme.value} weights, static quantization")
+    table.add_row("arithmetic", config.arithmetic.value)
+    blocked = ", ".join(name.value for name in config.blocked) or "none"
+    table.add_row("lowering", f"{config.method.value}; mobile passes blocked: {blocked}")
+    environment = conversion.environment
+    table.add_row("environment", f"torch {environment.torch}, torchvision {environment.torchvision}")
+    return table
+
+
+def _operators(conversion: Conversion) -> Table:
+    """What the traced model called, and what one inference of the written file calls."""
+    table = _grid(">calls", "original", ">calls", "artifact", "domain")
+    before = Counter(conversion.rewritten.source_calls).most_common()
+    artifact = conversion.artifact
+    after = sorted(artifact.calls.items(), key=lambda item: -item[1])
+    for row in range(max(len(before), len(after))):
+        old = (str(before[row][1]), before[row][0]) if row < len(before) else ("", "")
+        if row < len(after):
+            operator, calls = after[row]
+            domain = "int8" if artifact.int8_calls.get(operator) else "float"
+            domain = "boundary" if operator in ("aten::quantize_per_tensor", "aten::dequantize") else domain
+            table.add_row(*old, str(calls), operator, domain)
+        else:
+            table.add_row(*old, "", "", "")
+    return table
+
+
+def _ledger(conversion: Conversion) -> Table:
+    table = _grid("stage", "against", ">max diff", ">SQNR", ">top-1", "required", "")
+    for row in conversion.ledger:
+        verdict = Text("ok", style="green") if row.passed else Text(f"FAILED: {row.problem}", style="bold red")
+        table.add_row(
+            row.stage,
+            row.against,
+            f"{row.max_abs_diff:.3g}",
+            _decibels(row.sqnr_db),
+            _percent(row.top1_agreement, 0),
+            row.rule,
+            verdict,
+        )
+    return table
+
+
+def _costs(conversion: Conversion) -> Table:
+    artifact, latency = conversion.artifact, conversion.latency
+    table = _grid("", ">int8", ">float", ">ratio")
+    ratio = artifact.size / artifact.float_bytes
+    table.add_row("file", _size(artifact.size), _size(artifact.float_bytes), f"{ratio:.3f}")
+    if math.isfinite(latency.int8_ms):
+        table.add_row(
+            "latency, 1 thread, this machine",
+            f"{latency.int8_ms:.2f} ms",
+            f"{latency.float_ms:.2f} ms",
+            f"{latency.int8_ms / latency.float_ms:.3f}",
+        )
+    return table

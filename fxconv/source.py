@@ -1,0 +1,74 @@
+"""What a conversion starts from: the model a user names and the images its ranges are estimated on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fxconv import models
+from fxconv.calibration import CalibrationData, open_calibration, read_array
+from fxconv.config import Config
+from fxconv.conversion import ModelInfo
+from fxconv.errors import UserError
+from fxconv.models import LoadedModel
+from fxconv.weights import reestimate_batch_norms
+
+# Enough for stable statistics: a batch norm averages over every pixel of every image.
+_BATCH_NORM_IMAGES = 40
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loaded model, its calibration data, and what the user must know about both."""
+
+    loaded: LoadedModel
+    data: CalibrationData
+    example: tuple[Any, ...] | None
+    warnings: tuple[str, ...]
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model in words, for the report."""
+        loaded = self.loaded
+        return ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
+
+
+def open_source(
+    model: str, weights: str, input_size: str | None, calib: Path | None, example: Path | None, config: Config
+) -> Source:
+    """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
+
+    A model with random weights gets the batch-norm statistics of the calibration images.
+    """
+    loaded = models.load(model, weights, input_size, config.seed)
+    data = open_calibration(calib, loaded.preprocessing, config.calib_count, config.batch_size, config.seed)
+    inputs = read_example(example, loaded) if example else None
+    try:
+        with torch.inference_mode():
+            loaded.module(data.first(1))
+    except (RuntimeError, ValueError, TypeError) as error:
+        size = "x".join(map(str, loaded.preprocessing.shape))
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise UserError(f"{model} cannot take an input of {size}: {first}; set --input-size") from error
+    if loaded.is_random:
+        reestimate_batch_norms(loaded.module, data.batches(_BATCH_NORM_IMAGES))
+    return Source(loaded, data, inputs, loaded.warnings)
+
+
+def read_example(path: Path, loaded: LoadedModel) -> tuple[Any, ...]:
+    """One preprocessed input from an .npy file, float `[C, H, W]` or `[N, C, H, W]` (the first is taken)."""
+    if not path.exists():
+        raise UserError(f"--example {path}: no such file")
+    array = read_array(path, "--example")
+    rows = array if array.ndim == 4 else array[None]
+    channels, height, width = loaded.preprocessing.shape
+    if array.dtype == np.uint8 or rows.ndim != 4 or rows.shape[1:] != (channels, height, width) or not len(rows):
+        raise UserError(
+            f"--example {path}: {array.dtype} {array.shape} is not float [{channels}, {height}, {width}], "
+            "preprocessed, with or without a leading N"
+        )
+    return (torch.from_numpy(np.ascontiguousarray(rows[:1], dtype=np.float32)),)
