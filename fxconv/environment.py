@@ -31,7 +31,8 @@ def check(engine: str = "qnnpack") -> Environment:
         import torch.backends.xnnpack
     except ImportError as error:
         raise UserError(f"torch {torch.__version__} comes without torch.ao.quantization; {_INSTALL}") from error
-    if not torch.backends.xnnpack.enabled:
+    xnnpack = bool(getattr(torch.backends.xnnpack, "enabled", False))
+    if not xnnpack:
         raise UserError(
             f"torch {torch.__version__} is built without XNNPACK (2.13 and later are), "
             f"so optimize_for_mobile cannot work; {_INSTALL}"
@@ -42,9 +43,7 @@ def check(engine: str = "qnnpack") -> Environment:
         raise UserError(
             f"this torch {torch.__version__} has no quantized engine {engine!r} (it has {known}); {_INSTALL}"
         )
-    return Environment(
-        torch.__version__, importlib.metadata.version("torchvision"), engine, torch.backends.xnnpack.enabled
-    )
+    return Environment(torch.__version__, importlib.metadata.version("torchvision"), engine, xnnpack)
 
 
 def has_vnni() -> bool:
