@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,9 +13,6 @@ from torch import fx, nn
 from torch.ao.quantization import (
     DeQuantStub,
     FixedQParamsObserver,
-    HistogramObserver,
-    MinMaxObserver,
-    PerChannelMinMaxObserver,
     QConfig,
     convert,
     fuse_modules,
@@ -24,6 +21,7 @@ from torch.ao.quantization import (
 
 from fxconv.config import Config, Engine, WeightScheme
 from fxconv.environment import has_vnni
+from fxconv.observers import L2Observer, distinguishable, weight_observer
 from rewrites.domains import assign
 from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, fusable_chains
 from rewrites.modules import ScalarArithmetic, Wrapped
@@ -61,21 +59,17 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _weight_observer(scheme: WeightScheme) -> Callable[[], nn.Module]:
-    if scheme is WeightScheme.per_channel:
-        return PerChannelMinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_channel_symmetric)
-    return MinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)
-
-
-def qconfig_for(module: nn.Module, config: Config) -> QConfig:
-    """Observers for one module: a histogram of its output, the weights' extremes by channel or tensor."""
+def qconfig_for(graph_module: fx.GraphModule, node: fx.Node, config: Config) -> QConfig:
+    """Observers for the module `node` calls: a histogram of its output, the weights' extremes by channel or tensor."""
+    module = submodule(graph_module, node)
     scheme = WeightScheme.per_tensor if isinstance(module, _PER_TENSOR_ONLY) else config.weight_scheme
-    activation = HistogramObserver.with_args(reduce_range=reduces_range(config))
+    low, high = distinguishable(graph_module, node)
+    activation = L2Observer.with_args(low=low, high=high, reduce_range=reduces_range(config))
     if isinstance(module, ScalarArithmetic):  # its int8 form carries the input's range along; nothing to observe
         activation = functools.partial(
             FixedQParamsObserver, scale=1.0, zero_point=0, dtype=torch.quint8, quant_min=0, quant_max=255
         )
-    return QConfig(activation=activation, weight=_weight_observer(scheme))
+    return QConfig(activation=activation, weight=weight_observer(scheme))
 
 
 def fuse(graph_module: fx.GraphModule) -> fx.GraphModule:
@@ -106,7 +100,7 @@ def _set_qconfigs(graph_module: fx.GraphModule, int8: set[str], config: Config) 
         module = submodule(graph_module, node)
         if module is None or not (node.name in int8 or isinstance(module, DeQuantStub)):
             continue
-        observed = qconfig_for(module, config)
+        observed = qconfig_for(graph_module, node, config)
         # A wrapped operator is quantized at its stubs; the operator inside stays in float.
         parts = [module.quant, module.dequant] if isinstance(module, Wrapped) else [module, *module.children()]
         for part in parts:

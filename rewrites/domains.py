@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,8 +11,9 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.diff import call_name
 from rewrites.fusion import fusable_nodes
+from rewrites.modules import Cat, WrappedCat
 from rewrites.qnnpack import MULTIPLY_ACCUMULATE, Verdict, verdict
-from rewrites.values import callee, submodule, tensor_nodes
+from rewrites.values import callee, modules_read_inside, several_tensors, submodule, tensor_nodes
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,40 @@ def _components(nodes: set[fx.Node]) -> Iterator[set[fx.Node]]:
         yield group
 
 
+_TAKES_A_LIST = (Cat, WrappedCat)
+
+
+def _taken_apart(
+    graph_module: fx.GraphModule, node: fx.Node, several: set[fx.Node], forced: dict[fx.Node, str]
+) -> bool:
+    """Whether whoever reads this tuple of tensors takes single ones out of it, or joins them in int8."""
+    for user in node.users:
+        if user.op == "output" or user in forced or "float_reason" in user.meta:
+            return False
+        if user in several and not _taken_apart(graph_module, user, several, forced):
+            return False
+        if callee(graph_module, user) not in (operator.getitem, *_TAKES_A_LIST):
+            return False
+    return True
+
+
+def _several_at_once(
+    graph_module: fx.GraphModule, node: fx.Node, several: set[fx.Node], domains: Domains, forced: dict[fx.Node, str]
+) -> str | None:
+    """Why a node that gives or takes a tuple of tensors must be in float: a stub converts one tensor at a time."""
+    if node in several and not _taken_apart(graph_module, node, several, forced):
+        return "several tensors are handed on at once, and a stub takes one"
+    if callee(graph_module, node) in _TAKES_A_LIST and isinstance(node.args[0], fx.Node):
+        source = node.args[0]
+        return None if source in domains.int8 else f"follows {source.name}, which is in float"
+    return None
+
+
 def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Domains:
     domains = Domains()
     heads = {node: chain[0] for chain in fusable_nodes(graph_module) for node in chain[1:]}
-    tensors = tensor_nodes(graph_module)
+    tensors, several = tensor_nodes(graph_module), several_tensors(graph_module)
+    read = modules_read_inside(graph_module)
     for node in graph_module.graph.nodes:
         if node not in tensors:
             continue
@@ -77,13 +109,20 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
             domains.int8.add(node)
             continue
         why = forced.get(node) or node.meta.get("float_reason")
+        if why is None and id(module) in read:
+            why = f"the weights of {node.target} are also read by name"
         if why is None and node in heads:
             if heads[node] in domains.int8:
                 domains.int8.add(node)
                 continue
             why = f"follows {heads[node].name}, with which it is fused"
         if why is None:
-            ruling, reason = verdict(callee(graph_module, node), module)
+            ruling, reason = verdict(callee(graph_module, node), module, node)
+            why = _several_at_once(graph_module, node, several, domains, forced)
+            if why is not None:
+                domains.floating.add(node)
+                domains.reasons[node] = why
+                continue
             if ruling is Verdict.INT8 or (ruling is Verdict.FOLLOWS and inputs and domains.int8.issuperset(inputs)):
                 domains.int8.add(node)
                 continue
@@ -97,16 +136,27 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
     return domains
 
 
+def _called_in_both(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+    """The int8 calls of modules that are also called in float; their one set of weights cannot be both."""
+    in_float = {id(submodule(graph_module, n)): n for n in domains.floating if n.op == "call_module"}
+    for node in sorted(domains.int8):
+        if node.op == "call_module" and id(submodule(graph_module, node)) in in_float:
+            other = in_float[id(submodule(graph_module, node))]
+            yield node, f"{node.target} is also called in float, at {other.name}, with the same weights"
+
+
 def assign(graph_module: fx.GraphModule) -> Domains:
     """Decide for every tensor node whether it runs in int8 or in float.
 
     An int8 region without any multiply-accumulate that is fed by a float operation is given up: quantizing it
-    alone would add conversions and save nothing.
+    alone would add conversions and save nothing. A module runs in one domain wherever it is called.
     """
     forced: dict[fx.Node, str] = {}
     while True:
         domains = _assign_once(graph_module, forced)
         given_up = False
+        for node, why in _called_in_both(graph_module, domains):
+            given_up, forced[node] = True, why
         for region in _components(domains.int8):
             kinds = {callee(graph_module, node) for node in region}
             feeds = {n for node in region for n in node.all_input_nodes}

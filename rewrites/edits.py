@@ -162,6 +162,17 @@ class Editor:
         self._record("insert", fresh.name, "", self.line(fresh), reason)
         return fresh
 
+    def insert_method(self, value: fx.Node, method: str, reason: str) -> fx.Node:
+        """Put a call of a tensor method without arguments behind `value`, for all users of it."""
+        users = list(value.users)
+        with self.graph.inserting_after(value):
+            fresh = self.graph.call_method(method, (value,))
+        fresh.meta = {**value.meta, "rule": self.rule}
+        for user in users:
+            user.replace_input_with(value, fresh)
+        self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
     def copy_module(self, node: fx.Node, path: str, module: nn.Module, reason: str) -> None:
         """Let this call site have a module of its own at `path`."""
         before = self.line(node)

@@ -17,8 +17,14 @@ from torch import fx, nn
 from torch.ao.quantization.fuser_method_mappings import fuse_conv_bn_relu
 from torch.ao.quantization.quantization_mappings import get_default_static_quant_module_mappings
 
-from rewrites.modules import CappedFloatFunctional, CappedQFunctional, CappedReLU
-from rewrites.values import sole_user, submodule
+from rewrites.modules import (
+    CappedFloatFunctional,
+    CappedQFunctional,
+    CappedReLU,
+    ScriptableBatchNorm2d,
+    ScriptableBNReLU2d,
+)
+from rewrites.values import modules_read_inside, sole_user, submodule
 
 _HEADS = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -65,6 +71,8 @@ FUSE_CONFIG: dict[str, Any] = {
 
 CONVERT_MAPPING: dict[Callable[..., Any], Any] = {
     **get_default_static_quant_module_mappings(),
+    nn.BatchNorm2d: ScriptableBatchNorm2d,
+    nni.BNReLU2d: ScriptableBNReLU2d,
     CappedFloatFunctional: CappedQFunctional,
 }
 
@@ -72,7 +80,12 @@ CONVERT_MAPPING: dict[Callable[..., Any], Any] = {
 def _follow(graph_module: fx.GraphModule, node: fx.Node, kinds: tuple[type[nn.Module], ...]) -> fx.Node | None:
     """The only reader of `node`, when it calls one of these classes on it."""
     user = sole_user(node)
-    return user if user is not None and type(submodule(graph_module, user)) in kinds else None
+    return user if user is not None and _fuses(submodule(graph_module, user), kinds) else None
+
+
+def _fuses(module: nn.Module | None, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module is of one of these classes; a batch norm without running statistics cannot be folded."""
+    return type(module) in kinds and getattr(module, "running_mean", module) is not None
 
 
 def _chain(graph_module: fx.GraphModule, head: fx.Node) -> list[fx.Node]:
@@ -91,19 +104,20 @@ def _chain(graph_module: fx.GraphModule, head: fx.Node) -> list[fx.Node]:
 def fusable_nodes(graph_module: fx.GraphModule) -> list[list[fx.Node]]:
     """The chains of nodes (convolution, batch norm, activation) that run as one operation, heads in order.
 
-    Each inner value has one reader, and each module is called once.
+    Each inner value has one reader, and each module is called once and read in no other way.
     """
+    read = modules_read_inside(graph_module)
     calls: dict[int, int] = {}
     for node in graph_module.graph.nodes:
         if (module := submodule(graph_module, node)) is not None:
             calls[id(module)] = calls.get(id(module), 0) + 1
     chains, used = [], set()
     for node in graph_module.graph.nodes:
-        kind = type(submodule(graph_module, node))
-        if node in used or kind not in (*_HEADS, *_TRANSPOSED, *_NORM_HEADS):
+        if node in used or not _fuses(submodule(graph_module, node), (*_HEADS, *_TRANSPOSED, *_NORM_HEADS)):
             continue
         chain = _chain(graph_module, node)
-        if len(chain) > 1 and all(calls[id(submodule(graph_module, n))] == 1 for n in chain):
+        modules = [id(submodule(graph_module, n)) for n in chain]
+        if len(chain) > 1 and read.isdisjoint(modules) and all(calls[module] == 1 for module in modules):
             chains.append(chain)
             used.update(chain)
     return chains

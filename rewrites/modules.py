@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import cast
 
 import torch
+import torch.ao.nn.intrinsic.quantized as nniq
+import torch.ao.nn.quantized as nnq
 from torch import Tensor, nn
 from torch.ao.nn.quantized import FloatFunctional, QFunctional
 from torch.ao.quantization import DeQuantStub, QuantStub
@@ -52,6 +54,32 @@ class CappedQFunctional(QFunctional):
         plain = FloatFunctional()
         plain.activation_post_process = mod.activation_post_process
         return cast(QFunctional, QFunctional.from_float(plain, use_precomputed_fake_quant))
+
+
+class ScriptableBatchNorm2d:
+    """Maps `BatchNorm2d` to a plain quantized one whose scale and zero point are numbers, as TorchScript demands.
+
+    torch keeps them as tensors of shape [1], on which a scripted model stops ("Cannot input a tensor of dimension
+    other than 0 as a scalar argument").
+    """
+
+    @classmethod
+    def from_float(cls, mod: nn.Module, use_precomputed_fake_quant: bool = False) -> nn.Module:
+        return _with_scalar_qparams(nnq.BatchNorm2d.from_float(mod, use_precomputed_fake_quant))
+
+
+class ScriptableBNReLU2d:
+    """Maps a batch norm fused with its ReLU as `ScriptableBatchNorm2d` maps one alone."""
+
+    @classmethod
+    def from_float(cls, mod: nn.Module, use_precomputed_fake_quant: bool = False) -> nn.Module:
+        return _with_scalar_qparams(nniq.BNReLU2d.from_float(mod, use_precomputed_fake_quant))
+
+
+def _with_scalar_qparams(quantized: nn.Module) -> nn.Module:
+    for name in ("scale", "zero_point"):
+        setattr(quantized, name, torch.as_tensor(getattr(quantized, name)).reshape(()))
+    return quantized
 
 
 class Arithmetic(nn.Module):

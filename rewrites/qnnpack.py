@@ -6,6 +6,7 @@ memory layouts, against the dequantized reference, so the table cannot drift fro
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from rewrites import modules as m
 
@@ -44,7 +45,7 @@ class Kernel:
     """One row: the operation, the verdict with its reason, and a module that shows it.
 
     `example()` takes `inputs` float tensors of shape `shape`. `limits(module)` says why one particular
-    module is refused although its class is not; None when it is not.
+    module is refused although its class is not, `call_limits(node)` why one particular call is; None when it is not.
     """
 
     key: Callable[..., Any]
@@ -54,6 +55,7 @@ class Kernel:
     inputs: int = 1
     shape: tuple[int, ...] = (2, 8, 12, 12)
     limits: Callable[[nn.Module], str | None] = lambda module: None
+    call_limits: Callable[[fx.Node], str | None] = lambda node: None
 
     @property
     def name(self) -> str:
@@ -70,7 +72,64 @@ class Kernel:
 
 def _zeros_padding(module: nn.Module) -> str | None:
     mode = getattr(module, "padding_mode", "zeros")
-    return None if mode == "zeros" else f"quantized convolutions pad with zeros only, not {mode!r}"
+    if mode != "zeros":
+        return f"quantized convolutions pad with zeros only, not {mode!r}"
+    padding = getattr(module, "padding", 0)
+    return f"quantized convolutions take padding in numbers, not {padding!r}" if isinstance(padding, str) else None
+
+
+def _statistics(module: nn.Module) -> str | None:
+    if getattr(module, "running_mean", None) is None:
+        return "it keeps no running statistics, which its kernel needs"
+    return None if module.weight is not None else "it has no weight, which its kernel needs"
+
+
+def _own_statistics(module: nn.Module) -> str | None:
+    if getattr(module, "running_mean", None) is not None:
+        return "its kernel ignores running statistics"
+    return None
+
+
+def _undilated(module: nn.Module) -> str | None:
+    return None if module.dilation in (1, (1, 1)) else "its kernel computes dilated pooling wrong"
+
+
+def _plain_average(module: nn.Module) -> str | None:
+    if getattr(module, "divisor_override", None) is not None:
+        return "its kernel ignores divisor_override"
+    if not module.count_include_pad and module.padding not in (0, (0, 0), (0,)):
+        return "its kernel ignores count_include_pad=False"
+    return None
+
+
+_MODES = ("nearest", "nearest-exact", "bilinear", "area")
+
+
+def _upsample_mode(module: nn.Module) -> str | None:
+    return None if module.mode in _MODES else f"no quantized kernel interpolates in mode {module.mode!r}"
+
+
+def _settings(node: fx.Node) -> dict[str, Any]:
+    """The arguments of a call of a Python function, by name, with its defaults."""
+    assert callable(node.target)
+    bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _interpolation_mode(node: fx.Node) -> str | None:
+    settings = _settings(node)
+    if settings["antialias"]:
+        return "no quantized kernel interpolates with antialias"
+    return None if settings["mode"] in _MODES else f"no quantized kernel interpolates in mode {settings['mode']!r}"
+
+
+def _zeros_or_reflect(node: fx.Node) -> str | None:
+    arguments = dict(zip(("input", "pad", "mode", "value"), node.args, strict=False)) | dict(node.kwargs)
+    mode, value = arguments.get("mode", "constant"), arguments.get("value")
+    if mode == "constant":
+        return None if value in (None, 0) else "a padding value other than 0 may lie outside of the range"
+    return None if mode == "reflect" else f"no quantized kernel pads in mode {mode!r}"
 
 
 def _interpolate(mode: str) -> Callable[[], nn.Module]:
@@ -83,6 +142,11 @@ _CLAMP_BUG = (
 )
 _NO_CONV3D = "qnnpack cannot unpack the packed weights of a 3-D convolution, so the model cannot be saved"
 _NO_KERNEL = "the engine has no quantized kernel for it"
+_PRELU_BUG = (
+    "the quantized PReLU overflows where a weight lies more than some thirty steps from its zero point, "
+    "and returns wrong values for negative inputs"
+)
+_FIRST_RANGE = "it reads all tensors in the range of the first, whatever their own"
 
 _ROWS: tuple[Kernel, ...] = (
     # layers with weights
@@ -93,8 +157,13 @@ _ROWS: tuple[Kernel, ...] = (
         nn.ConvTranspose2d, Verdict.INT8, lambda: nn.ConvTranspose2d(8, 6, 4, 2, 1),
         "with per-tensor weights, which is what its kernel demands",
     ),
+    Kernel(
+        nn.ConvTranspose1d, Verdict.INT8, lambda: nn.ConvTranspose1d(8, 6, 4, 2, 1),
+        "with per-tensor weights, which is what its kernel demands", shape=(2, 8, 12),
+    ),
     Kernel(nn.Linear, Verdict.INT8, lambda: nn.Linear(12, 7)),
-    Kernel(nn.BatchNorm2d, Verdict.INT8, lambda: nn.BatchNorm2d(8)),
+    Kernel(nn.BatchNorm2d, Verdict.INT8, lambda: nn.BatchNorm2d(8), limits=_statistics),
+    Kernel(nn.InstanceNorm2d, Verdict.INT8, lambda: nn.InstanceNorm2d(8), limits=_own_statistics),
     Kernel(nn.BatchNorm1d, Verdict.FLOAT, lambda: nn.BatchNorm1d(8), _NO_KERNEL, shape=(2, 8, 12)),
     Kernel(nn.LayerNorm, Verdict.INT8, lambda: nn.LayerNorm(12)),
     Kernel(nn.GroupNorm, Verdict.INT8, lambda: nn.GroupNorm(2, 8)),
@@ -111,18 +180,32 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.Tanh, Verdict.INT8, nn.Tanh),
     Kernel(nn.LeakyReLU, Verdict.INT8, nn.LeakyReLU),
     Kernel(nn.ELU, Verdict.INT8, nn.ELU),
-    Kernel(nn.PReLU, Verdict.INT8, lambda: nn.PReLU(8)),
-    Kernel(nn.Softmax, Verdict.INT8, lambda: nn.Softmax(-1)),
+    Kernel(nn.PReLU, Verdict.WRONG, lambda: nn.PReLU(8), _PRELU_BUG),
+    Kernel(nn.GELU, Verdict.FOLLOWS, nn.GELU),
+    Kernel(
+        nn.Softmax, Verdict.FLOAT, lambda: nn.Softmax(-1),
+        "the plain operator has no quantized kernel, and eager quantization does not convert the module",
+    ),
+    Kernel(nn.LogSoftmax, Verdict.FLOAT, lambda: nn.LogSoftmax(-1), _NO_KERNEL),
+    Kernel(nn.SELU, Verdict.FLOAT, nn.SELU, _NO_KERNEL),
+    Kernel(nn.CELU, Verdict.FLOAT, nn.CELU, _NO_KERNEL),
     Kernel(nn.SiLU, Verdict.FLOAT, nn.SiLU, _NO_KERNEL),
     Kernel(nn.Mish, Verdict.FLOAT, nn.Mish, _NO_KERNEL),
     Kernel(nn.Softplus, Verdict.FLOAT, nn.Softplus, _NO_KERNEL),
     # pools and shapes
-    Kernel(nn.MaxPool2d, Verdict.FOLLOWS, lambda: nn.MaxPool2d(3, 2, 1)),
-    Kernel(nn.AvgPool2d, Verdict.FOLLOWS, lambda: nn.AvgPool2d(2)),
+    Kernel(nn.MaxPool1d, Verdict.FOLLOWS, lambda: nn.MaxPool1d(2), shape=(2, 8, 12), limits=_undilated),
+    Kernel(nn.MaxPool2d, Verdict.FOLLOWS, lambda: nn.MaxPool2d(3, 2, 1), limits=_undilated),
+    Kernel(nn.MaxPool3d, Verdict.FLOAT, lambda: nn.MaxPool3d(2), _NO_KERNEL, shape=(1, 8, 4, 6, 6)),
+    Kernel(nn.AvgPool1d, Verdict.FOLLOWS, lambda: nn.AvgPool1d(2), shape=(2, 8, 12), limits=_plain_average),
+    Kernel(nn.AvgPool2d, Verdict.FOLLOWS, lambda: nn.AvgPool2d(2), limits=_plain_average),
+    Kernel(nn.AdaptiveAvgPool1d, Verdict.FOLLOWS, lambda: nn.AdaptiveAvgPool1d(1), shape=(2, 8, 12)),
     Kernel(nn.AdaptiveAvgPool2d, Verdict.FOLLOWS, lambda: nn.AdaptiveAvgPool2d(1)),
+    Kernel(nn.AdaptiveMaxPool2d, Verdict.FLOAT, lambda: nn.AdaptiveMaxPool2d(1), _NO_KERNEL),
     Kernel(F.adaptive_avg_pool2d, Verdict.FOLLOWS, lambda: Call(F.adaptive_avg_pool2d, (1, 1))),
     Kernel(torch.mean, Verdict.FOLLOWS, lambda: Call(torch.mean, (2, 3), True)),
     Kernel(Tensor.mean, Verdict.FOLLOWS, lambda: Call(Tensor.mean, (2, 3))),
+    Kernel(torch.sum, Verdict.FLOAT, lambda: Call(torch.sum, (2, 3)), _NO_KERNEL),
+    Kernel(Tensor.sum, Verdict.FLOAT, lambda: Call(Tensor.sum, (2, 3)), _NO_KERNEL),
     Kernel(nn.Flatten, Verdict.FOLLOWS, nn.Flatten),
     Kernel(torch.flatten, Verdict.FOLLOWS, lambda: Call(torch.flatten, 1)),
     Kernel(Tensor.flatten, Verdict.FOLLOWS, lambda: Call(Tensor.flatten, 1)),
@@ -141,11 +224,37 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(torch.chunk, Verdict.FOLLOWS, lambda: Call(torch.chunk, 2, 1)),
     Kernel(Tensor.chunk, Verdict.FOLLOWS, lambda: Call(Tensor.chunk, 2, 1)),
     Kernel(torch.split, Verdict.FOLLOWS, lambda: Call(torch.split, 4, 1)),
+    Kernel(Tensor.split, Verdict.FOLLOWS, lambda: Call(Tensor.split, [2, 6], 1)),
+    Kernel(torch.unbind, Verdict.FOLLOWS, lambda: Call(torch.unbind, 1)),
+    Kernel(Tensor.unbind, Verdict.FOLLOWS, lambda: Call(Tensor.unbind, 1)),
+    Kernel(torch.stack, Verdict.WRONG, lambda: _Stacked(), _FIRST_RANGE, inputs=2),
+    Kernel(torch.swapaxes, Verdict.FOLLOWS, lambda: Call(torch.swapaxes, 1, 3)),
+    Kernel(Tensor.swapaxes, Verdict.FOLLOWS, lambda: Call(Tensor.swapaxes, 1, 3)),
+    Kernel(torch.movedim, Verdict.FOLLOWS, lambda: Call(torch.movedim, 1, 3)),
+    Kernel(torch.narrow, Verdict.FOLLOWS, lambda: Call(torch.narrow, 1, 2, 3)),
+    Kernel(Tensor.narrow, Verdict.FOLLOWS, lambda: Call(Tensor.narrow, 1, 2, 3)),
+    Kernel(Tensor.unflatten, Verdict.FOLLOWS, lambda: Call(Tensor.unflatten, 1, (2, 4))),
+    Kernel(nn.Unflatten, Verdict.FOLLOWS, lambda: nn.Unflatten(1, (2, 4))),
+    Kernel(Tensor.expand, Verdict.FOLLOWS, lambda: Call(Tensor.expand, -1, 4, -1, -1), shape=(2, 1, 8, 12)),
+    Kernel(Tensor.repeat, Verdict.FOLLOWS, lambda: Call(Tensor.repeat, 1, 2, 1, 1)),
+    Kernel(torch.flip, Verdict.FOLLOWS, lambda: Call(torch.flip, [3])),
+    Kernel(Tensor.flip, Verdict.FOLLOWS, lambda: Call(Tensor.flip, [3])),
+    Kernel(Tensor.detach, Verdict.FOLLOWS, lambda: Call(Tensor.detach)),
+    Kernel(F.pad, Verdict.FOLLOWS, lambda: Call(F.pad, (1, 2, 1, 0)), call_limits=_zeros_or_reflect),
+    Kernel(nn.ZeroPad2d, Verdict.FOLLOWS, lambda: nn.ZeroPad2d(1)),
+    Kernel(nn.ReflectionPad2d, Verdict.FOLLOWS, lambda: nn.ReflectionPad2d(1)),
     Kernel(operator.getitem, Verdict.FOLLOWS, lambda: Call(operator.getitem, (slice(None), slice(2, 6)))),
-    Kernel(F.interpolate, Verdict.FOLLOWS, _interpolate("nearest")),
-    Kernel(nn.Upsample, Verdict.FOLLOWS, lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)),
+    Kernel(F.interpolate, Verdict.FOLLOWS, _interpolate("nearest"), call_limits=_interpolation_mode),
+    Kernel(
+        nn.Upsample, Verdict.FOLLOWS, lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+        limits=_upsample_mode,
+    ),
     Kernel(nn.ChannelShuffle, Verdict.FOLLOWS, lambda: nn.ChannelShuffle(2)),
+    Kernel(F.channel_shuffle, Verdict.FOLLOWS, lambda: Call(F.channel_shuffle, 2)),
     Kernel(nn.PixelShuffle, Verdict.FOLLOWS, lambda: nn.PixelShuffle(2)),
+    Kernel(F.pixel_shuffle, Verdict.FOLLOWS, lambda: Call(F.pixel_shuffle, 2)),
+    Kernel(nn.PixelUnshuffle, Verdict.FOLLOWS, lambda: nn.PixelUnshuffle(2)),
+    Kernel(F.pixel_unshuffle, Verdict.FOLLOWS, lambda: Call(F.pixel_unshuffle, 2)),
     # observed arithmetic
     Kernel(m.Add, Verdict.INT8, m.Add, inputs=2),
     Kernel(m.AddReLU, Verdict.INT8, m.AddReLU, inputs=2),
@@ -171,20 +280,34 @@ class _List(nn.Module):
         return self.inner([x, y])
 
 
+class _Stacked(nn.Module):
+    """torch.stack as a module on two tensors."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([x, y], 1)
+
+
 KERNELS: dict[Callable[..., Any], Kernel] = {row.key: row for row in _ROWS}
 
 # The operations whose multiply-accumulates are counted: what int8 is for.
-MULTIPLY_ACCUMULATE = frozenset({nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, m.MatMul})
+MULTIPLY_ACCUMULATE = frozenset(
+    {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear, m.MatMul}
+)
 
 
-def verdict(target: Callable[..., Any] | None, module: nn.Module | None = None) -> tuple[Verdict, str]:
+def verdict(
+    target: Callable[..., Any] | None, module: nn.Module | None = None, node: fx.Node | None = None
+) -> tuple[Verdict, str]:
     """The verdict on one call and the reason for it; what is not in the table runs in float.
 
-    `target` is a key of the table; `module` the called module, when there is one, whose settings may be refused.
+    `target` is a key of the table; `module` the called module, when there is one, and `node` the call itself: their
+    settings may be refused.
     """
     row = KERNELS.get(target) if target is not None else None
     if row is None:
         return Verdict.FLOAT, "the kernel table has no row for it"
     if module is not None and (limit := row.limits(module)) is not None:
+        return Verdict.FLOAT, limit
+    if node is not None and (limit := row.call_limits(node)) is not None:
         return Verdict.FLOAT, limit
     return row.verdict, row.reason

@@ -91,6 +91,12 @@ def calls_of(graph_module: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
     return [n for n in graph_module.graph.nodes if n.op == "call_module" and submodule(graph_module, n) is module]
 
 
+def modules_read_inside(graph_module: fx.GraphModule) -> set[int]:
+    """Identities of the modules one of whose parameters or buffers the graph reads by name, besides calling them."""
+    holders = {str(node.target).rpartition(".")[0] for node in graph_module.graph.nodes if node.op == "get_attr"} - {""}
+    return {id(graph_module.get_submodule(path)) for path in holders}
+
+
 def attribute(root: nn.Module, path: str) -> Any:
     """The object at a dotted path below `root`."""
     return operator.attrgetter(path)(root)

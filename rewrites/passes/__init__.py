@@ -12,12 +12,14 @@ from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
 from rewrites.passes.unshare_modules import UnshareModules
+from rewrites.passes.view_to_reshape import ViewToReshape
 from rewrites.passes.wrap_arithmetic import WrapArithmetic
 
 DEFAULT_PASSES: tuple[RewritePass, ...] = (
     DropInferenceNoops(),  # before anything looks for neighbours: a dropout between two layers hides them
     UnshareModules(),  # before modules are changed or replaced one call site at a time
     OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
+    ViewToReshape(),  # after the above, which has to tell views from copies
     FunctionalToModule(),  # so that the passes below meet activations as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now
@@ -46,5 +48,6 @@ __all__ = [
     "OutOfPlace",
     "QuantBoundaries",
     "UnshareModules",
+    "ViewToReshape",
     "WrapArithmetic",
 ]

@@ -18,7 +18,7 @@ from rewrites.memory import (
     shared_arguments,
     uses_after,
 )
-from rewrites.values import calls_of, submodule, tensor_nodes
+from rewrites.values import callee, calls_of, submodule, tensor_nodes
 
 
 def _twin(graph_module: fx.GraphModule, node: fx.Node) -> tuple[str, Any, tuple[Any, ...], dict[str, Any]]:
@@ -115,6 +115,12 @@ class OutOfPlace(RewritePass):
         shared = {node}
         if isinstance(value, fx.Node) and value in tensors:
             shared |= {value, *aliases(graph_module, value, tensors, value)}
+        for root in sorted(shared):
+            settled = all(callee(graph_module, user) is Tensor.contiguous for user in root.users)
+            if root.op not in ("placeholder", "get_attr") and not settled and not shared_arguments(graph_module, root):
+                # A view of an int8 convolution's channels_last output would be a copy, and the change be lost.
+                shared.add(editor.insert_method(root, "contiguous", "views of it share its memory in one layout only"))
+                shared.discard(root)
         views = {member for member in shared if member is node or shared_arguments(graph_module, member)}
         readers = {user for member in shared for user in member.users if user.op != "output"}
         for member in views | readers:

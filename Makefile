@@ -1,0 +1,44 @@
+# make demo   an environment, and a first conversion with its report
+# make test   a fresh environment, and the tests
+# make check  everything .ci/run checks: tests, lint, types, generated docs
+
+PYTHON ?= python3
+PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+TEST = .venv-test/bin/python
+
+.PHONY: demo test zoo lint docs check clean
+
+demo: .venv/done
+	.venv/bin/fxconv convert mobilenet_v3 --report
+
+.venv/done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python $(PIP) --editable .
+	touch .venv/done
+
+.venv-test/fresh: FORCE
+	$(PYTHON) -m venv --clear .venv-test
+	$(TEST) $(PIP) --editable ".[test,lint]"
+
+test: .venv-test/fresh
+	$(TEST) -m pytest
+
+# The three below use the environment that `make test` leaves behind.
+lint:
+	$(TEST) -m ruff check .
+	$(TEST) -m ruff format --check .
+	$(TEST) -m mypy
+	$(TEST) docs/generate.py --check
+
+docs:
+	$(TEST) docs/generate.py
+
+zoo:
+	$(TEST) -m pytest -m zoo
+
+check: test lint
+
+clean:
+	rm -rf .venv .venv-test .pytest_cache .mypy_cache .ruff_cache dist
+
+FORCE:

@@ -1,0 +1,29 @@
+"""Write the documentation that is generated from the code; with --check, fail when a file is stale instead."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fxconv.pages import kernels_markdown, passes_markdown
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    stale = []
+    for name, text in (("passes.md", passes_markdown()), ("kernels.md", kernels_markdown())):
+        path = HERE / name
+        if path.exists() and path.read_text() == text:
+            continue
+        if "--check" in sys.argv[1:]:
+            stale.append(name)
+        else:
+            path.write_text(text)
+            print(f"wrote docs/{name}")
+    if stale:
+        raise SystemExit(f"stale: {', '.join(f'docs/{name}' for name in stale)}; run make docs")
+
+
+if __name__ == "__main__":
+    main()
