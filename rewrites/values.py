@@ -24,7 +24,9 @@ _PLAIN_METHODS = frozenset(
         torch.Tensor.is_floating_point, torch.Tensor.tolist, torch.Tensor.get_device,
     }
 )  # fmt: skip
-_PLAIN_FUNCTIONS = frozenset({len, int, float, bool, torch.numel, torch.is_tensor, torch.is_floating_point, isinstance})
+_PLAIN_FUNCTIONS = frozenset(
+    {len, int, float, bool, torch.numel, torch.is_tensor, torch.is_floating_point, isinstance, torch._assert}
+)
 
 # Calls that hand back several tensors in a tuple or list.
 _SEVERAL = frozenset(
