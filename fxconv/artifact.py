@@ -37,7 +37,7 @@ class StagedFile:
         try:
             handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=".part", dir=folder)
         except OSError as error:
-            raise UserError(f"-o {target}: cannot write there ({error.strerror})") from error
+            raise UserError(f"{target or folder}: cannot be written ({error.strerror})") from error
         self.path = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -46,7 +46,7 @@ class StagedFile:
                 os.fsync(file.fileno())
         except OSError as error:
             self.path.unlink(missing_ok=True)
-            raise UserError(f"-o {target}: cannot write there ({error.strerror})") from error
+            raise UserError(f"{target or folder}: cannot be written ({error.strerror})") from error
 
     def commit(self) -> None:
         """Give the file its final name, replacing what stood there, in one step."""

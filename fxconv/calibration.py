@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from fxconv.errors import UserError
@@ -68,8 +68,12 @@ class Photographs(CalibrationData):
         self.paths = random.Random(seed).sample(found, min(count, len(found)))
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.count = len(self.paths)
-        self.source = f"{self.count} of {len(found)} photographs in {folder}, seed {seed}"
+        self.found, self.folder, self.seed = len(found), folder, seed
+        self.source = self._described()
         self._unreadable: set[Path] = set()
+
+    def _described(self) -> str:
+        return f"{self.count} of {self.found} photographs in {self.folder}, seed {self.seed}"
 
     def images(self) -> Iterator[Tensor]:
         for path in self.paths:
@@ -78,10 +82,11 @@ class Photographs(CalibrationData):
             try:
                 with Image.open(path) as image:
                     tensor = self.preprocessing.photograph(image)
-            except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: PNG
                 self._unreadable.add(path)
                 self.count -= 1
-                self.warnings.append(f"{path.name} was left out of calibration: {error}")
+                self.source = self._described()
+                self.warnings.append(f"{path.relative_to(self.folder)} was left out of calibration: {error}")
                 if not self.count:
                     raise UserError(
                         f"none of the {len(self.paths)} photographs drawn could be read: {error}"
@@ -123,7 +128,7 @@ class Arrays(CalibrationData):
             if self.is_pixels:
                 yield self.preprocessing.pixels(row)
             else:
-                yield torch.from_numpy(np.ascontiguousarray(row, dtype=np.float32))
+                yield torch.from_numpy(np.array(row, dtype=np.float32))  # a copy: the file is mapped read-only
 
 
 class Generated(CalibrationData):
@@ -161,9 +166,8 @@ class Batches(CalibrationData):
 def read_array(path: Path, option: str) -> npt.NDArray[Any]:
     """An array from an .npy file, memory-mapped; nothing is unpickled. Raises `UserError` with what is wrong."""
     if path.suffix != ".npy":
-        raise UserError(
-            f"{option} {path}: expected a folder of photographs or an .npy file, not {path.suffix or 'this'}"
-        )
+        expected = "a folder of photographs or an .npy file" if option == "--calib" else "an .npy file"
+        raise UserError(f"{option} {path}: expected {expected}, not {path.suffix or 'this'}")
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -45,7 +45,9 @@ WeightsOption = Annotated[
 InputSizeOption = Annotated[
     str | None, typer.Option(metavar="N|HxW|CxHxW", help="Input size in pixels.", rich_help_panel="Model")
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything drawn at random.", rich_help_panel="Calibration")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, help="Seed of everything drawn at random.", rich_help_panel="Calibration")
+]
 ArithmeticOption = Annotated[
     Arithmetic,
     typer.Option(help="FloatFunctional, or each operator in dequantize/quantize (slow).", rich_help_panel="Int8"),
@@ -70,22 +72,12 @@ def _console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 160)
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 10_000)
 
 
 @app.command()
 def convert(
     model: ModelArgument,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT.ptl",
-            help="Artifact to write. [default: MODEL.ptl]",
-            rich_help_panel="Output",
-        ),
-    ] = None,
     weights: WeightsOption = "auto",
     input_size: InputSizeOption = None,
     example: Annotated[
@@ -96,7 +88,7 @@ def convert(
         Path | None,
         typer.Option(
             metavar="DIR|FILE.npy",
-            help="Photographs, or an array of inputs. [default: generated images]",
+            help="Photographs, or an array of inputs; generated images unless said.",
             rich_help_panel="Calibration",
         ),
     ] = None,
@@ -125,6 +117,16 @@ def convert(
     java: Annotated[
         bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
     ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT.ptl",
+            help="Artifact to write; MODEL.ptl unless said.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Print diffs, ledger, timings: everything.", rich_help_panel="Output")
     ] = False,
@@ -306,7 +308,7 @@ def main() -> None:
     """
     show_traceback = "--traceback" in sys.argv
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="fxconv", standalone_mode=False)
         raise SystemExit(status if isinstance(status, int) else 0)
     except UserError as error:
         if show_traceback:
@@ -320,7 +322,9 @@ def main() -> None:
         _fail("interrupted; nothing was written", 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the parser's
-            _fail(f"{error.format_message()} (fxconv {_command()} --help)", 2)
+            if not (message := _plain(error.format_message())):
+                raise SystemExit(0) from error  # nothing was asked for, and the help has been shown
+            _fail(f"{message} ({' '.join(['fxconv', *_command(), '--help'])})", 2)
         if show_traceback:
             traceback.print_exc()
         first = (str(error).strip().splitlines() or [""])[0]
@@ -328,6 +332,12 @@ def main() -> None:
         _fail(f"{internal}; run again with --traceback and report what it shows", 1)
 
 
-def _command() -> str:
+def _plain(message: str) -> str:
+    """A usage error of the parser's in one line, as this program words its own."""
+    text = " ".join(message.split()).replace("Value error, ", "").rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _command() -> list[str]:
     known = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    return next((word for word in sys.argv[1:] if word in known), "")
+    return [word for word in sys.argv[1:2] if word in known]

@@ -19,10 +19,10 @@ from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import Config, Engine
 from fxconv.environment import Environment, check
 from fxconv.errors import ConversionError
-from fxconv.latency import Latency, measure
-from fxconv.passes import selected
+from fxconv.latency import Latency, measure, settle_mobile_threads
+from fxconv.passes import rewrite_with, selected
 from fxconv.verify import LEDGER_IMAGES, StageParity
-from rewrites import Rewritten, rewrite
+from rewrites import Rewritten
 
 if TYPE_CHECKING:
     from fxconv.report import Report
@@ -146,12 +146,13 @@ def convert(
     environment = check(config.engine.value)
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
     rules, clock = selected(config), _Clock(progress)
+    settle_mobile_threads()  # before the first mobile kernel runs
     with quantize.engine(config.engine.value), _evaluating(model):
         with clock.step("reading images"):
             images = [(image,) for image in data.first(LEDGER_IMAGES).split(1)]
         example = example_inputs or images[0]
         with clock.step("rewriting"):
-            rewritten = rewrite(model, rules)
+            rewritten = rewrite_with(model, rules)
         with clock.step("verification"):
             original = verify.outputs(model, images)
             found = verify.outputs(rewritten.graph_module, images)

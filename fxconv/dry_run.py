@@ -12,10 +12,10 @@ from fxconv import models, verify
 from fxconv.calibration import Generated
 from fxconv.config import Config
 from fxconv.conversion import ModelInfo
-from fxconv.passes import selected
+from fxconv.passes import rewrite_with, selected
 from fxconv.report.json import heading, passes, plain
 from fxconv.verify import StageParity
-from rewrites import Rewritten, rewrite
+from rewrites import Rewritten
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def rewrite_only(model: str, weights: str, input_size: str | None, config: Confi
     rules = selected(config)
     loaded = models.load(model, weights, input_size, config.seed, structure_only=True)
     info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
-    rewritten = rewrite(loaded.module, rules)
+    rewritten = rewrite_with(loaded.module, rules)
     image = Generated(loaded.preprocessing, 1, 1, config.seed).first(1)
     with torch.no_grad():
         original = verify.outputs(loaded.module, [(image,)])

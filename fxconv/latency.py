@@ -25,6 +25,18 @@ class Latency:
     threads: int = 1
 
 
+def settle_mobile_threads() -> None:
+    """Give QNNPACK and XNNPACK their thread pool now, of one thread.
+
+    They share one pool, which keeps for the life of the process the size of the first call of `set_num_threads`
+    or of the first kernel; later calls change torch's own threads only. Without this the latencies said
+    to be of one thread would be of all, and on a busy machine each operator would wait for the others' turn.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+
+
 @contextmanager
 def single_thread() -> Iterator[None]:
     """Run with one thread, and put the old number back."""

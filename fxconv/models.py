@@ -19,6 +19,7 @@ from torchvision import models as zoo
 from fxconv.errors import UserError
 from fxconv.preprocessing import Preprocessing
 from fxconv.weights import cached_or_fetched, load_into, read_checkpoint
+from rewrites.spec import check_source
 
 ALIASES = {"mobilenet_v3": "mobilenet_v3_large"}
 
@@ -68,7 +69,7 @@ def parse_input_size(text: str | None) -> tuple[int | None, int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if not all(part.isdigit() and int(part) > 0 for part in parts) or len(parts) > 3:
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts) or len(parts) > 3:
         raise UserError(f"--input-size {text}: expected N, HxW or CxHxW in pixels, such as 224, 240x320 or 1x28x28")
     sizes = [int(part) for part in parts]
     if len(sizes) == 1:
@@ -91,6 +92,8 @@ def load(
         loaded = _from_torchvision(resolve(text), weights, seed, structure_only)
     if size is not None:
         loaded = replace(loaded, preprocessing=loaded.preprocessing.resized(*size))
+    for offence in check_source(loaded.module):
+        raise UserError(f"{text}: {offence.node}: {offence.rule}")
     loaded.module.eval()
     return loaded
 

@@ -7,12 +7,15 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from torch import nn
 
 from fxconv.config import Arithmetic, Config
 from fxconv.errors import UserError
 from fxconv.quantize import reduces_range
-from rewrites import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES, RewritePass
+from rewrites import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES, RewritePass, Rewritten, UntraceableError, rewrite
 from rewrites.passes import FoldReLU6, QuantBoundaries
 
 ALL_PASSES: tuple[RewritePass, ...] = (*DEFAULT_PASSES, *ALTERNATIVES)
@@ -78,3 +81,13 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
     if config.until:
         rules = rules[: known.index(config.until) + 1]
     return tuple(rule for rule in rules if rule.name not in config.skip)
+
+
+def rewrite_with(model: nn.Module, rules: Sequence[RewritePass]) -> Rewritten:
+    """The model after these passes. Raises `UserError` when its own forward cannot be recorded as a graph."""
+    try:
+        return rewrite(model, rules)
+    except UntraceableError as error:
+        raise UserError(
+            f"{error}; move what it cannot follow into a module of its own, which then stays in float"
+        ) from error

@@ -85,7 +85,7 @@ class Preprocessing:
         """One uint8 array `[H, W, C]` of any size as a float32 tensor `[C, H, W]`; resized only if it must be."""
         if array.shape[:2] != (self.height, self.width):
             return self.photograph(Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array))
-        return self.normalized(torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1))
+        return self.normalized(torch.from_numpy(np.array(array)).permute(2, 0, 1))  # a copy: it may be read-only
 
     def normalized(self, pixels: Tensor) -> Tensor:
         """uint8 `[C, H, W]` to float32, scaled to [0, 1] and normalized."""

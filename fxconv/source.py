@@ -15,6 +15,7 @@ from fxconv.config import Config
 from fxconv.conversion import ModelInfo
 from fxconv.errors import UserError
 from fxconv.models import LoadedModel
+from fxconv.passes import selected
 from fxconv.weights import reestimate_batch_norms
 
 # Enough for stable statistics: a batch norm averages over every pixel of every image.
@@ -44,16 +45,21 @@ def open_source(
 
     A model with random weights gets the batch-norm statistics of the calibration images.
     """
+    selected(config)  # a misspelt pass is found here, not after minutes of work
+    if calib is not None and not calib.exists():
+        raise UserError(f"--calib {calib}: no such file or folder")
+    if example is not None and not example.exists():
+        raise UserError(f"--example {example}: no such file")
     loaded = models.load(model, weights, input_size, config.seed)
     data = open_calibration(calib, loaded.preprocessing, config.calib_count, config.batch_size, config.seed)
     inputs = read_example(example, loaded) if example else None
     try:
         with torch.inference_mode():
             loaded.module(data.first(1))
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever the user's own forward raises
         size = "x".join(map(str, loaded.preprocessing.shape))
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"{model} cannot take an input of {size}: {first}; set --input-size") from error
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{model} cannot take an input of {size} ({first}); set --input-size") from error
     if loaded.is_random:
         reestimate_batch_norms(loaded.module, data.batches(_BATCH_NORM_IMAGES))
     return Source(loaded, data, inputs, loaded.warnings)
@@ -61,8 +67,6 @@ def open_source(
 
 def read_example(path: Path, loaded: LoadedModel) -> tuple[Any, ...]:
     """One preprocessed input from an .npy file, float `[C, H, W]` or `[N, C, H, W]` (the first is taken)."""
-    if not path.exists():
-        raise UserError(f"--example {path}: no such file")
     array = read_array(path, "--example")
     rows = array if array.ndim == 4 else array[None]
     channels, height, width = loaded.preprocessing.shape

@@ -43,6 +43,10 @@ def _decibels(value: float) -> str:
     return f"{value:.1f} dB"
 
 
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms"
+
+
 def _percent(share: float | None, digits: int = 1) -> str:
     return "-" if share is None else f"{100 * share:.{digits}f} %"
 
@@ -64,7 +68,7 @@ def _reasons(result: PassResult) -> list[str]:
     counted = Counter(edit.reason for edit in result.edits)
     if len(counted) > 4:  # reasons that name nodes; the pass's own sentence says what they have in common
         return [f"{len(result.edits)} edits: {result.summary}"]
-    return [f"{n} x {reason}" for reason, n in counted.items()]
+    return [reason if n == 1 else f"{reason} ({n} times)" for reason, n in counted.items()]
 
 
 def print_rewriting(rewritten: Rewritten, console: Console, tense: str = "rewrote") -> None:
@@ -181,7 +185,8 @@ def _stubs(conversion: Conversion) -> str:
 def _latency(conversion: Conversion) -> str:
     latency = conversion.latency
     return (
-        f"{latency.int8_ms:.1f} ms, {latency.int8_ms / latency.float_ms:.2f} of float's {latency.float_ms:.1f} ms "
+        f"{_milliseconds(latency.int8_ms)}, {latency.int8_ms / latency.float_ms:.2f} of float's "
+        f"{_milliseconds(latency.float_ms)} "
         f"(lite interpreter, 1 thread, this machine)"
     )
 
@@ -281,8 +286,8 @@ def _costs(conversion: Conversion) -> Table:
     if math.isfinite(latency.int8_ms):
         table.add_row(
             "latency, 1 thread, this machine",
-            f"{latency.int8_ms:.2f} ms",
-            f"{latency.float_ms:.2f} ms",
+            _milliseconds(latency.int8_ms),
+            _milliseconds(latency.float_ms),
             f"{latency.int8_ms / latency.float_ms:.3f}",
         )
     return table
