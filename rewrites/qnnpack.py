@@ -146,7 +146,7 @@ _PRELU_BUG = (
     "the quantized PReLU overflows where a weight lies more than some thirty steps from its zero point, "
     "and returns wrong values for negative inputs"
 )
-_FIRST_RANGE = "it reads all tensors in the range of the first, whatever their own"
+_FIRST_RANGE = "it forces all tensors into the range of the first, which cuts off what lies outside"
 
 _ROWS: tuple[Kernel, ...] = (
     # layers with weights

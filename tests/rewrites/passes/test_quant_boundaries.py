@@ -1,0 +1,190 @@
+"""Stubs stand where int8 and float meet, and nowhere else."""
+
+import pytest
+import torch
+from passcheck import check, conv, images, model
+from torch import nn
+
+from rewrites import DEFAULT_PASSES
+from rewrites.passes import QuantBoundaries
+
+RULE = QuantBoundaries()
+EARLIER = DEFAULT_PASSES[:-1]
+
+
+def stubs(lines) -> list[str]:
+    return [line.split(" = ")[0] for line in lines if line.endswith(("# QuantStub()", "# DeQuantStub()"))]
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        pytest.param(lambda self, x: self.mish(x), id="all in float"),
+        pytest.param(lambda self, x: x.flatten(1), id="nothing to compute"),
+        pytest.param(lambda self, x: self.mish(x).relu(), id="only what follows a float operation"),
+    ],
+)
+def test_left_as_it_is(forward):
+    assert check(RULE, model(forward, mish=nn.Mish()), before=EARLIER).result.edits == ()
+
+
+def test_a_network_all_in_int8_has_one_of_each():
+    def forward(self, x):
+        y = self.act(self.bn(self.conv1(x)))
+        z = y * self.conv2(y.mean((2, 3), keepdim=True)).sigmoid()
+        return self.linear((z + y).flatten(1))
+
+    original = model(
+        forward,
+        conv1=conv(), bn=nn.BatchNorm2d(8), act=nn.ReLU6(), conv2=conv(), linear=nn.Linear(512, 4),
+    )  # fmt: skip
+    checked = check(RULE, original, before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_linear"]
+    assert checked.skips == {}
+
+
+def test_a_float_island_carries_its_reason():
+    original = model(lambda self, x: self.conv2(self.mish(self.conv1(x))), conv1=conv(), mish=nn.Mish(), conv2=conv())
+    checked = check(RULE, original, before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_conv1", "quant_mish", "dequant_conv2"]
+    assert checked.skips == {"mish": "Mish: the engine has no quantized kernel for it"}
+    assert [(i.nodes, i.reason) for i in checked.whole.islands] == [
+        (("mish",), "Mish: the engine has no quantized kernel for it")
+    ]
+
+
+def test_a_value_read_by_both_domains_is_converted_once():
+    def forward(self, x):
+        y = self.conv1(x)
+        return self.conv2(y), self.mish(y), self.mish2(y)
+
+    original = model(forward, conv1=conv(), conv2=conv(), mish=nn.Mish(), mish2=nn.Mish())
+    checked = check(RULE, original, before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_conv1", "dequant_conv2"]
+
+
+def test_several_inputs_and_outputs():
+    def forward(self, x, y):
+        return {"sum": self.conv1(x) + self.conv2(y), "left": [self.conv3(x)]}
+
+    checked = check(RULE, model(forward, conv1=conv(), conv2=conv(), conv3=conv()), *images(count=2), before=EARLIER)
+    assert sorted(stubs(checked.lines)) == ["dequant_add", "dequant_conv3", "quant_x", "quant_y"]
+
+
+def test_an_int8_region_fed_by_float_alone_is_given_up():
+    original = model(lambda self, x: self.mish(self.conv(x)) * 2 + 1, conv=conv(), mish=nn.Mish())
+    checked = check(RULE, original, before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_conv"]
+    reason = "lies behind a float operation, with no convolution or linear layer to quantize for"
+    assert checked.skips["mul"] == checked.skips["add"] == reason
+
+
+def test_operations_that_follow_stay_where_their_input_is():
+    original = model(lambda self, x: self.conv(x.flatten(1).unflatten(1, (8, 8, 8))).flatten(1), conv=conv())
+    checked = check(RULE, original, before=EARLIER)
+    assert checked.skips["flatten"] == "follows x, which is in float"
+    assert "flatten_1" not in checked.skips
+
+
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        pytest.param(
+            lambda self, x: self.conv(x).chunk(2, 1),
+            "several tensors are handed on at once, and a stub takes one",
+            id="a tuple leaves the network",
+        ),
+        pytest.param(
+            lambda self, x: torch.stack(self.conv(x).chunk(2, 1)),
+            "several tensors are handed on at once, and a stub takes one",
+            id="a tuple is read in float",
+        ),
+    ],
+)
+def test_a_stub_converts_one_tensor_at_a_time(forward, reason):
+    checked = check(RULE, model(forward, conv=conv()), before=EARLIER)
+    assert checked.skips["chunk"] == reason
+
+
+def test_chunks_taken_apart_or_joined_again_stay_in_int8():
+    def forward(self, x):
+        left, right = self.conv(x).chunk(2, 1)
+        return torch.cat([right, left], 1) + torch.cat(self.conv2(x).split(4, 1), 1)
+
+    checked = check(RULE, model(forward, conv=conv(), conv2=conv()), before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_add"]
+
+
+def test_a_list_from_float_is_joined_in_float():
+    original = model(lambda self, x: torch.cat(self.mish(x).chunk(2, 1), 1), mish=nn.Mish())
+    checked = check(RULE, original, before=EARLIER)
+    assert checked.skips["cat"] == "follows chunk, which is in float"
+
+
+def test_a_layer_called_in_both_domains_runs_in_float():
+    # Its one set of weights is either int8 or float; behind a change through a view it has to be float.
+    def forward(self, x):
+        y = self.conv(x)
+        y.flatten(1).add_(1)
+        return self.conv(y)
+
+    checked = check(RULE, model(forward, conv=conv()), before=EARLIER)
+    assert checked.skips["conv"] == "conv is also called in float, at conv_1, with the same weights"
+
+
+def test_a_layer_whose_weight_is_read_by_name_runs_in_float():
+    original = model(lambda self, x: self.conv(x.to(self.conv.weight.dtype)), conv=conv())
+    checked = check(RULE, original, before=EARLIER)
+    assert checked.skips["conv"] == "the weights of conv are also read by name"
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        (conv(8, 8, 3, padding="same"), "Conv2d: quantized convolutions take padding in numbers, not 'same'"),
+        (
+            conv(8, 8, 3, padding=1, padding_mode="reflect"),
+            "Conv2d: quantized convolutions pad with zeros only, not 'reflect'",
+        ),
+        (nn.MaxPool2d(3, 1, dilation=2), "MaxPool2d: its kernel computes dilated pooling wrong"),
+        (nn.AvgPool2d(3, 1, 1, count_include_pad=False), "AvgPool2d: its kernel ignores count_include_pad=False"),
+        (nn.AvgPool2d(3, divisor_override=2), "AvgPool2d: its kernel ignores divisor_override"),
+        (nn.BatchNorm2d(8, affine=False), "BatchNorm2d: it has no weight, which its kernel needs"),
+        (
+            nn.BatchNorm2d(8, track_running_stats=False),
+            "BatchNorm2d: it keeps no running statistics, which its kernel needs",
+        ),
+        (nn.InstanceNorm2d(8, track_running_stats=True), "InstanceNorm2d: its kernel ignores running statistics"),
+        (nn.Upsample(scale_factor=2, mode="bicubic"), "Upsample: no quantized kernel interpolates in mode 'bicubic'"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_settings_the_kernels_refuse(part, reason):
+    original = model(lambda self, x: self.part(self.relu(self.bn(x))), part=part, bn=nn.BatchNorm2d(8), relu=nn.ReLU())
+    assert check(RULE, original, before=EARLIER).skips["part"] == reason
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (
+            lambda y: nn.functional.interpolate(y, scale_factor=2, mode="bicubic"),
+            "F.interpolate: no quantized kernel interpolates in mode 'bicubic'",
+        ),
+        (
+            lambda y: nn.functional.interpolate(y, scale_factor=2, mode="bilinear", antialias=True),
+            "F.interpolate: no quantized kernel interpolates with antialias",
+        ),
+        (
+            lambda y: nn.functional.pad(y, (1, 1), value=-1e9),
+            "F.pad: a padding value other than 0 may lie outside of the range",
+        ),
+        (
+            lambda y: nn.functional.pad(y, (1, 1, 1, 1), "replicate"),
+            "F.pad: no quantized kernel pads in mode 'replicate'",
+        ),
+    ],
+)
+def test_calls_the_kernels_refuse(call, reason):
+    checked = check(RULE, model(lambda self, x: call(self.conv(x)), conv=conv()), before=EARLIER)
+    assert list(checked.skips.values()) == [reason]
