@@ -119,14 +119,21 @@ class Arrays(CalibrationData):
                 f"--calib {path}: images of {self.array.shape[2]}x{self.array.shape[3]}, the network's input is "
                 f"{preprocessing.height}x{preprocessing.width}; preprocess them to that size or set --input-size"
             )
-        self.count = min(count, len(self.array))
+        if self.is_pixels and channels not in (1, 3) and self.array.shape[1:3] != preprocessing.shape[1:]:
+            raise UserError(
+                f"--calib {path}: uint8 images of {channels} channels cannot be resized; give them as "
+                f"[N, {preprocessing.height}, {preprocessing.width}, {channels}]"
+            )
+        self.path, self.count = path, min(count, len(self.array))
         kind = "uint8 images" if self.is_pixels else "preprocessed arrays"
         self.source = f"first {self.count} of {len(self.array)} {kind} in {path}"
 
     def images(self) -> Iterator[Tensor]:
-        for row in self.array[: self.count]:
+        for index, row in enumerate(self.array[: self.count]):
             if self.is_pixels:
                 yield self.preprocessing.pixels(row)
+            elif not np.isfinite(row).all():
+                raise UserError(f"--calib {self.path}: row {index} holds values that are not finite (NaN or infinite)")
             else:
                 yield torch.from_numpy(np.array(row, dtype=np.float32))  # a copy: the file is mapped read-only
 
@@ -154,6 +161,8 @@ class Batches(CalibrationData):
         self._batches = [batch for batch in batches]  # noqa: C416 (a one-shot iterator must be kept)
         if not self._batches or not all(isinstance(b, Tensor) and b.ndim >= 1 and len(b) for b in self._batches):
             raise ValueError("calibration needs at least one tensor [N, ...] with N at least 1")
+        if not all(batch.isfinite().all() for batch in self._batches):
+            raise ValueError("the calibration tensors hold values that are not finite (NaN or infinite)")
         self.count = sum(len(batch) for batch in self._batches)
         self.batch_size = max(len(batch) for batch in self._batches)
         self.source = f"{self.count} tensors given from Python"

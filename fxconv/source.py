@@ -53,9 +53,10 @@ def open_source(
     loaded = models.load(model, weights, input_size, config.seed)
     data = open_calibration(calib, loaded.preprocessing, config.calib_count, config.batch_size, config.seed)
     inputs = read_example(example, loaded) if example else None
+    image = data.first(1)
     try:
         with torch.inference_mode():
-            loaded.module(data.first(1))
+            loaded.module(image)
     except Exception as error:  # whatever the user's own forward raises
         size = "x".join(map(str, loaded.preprocessing.shape))
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,6 +8,7 @@ import pickle
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,19 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"--weights {path}: no such file; give a checkpoint, or auto, or random")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch has to say about the file is said below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"--weights {path}: holds pickled Python objects, not only tensors; save model.state_dict() instead"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"--weights {path}: not a torch checkpoint ({_first_line(error)})") from error
+    except Exception as error:  # a damaged file fails wherever the damage lies
+        if "TorchScript" in str(error):
+            raise UserError(
+                f"--weights {path}: a TorchScript archive, not a checkpoint; save model.state_dict() instead"
+            ) from error
+        raise UserError(f"--weights {path}: not a torch checkpoint; save model.state_dict() with torch.save") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -47,10 +54,6 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
     return dict(content)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:
