@@ -8,6 +8,7 @@ from torch import fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.domains import assign
+from rewrites.fusion import fusable_nodes
 from rewrites.values import callee, submodule, tensor_nodes
 
 
@@ -25,7 +26,7 @@ def check_source(model: nn.Module) -> list[Offence]:
         Offence(path, f"{type(module).__name__} is quantized already; rewriting starts from the float model")
         for path, module in model.named_modules()
         if type(module).__module__.startswith(("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized"))
-        and not type(module).__name__.endswith("FloatFunctional")
+        and not type(module).__name__.endswith(("FloatFunctional", "PackedParams"))
     ]
 
 
@@ -37,6 +38,7 @@ def check_rewritten(graph_module: fx.GraphModule) -> list[Offence]:
     """
     offences = []
     domains = assign(graph_module)
+    fused = {node for chain in fusable_nodes(graph_module) for node in chain[1:]}
     tensors = tensor_nodes(graph_module)
     for node in graph_module.graph.nodes:
         if node.op in ("call_module", "get_attr"):
@@ -54,6 +56,6 @@ def check_rewritten(graph_module: fx.GraphModule) -> list[Offence]:
             elif node in tensors and (value in domains.int8) != (node in domains.int8):
                 offences.append(Offence(node.name, f"it reads {value.name} across the int8 boundary without a stub"))
         module = submodule(graph_module, node)
-        if node in domains.int8 and getattr(module, "inplace", False):
+        if node in domains.int8 - fused and getattr(module, "inplace", False):
             offences.append(Offence(node.name, "an in-place operation runs in int8"))
     return offences
