@@ -14,6 +14,8 @@ from torch.utils._pytree import tree_leaves
 # Where a float island lies between int8 layers the mobile passes may re-associate float sums.
 ISLAND_SQNR_DB = 40.0
 LEDGER_IMAGES = 16
+# The forms between the int8 module and the file are compared on fewer: the file itself is compared on all.
+BETWEEN_IMAGES = 4
 
 Outputs = list[list[Tensor]]
 
@@ -34,6 +36,7 @@ class StageParity:
     top1_agreement: float | None
     rule: str
     passed: bool
+    images: int
     problem: str = ""
 
 
@@ -86,12 +89,14 @@ def _row(
 ) -> StageParity:
     problem = _shape_problem(reference, found)
     if problem:
-        return StageParity(stage, against, math.inf, -math.inf, None, rule, False, problem)
+        return StageParity(stage, against, math.inf, -math.inf, None, rule, False, len(reference), problem)
     largest, sqnr, peak = _noise(reference, found)
     passed = accept(largest, sqnr, peak)
     if not passed:
         problem = f"SQNR {sqnr:.1f} dB, largest difference {largest:.3g}"
-    return StageParity(stage, against, largest, sqnr, _agreement(reference, found), rule, passed, problem)
+    return StageParity(
+        stage, against, largest, sqnr, _agreement(reference, found), rule, passed, len(reference), problem
+    )
 
 
 def same_function(stage: str, reference: Outputs, found: Outputs, tolerance: float) -> StageParity:
@@ -129,4 +134,4 @@ def unreadable(stage: str, error: BaseException) -> StageParity:
     """The row for a file that does not load or run."""
     first = (str(error).strip().splitlines() or [""])[0]
     problem = f"the file does not load or run: {type(error).__name__}: {first}"
-    return StageParity(stage, "int8", math.inf, -math.inf, None, "equal", False, problem)
+    return StageParity(stage, "int8", math.inf, -math.inf, None, "equal", False, 0, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -35,10 +36,14 @@ class Skip:
 
 @dataclass(frozen=True)
 class PassResult:
-    """What one pass did: `edits` made, `skips` declined, and the unified `diff` of the graph's text."""
+    """What one pass did: `edits` made, `skips` declined, and the unified `diff` of the graph's text.
+
+    `summary` and `why` are the first line and the reason from the pass's page.
+    """
 
     name: str
     summary: str
+    why: str
     edits: tuple[Edit, ...]
     skips: tuple[Skip, ...]
     diff: str
@@ -79,6 +84,14 @@ class RewritePass(ABC):
     @abstractmethod
     def example() -> nn.Module:
         """A small module on which the pass makes at least one edit; it takes a [1, 8, 8, 8] tensor."""
+
+    @classmethod
+    def why(cls) -> str:
+        """The paragraph of the pass's page that begins with "Why:", as one line; empty when there is none."""
+        for paragraph in inspect.cleandoc(cls.__doc__ or "").split("\n\n"):
+            if paragraph.startswith("Why:"):
+                return " ".join(paragraph.removeprefix("Why:").split())
+        return ""
 
     @classmethod
     def summary(cls) -> str:

@@ -96,7 +96,9 @@ def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
         graph_module.recompile()
     except Exception as error:
         raise PassError(rule.name, editor.current.name if editor.current else None, error) from error
-    return PassResult(rule.name, rule.summary(), tuple(editor.edits), tuple(editor.skips), _diff(before, editor))
+    return PassResult(
+        rule.name, rule.summary(), rule.why(), tuple(editor.edits), tuple(editor.skips), _diff(before, editor)
+    )
 
 
 def _diff(before: list[str], editor: Editor) -> str:

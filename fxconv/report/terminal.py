@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fxconv.dry_run import DryRun
     from fxconv.verify import StageParity
 
+# More different reasons than this are not listed above a diff.
+_MOST_REASONS = 4
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -65,10 +67,12 @@ def print_diff(text: str, console: Console) -> None:
 
 
 def _reasons(result: PassResult) -> list[str]:
+    """The pass's own reason, then those of its edits; when they are many each names a node, as the diff does."""
+    own = [f"why: {result.why}"] if result.why else []
     counted = Counter(edit.reason for edit in result.edits)
-    if len(counted) > 4:  # reasons that name nodes; the pass's own sentence says what they have in common
-        return [f"{len(result.edits)} edits: {result.summary}"]
-    return [reason if n == 1 else f"{reason} ({n} times)" for reason, n in counted.items()]
+    if len(counted) > _MOST_REASONS:
+        return [*own, f"here: {_count(len(result.edits), 'edit')}"]
+    return own + [f"here: {reason}" + (f" ({n} times)" if n > 1 else "") for reason, n in counted.items()]
 
 
 def print_rewriting(rewritten: Rewritten, console: Console, tense: str = "rewrote") -> None:
@@ -84,7 +88,7 @@ def print_rewriting(rewritten: Rewritten, console: Console, tense: str = "rewrot
             continue
         _section(console, f"Pass {result.name}")
         for reason in _reasons(result):
-            console.print(Text(f"why: {reason}", style="yellow"), soft_wrap=True)
+            console.print(Text(reason, style="yellow"), soft_wrap=True)
         if not any(edit.kind == "rename" for edit in result.edits):
             print_diff(result.diff, console)
         else:
@@ -146,7 +150,7 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
             f"{edits} edits by {_count(active, 'pass').replace('passs', 'passes')}; {_function(stages['rewritten'])}",
         ),
         ("int8", f"{_percent(artifact.int8_macs_share)} of multiply-accumulates; {_stubs(conversion)}"),
-        ("against float", f"{_decibels(int8.sqnr_db)}{agreement} ({_images(conversion)})"),
+        ("against float", f"{_decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         (
             "size",
@@ -168,8 +172,8 @@ def _function(row: StageParity) -> str:
     return f"differs from the original by at most {row.max_abs_diff:.2g} ({row.rule})"
 
 
-def _images(conversion: Conversion) -> str:
-    return _count(min(16, conversion.calibration.images), "calibration image")
+def _images(row: StageParity) -> str:
+    return _count(row.images, "calibration image")
 
 
 def _worst(rows: list[StageParity]) -> str:
@@ -187,7 +191,7 @@ def _latency(conversion: Conversion) -> str:
     return (
         f"{_milliseconds(latency.int8_ms)}, {latency.int8_ms / latency.float_ms:.2f} of float's "
         f"{_milliseconds(latency.float_ms)} "
-        f"(lite interpreter, 1 thread, this machine)"
+        f"(lite interpreter, 1 thread, this machine; qnnpack is made for ARM)"
     )
 
 
@@ -205,7 +209,7 @@ def print_report(conversion: Conversion, console: Console) -> None:
     )
     for island in conversion.rewritten.islands:
         console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
-    _section(console, f"Parity ledger ({_images(conversion)})")
+    _section(console, "Parity ledger")
     console.print(_ledger(conversion))
     _section(console, "Size and latency")
     console.print(_costs(conversion))
@@ -263,7 +267,7 @@ def _operators(conversion: Conversion) -> Table:
 
 
 def _ledger(conversion: Conversion) -> Table:
-    table = _grid("stage", "against", ">max diff", ">SQNR", ">top-1", "required", "")
+    table = _grid("stage", "against", ">max diff", ">SQNR", ">top-1", ">images", "required", "")
     for row in conversion.ledger:
         verdict = Text("ok", style="green") if row.passed else Text(f"FAILED: {row.problem}", style="bold red")
         table.add_row(
@@ -272,6 +276,7 @@ def _ledger(conversion: Conversion) -> Table:
             f"{row.max_abs_diff:.3g}",
             _decibels(row.sqnr_db),
             _percent(row.top1_agreement, 0),
+            str(row.images),
             row.rule,
             verdict,
         )
@@ -285,7 +290,7 @@ def _costs(conversion: Conversion) -> Table:
     table.add_row("file", _size(artifact.size), _size(artifact.float_bytes), f"{ratio:.3f}")
     if math.isfinite(latency.int8_ms):
         table.add_row(
-            "latency, 1 thread, this machine",
+            "latency, 1 thread, this machine (qnnpack is made for ARM)",
             _milliseconds(latency.int8_ms),
             _milliseconds(latency.float_ms),
             f"{latency.int8_ms / latency.float_ms:.3f}",
