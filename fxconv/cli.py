@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from fxconv.conversion import Progress
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     help="A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was "
     "changed, out.",
@@ -309,6 +311,8 @@ def main() -> None:
     show_traceback = "--traceback" in sys.argv
     try:
         status = app(prog_name="fxconv", standalone_mode=False)
+        if status == _INTERRUPTED:  # the parser makes an exit status of the interruption
+            raise KeyboardInterrupt
         raise SystemExit(status if isinstance(status, int) else 0)
     except UserError as error:
         if show_traceback:
@@ -319,7 +323,7 @@ def main() -> None:
             traceback.print_exc()
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("interrupted; nothing was written", 130)
+        _fail("interrupted; nothing was written", _INTERRUPTED)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the parser's
             if not (message := _plain(error.format_message())):

@@ -76,4 +76,4 @@ def read_example(path: Path, loaded: LoadedModel) -> tuple[Any, ...]:
             f"--example {path}: {array.dtype} {array.shape} is not float [{channels}, {height}, {width}], "
             "preprocessed, with or without a leading N"
         )
-    return (torch.from_numpy(np.ascontiguousarray(rows[:1], dtype=np.float32)),)
+    return (torch.from_numpy(np.array(rows[:1], dtype=np.float32)),)  # a copy: the file is mapped read-only
