@@ -1,0 +1,142 @@
+"""What the tests of fxconv share: small networks, the command line in this process and as one of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fxconv_networks as networks
+import pytest
+import torch
+
+import fxconv
+from fxconv import cli, latency
+from fxconv.conversion import Conversion
+
+REPO = Path(__file__).resolve().parents[2]
+NETWORKS = Path(networks.__file__).resolve()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished command: its exit status, what it printed where, and the folder it ran in."""
+
+    status: int
+    stdout: str
+    stderr: str
+    folder: Path
+
+    @property
+    def files(self) -> list[str]:
+        """The names of all files in the folder, hidden ones too."""
+        return sorted(path.name for path in self.folder.iterdir())
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The JSON report, written by `--json report.json`."""
+        return json.loads((self.folder / "report.json").read_text())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_latency() -> Iterator[None]:
+    """Latencies are printed and never judged here, so the fewest runs will do."""
+    seconds, latency._SECONDS = latency._SECONDS, 0.0
+    yield
+    latency._SECONDS = seconds
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread and a fixed seed; the number of threads and the engine are put back afterwards."""
+    engine, threads = torch.backends.quantized.engine, torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.backends.quantized.engine = engine
+    torch.set_num_threads(threads)
+
+
+def run_process(folder: Path, *words: str) -> Run:
+    """`python cli.py WORDS` in `folder`, as a process with pipes for its output."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "NO_COLOR")}
+    environment["OMP_NUM_THREADS"] = "1"
+    done = subprocess.run(
+        [sys.executable, str(REPO / "cli.py"), *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout, done.stderr, folder)
+
+
+Command = Callable[..., Run]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`command("convert", "tiny")`: the whole command line in this process, in an empty folder.
+
+    Importing torch takes seconds, so only some of the commands are run as processes of their own.
+    """
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def run(*words: str) -> Run:
+        monkeypatch.setattr(sys, "argv", ["fxconv", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        printed = capsys.readouterr()
+        return Run(int(exit_.value.code or 0), printed.out, printed.err, folder)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_process(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The small network converted by a process of its own, without --report."""
+    return run_process(
+        tmp_path_factory.mktemp("small"),
+        *("convert", f"{NETWORKS}:tiny", "--input-size", "3x32x32"),
+        *("--calib-count", "20", "-o", "tiny.ptl", "--json", "report.json"),
+    )
+
+
+@pytest.fixture(scope="session")
+def mobilenet_process(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A real network converted by a process of its own, with --report and the default name of its file."""
+    return run_process(
+        tmp_path_factory.mktemp("mobilenet"),
+        *("convert", "MobileNet-V3-small", "--weights", "random", "--input-size", "64"),
+        *("--calib-count", "16", "--report", "--json", "report.json"),
+    )
+
+
+@pytest.fixture(scope="session")
+def batches() -> list[torch.Tensor]:
+    """Three batches of eight inputs for the small networks."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(8, 3, 32, 32, generator=generator) for _ in range(3)]
+
+
+@pytest.fixture(scope="session")
+def small_model() -> torch.nn.Module:
+    """The small network with seeded weights, in eval mode; tests must not change it."""
+    torch.manual_seed(0)
+    return networks.tiny().eval()
+
+
+@pytest.fixture(scope="session")
+def small_conversion(small_model: torch.nn.Module, batches: list[torch.Tensor]) -> Conversion:
+    """The small network converted through the Python interface."""
+    return fxconv.convert(small_model, calibration=batches)

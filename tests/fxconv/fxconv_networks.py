@@ -1,0 +1,113 @@
+"""Small networks the tests convert, each showing one thing; also named on command lines as FILE.py:FACTORY."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Tiny(nn.Module):
+    """ReLU6, a residual addition, squeeze-and-excite, dropout and a linear layer, all of which can be int8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
+        self.block = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.squeeze, self.excite = nn.Conv2d(16, 4, 1), nn.Conv2d(4, 16, 1)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.block(x)
+        scale = F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1)))
+        y = y * F.hardsigmoid(self.excite(scale))
+        x = x + y
+        return self.head(self.drop(F.adaptive_avg_pool2d(x, 1).flatten(1)))
+
+
+def tiny() -> nn.Module:
+    return Tiny()
+
+
+def other_tiny() -> nn.Module:
+    """`tiny` with other weights: the same shapes, another function."""
+    torch.manual_seed(99)
+    return Tiny()
+
+
+class OneFloatConvolution(nn.Module):
+    """An int8 convolution, then one the engine refuses: quantized convolutions pad with zeros only.
+
+    At 16x16 pixels the first takes 16*16*8 * 3*3*3 = 55,296 multiply-accumulates, the second
+    16*16*4 * 8*3*3 = 73,728.
+    """
+
+    INT8_SHARE = 55_296 / (55_296 + 73_728)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 4, 3, padding=1, padding_mode="circular")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(F.relu(self.first(x)))
+
+
+def one_float_convolution() -> nn.Module:
+    return OneFloatConvolution()
+
+
+class HotReLU6(nn.Module):
+    """A convolution whose outputs reach far beyond 6, then ReLU6."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu6 = nn.Conv2d(3, 8, 1), nn.ReLU6()
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.linspace(-10, 10, 24).view(8, 3, 1, 1))
+            self.conv.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu6(self.conv(x))
+
+
+class UnfoldableReLU6(nn.Module):
+    """ReLU6 behind a pool: there is no range of a layer to cap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(F.relu6(F.max_pool2d(8 * self.first(x), 2)))
+
+
+class Branching(nn.Module):
+    """A forward that looks at values, which no symbolic trace can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return self.conv(x)
+        return self.conv(-x)
+
+
+def branching() -> nn.Module:
+    return Branching()
+
+
+def quantized_already() -> nn.Module:
+    return nn.Sequential(torch.ao.nn.quantized.Conv2d(3, 4, 1))
+
+
+def needs_an_argument(width: int) -> nn.Module:
+    return nn.Conv2d(3, width, 1)
+
+
+def not_a_module() -> int:
+    return 3
