@@ -114,7 +114,11 @@ def convert(
     ] = Method.script,
     block: Annotated[
         list[MobilePass] | None,
-        typer.Option(help="Mobile optimizer pass not to run; repeatable.", rich_help_panel="Lowering"),
+        typer.Option(
+            metavar="MOBILE_PASS",
+            help="Pass of optimize_for_mobile not to run; repeatable: " + ", ".join(p.value for p in MobilePass),
+            rich_help_panel="Lowering",
+        ),
     ] = None,
     java: Annotated[
         bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")

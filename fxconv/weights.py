@@ -21,6 +21,7 @@ from fxconv.errors import UserError
 _CONNECT_SECONDS = 5.0
 _FETCH_SECONDS = 20.0
 _CHUNK = 1 << 20
+_NO_CHECKPOINT = "not a torch checkpoint; save model.state_dict() with torch.save"
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -37,6 +38,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # what torch has to say about the file is said below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            if file.read(2) not in (b"PK", b"\x80\x02"):  # the zip archive and the pickle torch.save writes
+                raise UserError(f"--weights {path}: {_NO_CHECKPOINT}") from error
         raise UserError(
             f"--weights {path}: holds pickled Python objects, not only tensors; save model.state_dict() instead"
         ) from error
@@ -45,7 +49,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             raise UserError(
                 f"--weights {path}: a TorchScript archive, not a checkpoint; save model.state_dict() instead"
             ) from error
-        raise UserError(f"--weights {path}: not a torch checkpoint; save model.state_dict() with torch.save") from error
+        raise UserError(f"--weights {path}: {_NO_CHECKPOINT}") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
