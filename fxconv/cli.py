@@ -163,13 +163,13 @@ def convert(
     if dry_run:
         _show_rewriting(model, weights, input_size, config, json, "would rewrite")
         return
+    from fxconv.environment import check
     from fxconv.paths import check_target, default_output
 
-    target = check_target(output, "-o") or default_output(model)
+    check_target(output, "-o")
     check_target(json, "--json")
-    from fxconv.environment import check
-
     check(engine.value)
+    target = output or default_output(model)
     from fxconv.conversion import convert as run
     from fxconv.source import open_source
 

@@ -74,7 +74,7 @@ def test_an_unreadable_photograph_is_skipped_named_and_counted(damage, folder):
 
 
 def test_photographs_cannot_fill_other_channel_counts(folder):
-    with pytest.raises(UserError, match="photographs cannot fill 4 channels; give an .npy array"):
+    with pytest.raises(UserError, match=r"photographs cannot fill 4 channels; give an \.npy array"):
         Photographs(folder, SMALL.resized(4, 16, 16), 10, 10, 0)
 
 

@@ -276,7 +276,7 @@ def test_an_unknown_model_as_a_process(tmp_path):
         ([f"{NETWORKS}:tiny", "--input-size", "big"], ["--input-size big: expected N, HxW or CxHxW in pixels"]),
         ([f"{NETWORKS}:tiny", "--input-size", "3x0x32"], ["--input-size 3x0x32: expected"]),
         ([f"{NETWORKS}:tiny", "--input-size", "1x2x3x4"], ["--input-size 1x2x3x4: expected"]),
-        ([*SMALL, "--weights", "gone.pth"], ["--weights gone.pth: no such file; give a checkpoint, or auto, or random"]),
+        ([*SMALL, "--weights", "gone.pth"], ["--weights gone.pth: no such file; give a checkpoint, or auto, or"]),
         ([*SMALL, "--calib", "gone"], ["--calib gone: no such file or folder"]),
         ([*SMALL, "--example", "gone.npy"], ["--example gone.npy: no such file"]),
         ([*SMALL, "--skip", "fold-relu"], ["unknown pass 'fold-relu'; did you mean fold-relu6?", "fxconv passes"]),

@@ -1,0 +1,151 @@
+"""Checkpoints, torchvision's own weights, and batch norms of a network that has none."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import fxconv_networks as networks
+import pytest
+import torch
+from torch import nn
+
+from fxconv import models, weights
+from fxconv.calibration import Generated
+from fxconv.errors import UserError
+
+
+@pytest.mark.parametrize("form", ["bare", "state_dict", "model", "module. prefix"])
+def test_the_forms_a_checkpoint_comes_in(form, tmp_path):
+    state = networks.tiny().state_dict()
+    content = {
+        "bare": state,
+        "state_dict": {"state_dict": state, "epoch": 3},
+        "model": {"model": state},
+        "module. prefix": {f"module.{key}": value for key, value in state.items()},
+    }[form]
+    torch.save(content, tmp_path / "x.pth")
+    found = weights.read_checkpoint(tmp_path / "x.pth")
+    assert list(found) == list(state)
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}], ids=["a list", "nothing", "no tensors"])
+def test_a_file_without_a_state_dict(content, tmp_path):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=r"x.pth: holds no state_dict \(a dict of tensors\)"):
+        weights.read_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world\n", b"PK\x03\x04 cut off", b"\x80\x02}q"])
+def test_a_file_that_is_no_checkpoint(content, tmp_path):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x.pth: (not a torch checkpoint|holds pickled Python objects)"):
+        weights.read_checkpoint(path)
+
+
+def test_a_pickled_model_is_never_unpickled(tmp_path):
+    class Planted:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "was run",)
+
+    torch.save({"weight": Planted()}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=r"holds pickled Python objects, not only tensors; save model.state_dict"):
+        weights.read_checkpoint(tmp_path / "x.pth")
+    assert not (tmp_path / "was run").exists()
+
+
+def test_loading_tells_all_that_does_not_fit():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 5))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = {"0.weight": torch.zeros(3, 9), "0.bias": torch.zeros(3), "3.bias": torch.zeros(1)}
+    with pytest.raises(UserError) as error:
+        weights.load_into(model, state, Path("x.pth"), "net")
+    assert str(error.value) == (
+        "--weights x.pth does not fit net: it lacks 1.weight, 1.bias, 2.weight and 1 more; the model has no 3.bias; "
+        "0.weight is (3, 9), the model's is (3, 2)"
+    )
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_old_checkpoints_without_batch_counters_load():
+    model = nn.BatchNorm2d(2)
+    state = {key: value + 1 for key, value in model.state_dict().items() if key != "num_batches_tracked"}
+    weights.load_into(model, state, Path("x.pth"), "net")
+    assert model.running_mean.tolist() == [1.0, 1.0]
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Weights 'published' as a file here, under torchvision's kind of name, and an empty cache."""
+    state = {"weight": torch.arange(3.0)}
+    torch.save(state, tmp_path / "raw")
+    data = (tmp_path / "raw").read_bytes()
+    name = f"net-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    (tmp_path / name).write_bytes(data)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return SimpleNamespace(url=(tmp_path / name).as_uri(), cached=tmp_path / "hub" / "checkpoints" / name)
+
+
+def test_fetched_weights_are_kept_under_their_name(published):
+    state = weights.cached_or_fetched(published)
+    assert state["weight"].tolist() == [0.0, 1.0, 2.0]
+    assert [path.name for path in published.cached.parent.iterdir()] == [published.cached.name]
+
+
+def test_cached_weights_are_not_fetched_again(published, tmp_path):
+    published.cached.parent.mkdir(parents=True)
+    torch.save({"weight": torch.ones(1)}, published.cached)
+    assert weights.cached_or_fetched(published)["weight"].tolist() == [1.0]
+
+
+def test_weights_of_another_hash_are_thrown_away(published, tmp_path):
+    (tmp_path / published.cached.name).write_bytes(b"something else")
+    assert weights.cached_or_fetched(published) is None
+    assert list(published.cached.parent.iterdir()) == []
+
+
+def test_weights_that_cannot_be_reached_are_none(published):
+    published.url += ".gone"
+    assert weights.cached_or_fetched(published) is None
+
+
+def test_batch_norms_take_the_statistics_of_their_inputs():
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1, bias=False), nn.BatchNorm2d(2)).eval()
+    batches = [torch.randn(4, 2, 3, 3) * 5 + 2, torch.randn(4, 2, 3, 3)]
+    assert weights.reestimate_batch_norms(model, batches) == 2
+    means = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
+    assert torch.allclose(model[0].running_mean, means, atol=1e-6)
+    variances = torch.stack([batch.var((0, 2, 3)) for batch in batches]).mean(0)
+    assert torch.allclose(model[0].running_var, variances, rtol=1e-5)
+
+
+def test_modes_and_momentum_are_put_back_even_after_an_error():
+    model = nn.Sequential(nn.BatchNorm2d(2, momentum=0.3), nn.BatchNorm2d(2), nn.Dropout())
+    model[1].eval()
+    for batches in ([torch.randn(2, 2, 4, 4)], [torch.randn(2, 2, 4, 4), torch.randn(2, 5, 4, 4)]):
+        try:
+            weights.reestimate_batch_norms(model, batches)
+        except RuntimeError as error:
+            assert "running_mean" in str(error)
+        assert [module.training for module in model] == [True, False, True]
+        assert [model[0].momentum, model[1].momentum] == [0.3, 0.1]
+
+
+def test_batch_norms_without_statistics_are_left_alone():
+    model = nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False), nn.Conv2d(2, 2, 1))
+    assert weights.reestimate_batch_norms(model, [torch.randn(2, 2, 4, 4)]) == 0
+
+
+def test_a_random_networks_outputs_are_not_near_zero_any_more():
+    loaded = models.load("mobilenet_v3_small", "random", "64")
+    data = Generated(loaded.preprocessing, 8, 8, 0)
+    with torch.no_grad():
+        before = loaded.module(data.first(8)).abs().max()
+        assert weights.reestimate_batch_norms(loaded.module, data.batches()) == 34
+        after = loaded.module(data.first(8))
+    assert before < 1e-6
+    assert after.abs().max() > 1e-2
+    assert after.std(0).mean() > 1e-3  # and they depend on the image
