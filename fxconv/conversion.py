@@ -139,7 +139,7 @@ def convert(
     called with a step's name, how much of it is done, and how much there is.
 
     Raises `ValueError` for a model that is quantized already, `UserError` for a choice that cannot be
-    met, `rewrites.PassError` for a faulty pass. A conversion that fails verification is returned with
+    met, `rewrites.PassError` for a faulty pass, `ConversionError` when a kernel refuses its inputs. A conversion that fails verification is returned with
     `verified` False.
     """
     config = replace(config or Config(), **options)
@@ -163,7 +163,7 @@ def convert(
         with clock.step("conversion"):
             int8 = quantize.convert_observed(observed)
         with clock.step("verification"):
-            reference = verify.outputs(int8, images)
+            reference = _run_int8(int8, images)
             ledger.append(verify.close_enough("int8", original, reference, config.min_sqnr))
         with clock.step("lowering"):
             scripted = lower.to_torchscript(int8, example, config)
@@ -200,6 +200,15 @@ def convert(
                 staged.commit()
                 conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
     return conversion
+
+
+def _run_int8(int8: fx.GraphModule, images: list[tuple[Any, ...]]) -> verify.Outputs:
+    """The int8 module's outputs. Raises `ConversionError` with the engine's own words when a kernel refuses to run."""
+    try:
+        return verify.outputs(int8, images)
+    except (RuntimeError, NotImplementedError) as error:
+        words = str(error).strip().splitlines()
+        raise ConversionError(f"the engine refuses to run the int8 model: {words[-1] if words else error!r}") from error
 
 
 def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData, progress: Progress) -> Calibration:

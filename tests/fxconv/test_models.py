@@ -137,7 +137,8 @@ FILES = {
     "constant.py": "net = 3\n",
     "data.py": (
         "from __future__ import annotations\nimport dataclasses\nfrom torch import nn\n\n"
-        "@dataclasses.dataclass\nclass Size:\n    width: int = 4\n\ndef net():\n    return nn.Conv2d(3, Size().width, 1)\n"
+        "@dataclasses.dataclass\nclass Size:\n    width: int = 4\n\n"
+        "def net():\n    return nn.Conv2d(3, Size().width, 1)\n"
     ),
 }
 
