@@ -138,9 +138,9 @@ def convert(
     how. With `output` the verified artifact is moved there, and only if it is verified. `progress` is
     called with a step's name, how much of it is done, and how much there is.
 
-    Raises `ValueError` for a model that is quantized already, `UserError` for a choice that cannot be
-    met, `rewrites.PassError` for a faulty pass, `ConversionError` when a kernel refuses its inputs. A conversion that fails verification is returned with
-    `verified` False.
+    Raises `UserError` for a choice that cannot be met or a model that cannot be rewritten, `rewrites.PassError`
+    for a faulty pass, `ConversionError` when a kernel refuses its inputs. A conversion that fails verification
+    is returned with `verified` False.
     """
     config = replace(config or Config(), **options)
     environment = check(config.engine.value)
