@@ -29,6 +29,11 @@ def _grid(*columns: str, header: bool = True) -> Table:
     return table
 
 
+def _add(table: Table, *cells: str | Text) -> None:
+    """A row whose words stand as they are: brackets in a path or a reason are no markup."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+
+
 def _section(console: Console, title: str) -> None:
     console.print()
     console.print(Text(title, style="bold"))
@@ -79,7 +84,7 @@ def print_rewriting(rewritten: Rewritten, console: Console, tense: str = "rewrot
     """Each pass with its diff and reason, then what was renamed, then what did not trace."""
     table = _grid(">edits", ">skips", "pass", "what it does")
     for result in rewritten.results:
-        table.add_row(str(len(result.edits)), str(len(result.skips)), result.name, result.summary)
+        _add(table, str(len(result.edits)), str(len(result.skips)), result.name, result.summary)
     total = sum(len(result.edits) for result in rewritten.results)
     _section(console, f"Rewriting: {tense} {_count(total, 'place')}")
     console.print(table)
@@ -105,14 +110,16 @@ def print_dry_run(result: DryRun, console: Console, tense: str) -> None:
     """The rewriting of a model that is not converted, and whether it still computes the same."""
     print_rewriting(result.rewritten, console, tense)
     _section(console, "Same function")
-    console.print(f"{_function(result.parity)} (one generated image, {result.model.weights} weights)", soft_wrap=True)
+    console.print(
+        Text(f"{_function(result.parity)} (one generated image; weights: {result.model.weights})"), soft_wrap=True
+    )
 
 
 def print_renames(rewritten: Rewritten, console: Console) -> None:
     """Old name and new name of every layer that was renamed."""
     table = _grid("old name", "new name")
     for edit in rewritten.renames:
-        table.add_row(edit.before, edit.after)
+        _add(table, edit.before, edit.after)
     console.print(table)
 
 
@@ -124,7 +131,7 @@ def print_summary(conversion: Conversion, console: Console) -> None:
     console.print(_headline(conversion), soft_wrap=True)
     table = _grid("", "", header=False)
     for name, text in _summary_rows(conversion):
-        table.add_row(Text(name, style="dim"), text)
+        _add(table, Text(name, style="dim"), text)
     console.print(table)
 
 
@@ -223,7 +230,7 @@ def print_report(conversion: Conversion, console: Console) -> None:
     _section(console, "Timings")
     table = _grid("step", ">seconds")
     for step, seconds in conversion.timings.items():
-        table.add_row(step, f"{seconds:.2f}")
+        _add(table, step, f"{seconds:.2f}")
     console.print(table)
     if conversion.warnings:
         _section(console, "Warnings")
@@ -236,15 +243,15 @@ def print_report(conversion: Conversion, console: Console) -> None:
 def _asked(conversion: Conversion) -> Table:
     model, config = conversion.model, conversion.config
     table = _grid("", "", header=False)
-    table.add_row("model", f"{model.name}, {model.parameters:,} parameters")
-    table.add_row("weights", model.weights)
-    table.add_row("input", "x".join(map(str, model.input_size)))
-    table.add_row("engine", f"{config.engine.value}, {config.weight_scheme.value} weights, static quantization")
-    table.add_row("arithmetic", config.arithmetic.value)
+    _add(table, "model", f"{model.name}, {model.parameters:,} parameters")
+    _add(table, "weights", model.weights)
+    _add(table, "input", "x".join(map(str, model.input_size)))
+    _add(table, "engine", f"{config.engine.value}, {config.weight_scheme.value} weights, static quantization")
+    _add(table, "arithmetic", config.arithmetic.value)
     blocked = ", ".join(name.value for name in config.blocked) or "none"
-    table.add_row("lowering", f"{config.method.value}; mobile passes blocked: {blocked}")
+    _add(table, "lowering", f"{config.method.value}; mobile passes blocked: {blocked}")
     environment = conversion.environment
-    table.add_row("environment", f"torch {environment.torch}, torchvision {environment.torchvision}")
+    _add(table, "environment", f"torch {environment.torch}, torchvision {environment.torchvision}")
     return table
 
 
@@ -260,9 +267,9 @@ def _operators(conversion: Conversion) -> Table:
             operator, calls = after[row]
             domain = "int8" if artifact.int8_calls.get(operator) else "float"
             domain = "boundary" if operator in ("aten::quantize_per_tensor", "aten::dequantize") else domain
-            table.add_row(*old, str(calls), operator, domain)
+            _add(table, *old, str(calls), operator, domain)
         else:
-            table.add_row(*old, "", "", "")
+            _add(table, *old, "", "", "")
     return table
 
 
@@ -270,7 +277,8 @@ def _ledger(conversion: Conversion) -> Table:
     table = _grid("stage", "against", ">max diff", ">SQNR", ">top-1", ">images", "required", "")
     for row in conversion.ledger:
         verdict = Text("ok", style="green") if row.passed else Text(f"FAILED: {row.problem}", style="bold red")
-        table.add_row(
+        _add(
+            table,
             row.stage,
             row.against,
             f"{row.max_abs_diff:.3g}",
@@ -287,9 +295,10 @@ def _costs(conversion: Conversion) -> Table:
     artifact, latency = conversion.artifact, conversion.latency
     table = _grid("", ">int8", ">float", ">ratio")
     ratio = artifact.size / artifact.float_bytes
-    table.add_row("file", _size(artifact.size), _size(artifact.float_bytes), f"{ratio:.3f}")
+    _add(table, "file", _size(artifact.size), _size(artifact.float_bytes), f"{ratio:.3f}")
     if math.isfinite(latency.int8_ms):
-        table.add_row(
+        _add(
+            table,
             "latency, 1 thread, this machine (qnnpack is made for ARM)",
             _milliseconds(latency.int8_ms),
             _milliseconds(latency.float_ms),

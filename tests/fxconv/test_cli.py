@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,11 @@ import fxconv_networks as networks
 import numpy as np
 import pytest
 import torch
-from conftest import NETWORKS, REPO, Run, run_process
+from fxconv_commands import NETWORKS, REPO, Run, run_process
 from torch.jit.mobile import _load_for_lite_interpreter
 
 import fxconv
 from fxconv import conversion as pipeline
-from fxconv.conversion import Conversion
 
 SMALL = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "8")
 
@@ -167,6 +167,26 @@ def test_the_full_report_shows_diffs_with_reasons_renames_and_operators(mobilene
     (row,) = [line for line in printed.splitlines() if " quantized::conv2d " in line]
     assert row.split()[-1] == "int8"
     assert "1 quantize, 1 dequantize, 0 float islands" in printed
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("quiet", "shown"), [([], True), (["--quiet"], False)])
+def test_progress_is_shown_on_stderr_of_a_terminal_only(quiet, shown, command, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Screen()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", screen)
+        run = command("convert", *SMALL, *quiet)
+    assert run.status == 0
+    assert ("starting" in screen.getvalue()) is shown
+    assert "photographs (--calib DIR) give better ranges" in screen.getvalue()
+    assert run.stdout.startswith("tiny: converted and verified\n")
 
 
 # -- rewriting alone -----------------------------------------------------------------------------------
@@ -589,8 +609,3 @@ def test_the_same_command_writes_the_same_bytes_under_another_name(small_process
     words = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "20", "-o", "again.ptl")
     assert run_process(tmp_path, "convert", *words).status == 0
     assert (tmp_path / "again.ptl").read_bytes() == (small_process.folder / "tiny.ptl").read_bytes()
-
-
-def test_the_conversion_on_the_command_line_is_the_one_from_python(small_process):
-    assert isinstance(fxconv.Conversion, type) and fxconv.Conversion is Conversion
-    assert small_process.report["verdict"] == "converted and verified"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
-from conftest import REPO
+from fxconv_commands import REPO
 
 import fxconv
 from fxconv.environment import check

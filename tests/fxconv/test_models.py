@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NETWORKS
+from fxconv_commands import NETWORKS
 from torch import nn
 from torchvision.models import get_model_weights
 

@@ -1,0 +1,56 @@
+"""The command line as a process of its own, and what one run of it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fxconv_networks
+
+REPO = Path(__file__).resolve().parents[2]
+NETWORKS = Path(fxconv_networks.__file__).resolve()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished command: its exit status, what it printed where, and the folder it ran in."""
+
+    status: int
+    stdout: str
+    stderr: str
+    folder: Path
+
+    @property
+    def files(self) -> list[str]:
+        """The names of all files in the folder, hidden ones too."""
+        return sorted(path.name for path in self.folder.iterdir())
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The JSON report, written by `--json report.json`."""
+        return json.loads((self.folder / "report.json").read_text())
+
+
+def run_process(folder: Path, *words: str) -> Run:
+    """`python cli.py WORDS` in `folder`, as a process with pipes for its output."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "NO_COLOR")}
+    environment["OMP_NUM_THREADS"] = "1"
+    done = subprocess.run(
+        [sys.executable, str(REPO / "cli.py"), *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout, done.stderr, folder)
+
+
+Command = Callable[..., Run]

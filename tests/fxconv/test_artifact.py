@@ -1,0 +1,167 @@
+"""Files that appear whole or not at all, and what is read from the written artifact itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+import fxconv_networks as networks
+import pytest
+import torch
+from torch import nn
+
+import fxconv
+from fxconv import artifact
+from fxconv.artifact import StagedFile, describe, load_lite, unreadable, write_whole
+from fxconv.errors import UserError
+
+
+def test_a_staged_file_gets_its_name_on_commit_only(tmp_path):
+    target = tmp_path / "x.ptl"
+    with StagedFile(target, b"whole") as staged:
+        assert staged.path.read_bytes() == b"whole"
+        assert staged.path.parent == tmp_path  # renaming works within one file system only
+        assert not target.exists()
+        staged.commit()
+        assert target.read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ptl"]
+
+
+def test_a_staged_file_that_is_not_committed_vanishes(tmp_path):
+    with StagedFile(tmp_path / "x.ptl", b"whole"):
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_leaves_nothing_and_spares_what_stood_there(tmp_path):
+    target = tmp_path / "x.ptl"
+    target.write_bytes(b"before")
+    with pytest.raises(KeyError), StagedFile(target, b"whole"):
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ptl"]
+    assert target.read_bytes() == b"before"
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(artifact.os, "fsync", full)
+    with pytest.raises(UserError, match=r"x.ptl: cannot be written \(No space left on device\)"):
+        StagedFile(tmp_path / "x.ptl", b"whole")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_committed_file_has_ordinary_permissions(tmp_path):
+    mask = os.umask(0o022)
+    try:
+        write_whole(tmp_path / "r.json", "{}")
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "r.json").stat().st_mode) == 0o644
+
+
+def test_without_a_target_the_file_lives_elsewhere_for_a_while():
+    with StagedFile(None, b"beside") as staged:
+        assert staged.path.read_bytes() == b"beside"
+    assert not staged.path.exists()
+
+
+def test_text_is_written_whole_and_replaces_what_stood_there(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text("old and longer than the new one")
+    write_whole(path, "new: ü\n")
+    assert path.read_text(encoding="utf-8") == "new: ü\n"
+    with pytest.raises(UserError, match=r"gone/r.json: cannot be written"):
+        write_whole(tmp_path / "gone" / "r.json", "x")
+
+
+def test_the_file_says_what_it_is(small_conversion, tmp_path, batches):
+    torch.backends.quantized.engine = "qnnpack"
+    path = tmp_path / "x.ptl"
+    small_conversion.save(path)
+    data = path.read_bytes()
+    found = describe(path, data, (batches[0][:1],), 1000)
+    assert found.sha256 == hashlib.sha256(data).hexdigest() == small_conversion.artifact.sha256
+    assert (found.size, found.float_bytes) == (len(data), 1000)
+    assert found.bytecode_version == 8
+    assert {"quantized::conv2d_relu.new", "quantized::linear", "aten::dequantize.self"} & set(found.operators)
+    assert found.calls == small_conversion.artifact.calls
+
+
+def test_a_fully_int8_network_has_all_its_work_in_int8(small_conversion):
+    share = small_conversion.artifact.int8_macs_share
+    assert share == 1.0
+    # 16x16 pixels after the stride: stem 16*3*9, block 16*16*9; squeeze and excite 16*4 each, once; head 16*10
+    assert small_conversion.artifact.macs == {
+        "quantized::conv2d_relu": 256 * 16 * 27 + 256 * 16 * 144 + 64,
+        "quantized::conv2d": 64,
+        "quantized::linear": 160,
+    }
+
+
+def test_the_share_of_int8_work_by_hand():
+    conversion = fxconv.convert(networks.one_float_convolution(), calibration=[torch.randn(2, 3, 16, 16)])
+    assert conversion.artifact.macs == {"quantized::conv2d_relu": 55_296, "prepacked::conv2d_clamp_run": 73_728}
+    assert conversion.artifact.int8_macs_share == pytest.approx(networks.OneFloatConvolution.INT8_SHARE)
+    java = fxconv.convert(networks.one_float_convolution(), calibration=[torch.randn(2, 3, 16, 16)], java=True)
+    assert sum(java.artifact.macs.values()) == 55_296 + 73_728
+    assert java.artifact.int8_macs_share == pytest.approx(networks.OneFloatConvolution.INT8_SHARE)
+
+
+class Layers(nn.Module):
+    """Grouped, strided, transposed and one-dimensional convolutions and a linear layer over rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=4)  # 8*8 pixels * 8 * (2*9) = 9,216
+        self.strided = nn.Conv2d(8, 4, 1, stride=2)  # 4*4 pixels * 4 * 8 = 512
+        self.transposed = nn.ConvTranspose2d(4, 2, 2, 2)  # 4*4 inputs * 4 * (2*4) = 512
+        self.line = nn.Conv1d(2, 3, 3)  # 62 places * 3 * (2*3) = 1,116
+        self.linear = nn.Linear(62, 5)  # 3 rows * 62 * 5 = 930
+
+    def forward(self, x):
+        x = self.transposed(self.strided(self.grouped(x)))
+        return self.linear(self.line(x.flatten(2)))
+
+
+LAYERS_MACS = 9_216 + 512 + 512 + 1_116 + 930
+
+
+def test_multiply_accumulates_of_every_kind_of_layer_by_hand():
+    conversion = fxconv.convert(Layers(), calibration=[torch.randn(1, 8, 8, 8)])
+    assert conversion.verified
+    assert sum(conversion.artifact.macs.values()) == LAYERS_MACS
+
+
+def test_multiply_accumulates_of_float_layers_by_hand(tmp_path):
+    path = tmp_path / "float.ptl"
+    path.write_bytes(torch.jit.script(Layers().eval())._save_to_buffer_for_lite_interpreter())
+    found = describe(path, path.read_bytes(), (torch.randn(1, 8, 8, 8),), 1)
+    assert sum(found.macs.values()) == LAYERS_MACS
+    assert found.int8_macs_share == 0.0
+    assert found.int8_calls == {}
+
+
+def test_a_network_without_layers_has_no_share(tmp_path):
+    path = tmp_path / "x.ptl"
+    path.write_bytes(torch.jit.script(nn.ReLU())._save_to_buffer_for_lite_interpreter())
+    assert describe(path, path.read_bytes(), (torch.ones(1),), 1).int8_macs_share == 0.0
+
+
+def test_conversions_between_the_domains_are_no_float_work():
+    found = unreadable(b"x", 1)
+    assert (found.size, found.operators, found.int8_macs_share) == (1, (), 0.0)
+    counted = artifact.Artifact(
+        None, b"", "", 8, (), {"aten::quantize_per_tensor": 1, "aten::dequantize": 2, "aten::add": 3, "aten::mean": 2},
+        {"aten::quantize_per_tensor": 1, "aten::mean": 2}, {}, 1,
+    )  # fmt: skip
+    assert counted.float_calls == {"aten::add": 3}
+
+
+def test_garbage_does_not_load(tmp_path):
+    path = tmp_path / "x.ptl"
+    path.write_bytes(b"garbage")
+    with pytest.raises(RuntimeError):
+        load_lite(path)

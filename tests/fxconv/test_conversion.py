@@ -1,0 +1,295 @@
+"""fxconv.convert and what it returns, from Python."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import fxconv_networks as networks
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+import fxconv
+from fxconv import conversion as pipeline
+from fxconv.artifact import StagedFile, load_lite
+from fxconv.config import Arithmetic, Config, Engine, Method, WeightScheme
+from fxconv.conversion import _read_back
+from fxconv.errors import ConversionError, UserError
+from rewrites.passes import FoldReLU6
+
+STAGES = ["rewritten", "int8", "scripted", "optimized", "reloaded"]
+
+
+def test_a_conversion_is_verified_stage_by_stage(small_conversion):
+    assert small_conversion.verified
+    assert small_conversion.converted
+    assert small_conversion.verdict == "converted and verified"
+    assert [row.stage for row in small_conversion.ledger] == STAGES
+    assert [row.against for row in small_conversion.ledger] == ["original", "original", "int8", "int8", "int8"]
+    rows = {row.stage: row for row in small_conversion.ledger}
+    assert rows["rewritten"].max_abs_diff == 0
+    assert rows["int8"].sqnr_db > 20
+    assert [rows[stage].max_abs_diff for stage in STAGES[2:]] == [0, 0, 0]
+
+
+def test_nothing_is_written_before_save(small_conversion):
+    assert small_conversion.artifact.path is None
+
+
+def test_what_was_converted_in_words(small_conversion, small_model):
+    model = small_conversion.model
+    assert (model.name, model.weights, model.input_size) == ("Tiny", "given from Python", (3, 32, 32))
+    assert model.parameters == sum(p.numel() for p in small_model.parameters())
+    assert small_conversion.calibration.source == "24 tensors given from Python"
+    assert small_conversion.calibration.images == 24
+
+
+def test_a_model_in_train_mode_is_converted_as_it_evaluates_and_left_as_it_was(batches):
+    torch.manual_seed(0)
+    model = networks.tiny().train()
+    model.block[1].eval()  # a frozen batch norm in a model that trains
+    modes = {name: module.training for name, module in model.named_modules()}
+    kinds = {name: type(module) for name, module in model.named_modules()}
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    x = batches[0][:1]
+
+    conversion = fxconv.convert(model, calibration=[batches[0]], example_inputs=(x,))
+
+    assert conversion.verified
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert {name: type(module) for name, module in model.named_modules()} == kinds
+    assert not any(hasattr(module, "qconfig") for module in model.modules())
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    with torch.no_grad():
+        reference = model.eval()(x)
+    assert torch.equal(conversion.rewritten.graph_module(x), reference)
+
+
+def test_modes_are_put_back_after_an_error(batches, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("observers are broken")
+
+    monkeypatch.setattr(pipeline.quantize, "observe", broken)
+    model, engine = networks.tiny().train(), torch.backends.quantized.engine
+    with pytest.raises(RuntimeError, match="observers are broken"):
+        fxconv.convert(model, calibration=batches)
+    assert all(module.training for module in model.modules())
+    assert torch.backends.quantized.engine == engine
+
+
+def test_the_engine_is_put_back(small_model, batches):
+    others = [engine for engine in torch.backends.quantized.supported_engines if engine not in ("none", "qnnpack")]
+    torch.backends.quantized.engine = before = others[0] if others else "qnnpack"
+    assert fxconv.convert(small_model, calibration=batches[:1]).verified
+    assert torch.backends.quantized.engine == before
+
+
+def test_batches_may_come_from_a_generator(small_model, batches, small_conversion):
+    conversion = fxconv.convert(small_model, calibration=(batch for batch in batches))
+    assert conversion.ledger[1].sqnr_db == small_conversion.ledger[1].sqnr_db
+
+
+def test_a_conversion_is_reproducible(small_model, batches, small_conversion):
+    again = fxconv.convert(small_model, calibration=batches)
+    torch.backends.quantized.engine = "qnnpack"
+    assert torch.equal(again.int8(batches[0]), small_conversion.int8(batches[0]))
+    assert again.artifact.size == pytest.approx(small_conversion.artifact.size, abs=64)
+
+
+def test_save_writes_the_verified_bytes(small_conversion, tmp_path, batches):
+    path = tmp_path / "model.ptl"
+    saved = small_conversion.save(str(path))
+    assert saved.artifact.path == path
+    assert path.read_bytes() == small_conversion.artifact.data
+    assert [p.name for p in tmp_path.iterdir()] == ["model.ptl"]
+    torch.backends.quantized.engine = "qnnpack"
+    assert torch.equal(load_lite(path)(batches[0][:1]), small_conversion.int8(batches[0][:1]))
+
+
+def test_two_names_hold_the_same_bytes(small_conversion, tmp_path):
+    for name in ("a.ptl", "b.ptl"):
+        small_conversion.save(tmp_path / name)
+    assert (tmp_path / "a.ptl").read_bytes() == (tmp_path / "b.ptl").read_bytes()
+
+
+def test_save_replaces_what_stood_there(small_conversion, tmp_path):
+    path = tmp_path / "model.ptl"
+    path.write_bytes(b"the artifact of last week")
+    small_conversion.save(path)
+    assert path.read_bytes() == small_conversion.artifact.data
+
+
+def test_save_notices_bytes_that_changed_on_their_way_to_the_disk(small_conversion, tmp_path, monkeypatch):
+    class BadDisk(StagedFile):
+        def __init__(self, target: Path | None, data: bytes) -> None:
+            super().__init__(target, data[:-1] + b"?")
+
+    monkeypatch.setattr(pipeline, "StagedFile", BadDisk)
+    with pytest.raises(ConversionError, match=r"model.ptl: the bytes on disk are not the bytes that were verified"):
+        small_conversion.save(tmp_path / "model.ptl")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_save_into_a_missing_folder_is_the_users_mistake(small_conversion, tmp_path):
+    with pytest.raises(UserError, match=r"gone/model.ptl: cannot be written \(No such file or directory\)"):
+        small_conversion.save(tmp_path / "gone" / "model.ptl")
+
+
+def test_a_failed_conversion_is_returned_and_cannot_be_saved(small_model, batches, tmp_path):
+    output = tmp_path / "now.ptl"
+    failed = fxconv.convert(small_model, calibration=batches, min_sqnr=90.0, output=output)
+    assert not failed.verified
+    assert failed.verdict.startswith("FAILED: int8 against original: SQNR ")
+    assert failed.verdict.endswith("required: at least 90 dB")
+    with pytest.raises(ConversionError, match="FAILED: int8 against original"):
+        failed.save(tmp_path / "later.ptl")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_receives_a_verified_artifact(small_model, batches, tmp_path):
+    conversion = fxconv.convert(small_model, calibration=batches[:1], output=tmp_path / "now.ptl")
+    assert conversion.artifact.path == tmp_path / "now.ptl"
+    assert (tmp_path / "now.ptl").read_bytes() == conversion.artifact.data
+
+
+def test_a_file_that_runs_but_is_another_one_is_refused(small_conversion, tmp_path, batches):
+    torch.backends.quantized.engine = "qnnpack"
+    images = [(batches[0][:1],)]
+    reference = pipeline.verify.outputs(small_conversion.int8, images)
+    path = tmp_path / "model.ptl"
+    path.write_bytes(small_conversion.artifact.data)
+    assert _read_back(path, small_conversion.artifact.data, reference, images, False).passed
+    row = _read_back(path, small_conversion.artifact.data + b"?", reference, images, False)
+    assert not row.passed
+    assert row.problem == "the bytes on disk are not the bytes that were written"
+
+
+def test_the_report_prints_and_is_json(small_conversion):
+    page = io.StringIO()
+    small_conversion.report.print(Console(file=page, width=200))
+    assert "Parity ledger" in page.getvalue()
+    assert page.getvalue().startswith("Tiny: converted and verified\n")
+    report = small_conversion.report.json()
+    assert report["parity"][1]["sqnr_db"] == small_conversion.ledger[1].sqnr_db
+    assert json.loads(small_conversion.report.json_text()) == json.loads(json.dumps(report))
+
+
+def test_progress_is_told_step_by_step(small_model, batches):
+    told: list[tuple[str, int, int]] = []
+    fxconv.convert(small_model, calibration=batches, progress=lambda *step: told.append(step))
+    steps = list(dict.fromkeys(step for step, _, _ in told))
+    assert steps.index("rewriting") < steps.index("calibration") < steps.index("lowering") < steps.index("latency")
+    assert [(done, total) for step, done, total in told if step == "calibration"][1:] == [(8, 24), (16, 24), (24, 24)]
+
+
+def test_timings_have_a_line_a_step_and_their_total(small_conversion):
+    timings = small_conversion.timings
+    assert {"rewriting", "calibration", "conversion", "lowering", "verification", "total"} <= set(timings)
+    assert sum(seconds for step, seconds in timings.items() if step != "total") <= timings["total"]
+
+
+def test_options_are_the_fields_of_the_config(small_model, batches):
+    conversion = fxconv.convert(
+        small_model, calibration=batches[:1], config=Config(min_sqnr=5.0), weight_scheme=WeightScheme.per_tensor
+    )
+    assert (conversion.config.min_sqnr, conversion.config.weight_scheme) == (5.0, WeightScheme.per_tensor)
+    with pytest.raises(TypeError, match="speed"):
+        fxconv.convert(small_model, calibration=batches[:1], speed=11)
+
+
+def test_a_model_that_is_quantized_already_is_refused(small_conversion, batches):
+    with pytest.raises(ValueError, match="is quantized already; rewriting starts from the float model"):
+        fxconv.convert(small_conversion.int8, calibration=batches)
+
+
+def test_a_model_that_does_not_trace_is_the_users_to_change(batches):
+    with pytest.raises(
+        UserError, match=r"does not trace: .*if x.sum\(\) > 0.*move what it cannot follow into a module"
+    ):
+        fxconv.convert(networks.Branching(), calibration=batches)
+
+
+def test_wrapped_arithmetic_is_verified_and_converts_more_often(small_model, batches, small_conversion):
+    wrapped = fxconv.convert(small_model, calibration=batches, arithmetic=Arithmetic.wrap)
+    assert wrapped.verified
+
+    def conversions(conversion: fxconv.Conversion) -> tuple[int, int]:
+        calls = conversion.artifact.calls
+        return calls["aten::quantize_per_tensor"], calls["aten::dequantize"]
+
+    # one multiplication and one addition: each reads two values and gives one
+    assert conversions(small_conversion) == (1, 1)
+    assert conversions(wrapped) == (3, 5)
+    assert "quantized::mul" in small_conversion.artifact.calls
+    assert "quantized::mul" not in wrapped.artifact.calls
+
+
+def test_per_tensor_weights_are_verified(small_model, batches, small_conversion):
+    conversion = fxconv.convert(small_model, calibration=batches, weight_scheme=WeightScheme.per_tensor)
+    assert conversion.verified
+    assert conversion.ledger[1].sqnr_db != small_conversion.ledger[1].sqnr_db
+
+
+@pytest.mark.skipif("x86" not in torch.backends.quantized.supported_engines, reason="this torch has no x86 engine")
+def test_the_desktop_engine_works_with_a_warning(small_model, batches):
+    conversion = fxconv.convert(small_model, calibration=batches, engine=Engine.x86)
+    assert conversion.verified
+    assert conversion.environment.engine == "x86"
+    (warning,) = conversion.warnings
+    assert warning.startswith("the x86 engine serves comparison only: phones do not have it")
+
+
+def test_a_trace_of_the_example_is_verified(small_model, batches):
+    conversion = fxconv.convert(small_model, calibration=batches, example_inputs=(batches[0][:1],), method=Method.trace)
+    assert conversion.verified
+    assert [row.max_abs_diff for row in conversion.ledger[2:]] == [0, 0, 0]
+
+
+def test_postponed_annotations_can_be_scripted(batches):
+    # the file of this network begins with `from __future__ import annotations`
+    assert isinstance(networks.Tiny.forward.__annotations__["x"], str)
+    assert fxconv.convert(networks.tiny(), calibration=batches[:1], method=Method.script).verified
+
+
+def test_float_by_engine_is_counted_apart(batches):
+    conversion = fxconv.convert(networks.one_float_convolution(), calibration=[batches[0][:, :, :16, :16]])
+    assert conversion.verified
+    assert not conversion.converted
+    assert conversion.verdict == "float by engine, verified"
+    (island,) = conversion.rewritten.islands
+    assert island.nodes == ("second",)
+    assert "quantized convolutions pad with zeros only, not 'circular'" in island.reason
+
+
+def test_the_mobile_kernels_are_settled_before_the_first_runs(small_model, batches, monkeypatch):
+    order: list[str] = []
+    observe = pipeline.quantize.observe
+    monkeypatch.setattr(pipeline, "settle_mobile_threads", lambda: order.append("settled"))
+    monkeypatch.setattr(pipeline.quantize, "observe", lambda *args: (order.append("observed"), observe(*args))[1])
+    fxconv.convert(small_model, calibration=batches[:1])
+    assert order == ["settled", "observed"]
+
+
+def test_relu6_is_folded_by_default(small_conversion):
+    (fold,) = [result for result in small_conversion.rewritten.results if result.name == FoldReLU6.name]
+    assert len(fold.edits) == 1
+
+
+def test_several_outputs_are_verified(batches):
+    class TwoHeads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.a, self.b = nn.Conv2d(3, 8, 3, 2), nn.Conv2d(8, 4, 1), nn.Conv2d(8, 2, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            y = torch.relu(self.stem(x))
+            return self.a(y), self.b(y)
+
+    conversion = fxconv.convert(TwoHeads(), calibration=batches[:1])
+    assert conversion.verified
+    assert conversion.ledger[1].top1_agreement is None
+    torch.backends.quantized.engine = "qnnpack"
+    assert [tuple(out.shape) for out in conversion.int8(batches[0])] == [(8, 4, 15, 15), (8, 2, 13, 13)]

@@ -1,0 +1,122 @@
+"""From an int8 module to the bytes of a .ptl."""
+
+from __future__ import annotations
+
+import fxconv_networks as networks
+import pytest
+import torch
+from torch import nn
+from torch._C import _MobileOptimizerType
+
+import fxconv
+from fxconv import lower, quantize
+from fxconv.artifact import load_lite
+from fxconv.config import Config, Method, MobilePass
+
+
+@pytest.fixture(autouse=True)
+def qnnpack():
+    with quantize.engine("qnnpack"):
+        yield
+
+
+@pytest.mark.parametrize("stage", ["scripted", "optimized", "reloaded"])
+def test_script_and_trace_compute_the_same_bits(stage, small_conversion, batches, tmp_path):
+    example, x = (batches[0][:1],), batches[1][:1]
+    found = []
+    for method in Method:
+        config = Config(method=method)
+        module = lower.to_torchscript(small_conversion.int8, example, config)
+        if stage != "scripted":
+            module = lower.optimize(module, config)
+        if stage == "reloaded":
+            path = tmp_path / f"{method.value}.ptl"
+            path.write_bytes(lower.to_bytes(module))
+            module = load_lite(path)
+        found.append(module(x))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], small_conversion.int8(x))
+
+
+@pytest.mark.parametrize("name", list(MobilePass), ids=lambda name: name.value)
+def test_each_mobile_pass_is_one_of_torchs(name):
+    member = lower._optimizer_type(name)
+    assert isinstance(member, _MobileOptimizerType)
+    assert member.name == name.value.upper().replace("-", "_")
+
+
+def test_all_of_torchs_mobile_passes_for_the_processor_can_be_named():
+    assert {lower._optimizer_type(name) for name in MobilePass} == set(_MobileOptimizerType.__members__.values())
+
+
+@pytest.mark.parametrize("name", list(MobilePass), ids=lambda name: name.value)
+def test_a_blocked_pass_does_not_run(name, monkeypatch):
+    given = {}
+
+    def optimizer(scripted, optimization_blocklist):
+        given["blocked"] = optimization_blocklist
+        return scripted
+
+    monkeypatch.setattr(lower, "optimize_for_mobile", optimizer)
+    scripted = torch.jit.script(nn.ReLU())
+    lower.optimize(scripted, Config(block=(name,)))
+    assert given["blocked"] == {lower._optimizer_type(name)}
+    lower.optimize(scripted, Config())
+    assert given["blocked"] == set()
+
+
+def test_java_blocks_prepacking_once():
+    assert Config(java=True).blocked == (MobilePass.insert_fold_prepack_ops,)
+    both = Config(java=True, block=(MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout))
+    assert both.blocked == (MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout)
+
+
+@pytest.fixture(scope="module")
+def one_float():
+    torch.manual_seed(0)
+    return networks.one_float_convolution().eval(), [torch.randn(4, 3, 16, 16)]
+
+
+def test_a_float_convolution_is_prepacked(one_float):
+    model, batches = one_float
+    conversion = fxconv.convert(model, calibration=batches)
+    assert conversion.verified
+    assert [op for op in conversion.artifact.calls if op.startswith("prepacked::")] == ["prepacked::conv2d_clamp_run"]
+
+
+@pytest.mark.parametrize("options", [{"java": True}, {"block": (MobilePass.insert_fold_prepack_ops,)}], ids=str)
+def test_java_and_its_mobile_pass_leave_no_prepacked_operator(options, one_float):
+    model, batches = one_float
+    conversion = fxconv.convert(model, calibration=batches, **options)
+    assert conversion.verified
+    assert not [op for op in conversion.artifact.operators if op.startswith("prepacked::")]
+    assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
+
+
+def test_the_bytes_do_not_depend_on_a_name(small_conversion, batches):
+    scripted = lower.to_torchscript(small_conversion.int8, (batches[0][:1],), Config())
+    optimized = lower.optimize(scripted, Config())
+    assert lower.to_bytes(optimized) == lower.to_bytes(optimized)
+
+
+def test_the_float_twin_computes_the_float_function(small_conversion, small_model, batches, tmp_path):
+    fused = quantize.fuse(small_conversion.rewritten.graph_module)
+    path = tmp_path / "float.ptl"
+    path.write_bytes(lower.lower_float(fused, (batches[0][:1],), Config()))
+    with torch.no_grad():
+        assert torch.allclose(load_lite(path)(batches[0][:1]), small_model(batches[0][:1]), atol=1e-5)
+    # torch numbers the classes it compiles, so a second compilation may have longer names
+    assert path.stat().st_size == pytest.approx(small_conversion.artifact.float_bytes, abs=64)
+
+
+def test_textual_annotations_are_forgotten_in_graphs_only():
+    traced = torch.fx.symbolic_trace(nn.ReLU())
+    for node in traced.graph.nodes:
+        node.type = "Tensor"
+    lower._forget_textual_types(traced)
+    assert [node.type for node in traced.graph.nodes] == [None, None, None]
+    untouched = nn.ReLU()
+    lower._forget_textual_types(untouched)
+    with quantize.quiet():
+        scripted = torch.jit.script(traced)
+    assert torch.equal(scripted(torch.tensor([-1.0, 1.0])), torch.tensor([0.0, 1.0]))
