@@ -158,7 +158,8 @@ class Batches(CalibrationData):
 
     def __init__(self, batches: Iterable[Tensor]) -> None:
         super().__init__()
-        self._batches = [batch for batch in batches]  # noqa: C416 (a one-shot iterator must be kept)
+        # A lone tensor is one batch, not many; and a one-shot iterator must be kept.
+        self._batches = [batches] if isinstance(batches, Tensor) else list(batches)
         if not self._batches or not all(isinstance(b, Tensor) and b.ndim >= 1 and len(b) for b in self._batches):
             raise ValueError("calibration needs at least one tensor [N, ...] with N at least 1")
         if not all(batch.isfinite().all() for batch in self._batches):

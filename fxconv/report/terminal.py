@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # More different reasons than this are not listed above a diff.
 _MOST_REASONS = 4
+# The summary of a network that is float by engine names this many islands, and nodes of each.
+_MOST_ISLANDS, _MOST_NODES = 2, 3
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -157,6 +159,7 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
             f"{edits} edits by {_count(active, 'pass').replace('passs', 'passes')}; {_function(stages['rewritten'])}",
         ),
         ("int8", f"{_percent(artifact.int8_macs_share)} of multiply-accumulates; {_stubs(conversion)}"),
+        *_kept_float(conversion),
         ("against float", f"{_decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         (
@@ -171,6 +174,19 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     rows.append(("time", f"{conversion.timings['total']:.1f} s"))
     rows.append(("written", str(artifact.path) if artifact.path else "nothing"))
     return rows
+
+
+def _kept_float(conversion: Conversion) -> list[tuple[str, str]]:
+    """Why a network is float by engine: its first float islands."""
+    if conversion.converted:
+        return []
+    islands = conversion.rewritten.islands[:_MOST_ISLANDS]
+    return [("in float", f"{_some(island.nodes)}: {island.reason}") for island in islands]
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _MOST_NODES} more" if len(names) > _MOST_NODES else ""
+    return ", ".join(names[:_MOST_NODES]) + more
 
 
 def _function(row: StageParity) -> str:

@@ -142,6 +142,12 @@ def test_tensors_from_python_may_come_from_a_generator():
         assert torch.equal(torch.stack(list(data.images())), torch.cat(given))
 
 
+def test_a_lone_tensor_is_one_batch():
+    data = Batches(torch.arange(6.0).view(2, 3, 1, 1))
+    assert (data.count, data.batch_size) == (2, 2)
+    assert [tuple(batch.shape) for batch in data.batches()] == [(2, 3, 1, 1)]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -7,9 +7,12 @@ import json
 import math
 from dataclasses import replace
 
+import fxconv_networks as networks
 import pytest
+import torch
 from rich.console import Console
 
+import fxconv
 from fxconv.artifact import unreadable
 from fxconv.config import Engine
 from fxconv.latency import Latency
@@ -116,6 +119,13 @@ def test_the_summary_gives_the_numbers_of_the_conversion(small_conversion):
     assert values["size"].startswith(f"{artifact.size / 1000:.1f} kB, {artifact.size / artifact.float_bytes:.2f} of")
     assert values["calibrated on"] == "24 tensors given from Python"
     assert values["written"] == "nothing"
+
+
+def test_the_summary_of_a_network_kept_in_float_says_why():
+    conversion = fxconv.convert(networks.one_float_convolution(), calibration=torch.randn(2, 3, 16, 16))
+    (line,) = [line for line in printed(conversion, full=False).splitlines() if line.startswith("in float")]
+    assert "second: " in line
+    assert "quantized convolutions pad with zeros only, not 'circular'" in line
 
 
 def test_the_rename_table_shows_old_and_new(small_conversion):
