@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from fxconv import artifact, lower, quantize, verify
 from fxconv.artifact import Artifact, StagedFile, load_lite
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import Config, Engine
 from fxconv.environment import Environment, check
-from fxconv.errors import ConversionError
+from fxconv.errors import ConversionError, UserError
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, StageParity
@@ -155,6 +156,7 @@ def convert(
             rewritten = rewrite_with(model, rules)
         with clock.step("verification"):
             original = verify.outputs(model, images)
+            _check_outputs(model, images[0])
             found = verify.outputs(rewritten.graph_module, images)
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
         with clock.step("calibration"):
@@ -200,6 +202,14 @@ def convert(
                 staged.commit()
                 conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
     return conversion
+
+
+def _check_outputs(model: nn.Module, image: tuple[Any, ...]) -> None:
+    """An artifact hands out tensors, alone or in tuples, lists and dicts. Raises `UserError` for anything else."""
+    with torch.no_grad():
+        others = sorted({type(leaf).__name__ for leaf in tree_leaves(model(*image)) if not isinstance(leaf, Tensor)})
+    if others:
+        raise UserError(f"the model returns {', '.join(others)} beside or instead of tensors; return tensors only")
 
 
 def _run_int8(int8: fx.GraphModule, images: list[tuple[Any, ...]]) -> verify.Outputs:

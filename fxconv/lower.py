@@ -18,26 +18,11 @@ def _optimizer_type(name: MobilePass) -> Any:
     return getattr(MobileOptimizerType, name.name.upper())
 
 
-def _forget_textual_types(module: nn.Module) -> None:
-    """Drop annotations that are text, as `from __future__ import annotations` makes them all.
-
-    A script cannot look them up where the model was written; without one it takes a value for a tensor.
-    """
-    if not isinstance(module, fx.GraphModule):
-        return
-    textual = [node for node in module.graph.nodes if isinstance(node.type, str)]
-    for node in textual:
-        node.type = None
-    if textual:
-        module.recompile()
-
-
 def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
     """Script or trace `module`; `example` is what a trace records."""
     with quiet(), torch.no_grad():
         if config.method is Method.trace:
             return torch.jit.trace(module, example, check_trace=False)
-        _forget_textual_types(module)
         return torch.jit.script(module)
 
 

@@ -31,6 +31,10 @@ from rewrites.values import submodule
 _PER_TENSOR_ONLY = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
+# The key in a GraphModule's meta under which `observe` leaves the modules that `convert_observed` must find int8.
+_EXPECTED = "expected_int8"
+
+
 class QuantizationError(RuntimeError):
     """Something that should have become int8 did not: a fault of fxconv, found before anything is written."""
 
@@ -112,6 +116,11 @@ def observe(rewritten: fx.GraphModule, config: Config) -> fx.GraphModule:
     int8 = {node.name for node in assign(rewritten).int8}
     fused = fuse(rewritten)
     _set_qconfigs(fused, int8, config)
+    fused.meta[_EXPECTED] = tuple(
+        path
+        for path, module in fused.named_modules()
+        if module.qconfig is not None and CONVERT_MAPPING.get(type(module), type(module)) is not type(module)
+    )
     with quiet():
         prepare(fused, inplace=True)
     return fused
@@ -122,18 +131,14 @@ def convert_observed(observed: fx.GraphModule) -> fx.GraphModule:
 
     Raises `QuantizationError` naming every module that should have become int8 and did not.
     """
-    expected = [
-        path
-        for path, module in observed.named_modules()
-        if getattr(module, "qconfig", None) and CONVERT_MAPPING.get(type(module), type(module)) is not type(module)
-    ]
     with quiet():
         convert(observed, mapping=CONVERT_MAPPING, inplace=True)
     observed.recompile()
     after = dict(observed.named_modules())
-    missed = [path for path in expected if path in after and not _is_int8(after[path])]
-    if missed or not expected:
-        raise QuantizationError(f"these layers should be int8 and are not: {', '.join(missed) or 'all of them'}")
+    # What stands inside a module that was swapped whole went with it.
+    missed = [path for path in observed.meta[_EXPECTED] if path in after and not _is_int8(after[path])]
+    if missed:
+        raise QuantizationError(f"these layers should be int8 and are not: {', '.join(missed)}")
     return observed
 
 

@@ -92,13 +92,19 @@ class _Tracer(fx.Tracer):
 
 
 def _where(error: BaseException) -> str:
-    """`relative/file.py:line (code)` of the innermost frame outside torch.fx and this file."""
+    """`file.py:line (code)` of the innermost frame outside torch.fx and this file."""
     frames = traceback.extract_tb(error.__traceback__)
     inside_torch = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     own = [frame for frame in frames if not frame.filename.startswith(inside_torch)] or list(frames)
     frame = own[-1]
-    short = "/".join(frame.filename.replace("\\", "/").split("/")[-3:])
-    return f"{short}:{frame.lineno} ({frame.line})"
+    return f"{_short(Path(frame.filename))}:{frame.lineno} ({frame.line})"
+
+
+def _short(path: Path) -> str:
+    """A file's path as a person would give it: inside its package, below the current folder, or its name."""
+    if "site-packages" in path.parts:
+        return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
 
 
 def _scope(node: fx.Node) -> str:
@@ -162,6 +168,11 @@ def trace(model: nn.Module) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
     graph_module.meta["classes"] = {path: type(module) for path, module in model.named_modules()}
     for node in graph.nodes:
         node.meta["scope"] = _scope(node)
+        if isinstance(node.type, str):
+            # `from __future__ import annotations` makes annotations text, which TorchScript could not look up
+            # outside the model's file; without one it takes a value for a tensor.
+            node.type = None
         if node.op == "call_module" and node.target in leaves:
             node.meta["float_reason"] = leaves[node.target].reason
+    graph_module.recompile()
     return graph_module, tuple(leaves.values())

@@ -36,6 +36,16 @@ def _add(table: Table, *cells: str | Text) -> None:
     table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
 
 
+def _show(table: Table, console: Console) -> None:
+    """Print a table without the spaces rich pads its last column with: they would end up in files and pull requests."""
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        text = Text.from_ansi(line)
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+
+
 def _section(console: Console, title: str) -> None:
     console.print()
     console.print(Text(title, style="bold"))
@@ -89,7 +99,7 @@ def print_rewriting(rewritten: Rewritten, console: Console, tense: str = "rewrot
         _add(table, str(len(result.edits)), str(len(result.skips)), result.name, result.summary)
     total = sum(len(result.edits) for result in rewritten.results)
     _section(console, f"Rewriting: {tense} {_count(total, 'place')}")
-    console.print(table)
+    _show(table, console)
     for result in rewritten.results:
         if not result.edits and not result.skips:
             continue
@@ -122,7 +132,7 @@ def print_renames(rewritten: Rewritten, console: Console) -> None:
     table = _grid("old name", "new name")
     for edit in rewritten.renames:
         _add(table, edit.before, edit.after)
-    console.print(table)
+    _show(table, console)
 
 
 # -- the conversion ----------------------------------------------------------------------------------
@@ -134,7 +144,7 @@ def print_summary(conversion: Conversion, console: Console) -> None:
     table = _grid("", "", header=False)
     for name, text in _summary_rows(conversion):
         _add(table, Text(name, style="dim"), text)
-    console.print(table)
+    _show(table, console)
 
 
 def _headline(conversion: Conversion) -> Text:
@@ -222,10 +232,10 @@ def print_report(conversion: Conversion, console: Console) -> None:
     """Everything a reviewer needs, the verdict first and again last."""
     console.print(_headline(conversion), soft_wrap=True)
     _section(console, "Asked for")
-    console.print(_asked(conversion))
+    _show(_asked(conversion), console)
     print_rewriting(conversion.rewritten, console)
     _section(console, "Operators before and after")
-    console.print(_operators(conversion))
+    _show(_operators(conversion), console)
     _section(console, "Int8 and float domains")
     console.print(
         _stubs(conversion) + f"; {_percent(conversion.artifact.int8_macs_share)} of multiply-accumulates in int8"
@@ -233,9 +243,9 @@ def print_report(conversion: Conversion, console: Console) -> None:
     for island in conversion.rewritten.islands:
         console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
     _section(console, "Parity ledger")
-    console.print(_ledger(conversion))
+    _show(_ledger(conversion), console)
     _section(console, "Size and latency")
-    console.print(_costs(conversion))
+    _show(_costs(conversion), console)
     _section(console, "Calibration")
     calibration = conversion.calibration
     console.print(f"{calibration.source}", soft_wrap=True, markup=False)
@@ -247,7 +257,7 @@ def print_report(conversion: Conversion, console: Console) -> None:
     table = _grid("step", ">seconds")
     for step, seconds in conversion.timings.items():
         _add(table, step, f"{seconds:.2f}")
-    console.print(table)
+    _show(table, console)
     if conversion.warnings:
         _section(console, "Warnings")
         for warning in conversion.warnings:

@@ -107,16 +107,3 @@ def test_the_float_twin_computes_the_float_function(small_conversion, small_mode
         assert torch.allclose(load_lite(path)(batches[0][:1]), small_model(batches[0][:1]), atol=1e-5)
     # torch numbers the classes it compiles, so a second compilation may have longer names
     assert path.stat().st_size == pytest.approx(small_conversion.artifact.float_bytes, abs=64)
-
-
-def test_textual_annotations_are_forgotten_in_graphs_only():
-    traced = torch.fx.symbolic_trace(nn.ReLU())
-    for node in traced.graph.nodes:
-        node.type = "Tensor"
-    lower._forget_textual_types(traced)
-    assert [node.type for node in traced.graph.nodes] == [None, None, None]
-    untouched = nn.ReLU()
-    lower._forget_textual_types(untouched)
-    with quantize.quiet():
-        scripted = torch.jit.script(traced)
-    assert torch.equal(scripted(torch.tensor([-1.0, 1.0])), torch.tensor([0.0, 1.0]))

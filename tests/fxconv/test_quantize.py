@@ -51,8 +51,23 @@ def test_a_model_that_lost_all_its_qconfigs_is_refused(observed):
     # what a GraphModule's deepcopy does: nothing is observed, and the "int8" model is float with 129 dB
     for module in observed.modules():
         module.qconfig = None
-    with pytest.raises(QuantizationError, match="these layers should be int8 and are not: all of them"):
+    with pytest.raises(QuantizationError, match=r"these layers should be int8 and are not: .*head"):
         quantize.convert_observed(observed)
+
+
+def test_one_lost_qconfig_is_noticed(observed):
+    observed.get_submodule("head").qconfig = None
+    with pytest.raises(QuantizationError, match=r"these layers should be int8 and are not: head$"):
+        quantize.convert_observed(observed)
+
+
+def test_a_network_the_engine_keeps_in_float_whole_is_converted_to_itself():
+    circular = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.Mish()).eval()
+    image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    conversion = fxconv.convert(circular, [image])
+    assert conversion.verdict == "float by engine, verified"
+    with torch.no_grad():
+        assert torch.equal(conversion.int8(image), circular(image))
 
 
 def test_a_layer_that_is_not_swapped_is_named(observed, monkeypatch):

@@ -107,3 +107,21 @@ def test_a_parameter_is_read_by_one_node():
 def test_an_error_of_the_models_own_is_told_with_its_line():
     with pytest.raises(UntraceableError, match=r"test_tracing\.py:\d+ .*'Model' object has no attribute 'missing'"):
         trace(model(lambda self, x: self.missing(x)))
+
+
+def test_annotations_that_are_text_are_dropped():
+    # `from __future__ import annotations` makes every annotation text; a script could not look it up elsewhere.
+    def forward(self, x):
+        return x * 2
+
+    forward.__annotations__ = {"x": "Tensor", "return": "Tensor"}
+    graph_module, _ = trace(model(forward))
+    assert {node.type for node in graph_module.graph.nodes} == {None}
+    assert torch.equal(torch.jit.script(graph_module)(torch.ones(1)), torch.full((1,), 2.0))
+
+
+def test_the_line_that_stopped_the_tracer_is_named_by_its_file():
+    _, (leaf,) = trace(model(lambda self, x: self.branch(x), branch=Branch()))
+    assert leaf.reason.startswith("does not trace: ")
+    place = leaf.reason.removeprefix("does not trace: ").partition(":")[0]
+    assert place.endswith("test_tracing.py") and not place.startswith("/")
