@@ -172,6 +172,13 @@ class Batches(CalibrationData):
         for batch in self._batches:
             yield from batch
 
+    def batches(self, limit: int | None = None) -> Iterator[Tensor]:
+        left = self.count if limit is None else limit
+        for batch in self._batches:
+            if left > 0:
+                yield batch[:left]
+            left -= len(batch)
+
 
 def read_array(path: Path, option: str) -> npt.NDArray[Any]:
     """An array from an .npy file, memory-mapped; nothing is unpickled. Raises `UserError` with what is wrong."""

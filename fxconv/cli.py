@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fxconv.conversion import Progress
 
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 app = typer.Typer(
     help="A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was "
@@ -160,16 +162,20 @@ def convert(
         block=tuple(block or ()),
         java=java,
     )
+    from fxconv.paths import check_distinct, check_target, default_output, model_file
+
+    check_target(output, "-o")
+    check_target(json, "--json")
+    reads = {"the model": model_file(model), "--weights": Path(weights), "--calib": calib, "--example": example}
+    check_distinct({"-o": output, "--json": json}, reads)
     if dry_run:
         _show_rewriting(model, weights, input_size, config, json, "would rewrite")
         return
     from fxconv.environment import check
-    from fxconv.paths import check_target, default_output
 
-    check_target(output, "-o")
-    check_target(json, "--json")
     check(engine.value)
     target = output or default_output(model)
+    check_distinct({"the artifact": target, "--json": json}, reads)
     from fxconv.conversion import convert as run
     from fxconv.source import open_source
 
@@ -197,7 +203,8 @@ def convert(
 
         write_whole(json, conversion.report.json_text())
     if not conversion.verified:
-        raise ConversionError(f"{model}: {conversion.verdict}; {target} was not written")
+        kept = "; the file there is from before" if target.exists() else ""
+        raise ConversionError(f"{model}: {conversion.verdict}; {target} was not written{kept}")
 
 
 @app.command()
@@ -313,6 +320,7 @@ def main() -> None:
     interrupted.
     """
     show_traceback = "--traceback" in sys.argv
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that nothing half-written stays behind
     try:
         status = app(prog_name="fxconv", standalone_mode=False)
         if status == _INTERRUPTED:  # the parser makes an exit status of the interruption
@@ -327,7 +335,7 @@ def main() -> None:
             traceback.print_exc()
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("interrupted; nothing was written", _INTERRUPTED)
+        _fail("interrupted; what was not finished was not written", _INTERRUPTED)
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the parser's
             if not (message := _plain(error.format_message())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -68,7 +69,12 @@ class Conversion:
 
     @property
     def converted(self) -> bool:
-        """At least 90 % of the multiply-accumulates of convolutions and linear layers run in int8."""
+        """At least 90 % of the multiply-accumulates of convolutions and linear layers run in int8.
+
+        A model without any is converted when nothing it does runs in float.
+        """
+        if not self.artifact.macs:
+            return not self.artifact.float_calls
         return self.artifact.int8_macs_share >= CONVERTED_SHARE
 
     @property
@@ -147,8 +153,9 @@ def convert(
     environment = check(config.engine.value)
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
     rules, clock = selected(config), _Clock(progress)
+    model = _own_copy(model)
     settle_mobile_threads()  # before the first mobile kernel runs
-    with quantize.engine(config.engine.value), _evaluating(model):
+    with quantize.engine(config.engine.value):
         with clock.step("reading images"):
             images = [(image,) for image in data.first(LEDGER_IMAGES).split(1)]
         example = example_inputs or images[0]
@@ -181,7 +188,7 @@ def convert(
         with StagedFile(output, content) as staged, StagedFile(None, floating) as beside:
             with clock.step("verification"):
                 ledger.append(_read_back(staged.path, content, reference, images, has_islands))
-                readable = math.isfinite(ledger[-1].max_abs_diff)
+                readable = ledger[-1].images > 0
                 written = artifact.describe(staged.path, content, example, len(floating)) if readable else None
             with clock.step("latency"):
                 latency = measure(load_lite(staged.path), load_lite(beside.path), example) if readable else None
@@ -196,12 +203,22 @@ def convert(
                 artifact=written or artifact.unreadable(content, len(floating)),
                 latency=latency or Latency(math.nan, math.nan),
                 timings=clock.total(),
-                warnings=(*warnings, *data.warnings, *_engine_warnings(config)),
+                warnings=(*warnings, *data.warnings, *_engine_warnings(config), *_constant_warnings(original)),
             )
             if output is not None and conversion.verified:
                 staged.commit()
                 conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
     return conversion
+
+
+def _own_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode: running a model may change it, a counter kept in a buffer for one."""
+    try:
+        return copy.deepcopy(model).eval()
+    except Exception as error:
+        raise UserError(
+            f"the model cannot be copied ({type(error).__name__}: {error}); take hooks and weight_norm off it first"
+        ) from error
 
 
 def _check_outputs(model: nn.Module, image: tuple[Any, ...]) -> None:
@@ -252,23 +269,16 @@ def _read_back(
     return row
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for the whole model, and every module's own mode back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 def _engine_warnings(config: Config) -> tuple[str, ...]:
     if config.engine is Engine.qnnpack:
         return ()
     reduced = "; activations use 7 bits, for this processor lacks VNNI" if quantize.reduces_range(config) else ""
     return (f"the {config.engine.value} engine serves comparison only: phones do not have it{reduced}",)
+
+
+def _constant_warnings(original: verify.Outputs) -> tuple[str, ...]:
+    constant = ", ".join(map(str, verify.constant_outputs(original)))
+    return (f"the float model's output {constant} is constant: comparing it says nothing",) if constant else ()
 
 
 def _parameters(model: nn.Module) -> int:

@@ -10,6 +10,7 @@ from torch._C import _MobileOptimizerType as MobileOptimizerType
 from torch.utils.mobile_optimizer import optimize_for_mobile
 
 from fxconv.config import Config, Method, MobilePass
+from fxconv.errors import ConversionError, UserError
 from fxconv.quantize import quiet
 
 
@@ -19,11 +20,28 @@ def _optimizer_type(name: MobilePass) -> Any:
 
 
 def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
-    """Script or trace `module`; `example` is what a trace records."""
-    with quiet(), torch.no_grad():
-        if config.method is Method.trace:
-            return torch.jit.trace(module, example, check_trace=False)
-        return torch.jit.script(module)
+    """Script or trace `module`; `example` is what a trace records.
+
+    Raises `ConversionError` with TorchScript's own words when it refuses, and `UserError` for outputs that the lite
+    interpreter cannot hold: it crashes on a list or dict whose members are of different types.
+    """
+    try:
+        with quiet(), torch.no_grad():
+            if config.method is Method.trace:
+                scripted = torch.jit.trace(module, example, check_trace=False, strict=False)
+            else:
+                scripted = torch.jit.script(module)
+    except Exception as error:
+        words = [line.strip() for line in str(error).splitlines() if line.strip()]
+        other = "script" if config.method is Method.trace else "trace"
+        raise ConversionError(
+            f"TorchScript refuses the model ({config.method.value}): {words[0] if words else error!r}; "
+            f"--method {other} may take it"
+        ) from error
+    returned = str(scripted.forward.schema.returns[0].type)
+    if "Union[" in returned:
+        raise UserError(f"the outputs mix types in one list or dict ({returned}); return a tuple of tensors instead")
+    return scripted
 
 
 def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.ScriptModule:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from fxconv.errors import UserError
+from fxconv.imports import object_at
 from fxconv.preprocessing import Preprocessing
 from fxconv.weights import cached_or_fetched, load_into, read_checkpoint
 from rewrites.spec import check_source
@@ -92,10 +90,19 @@ def load(
         loaded = _from_torchvision(resolve(text), weights, seed, structure_only)
     if size is not None:
         loaded = replace(loaded, preprocessing=loaded.preprocessing.resized(*size))
-    for offence in check_source(loaded.module):
-        raise UserError(f"{text}: {offence.node}: {offence.rule}")
+    if offences := check_source(loaded.module):
+        raise UserError(f"{text}: {offences[0].node}: {offences[0].rule}")
+    broken = [name for name, tensor in loaded.module.state_dict().items() if not _is_finite(tensor)]
+    if broken:
+        raise UserError(
+            f"{text}: {len(broken)} weights hold NaN or infinity, the first is {broken[0]}; mend the checkpoint"
+        )
     loaded.module.eval()
     return loaded
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, torch.Tensor) or bool(torch.isfinite(value).all())
 
 
 def _seeded(build: Callable[[], Any], seed: int) -> Any:
@@ -138,20 +145,14 @@ def _from_torchvision(name: str, weights: str, seed: int, structure_only: bool) 
 
 
 def _from_factory(text: str, weights: str, seed: int) -> LoadedModel:
-    home, _, factory_name = text.rpartition(":")
-    namespace = _import_file(Path(home)) if home.endswith(".py") else _import_module(home)
-    factory = getattr(namespace, factory_name, None)
-    if factory is None:
-        near = difflib.get_close_matches(factory_name, [n for n in vars(namespace) if not n.startswith("_")], n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UserError(f"{home} has no {factory_name!r}{hint}")
+    factory, factory_name = object_at(text, "model"), text.rpartition(":")[2]
     module = factory
     if not isinstance(factory, nn.Module):
         if not callable(factory):
             raise UserError(f"{text} is neither a module nor a function that makes one")
         try:
             module = _seeded(factory, seed)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(
                 f"{text}() failed with {type(error).__name__}: {error}; it must need no arguments"
             ) from error
@@ -165,32 +166,3 @@ def _from_factory(text: str, weights: str, seed: int) -> LoadedModel:
         load_into(module, read_checkpoint(path), path, text)
         described = str(path)
     return LoadedModel(factory_name, module, Preprocessing(), described, is_random)
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected FILE.py:FACTORY")
-    spec = importlib.util.spec_from_file_location(f"fxconv_user_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickles in the file look their module up here
-    sys.path.insert(0, str(path.parent.resolve()))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path} does not run: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    return module
-
-
-def _import_module(name: str) -> Any:
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"{name} does not import ({error}); expected FILE.py:FACTORY or PACKAGE.MODULE:FACTORY"
-        ) from error
-    finally:
-        sys.path.pop(0)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch import nn
 
 from fxconv.config import Arithmetic, Config
 from fxconv.errors import UserError
+from fxconv.imports import object_at
 from fxconv.quantize import reduces_range
 from rewrites import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES, RewritePass, Rewritten, UntraceableError, rewrite
-from rewrites.passes import FoldReLU6, QuantBoundaries
+from rewrites.passes import FoldReLU6, FusableNames, QuantBoundaries
 
 ALL_PASSES: tuple[RewritePass, ...] = (*DEFAULT_PASSES, *ALTERNATIVES)
 
@@ -33,31 +30,17 @@ def find(name: str) -> RewritePass:
 
 def user_pass(spec: str) -> RewritePass:
     """An instance of the user's pass at `module:Class` or `file.py:Class`. Raises `UserError` when it is none."""
-    home, _, class_name = spec.rpartition(":")
-    if not home:
-        raise UserError(f"--pass {spec}: expected MODULE:CLASS or FILE.py:CLASS")
-    try:
-        if home.endswith(".py"):
-            file_spec = importlib.util.spec_from_file_location(f"fxconv_pass_{Path(home).stem}", home)
-            assert file_spec is not None and file_spec.loader is not None
-            module = importlib.util.module_from_spec(file_spec)
-            file_spec.loader.exec_module(module)
-        else:
-            sys.path.insert(0, str(Path.cwd()))
-            try:
-                module = importlib.import_module(home)
-            finally:
-                sys.path.pop(0)
-    except Exception as error:
-        raise UserError(f"--pass {spec}: {home} does not import: {type(error).__name__}: {error}") from error
-    kind = getattr(module, class_name, None)
-    if kind is None:
-        raise UserError(f"--pass {spec}: {home} has no {class_name!r}")
+    kind = object_at(spec, "--pass")
     if not (inspect.isclass(kind) and issubclass(kind, RewritePass)):
-        raise UserError(f"--pass {spec}: {class_name} is not a subclass of rewrites.RewritePass")
+        raise UserError(f"--pass {spec}: it is not a subclass of rewrites.RewritePass")
     if inspect.isabstract(kind) or not getattr(kind, "name", ""):
-        raise UserError(f"--pass {spec}: {class_name} must define name, run and example")
-    return kind()
+        raise UserError(f"--pass {spec}: the class must define name, run and example")
+    if any(kind.name == rule.name for rule in ALL_PASSES):
+        raise UserError(f"--pass {spec}: {kind.name!r} is the name of a pass of fxconv's; choose another")
+    try:
+        return kind()
+    except Exception as error:
+        raise UserError(f"--pass {spec}: {type(error).__name__}: {error}; it must need no arguments") from error
 
 
 def selected(config: Config) -> tuple[RewritePass, ...]:
@@ -67,7 +50,7 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
         # 7-bit ranges end at 127 but the kernels saturate at 255, so a capped range would not clamp.
         rules = [rule for rule in rules if not isinstance(rule, FoldReLU6)]
     own = [user_pass(spec) for spec in config.passes]
-    place = next(i for i, rule in enumerate(rules) if rule.name == "fusable-names")
+    place = next(i for i, rule in enumerate(rules) if isinstance(rule, FusableNames))
     rules[place:place] = own
     known = [rule.name for rule in rules]
     for name in (*config.skip, *((config.until,) if config.until else ())):

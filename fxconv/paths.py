@@ -21,6 +21,23 @@ def check_target(path: Path | None, option: str) -> Path | None:
     return path
 
 
+def model_file(model: str) -> Path | None:
+    """The file a MODEL argument reads, when it is FILE.py:FACTORY."""
+    home = model.rpartition(":")[0]
+    return Path(home) if home.endswith(".py") else None
+
+
+def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]) -> None:
+    """No file is written twice or over an input. Raises `UserError` naming both options."""
+    seen = {path.resolve(): option for option, path in reads.items() if path is not None and path.exists()}
+    for option, path in writes.items():
+        if path is None:
+            continue
+        other = seen.setdefault(path.resolve(), option)
+        if other != option:
+            raise UserError(f"{option} {path}: is the same file as {other}; choose another name")
+
+
 def default_output(model: str) -> Path:
     """Where the artifact of `model` goes when nothing is said: its name with .ptl, in the current folder."""
     if ":" in model:

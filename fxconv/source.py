@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,17 +55,30 @@ def open_source(
     loaded = models.load(model, weights, input_size, config.seed)
     data = open_calibration(calib, loaded.preprocessing, config.calib_count, config.batch_size, config.seed)
     inputs = read_example(example, loaded) if example else None
-    image = data.first(1)
-    try:
-        with torch.inference_mode():
-            loaded.module(image)
-    except Exception as error:  # whatever the user's own forward raises
-        size = "x".join(map(str, loaded.preprocessing.shape))
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{model} cannot take an input of {size} ({first}); set --input-size") from error
+    _check_input(model, loaded, data)
     if loaded.is_random:
         reestimate_batch_norms(loaded.module, data.batches(_BATCH_NORM_IMAGES))
     return Source(loaded, data, inputs, loaded.warnings)
+
+
+def _check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
+    """Run one image, then a batch. Raises `UserError` when the model takes other inputs."""
+    parameters = inspect.signature(loaded.module.forward).parameters.values()
+    needed = [
+        p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(needed) != 1:
+        raise UserError(f"{model} takes {len(needed)} inputs ({', '.join(needed)}); only one image is supported")
+    size = "x".join(map(str, loaded.preprocessing.shape))
+    batch = data.first(min(2, data.count, data.batch_size))
+    for images, cure in ((batch[:1], "set --input-size"), (batch, "set --batch-size 1")):
+        try:
+            with torch.inference_mode():
+                copy.deepcopy(loaded.module)(images)
+        except Exception as error:  # whatever the user's own forward raises
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            many = "an input" if len(images) == 1 else f"{len(images)} images at a time,"
+            raise UserError(f"{model} cannot take {many} of {size} ({first}); {cure}") from error
 
 
 def read_example(path: Path, loaded: LoadedModel) -> tuple[Any, ...]:

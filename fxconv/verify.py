@@ -22,7 +22,9 @@ Outputs = list[list[Tensor]]
 
 @dataclass(frozen=True)
 class StageParity:
-    """One row of the ledger: a stage compared with the one it must equal, over all images and outputs.
+    """One row of the ledger: a stage compared with the one it must equal, over all images.
+
+    Of several outputs the worst one is shown, and each must pass by itself.
 
     `sqnr_db` is 10 log10 of signal power over noise power, infinite when bit-identical. `top1_agreement`
     is a share from 0 to 1, None when no output is a row of class scores. `problem` says what is wrong when it did
@@ -53,30 +55,48 @@ def _shape_problem(reference: Outputs, found: Outputs) -> str:
     return ""
 
 
-def _noise(reference: Outputs, found: Outputs) -> tuple[float, float, float]:
-    """(largest difference, SQNR in dB, largest reference value); differences that are not numbers are infinite."""
+@dataclass(frozen=True)
+class _Noise:
+    """One output over all images; differences that are not numbers are infinite."""
+
+    largest: float
+    sqnr: float
+    peak: float
+
+
+def _noise(reference: Sequence[Tensor], found: Sequence[Tensor]) -> _Noise:
     largest, peak, signal, noise = 0.0, 0.0, 0.0, 0.0
-    for expected, got in zip(reference, found, strict=True):
-        for a, b in zip(expected, got, strict=True):
-            if not a.numel():
-                continue
-            a64, b64 = a.double(), b.double()
-            difference = torch.where(a64 == b64, torch.zeros_like(a64), a64 - b64).abs().nan_to_num(math.inf, math.inf)
-            largest = max(largest, difference.max().item())
-            peak = max(peak, a64.abs().max().item())
-            signal += a64.square().sum().item()
-            noise += difference.square().sum().item()
+    for a, b in zip(reference, found, strict=True):
+        if not a.numel():
+            continue
+        a64, b64 = a.double(), b.double()
+        difference = torch.where(a64 == b64, torch.zeros_like(a64), a64 - b64).abs().nan_to_num(math.inf, math.inf)
+        largest = max(largest, difference.max().item())
+        peak = max(peak, a64.abs().max().item())
+        signal += a64.square().sum().item()
+        noise += difference.square().sum().item()
     if noise == 0:
-        return largest, math.inf, peak
-    return largest, 10 * math.log10(signal / noise) if signal and math.isfinite(noise) else -math.inf, peak
+        return _Noise(largest, math.inf, peak)
+    return _Noise(largest, 10 * math.log10(signal / noise) if signal and math.isfinite(noise) else -math.inf, peak)
 
 
 def _agreement(reference: Outputs, found: Outputs) -> float | None:
-    pairs = [(a[0], b[0]) for a, b in zip(reference, found, strict=True) if a and a[0].ndim == 2 and a[0].shape[1] > 1]
+    pairs = [
+        (a, b)
+        for expected, got in zip(reference, found, strict=True)
+        for a, b in zip(expected, got, strict=True)
+        if a.ndim == 2 and a.shape[1] > 1
+    ]
     if not pairs:
         return None
     same = [(a.argmax(1) == b.argmax(1)).float().mean().item() for a, b in pairs]
     return sum(same) / len(same)
+
+
+def constant_outputs(reference: Outputs) -> list[int]:
+    """The outputs that hold one and the same value everywhere, on all images: comparing them says nothing."""
+    flat = [torch.cat([value.flatten() for value in values]) for values in zip(*reference, strict=True)]
+    return [index for index, values in enumerate(flat) if values.numel() > 1 and bool((values == values[0]).all())]
 
 
 def _row(
@@ -85,17 +105,31 @@ def _row(
     reference: Outputs,
     found: Outputs,
     rule: str,
-    accept: Callable[[float, float, float], bool],
+    accept: Callable[[_Noise], bool],
 ) -> StageParity:
+    """Each output is judged by itself: a loud one must not hide the noise of a quiet one. The worst is shown."""
     problem = _shape_problem(reference, found)
     if problem:
         return StageParity(stage, against, math.inf, -math.inf, None, rule, False, len(reference), problem)
-    largest, sqnr, peak = _noise(reference, found)
-    passed = accept(largest, sqnr, peak)
-    if not passed:
-        problem = f"SQNR {sqnr:.1f} dB, largest difference {largest:.3g}"
+    each = [
+        _noise(expected, got)
+        for expected, got in zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
+    ]
+    failed = [index for index, noise in enumerate(each) if not accept(noise)]
+    if failed:
+        which = f"output {failed[0]}: " if len(each) > 1 else ""
+        worst = each[failed[0]]
+        problem = f"{which}SQNR {worst.sqnr:.1f} dB, largest difference {worst.largest:.3g}"
     return StageParity(
-        stage, against, largest, sqnr, _agreement(reference, found), rule, passed, len(reference), problem
+        stage,
+        against,
+        max((noise.largest for noise in each), default=0.0),
+        min((noise.sqnr for noise in each), default=math.inf),
+        _agreement(reference, found),
+        rule,
+        not failed,
+        len(reference),
+        problem,
     )
 
 
@@ -108,13 +142,13 @@ def same_function(stage: str, reference: Outputs, found: Outputs, tolerance: flo
         reference,
         found,
         rule,
-        lambda diff, _, peak: diff <= tolerance * peak if tolerance else diff == 0,
+        lambda noise: noise.largest <= tolerance * noise.peak,
     )
 
 
 def close_enough(stage: str, reference: Outputs, found: Outputs, min_sqnr: float) -> StageParity:
     """The int8 module against the original float model: at least `min_sqnr` decibels."""
-    return _row(stage, "original", reference, found, f"at least {min_sqnr:g} dB", lambda _, sqnr, __: sqnr >= min_sqnr)
+    return _row(stage, "original", reference, found, f"at least {min_sqnr:g} dB", lambda noise: noise.sqnr >= min_sqnr)
 
 
 def same_bits(stage: str, reference: Outputs, found: Outputs, has_islands: bool) -> StageParity:
@@ -126,7 +160,7 @@ def same_bits(stage: str, reference: Outputs, found: Outputs, has_islands: bool)
         reference,
         found,
         rule,
-        lambda diff, sqnr, _: diff == 0 or (has_islands and sqnr >= ISLAND_SQNR_DB),
+        lambda noise: noise.largest == 0 or (has_islands and noise.sqnr >= ISLAND_SQNR_DB),
     )
 
 

@@ -94,7 +94,10 @@ def cached_or_fetched(weights: Any) -> dict[str, Tensor] | None:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not cached.is_file() and not _fetch(weights.url, cached):
         return None
-    state: dict[str, Tensor] = torch.load(cached, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Tensor] = torch.load(cached, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails wherever the damage lies
+        raise UserError(f"the cached weights {cached} are damaged; delete the file") from error
     return state
 
 

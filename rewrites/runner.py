@@ -14,8 +14,8 @@ from rewrites.base import Edit, PassError, PassResult, RewritePass
 from rewrites.diff import call_name, graph_lines, unified
 from rewrites.domains import Island, assign
 from rewrites.edits import Editor
-from rewrites.passes import DEFAULT_PASSES, QuantBoundaries
-from rewrites.spec import check_rewritten, check_source
+from rewrites.passes import DEFAULT_PASSES, FusableNames, QuantBoundaries
+from rewrites.spec import check_names, check_rewritten, check_source
 from rewrites.tracing import FloatLeaf, trace
 
 
@@ -140,14 +140,9 @@ def rewrite(
             tolerance = max(tolerance, rule.tolerance)
         if after_pass is not None:
             after_pass(result, graph_module)
-    if any(isinstance(rule, QuantBoundaries) for rule in rules):
-        offences = [o for o in check_rewritten(graph_module) if _names_were_due(rules) or "the name " not in o.rule]
-        if offences:
+    for kind, examine in ((FusableNames, check_names), (QuantBoundaries, check_rewritten)):
+        if any(isinstance(rule, kind) for rule in rules) and (offences := examine(graph_module)):
             listed = "; ".join(f"{o.node}: {o.rule}" for o in offences)
             raise PassError(rules[-1].name, offences[0].node, f"illegal nodes after rewriting: {listed}")
     key_map = _key_map(keys_before, _keys_by_tensor(graph_module))
     return Rewritten(graph_module, source_lines, source_calls, tuple(results), key_map, leaves, tolerance)
-
-
-def _names_were_due(rules: tuple[RewritePass, ...]) -> bool:
-    return any(rule.name == "fusable-names" for rule in rules)

@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.memory import AUGMENTED
 from rewrites.modules import AddReLU, Arithmetic, CappedReLU, Wrapped
 
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
-_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, Wrapped)
+_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, Wrapped, QuantStub, DeQuantStub)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class _Tracer(fx.Tracer):
         return _InPlaceProxy(node, self)
 
     def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Proxy:
+        if kind == "placeholder" and args and args[0] and not isinstance(args[0][0], torch.Tensor):
+            # An optional argument keeps its default, as when the model is called with its inputs alone: a proxy
+            # would be a tensor that is never there (`if mask is not None`).
+            return args[0][0]
         if kind == "call_method" and target == "__setitem__":
             raise fx.proxy.TraceError("items are assigned in a tensor that does not come from the input")
         return super().create_proxy(kind, target, *args, **kwargs)

@@ -70,8 +70,8 @@ def _percent(share: float | None, digits: int = 1) -> str:
     return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _count(number: int, noun: str, several: str = "") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {several or noun + 's'}"
 
 
 # -- rewriting ---------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         ("weights", conversion.model.weights),
         (
             "rewritten",
-            f"{edits} edits by {_count(active, 'pass').replace('passs', 'passes')}; {_function(stages['rewritten'])}",
+            f"{edits} edits by {_count(active, 'pass', 'passes')}; {_function(stages['rewritten'])}",
         ),
         ("int8", f"{_percent(artifact.int8_macs_share)} of multiply-accumulates; {_stubs(conversion)}"),
         *_kept_float(conversion),
@@ -174,7 +174,7 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         (
             "size",
-            f"{_size(artifact.size)}, {artifact.size / artifact.float_bytes:.2f} of float's "
+            f"{_size(artifact.size)}, {artifact.size / artifact.float_bytes:.2f} times float's "
             f"{_size(artifact.float_bytes)}",
         ),
     ]
@@ -222,7 +222,7 @@ def _stubs(conversion: Conversion) -> str:
 def _latency(conversion: Conversion) -> str:
     latency = conversion.latency
     return (
-        f"{_milliseconds(latency.int8_ms)}, {latency.int8_ms / latency.float_ms:.2f} of float's "
+        f"{_milliseconds(latency.int8_ms)}, {latency.int8_ms / latency.float_ms:.2f} times float's "
         f"{_milliseconds(latency.float_ms)} "
         f"(lite interpreter, 1 thread, this machine; qnnpack is made for ARM)"
     )

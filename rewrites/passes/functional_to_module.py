@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, fx, nn
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.memory import changes_in_place
+from rewrites.naming import snake_case
 from rewrites.values import callee, is_scalar, tensor_nodes
 
 # Each factory has the signature of the functions it stands for (without the input), so that Python
@@ -135,10 +135,6 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, fx.
         raise Refusal(f"its arguments are not those of the module: {error}") from error
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
 class FunctionalToModule(RewritePass):
     """Functional activations and pools become modules.
 
@@ -163,7 +159,7 @@ class FunctionalToModule(RewritePass):
                 continue
             if decided is not None:
                 module, value = decided
-                stem = _snake(getattr(node.target, "__name__", str(node.target)))
+                stem = snake_case(getattr(node.target, "__name__", str(node.target)))
                 editor.replace_with_module(node, module, (value,), stem, "fusion and observers see modules only")
 
     @staticmethod

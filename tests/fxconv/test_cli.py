@@ -286,7 +286,7 @@ def test_an_unknown_model_as_a_process(tmp_path):
         (["resnet"], ["unknown model 'resnet'", "did you mean resnet"]),
         (["quantized_resnet18"], ["quantized by torchvision already; name the float one: resnet18"]),
         ([f"{NETWORKS}:tinny"], ["has no 'tinny'; did you mean tiny"]),
-        (["nowhere.py:net"], ["nowhere.py: no such file; expected FILE.py:FACTORY"]),
+        (["nowhere.py:net"], ["nowhere.py: no such file; expected FILE.py:NAME"]),
         (["no_such_package.models:net"], ["no_such_package.models does not import"]),
         ([f"{NETWORKS}:needs_an_argument"], ["failed with TypeError", "it must need no arguments"]),
         ([f"{NETWORKS}:not_a_module"], ["gave a int, not an nn.Module"]),
@@ -302,10 +302,10 @@ def test_an_unknown_model_as_a_process(tmp_path):
         ([*SMALL, "--skip", "fold-relu"], ["unknown pass 'fold-relu'; did you mean fold-relu6?", "fxconv passes"]),
         ([*SMALL, "--skip", "quant-boundaries"], ["quant-boundaries cannot be skipped", "--until"]),
         ([*SMALL, "--skip", "wrap-arithmetic"], ["pass 'wrap-arithmetic' does not run in this conversion"]),
-        ([*SMALL, "--pass", "Mine"], ["--pass Mine: expected MODULE:CLASS or FILE.py:CLASS"]),
+        ([*SMALL, "--pass", "Mine"], ["--pass Mine: expected FILE.py:NAME or PACKAGE.MODULE:NAME"]),
         ([*SMALL, "--pass", "no_such_module:Mine"], ["--pass no_such_module:Mine: no_such_module does not import"]),
         ([*SMALL, "--pass", f"{NETWORKS}:Gone"], ["has no 'Gone'"]),
-        ([*SMALL, "--pass", f"{NETWORKS}:Tiny"], ["Tiny is not a subclass of rewrites.RewritePass"]),
+        ([*SMALL, "--pass", f"{NETWORKS}:Tiny"], [":Tiny: it is not a subclass of rewrites.RewritePass"]),
         ([*SMALL, "-o", "gone/x.ptl"], ["-o gone/x.ptl: there is no folder gone"]),
         ([*SMALL, "-o", "."], ["-o .: is a folder; give a file name"]),
         ([*SMALL, "--json", "gone/report.json"], ["--json gone/report.json: there is no folder gone"]),
@@ -451,7 +451,7 @@ def test_an_interrupted_conversion_leaves_nothing(command, monkeypatch):
     monkeypatch.setattr(pipeline.artifact, "describe", interrupted)
     run = command("convert", *SMALL)
     assert run.status == 130
-    assert run.stderr.splitlines()[-1] == "fxconv: error: interrupted; nothing was written"
+    assert run.stderr.splitlines()[-1] == "fxconv: error: interrupted; what was not finished was not written"
     assert run.files == []
 
 
@@ -504,7 +504,7 @@ def test_a_file_swapped_before_it_is_read_back_is_never_shipped(tmp_path, batche
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout.startswith("tiny: FAILED: reloaded against int8: ")
-    assert done.stderr.splitlines()[-1].endswith("tiny.ptl was not written")
+    assert done.stderr.splitlines()[-1].endswith("tiny.ptl was not written; the file there is from before")
     assert [path.name for path in folder.iterdir()] == ["tiny.ptl"]
     assert (folder / "tiny.ptl").read_bytes() == b"the artifact of last week"
 
@@ -609,3 +609,44 @@ def test_the_same_command_writes_the_same_bytes_under_another_name(small_process
     words = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "20", "-o", "again.ptl")
     assert run_process(tmp_path, "convert", *words).status == 0
     assert (tmp_path / "again.ptl").read_bytes() == (small_process.folder / "tiny.ptl").read_bytes()
+
+
+def test_no_output_lies_over_an_input_or_another_output(command, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("from torch import nn\n\n\ndef net():\n    return nn.Conv2d(3, 4, 3)\n")
+    run = command("convert", f"{own}:net", "--input-size", "16", "-o", str(own))
+    assert_user_error(run, "is the same file as the model; choose another name")
+    assert own.read_text().startswith("from torch import nn")
+    twice = command("convert", *SMALL, "-o", "same.ptl", "--json", "same.ptl")
+    assert_user_error(twice, "--json same.ptl: is the same file as", "choose another name")
+
+
+def test_a_model_file_that_exits_is_a_mistake(command, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("raise SystemExit(0)\n")
+    assert_user_error(command("convert", f"{script}:net"), "does not import: SystemExit")
+
+
+def test_lists_of_mixed_types_are_refused_before_the_interpreter_crashes(command, tmp_path):
+    nested = tmp_path / "nested.py"
+    nested.write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv2d(3, 4, 3)\n\n"
+        "    def forward(self, x):\n"
+        "        y = self.conv(x)\n"
+        "        return [y, [y, y]]\n"
+    )
+    run = command("convert", f"{nested}:Net", "--input-size", "16", "--calib-count", "4")
+    assert_user_error(run, "the outputs mix types in one list or dict", "return a tuple of tensors instead")
+
+
+def test_a_model_of_two_inputs_is_told_how_many_it_may_have(command, tmp_path):
+    two = tmp_path / "two.py"
+    two.write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, x, y):\n        return x + y\n"
+    )
+    run = command("convert", f"{two}:Net", "--input-size", "16")
+    assert_user_error(run, "takes 2 inputs (x, y); only one image is supported")

@@ -293,3 +293,20 @@ def test_several_outputs_are_verified(batches):
     assert conversion.ledger[1].top1_agreement is None
     torch.backends.quantized.engine = "qnnpack"
     assert [tuple(out.shape) for out in conversion.int8(batches[0])] == [(8, 4, 15, 15), (8, 2, 13, 13)]
+
+
+def test_running_the_model_leaves_its_buffers_alone(batches):
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x):
+            self.calls += 1
+            return self.conv(x)
+
+    model = Counting()
+    fxconv.convert(model, batches, min_sqnr=0.0)
+    assert model.calls.item() == 0
+    assert model.training

@@ -164,12 +164,15 @@ def test_a_file_or_package_gives_a_module(text, files):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("syntax.py:net", r"syntax.py does not run: SyntaxError"),
-        ("imports.py:net", r"imports.py does not run: ModuleNotFoundError: No module named 'no_such_package_anywhere'"),
+        ("syntax.py:net", r"syntax.py does not import: SyntaxError"),
+        (
+            "imports.py:net",
+            r"imports.py does not import: ModuleNotFoundError: No module named 'no_such_package_anywhere'",
+        ),
         ("raising.py:net", r"raising.py:net\(\) failed with OSError: disk on fire; it must need no arguments"),
         ("constant.py:net", r"constant.py:net is neither a module nor a function that makes one"),
         ("module.py:nett", r"module.py has no 'nett'; did you mean net\?"),
-        ("gone.py:net", r"gone.py: no such file; expected FILE.py:FACTORY"),
+        ("gone.py:net", r"gone.py: no such file; expected FILE.py:NAME"),
     ],
 )
 def test_files_and_packages_that_give_none(text, message, files):

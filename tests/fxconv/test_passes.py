@@ -93,12 +93,12 @@ def test_the_users_own_run_before_names_and_boundaries_are_settled(home, own):
         ({"until": "zzz"}, r"^unknown pass 'zzz' \(fxconv passes lists all\)$"),
         ({"skip": ("wrap-arithmetic",)}, r"pass 'wrap-arithmetic' does not run in this conversion \(it runs drop-"),
         ({"skip": ("quant-boundaries",)}, r"quant-boundaries cannot be skipped: .* \(use --until to stop before\)"),
-        ({"passes": ("Mine",)}, r"--pass Mine: expected MODULE:CLASS or FILE.py:CLASS"),
-        ({"passes": ("gone.py:Mine",)}, r"--pass gone.py:Mine: gone.py does not import: FileNotFoundError"),
+        ({"passes": ("Mine",)}, r"--pass Mine: expected FILE.py:NAME or PACKAGE.MODULE:NAME"),
+        ({"passes": ("gone.py:Mine",)}, r"gone.py: no such file; expected FILE.py:NAME"),
         ({"passes": ("own_passes_of_a_test:Gone",)}, r"own_passes_of_a_test has no 'Gone'"),
-        ({"passes": ("own_passes_of_a_test:nn",)}, r"nn is not a subclass of rewrites.RewritePass"),
-        ({"passes": ("own_passes_of_a_test:Nameless",)}, r"Nameless must define name, run and example"),
-        ({"passes": ("own_passes_of_a_test:Idle",)}, r"Idle must define name, run and example"),
+        ({"passes": ("own_passes_of_a_test:nn",)}, r":nn: it is not a subclass of rewrites.RewritePass"),
+        ({"passes": ("own_passes_of_a_test:Nameless",)}, r":Nameless: the class must define name, run and example"),
+        ({"passes": ("own_passes_of_a_test:Idle",)}, r":Idle: the class must define name, run and example"),
     ],
 )
 def test_mistakes_are_told_in_one_line(options, message, own):

@@ -116,7 +116,7 @@ def test_the_summary_gives_the_numbers_of_the_conversion(small_conversion):
     assert values["int8"].startswith("100.0 % of multiply-accumulates; 1 quantize, 1 dequantize, 0 float islands")
     assert values["against float"].startswith(f"{small_conversion.ledger[1].sqnr_db:.1f} dB")
     assert values["lowered"] == "scripted, optimized, reloaded: bit for bit the int8 module"
-    assert values["size"].startswith(f"{artifact.size / 1000:.1f} kB, {artifact.size / artifact.float_bytes:.2f} of")
+    assert values["size"].startswith(f"{artifact.size / 1000:.1f} kB, {artifact.size / artifact.float_bytes:.2f} times")
     assert values["calibrated on"] == "24 tensors given from Python"
     assert values["written"] == "nothing"
 

@@ -26,15 +26,36 @@ def test_sqnr_and_largest_difference_by_hand():
     assert row.rule == "at least 10 dB"
 
 
-def test_sqnr_is_over_all_images_and_outputs_together():
+def test_sqnr_is_over_all_images_together():
     # signal 9 + 16 + 75 = 100, noise 0.6² + 0.8² = 1: 20 dB
-    reference = [[torch.tensor([3.0]), torch.tensor([4.0])], [torch.tensor([math.sqrt(75.0)]), torch.empty(0)]]
-    found = [[torch.tensor([3.6]), torch.tensor([4.8])], [torch.tensor([math.sqrt(75.0)]), torch.empty(0)]]
+    reference = [[torch.tensor([3.0, 4.0])], [torch.tensor([math.sqrt(75.0)])]]
+    found = [[torch.tensor([3.6, 4.8])], [torch.tensor([math.sqrt(75.0)])]]
     row = verify.close_enough("int8", reference, found, 20.5)
     assert row.sqnr_db == pytest.approx(20.0, abs=1e-5)
     assert row.max_abs_diff == pytest.approx(0.8)
     assert not row.passed
     assert row.problem == "SQNR 20.0 dB, largest difference 0.8"
+
+
+def test_a_loud_output_does_not_hide_a_destroyed_one():
+    # boxes of 500 with an error of 1: 54 dB; scores lost altogether: 0 dB, and that is what counts
+    reference = [[torch.tensor([500.0]), torch.tensor([0.5, 0.1])]]
+    found = [[torch.tensor([501.0]), torch.tensor([0.0, 0.0])]]
+    row = verify.close_enough("int8", reference, found, 10.0)
+    assert row.sqnr_db == pytest.approx(0.0, abs=1e-5)
+    assert not row.passed
+    assert row.problem.startswith("output 1: SQNR")
+
+
+def test_the_tolerance_of_a_quiet_output_is_its_own():
+    reference = [[torch.tensor([1000.0]), torch.tensor([0.001])]]
+    found = [[torch.tensor([1000.0]), torch.tensor([0.002])]]
+    assert not verify.same_function("rewritten", reference, found, 1e-5).passed
+
+
+def test_outputs_that_are_constant_are_named():
+    reference = [[torch.zeros(2), torch.tensor([1.0, 2.0])], [torch.zeros(2), torch.tensor([1.0, 2.0])]]
+    assert verify.constant_outputs(reference) == [0]
 
 
 def test_top1_agreement_by_hand():

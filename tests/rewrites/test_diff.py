@@ -54,13 +54,13 @@ def test_an_augmented_assignment_is_two_statements():
 
 
 def test_inputs_parameters_and_outputs():
-    def forward(self, x, y=None):
+    def forward(self, x, y):
         return {"sum": x + self.weight, "pair": (x, y)}
 
     lines = graph_lines(traced(model(forward, weight=nn.Parameter(torch.ones(1)))))
     assert lines == text("""
         x: input
-        y: input = None
+        y: input
         weight = self.weight
         add = x + weight
         return {'sum': add, 'pair': (x, y)}

@@ -7,7 +7,7 @@ import torch
 from passcheck import assert_same_results, conv, images, model
 from torch import nn
 
-from rewrites import UntraceableError
+from rewrites import UntraceableError, rewrite
 from rewrites.diff import graph_lines
 from rewrites.tracing import trace
 
@@ -125,3 +125,21 @@ def test_the_line_that_stopped_the_tracer_is_named_by_its_file():
     assert leaf.reason.startswith("does not trace: ")
     place = leaf.reason.removeprefix("does not trace: ").partition(":")[0]
     assert place.endswith("test_tracing.py") and not place.startswith("/")
+
+
+def test_an_optional_argument_keeps_its_default():
+    def forward(self, x, mask=None, scale=2.0):
+        return x * scale if mask is None else x * mask
+
+    original = model(forward)
+    graph_module, leaves = trace(original)
+    assert leaves == ()
+    assert [node.op for node in graph_module.graph.nodes] == ["placeholder", "call_function", "output"]
+    assert_same_results(copy.deepcopy(original), graph_module, [images()])
+
+
+def test_stubs_stay_so_that_a_second_rewriting_changes_nothing():
+    once = rewrite(nn.Sequential(conv(), nn.Mish(), conv()))
+    again = rewrite(once.graph_module)
+    assert [edit for result in again.results for edit in result.edits] == []
+    assert torch.equal(again.graph_module(*images()), once.graph_module(*images()))
