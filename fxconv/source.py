@@ -22,6 +22,9 @@ from fxconv.weights import reestimate_batch_norms
 
 # Enough for stable statistics: a batch norm averages over every pixel of every image.
 _BATCH_NORM_IMAGES = 40
+_RANDOM_WEIGHTS = (
+    "deep networks with random weights amplify rounding: trained weights give a far higher SQNR than these"
+)
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,11 @@ def open_source(
     data = open_calibration(calib, loaded.preprocessing, config.calib_count, config.batch_size, config.seed)
     inputs = read_example(example, loaded) if example else None
     _check_input(model, loaded, data)
+    notes = list(loaded.warnings)
     if loaded.is_random:
         reestimate_batch_norms(loaded.module, data.batches(_BATCH_NORM_IMAGES))
-    return Source(loaded, data, inputs, loaded.warnings)
+        notes.append(_RANDOM_WEIGHTS)
+    return Source(loaded, data, inputs, tuple(notes))
 
 
 def _check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
