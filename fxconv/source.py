@@ -82,8 +82,8 @@ def _check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None
                 copy.deepcopy(loaded.module)(images)
         except Exception as error:  # whatever the user's own forward raises
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            many = "an input" if len(images) == 1 else f"{len(images)} images at a time,"
-            raise UserError(f"{model} cannot take {many} of {size} ({first}); {cure}") from error
+            what = f"an input of {size}" if len(images) == 1 else f"{len(images)} images of {size} at a time"
+            raise UserError(f"{model} cannot take {what} ({first}); {cure}") from error
 
 
 def read_example(path: Path, loaded: LoadedModel) -> tuple[Any, ...]:

@@ -7,9 +7,10 @@ rewritten.graph_module, rewritten.results, rewritten.key_map, rewritten.diff()
 rewrite(model, passes=[*DEFAULT_PASSES, MyPass()])
 """
 
-from rewrites.base import Edit, PassError, PassResult, Refusal, RewritePass, Skip
+from rewrites.base import PassError, Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.passes import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES
+from rewrites.records import Edit, PassResult, Skip
 from rewrites.runner import Rewritten, rewrite, run_pass
 from rewrites.tracing import FloatLeaf, UntraceableError
 

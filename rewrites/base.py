@@ -1,52 +1,14 @@
-"""What a rewrite pass is, and the values it leaves behind."""
+"""What a rewrite pass is, and the two ways it can end early."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from rewrites.edits import Editor
-
-EditKind = Literal["replace", "remove", "insert", "rename"]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One change to the graph: what stood there, what stands there now, and why."""
-
-    kind: EditKind
-    node: str
-    before: str
-    after: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Skip:
-    """A node a pass declined to touch, with the reason as a sentence."""
-
-    node: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class PassResult:
-    """What one pass did: `edits` made, `skips` declined, and the unified `diff` of the graph's text.
-
-    `summary` and `why` are the first line and the reason from the pass's page.
-    """
-
-    name: str
-    summary: str
-    why: str
-    edits: tuple[Edit, ...]
-    skips: tuple[Skip, ...]
-    diff: str
+from rewrites.edits import Editor
 
 
 class PassError(RuntimeError):

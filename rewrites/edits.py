@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import fx, nn
 
-from rewrites.base import Edit, EditKind, Skip
 from rewrites.diff import node_line
+from rewrites.records import Edit, EditKind, Skip
 from rewrites.values import module_scope, submodule
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from rewrites.base import Edit, PassError, PassResult, RewritePass
+from rewrites.base import PassError, RewritePass
 from rewrites.diff import call_name, graph_lines, unified
 from rewrites.domains import Island, assign
 from rewrites.edits import Editor
 from rewrites.passes import DEFAULT_PASSES, FusableNames, QuantBoundaries
+from rewrites.records import Edit, PassResult
 from rewrites.spec import check_names, check_rewritten, check_source
 from rewrites.tracing import FloatLeaf, trace
 
