@@ -89,7 +89,9 @@ def test_the_json_report_has_every_key_of_the_schema(process, request):
     for entry in report["passes"]:
         assert {"name", "edits", "skips", "diff"} <= set(entry)
     assert report["timings"]["total"] > 0
-    assert all("generated images" in warning for warning in report["warnings"])
+    expected = ["random weights amplify rounding"] if process == "mobilenet_process" else []
+    for words, warning in zip([*expected, "generated images"], report["warnings"], strict=True):
+        assert words in warning
 
 
 def test_the_json_report_says_what_was_asked_and_what_came_out(small_process):
