@@ -105,5 +105,5 @@ def test_the_float_twin_computes_the_float_function(small_conversion, small_mode
     path.write_bytes(lower.lower_float(fused, (batches[0][:1],), Config()))
     with torch.no_grad():
         assert torch.allclose(load_lite(path)(batches[0][:1]), small_model(batches[0][:1]), atol=1e-5)
-    # torch numbers the classes it compiles, so a second compilation may have longer names, in entries padded to 64 bytes
+    # torch numbers the classes it compiles: a second compilation may have longer names, in entries padded to 64 bytes
     assert path.stat().st_size == pytest.approx(small_conversion.artifact.float_bytes, abs=512)
