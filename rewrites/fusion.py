@@ -2,7 +2,7 @@
 
 chains = fusable_chains(graph_module)
 torch.ao.quantization.fuse_modules(graph_module, chains, inplace=True, fuse_custom_config_dict=FUSE_CONFIG)
-...
+# prepare and calibrate as usual, then:
 torch.ao.quantization.convert(graph_module, mapping=CONVERT_MAPPING, inplace=True)
 """
 

@@ -15,6 +15,7 @@ import fxconv_networks
 
 REPO = Path(__file__).resolve().parents[2]
 NETWORKS = Path(fxconv_networks.__file__).resolve()
+SMALL = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "8")
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,15 @@ def run_process(folder: Path, *words: str) -> Run:
 
 
 Command = Callable[..., Run]
+
+
+def assert_user_error(run: Run, *fragments: str) -> None:
+    """Status 2, one line on stderr that names what is wrong, and nothing written."""
+    assert run.status == 2
+    assert run.stdout == ""
+    assert run.stderr.count("\n") == 1
+    assert run.stderr.startswith("fxconv: error: ")
+    assert "Traceback" not in run.stderr
+    for fragment in fragments:
+        assert fragment in run.stderr
+    assert not [name for name in run.files if name.endswith((".ptl", ".part", "report.json"))]

@@ -53,6 +53,12 @@ def test_the_tolerance_of_a_quiet_output_is_its_own():
     assert not verify.same_function("rewritten", reference, found, 1e-5).passed
 
 
+def test_equal_infinite_outputs_are_equal():
+    row = verify.same_function("rewritten", one(math.inf, 1.0), one(math.inf, 1.0), 0.0)
+    assert row.passed
+    assert row.max_abs_diff == 0
+
+
 def test_outputs_that_are_constant_are_named():
     reference = [[torch.zeros(2), torch.tensor([1.0, 2.0])], [torch.zeros(2), torch.tensor([1.0, 2.0])]]
     assert verify.constant_outputs(reference) == [0]

@@ -116,7 +116,7 @@ def test_follows(row, layout):
 def test_float(row, layout):
     module, inputs = example(row), quantized_inputs(row, layout)
     assert row.reason
-    with torch.no_grad(), pytest.raises(RuntimeError):  # NotImplementedError is one too
+    with torch.no_grad(), pytest.raises(RuntimeError):
         module(*inputs)
     # Nor does eager quantization put a quantized module in its place.
     with torch.no_grad(), pytest.raises(RuntimeError):
