@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
+from fxconv import photographs
+from fxconv.arrays import open_array, split_name
 from fxconv.errors import UserError
 from fxconv.preprocessing import Preprocessing
 from fxconv.synthetic import natural_images
 
-PHOTOGRAPH_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
+# Unreadable photographs named one by one; the others are counted.
+_NAMED = 5
+# No preprocessed input reaches this: the most that any of torchvision's normalizations gives is below 5.
+_BRIGHTEST = 20.0
 
 
 class CalibrationData(ABC):
     """A source of input images that can be read more than once.
 
-    `source` says in words what it is; `count` how many images it gives. `warnings` grows while reading.
+    `source` says in words what it is; `count` how many images it gives, in batches of `batch_size`; `skipped` how many
+    were left out because they could not be read. All but `batch_size`, and `warnings`, may change while reading.
     """
 
     source: str
     count: int
     batch_size: int
+    skipped: int = 0
 
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
+    @property
+    def warnings(self) -> list[str]:
+        """What the user must know about the images read so far, a sentence each."""
+        return []
 
     @abstractmethod
     def images(self) -> Iterator[Tensor]:
@@ -52,100 +59,155 @@ class CalibrationData(ABC):
 
 
 class Photographs(CalibrationData):
-    """Photographs drawn at random, with a seed, from a folder and the folders in it."""
+    """Photographs drawn at random, with a seed, from a folder and the folders in it.
+
+    A photograph that cannot be read is left out, named and counted, and another of the folder is drawn in its place
+    as long as there is one.
+    """
 
     def __init__(self, folder: Path, preprocessing: Preprocessing, count: int, batch_size: int, seed: int) -> None:
-        super().__init__()
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTOGRAPH_SUFFIXES and p.is_file())
+        found, self._closed = photographs.find(folder)
         if not found:
-            kinds = " ".join(sorted(s[1:] for s in PHOTOGRAPH_SUFFIXES))
-            raise UserError(f"--calib {folder}: no photographs in it; expected files of these kinds: {kinds}")
+            closed = f"; {self._closed[0]} could not be opened" if self._closed else ""
+            kinds = " ".join(sorted(s[1:] for s in photographs.SUFFIXES))
+            raise UserError(f"--calib {folder}: no photographs in it{closed}; expected files of these kinds: {kinds}")
         if preprocessing.channels not in (1, 3):
             raise UserError(
                 f"--calib {folder}: photographs cannot fill {preprocessing.channels} channels; "
                 "give an .npy array of preprocessed inputs instead"
             )
-        self.paths = random.Random(seed).sample(found, min(count, len(found)))
+        random_ = random.Random(seed)
+        self.paths = random_.sample(found, min(count, len(found)))
+        drawn = set(self.paths)
+        self._spares = [path for path in found if path not in drawn]
+        random_.shuffle(self._spares)
+        self._unreadable: list[str] = []
         self.preprocessing, self.batch_size = preprocessing, batch_size
-        self.count = len(self.paths)
         self.found, self.folder, self.seed = len(found), folder, seed
-        self.source = self._described()
-        self._unreadable: set[Path] = set()
 
-    def _described(self) -> str:
-        return f"{self.count} of {self.found} photographs in {self.folder}, seed {self.seed}"
+        self._count()
+
+    def _count(self) -> None:
+        self.count, self.skipped = len(self.paths), len(self._unreadable)
+        left_out = f"; {self.skipped} could not be read" if self.skipped else ""
+        self.source = f"{self.count} of {self.found} photographs in {self.folder}, seed {self.seed}{left_out}"
+
+    @property
+    def warnings(self) -> list[str]:
+        told = _few(self._closed, "folder was not searched for photographs", "folders were not searched")
+        left_out = "left out of calibration"
+        return told + _few(self._unreadable, f"photograph was {left_out}", f"photographs were {left_out}")
 
     def images(self) -> Iterator[Tensor]:
-        for path in self.paths:
-            if path in self._unreadable:
-                continue
+        least = 2 * max(self.preprocessing.covered)
+        position = 0
+        while position < len(self.paths):
+            path = self.paths[position]
             try:
-                with Image.open(path) as image:
-                    tensor = self.preprocessing.photograph(image)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: PNG
-                self._unreadable.add(path)
-                self.count -= 1
-                self.source = self._described()
-                self.warnings.append(f"{path.relative_to(self.folder)} was left out of calibration: {error}")
-                if not self.count:
-                    raise UserError(
-                        f"none of the {len(self.paths)} photographs drawn could be read: {error}"
-                    ) from error
+                image = photographs.read(path, self.preprocessing.mode, least)
+            except photographs.UnreadablePhotograph as error:
+                self._leave_out(position, error)
                 continue
-            yield tensor
+            position += 1
+            yield self.preprocessing.fitted(image)
+
+    def _leave_out(self, position: int, error: Exception) -> None:
+        """Put a spare photograph at `position`, or close the gap: the order stays as it is for the next reading."""
+        name = photographs.shown(self.paths[position], self.folder)
+        self._unreadable.append(f"{name} ({error})")
+        if self._spares:
+            self.paths[position] = self._spares.pop()
+        else:
+            del self.paths[position]
+        self._count()
+        if not self.paths:
+            raise UserError(
+                f"--calib {self.folder}: none of its {self.skipped} photographs could be read; "
+                f"the first of them is {self._unreadable[0]}"
+            )
+
+
+def _few(names: list[str], one: str, many: str) -> list[str]:
+    """A sentence for each of the first few names, and one that counts the others."""
+    told = [f"{name}: this {one}" for name in names[:_NAMED]]
+    more = len(names) - _NAMED
+    return told if more <= 0 else [*told, f"{more} more {one if more == 1 else many}"]
 
 
 class Arrays(CalibrationData):
-    """Inputs from an .npy file: float `[N, C, H, W]`, preprocessed already, or uint8 pixels `[N, H, W, C]`."""
+    """Inputs from an .npy or .npz file: float `[N, C, H, W]`, preprocessed already, or uint8 pixels `[N, H, W, C]`."""
 
     def __init__(self, path: Path, preprocessing: Preprocessing, count: int, batch_size: int) -> None:
-        super().__init__()
-        self.array = read_array(path, "--calib")
+        self.array = open_array(path, "--calib")
+        name, shape, channels = self.array.name, self.array.shape, preprocessing.channels
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.is_pixels = self.array.dtype == np.uint8
-        channels = preprocessing.channels
-        if self.array.ndim != 4 or not len(self.array):
+        if len(shape) != 4 or 0 in shape:
             raise UserError(
-                f"--calib {path}: shape {self.array.shape} is not [N, {channels}, H, W] (float, preprocessed) "
+                f"--calib {name}: shape {shape} is not [N, {channels}, H, W] (float, preprocessed) "
                 f"or [N, H, W, {channels}] (uint8 pixels) with N at least 1"
             )
-        found = self.array.shape[3 if self.is_pixels else 1]
-        expected = "[N, H, W, C]" if self.is_pixels else "[N, C, H, W]"
+        found = shape[3 if self.is_pixels else 1]
         if found != channels:
-            raise UserError(f"--calib {path}: {found} channels in shape {self.array.shape} read as {expected}; "
-                            f"the network takes {channels}")  # fmt: skip
-        if not self.is_pixels and self.array.shape[2:] != (preprocessing.height, preprocessing.width):
+            expected = "[N, H, W, C]" if self.is_pixels else "[N, C, H, W]"
+            other = shape[1 if self.is_pixels else 3] == channels
+            cure = f"; transpose it to {expected}" if other else ""
+            raise UserError(f"--calib {name}: {found} channels in shape {shape} read as {expected}; "
+                            f"the network takes {channels}{cure}")  # fmt: skip
+        if not self.is_pixels and shape[2:] != (preprocessing.height, preprocessing.width):
             raise UserError(
-                f"--calib {path}: images of {self.array.shape[2]}x{self.array.shape[3]}, the network's input is "
+                f"--calib {name}: images of {shape[2]}x{shape[3]}, the network's input is "
                 f"{preprocessing.height}x{preprocessing.width}; preprocess them to that size or set --input-size"
             )
-        if self.is_pixels and channels not in (1, 3) and self.array.shape[1:3] != preprocessing.shape[1:]:
+        if self.is_pixels and channels not in (1, 3) and shape[1:3] != preprocessing.shape[1:]:
             raise UserError(
-                f"--calib {path}: uint8 images of {channels} channels cannot be resized; give them as "
+                f"--calib {name}: uint8 images of {channels} channels cannot be resized; give them as "
                 f"[N, {preprocessing.height}, {preprocessing.width}, {channels}]"
             )
-        self.path, self.count = path, min(count, len(self.array))
+        if self.is_pixels and shape[1] * shape[2] > photographs.MOST_PIXELS:
+            most = f"{photographs.MOST_PIXELS:,}"
+            raise UserError(f"--calib {name}: images of {shape[1]}x{shape[2]}; at most {most} pixels an image are read")
+        self.count = min(count, shape[0])
         kind = "uint8 images" if self.is_pixels else "preprocessed arrays"
-        self.source = f"first {self.count} of {len(self.array)} {kind} in {path}"
+        self.source = f"first {self.count} of {shape[0]} {kind} in {name}"
+        self._lowest, self._highest = math.inf, -math.inf
+
+    @property
+    def warnings(self) -> list[str]:
+        if self._lowest < 0 or self._highest <= _BRIGHTEST:
+            return []
+        return [
+            f"{self.array.name} holds values from {self._lowest:g} to {self._highest:g}, as pixels have before they "
+            "are preprocessed, and float arrays are used as they are: scale and normalize them, or save the pixels as "
+            "uint8 [N, H, W, C]"
+        ]
 
     def images(self) -> Iterator[Tensor]:
-        for index, row in enumerate(self.array[: self.count]):
+        for index, row in enumerate(self.array.rows(self.count)):
             if self.is_pixels:
                 yield self.preprocessing.pixels(row)
-            elif not np.isfinite(row).all():
-                raise UserError(f"--calib {self.path}: row {index} holds values that are not finite (NaN or infinite)")
-            else:
-                yield torch.from_numpy(np.array(row, dtype=np.float32))  # a copy: the file is mapped read-only
+                continue
+            with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite, and told below
+                values = row.astype(np.float32)
+            if not np.isfinite(values).all():
+                raise UserError(
+                    f"--calib {self.array.name}: row {index} holds values that are not finite (NaN or infinite)"
+                )
+            self._lowest = min(self._lowest, float(values.min()))
+            self._highest = max(self._highest, float(values.max()))
+            yield torch.from_numpy(np.ascontiguousarray(values))
 
 
 class Generated(CalibrationData):
     """Generated images with natural statistics."""
 
     def __init__(self, preprocessing: Preprocessing, count: int, batch_size: int, seed: int) -> None:
-        super().__init__()
         self.preprocessing, self.count, self.batch_size, self.seed = preprocessing, count, batch_size, seed
         self.source = f"{count} generated images (1/f noise and dead leaves, seed {seed}), no photographs"
-        self.warnings.append("calibrated on generated images; photographs (--calib DIR) give better ranges")
+
+    @property
+    def warnings(self) -> list[str]:
+        return ["calibrated on generated images; photographs (--calib DIR) give better ranges"]
 
     def images(self) -> Iterator[Tensor]:
         channels, height, width = self.preprocessing.shape
@@ -157,7 +219,6 @@ class Batches(CalibrationData):
     """Tensors `[N, C, H, W]` given from Python; each is used as one batch, as it came."""
 
     def __init__(self, batches: Iterable[Tensor]) -> None:
-        super().__init__()
         # A lone tensor is one batch, not many; and a one-shot iterator must be kept.
         self._batches = [batches] if isinstance(batches, Tensor) else list(batches)
         if not self._batches or not all(isinstance(b, Tensor) and b.ndim >= 1 and len(b) for b in self._batches):
@@ -180,27 +241,16 @@ class Batches(CalibrationData):
             left -= len(batch)
 
 
-def read_array(path: Path, option: str) -> npt.NDArray[Any]:
-    """An array from an .npy file, memory-mapped; nothing is unpickled. Raises `UserError` with what is wrong."""
-    if path.suffix != ".npy":
-        expected = "a folder of photographs or an .npy file" if option == "--calib" else "an .npy file"
-        raise UserError(f"{option} {path}: expected {expected}, not {path.suffix or 'this'}")
-    try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{option} {path}: not a readable .npy array ({error})") from error
-    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
-        raise UserError(f"{option} {path}: values of type {array.dtype}; expected float32 or uint8")
-    return array
-
-
 def open_calibration(
     path: Path | None, preprocessing: Preprocessing, count: int, batch_size: int, seed: int
 ) -> CalibrationData:
-    """The calibration source a path names: a folder, an .npy file, or generated images when there is no path."""
+    """The calibration source a path names: a folder, an array file, or generated images when there is no path.
+
+    Raises `UserError` when the path gives no images the network can take.
+    """
     if path is None:
         return Generated(preprocessing, count, batch_size, seed)
-    if not path.exists():
+    if not split_name(path)[0].exists():
         raise UserError(f"--calib {path}: no such file or folder")
     if path.is_dir():
         return Photographs(path, preprocessing, count, batch_size, seed)
@@ -211,11 +261,12 @@ def open_calibration(
 class Calibration:
     """What the ranges were estimated on: in words, how many images, and what it cost.
 
-    `seconds` is the observed forward alone, without reading images; `float_seconds` the plain float forward of as many
-    images, from the time of one batch.
+    `skipped` photographs could not be read. `seconds` is the observed forward alone, without reading images;
+    `float_seconds` the plain float forward of as many images, from the time of one batch.
     """
 
     source: str
     images: int
     seconds: float
     float_seconds: float
+    skipped: int = 0

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from fxconv.photographs import decoded
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# An image more oblong than this, beside the input, is cropped before it is resized: resizing it could need gigabytes.
+_MOST_OBLONG = 16
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,43 @@ class Preprocessing:
         mean, std = sum(self.mean) / self.channels, sum(self.std) / self.channels
         return replace(sized, mean=(mean,) * channels, std=(std,) * channels)
 
+    @property
+    def mode(self) -> Literal["L", "RGB"]:
+        """The kind of pixels the network sees, in pillow's word."""
+        return "L" if self.channels == 1 else "RGB"
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        """Height and width in pixels that a photograph is resized to cover before it is cropped."""
+        return round(self.height * self.resize), round(self.width * self.resize)
+
     def photograph(self, image: Image.Image) -> Tensor:
         """One photograph as a float32 tensor `[C, H, W]`; its EXIF orientation is applied."""
-        image = ImageOps.exif_transpose(image).convert("L" if self.channels == 1 else "RGB")
-        target_height, target_width = round(self.height * self.resize), round(self.width * self.resize)
+        return self.fitted(decoded(image, self.mode))
+
+    def fitted(self, image: Image.Image) -> Tensor:
+        """Pixels of `mode`, upright, of any size, as a float32 tensor `[C, H, W]`."""
+        image = self._shortened(image)
+        height, width = self.covered
         # As torchvision does it: the side that needs the larger enlargement decides, the other keeps the ratio.
-        if target_height / image.height >= target_width / image.width:
-            size = [target_height, int(target_height * image.width / image.height)]
+        if height / image.height >= width / image.width:
+            size = [height, int(height * image.width / image.height)]
         else:
-            size = [int(target_width * image.height / image.width), target_width]
+            size = [int(width * image.height / image.width), width]
         pixels = F.resize(image, size, self.interpolation, antialias=True)
         cropped = F.center_crop(pixels, [self.height, self.width])
         return self.normalized(F.pil_to_tensor(cropped))
+
+    def _shortened(self, image: Image.Image) -> Image.Image:
+        """The middle of an image that is far more oblong than the input; any other image as it is."""
+        widest = math.ceil(_MOST_OBLONG * image.height * max(1.0, self.width / self.height))
+        tallest = math.ceil(_MOST_OBLONG * image.width * max(1.0, self.height / self.width))
+        # An even number of pixels goes, or the centre would move by half of one.
+        left = max(0, image.width - widest) // 2
+        top = max(0, image.height - tallest) // 2
+        if not left and not top:
+            return image
+        return image.crop((left, top, image.width - left, image.height - top))
 
     def pixels(self, array: npt.NDArray[np.uint8]) -> Tensor:
         """One uint8 array `[H, W, C]` of any size as a float32 tensor `[C, H, W]`; resized only if it must be."""

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from fxconv import models
-from fxconv.calibration import CalibrationData, open_calibration, read_array
+from fxconv.arrays import open_array, split_name
+from fxconv.calibration import CalibrationData, open_calibration
 from fxconv.config import Config
 from fxconv.conversion import ModelInfo
 from fxconv.errors import UserError
@@ -51,9 +52,9 @@ def open_source(
     A model with random weights gets the batch-norm statistics of the calibration images.
     """
     selected(config)  # a misspelt pass is found here, not after minutes of work
-    if calib is not None and not calib.exists():
+    if calib is not None and not split_name(calib)[0].exists():
         raise UserError(f"--calib {calib}: no such file or folder")
-    if example is not None and not example.exists():
+    if example is not None and not split_name(example)[0].exists():
         raise UserError(f"--example {example}: no such file")
     loaded = models.load(model, weights, input_size, config.seed)
     data = open_calibration(calib, loaded.preprocessing, config.calib_count, config.batch_size, config.seed)
@@ -87,13 +88,16 @@ def _check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None
 
 
 def read_example(path: Path, loaded: LoadedModel) -> tuple[Any, ...]:
-    """One preprocessed input from an .npy file, float `[C, H, W]` or `[N, C, H, W]` (the first is taken)."""
-    array = read_array(path, "--example")
-    rows = array if array.ndim == 4 else array[None]
-    channels, height, width = loaded.preprocessing.shape
-    if array.dtype == np.uint8 or rows.ndim != 4 or rows.shape[1:] != (channels, height, width) or not len(rows):
+    """One preprocessed input from an array file, float `[C, H, W]` or `[N, C, H, W]` (the first is taken)."""
+    array = open_array(path, "--example", ranks=(3, 4))
+    size, (channels, height, width) = loaded.preprocessing.shape, loaded.preprocessing.shape
+    if array.dtype == np.uint8 or array.shape[-3:] != size or len(array.shape) not in (3, 4) or not array.shape[0]:
         raise UserError(
-            f"--example {path}: {array.dtype} {array.shape} is not float [{channels}, {height}, {width}], "
+            f"--example {array.name}: {array.dtype} {array.shape} is not float [{channels}, {height}, {width}], "
             "preprocessed, with or without a leading N"
         )
-    return (torch.from_numpy(np.array(rows[:1], dtype=np.float32)),)  # a copy: the file is mapped read-only
+    rows = list(array.rows(1 if len(array.shape) == 4 else channels))
+    image = np.stack(rows).reshape(1, channels, height, width).astype(np.float32)
+    if not np.isfinite(image).all():
+        raise UserError(f"--example {array.name}: holds values that are not finite (NaN or infinite)")
+    return (torch.from_numpy(image),)

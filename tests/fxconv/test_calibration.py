@@ -68,9 +68,11 @@ def test_an_unreadable_photograph_is_skipped_named_and_counted(damage, folder):
     for _ in range(2):  # told once, however often the images are read
         assert sorted(greys(data)) == list(range(12))
         assert data.count == 12
-        assert data.source == f"12 of 13 photographs in {folder}, seed 0"
+        assert data.source == f"12 of 13 photographs in {folder}, seed 0; 1 could not be read"
+        assert data.skipped == 1
         (warning,) = data.warnings
-        assert warning.startswith("inner/broken.png was left out of calibration: ")
+        assert warning.startswith("inner/broken.png (")
+        assert warning.endswith("): this photograph was left out of calibration")
 
 
 def test_photographs_cannot_fill_other_channel_counts(folder):

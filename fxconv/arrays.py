@@ -1,0 +1,192 @@
+"""Arrays in .npy and .npz files, a row at a time: nothing is unpickled, and a file of any size needs little memory.
+
+The files are read, not mapped: a mapped file that another program shortens kills the process that looks at it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from fxconv.errors import UserError
+
+# Rows of a Fortran-order file lie scattered over all of it; each pass over the file gathers this many.
+_GATHERED = 16
+_BLOCK = 1 << 20
+_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """An array in a file, of floating-point numbers or uint8, at least one row long.
+
+    `option` is the command-line option that named it, `member` the name of the array in an .npz file.
+    """
+
+    option: str
+    path: Path
+    member: str | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    is_fortran: bool
+
+    @property
+    def name(self) -> str:
+        """The file, and the array in it, as the option takes them."""
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    def rows(self, count: int) -> Iterator[npt.NDArray[Any]]:
+        """The first `count` rows, each an array `shape[1:]`, read-only. Raises `UserError` when the file ends early."""
+        with _trouble(self.option, self.name):
+            yield from self._scattered(count) if self.is_fortran else self._consecutive(count)
+
+    def _consecutive(self, count: int) -> Iterator[npt.NDArray[Any]]:
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with _opened(self.path, self.member) as file:
+            _header(file)
+            for _ in range(count):
+                yield np.frombuffer(_exactly(file, size), self.dtype).reshape(self.shape[1:])
+
+    def _scattered(self, count: int) -> Iterator[npt.NDArray[Any]]:
+        columns, height = math.prod(self.shape[1:]), self.shape[0]
+        step = max(1, _BLOCK // (height * self.dtype.itemsize))
+        for start in range(0, count, _GATHERED):
+            stop = min(count, start + _GATHERED)
+            gathered = np.empty((columns, stop - start), self.dtype)
+            with _opened(self.path, self.member) as file:
+                _header(file)
+                for first in range(0, columns, step):
+                    width = min(step, columns - first)
+                    block = np.frombuffer(_exactly(file, width * height * self.dtype.itemsize), self.dtype)
+                    gathered[first : first + width] = block.reshape(width, height)[:, start:stop]
+            for row in gathered.T:
+                yield row.reshape(self.shape[1:], order="F")
+
+
+def split_name(path: Path) -> tuple[Path, str | None]:
+    """`x.npz:images` to the file and the name of the array in it; any other path to itself and None."""
+    match = re.fullmatch(r"(.+\.npz):(.+)", str(path), re.IGNORECASE)
+    if match is None or path.exists():
+        return path, None
+    return Path(match[1]), match[2].removesuffix(".npy")
+
+
+def open_array(path: Path, option: str, ranks: tuple[int, ...] = (4,)) -> ArrayFile:
+    """The array that `FILE.npy`, `FILE.npz` or `FILE.npz:NAME` names; no more than its header is read.
+
+    Of several arrays in an .npz file the only one of a fitting type with one of the `ranks` is taken. Raises
+    `UserError` in one line when there is none, or it is not of floating-point numbers or uint8.
+    """
+    file_path, member = split_name(path)
+    if file_path.suffix.lower() not in (".npy", ".npz"):
+        folder = "a folder of photographs, " if option == "--calib" else ""
+        raise UserError(f"{option} {path}: expected {folder}an .npy or an .npz file, not {file_path.suffix or 'this'}")
+    if not file_path.is_file():
+        raise UserError(f"{option} {file_path}: {'not a file' if file_path.exists() else 'no such file'}")
+    with _trouble(option, str(file_path)):
+        is_archive = zipfile.is_zipfile(file_path)
+        if member and not is_archive:
+            raise UserError(f"{option} {path}: {file_path.name} holds one array without a name; leave out :{member}")
+        if is_archive:
+            found = _chosen(file_path, member, option, ranks)
+        else:
+            found = _described(file_path, None, option)
+    if found.dtype.hasobject:
+        raise UserError(
+            f"{option} {found.name}: holds Python objects, which are not unpickled; save an array of numbers"
+        )
+    if not _is_usable(found.dtype):
+        kind = "structures" if found.dtype.names else str(found.dtype)
+        raise UserError(
+            f"{option} {found.name}: values of type {kind}; expected float32 (preprocessed) or uint8 (pixels)"
+        )
+    return found
+
+
+def _is_usable(dtype: np.dtype[Any]) -> bool:
+    return dtype == np.uint8 or np.issubdtype(dtype, np.floating)
+
+
+def _chosen(path: Path, member: str | None, option: str, ranks: tuple[int, ...]) -> ArrayFile:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    if not names:
+        raise UserError(f"{option} {path}: a zip archive without arrays")
+    if member is not None:
+        if member not in names:
+            raise UserError(f"{option} {path}: has no array {member!r}; it has {', '.join(names)}")
+        return _described(path, member, option)
+    if len(names) == 1:
+        return _described(path, names[0], option)
+    arrays = [_described(path, name, option) for name in names]
+    fitting = [array for array in arrays if len(array.shape) in ranks and _is_usable(array.dtype)]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(f"{array.member} {array.dtype} {array.shape}" for array in arrays)
+    raise UserError(
+        f"{option} {path}: holds several arrays ({listed}); name one: {path.name}:{(fitting or arrays)[0].member}"
+    )
+
+
+def _described(path: Path, member: str | None, option: str) -> ArrayFile:
+    """What the header says, once the file is known to be long enough for it."""
+    with _opened(path, member) as file:
+        shape, is_fortran, dtype = _header(file)
+        start = file.tell()
+    size = path.stat().st_size
+    if member is not None:
+        with zipfile.ZipFile(path) as archive:
+            size = archive.getinfo(f"{member}.npy").file_size
+    needed = start + math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and size < needed:
+        raise EOFError(f"cut off: {size:,} bytes of {needed:,}")
+    return ArrayFile(option, path, member, shape, dtype, is_fortran)
+
+
+@contextmanager
+def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        if member is None:
+            yield file
+        else:
+            with zipfile.ZipFile(file) as archive, archive.open(f"{member}.npy") as inside:
+                yield inside
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    if version not in _READERS:
+        raise ValueError(f"format version {version[0]}.{version[1]}")
+    shape, is_fortran, dtype = _READERS[version](file)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"shape {shape}")
+    return shape, is_fortran, dtype
+
+
+def _exactly(file: IO[bytes], size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError("cut off: it has become shorter since it was opened")
+    return data
+
+
+@contextmanager
+def _trouble(option: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file fails wherever the damage lies: in the zip, the header, the numbers
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        first = (words.strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{option} {name}: not a readable array ({first})") from error

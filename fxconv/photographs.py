@@ -1,0 +1,111 @@
+"""Photographs on disk: found in a folder, and decoded to upright 8-bit greyscale or RGB."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+# Named one by one: a file's content decides its format, not its suffix, and for some formats pillow starts programs.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
+_SIXTEEN_BITS = 65535
+# pillow warns of files with more pixels, and refuses those with more than twice as many.
+_LARGE = Image.MAX_IMAGE_PIXELS or 0
+MOST_PIXELS = 2 * _LARGE
+
+
+class UnreadablePhotograph(Exception):
+    """A file that gives no photograph; the message says why in a few words."""
+
+
+def find(folder: Path) -> tuple[list[Path], list[str]]:
+    """The photographs in a folder and the folders in it, sorted; and in words each folder that cannot be listed.
+
+    Links are followed and no folder is entered twice. Hidden files and folders are left out: macOS puts `._x.jpg`,
+    which is no photograph, beside `x.jpg`.
+    """
+    found: list[Path] = []
+    problems: list[OSError] = []
+    entered: set[tuple[int, int]] = set()
+    for home, folders, files in os.walk(folder, onerror=problems.append, followlinks=True):
+        status = Path(home).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(home, name)
+            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                continue
+            if (
+                path.is_symlink() or path.is_file()
+            ):  # a link to nowhere is told when it is read; a pipe is no photograph
+                found.append(path)
+    return sorted(found), [f"{shown(Path(e.filename), folder)} ({e.strerror})" for e in problems]
+
+
+def shown(path: Path, folder: Path) -> str:
+    """A path inside `folder` as text for one line: what cannot be printed is escaped."""
+    text = str(path.relative_to(folder)) if path != folder else str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def read(path: Path, mode: Literal["L", "RGB"], least: int) -> Image.Image:
+    """The photograph in a file, upright, in `mode`; the first of several frames.
+
+    A JPEG of more pixels than pillow's warning limit is decoded at a half, a quarter or an eighth of its size, as
+    long as no side falls below `least` pixels. Raises `UnreadablePhotograph`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on size and on damaged metadata: the photograph is good all the same
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                if image.width * image.height > _LARGE:
+                    image.draft(None, (least, least))
+                return decoded(image, mode)
+        except UnreadablePhotograph:
+            raise
+        except Exception as error:  # a damaged file fails wherever the damage lies
+            raise UnreadablePhotograph(_reason(path, error)) from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MOST_PIXELS:,} pixels, as files made to exhaust the memory have"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is empty" if not path.stat().st_size else "its content is no image of a known kind"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def decoded(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+    """The pixels of an image, upright, in `mode`; alpha is dropped, 16 bits keep the upper eight.
+
+    Raises `UnreadablePhotograph` for floating-point pixels and 32-bit integers: nothing says what is white in them.
+    """
+    image.load()
+    image = _upright(image)
+    if image.mode == "F":
+        raise UnreadablePhotograph("its pixels are floating-point numbers of unknown range; save 8 or 16 bits")
+    if image.mode.startswith("I"):  # pillow's own conversion turns all above 255 white
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > _SIXTEEN_BITS:
+            raise UnreadablePhotograph("its pixels are 32-bit integers of unknown range; save 8 or 16 bits")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # exif_transpose would copy it
+        return ImageOps.exif_transpose(image)
+    except Exception:  # metadata that cannot be read turns nothing
+        return image
