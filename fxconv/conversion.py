@@ -16,14 +16,16 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from fxconv import artifact, lower, quantize, verify
-from fxconv.artifact import Artifact, StagedFile, load_lite
+from fxconv.artifact import Artifact, load_lite, load_lite_bytes
+from fxconv.audit import Audit, audit, expected_ranges, refused_at
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import Config, Engine
 from fxconv.environment import Environment, check
 from fxconv.errors import ConversionError, UserError
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
-from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, StageParity
+from fxconv.staging import StagedFile
+from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, StageParity
 from rewrites import Rewritten
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ class ModelInfo:
 class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds.
 
-    `int8` is the quantized GraphModule; `ledger` has a row for each stage that ran; `timings` are seconds a step.
+    `int8` is the quantized GraphModule; `audit` has a row for each of its int8 operations, `ledger` one for each
+    stage that ran; `timings` are seconds a step.
     """
 
     model: ModelInfo
@@ -56,6 +59,7 @@ class Conversion:
     rewritten: Rewritten
     int8: fx.GraphModule
     calibration: Calibration
+    audit: Audit
     ledger: tuple[StageParity, ...]
     artifact: Artifact
     latency: Latency
@@ -64,8 +68,9 @@ class Conversion:
 
     @property
     def verified(self) -> bool:
-        """Every stage of the ledger passed, and all of them ran."""
-        return all(row.passed for row in self.ledger) and self.ledger[-1].stage == "reloaded"
+        """Every int8 operation passed the audit and every stage the ledger, and all of them ran."""
+        complete = self.ledger[-1].stage == "reloaded"
+        return complete and not self.audit.failed and all(row.passed for row in self.ledger)
 
     @property
     def converted(self) -> bool:
@@ -79,7 +84,12 @@ class Conversion:
 
     @property
     def verdict(self) -> str:
-        """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first stage that failed."""
+        """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first thing that failed.
+
+        An operation that fails the audit is the cause of whatever else fails, so it is named first.
+        """
+        if self.audit.failed:
+            return f"FAILED: kernel audit: {self.audit.problem}"
         failed = next((row for row in self.ledger if not row.passed), None)
         if failed is not None:
             return f"FAILED: {failed.stage} against {failed.against}: {failed.problem}; required: {failed.rule}"
@@ -169,29 +179,35 @@ def convert(
         with clock.step("calibration"):
             observed = quantize.observe(rewritten.graph_module, config)
             calibrated = _calibrate(model, observed, data, progress)
+        with clock.step("audit"):
+            ranges = expected_ranges(observed)
         with clock.step("conversion"):
             int8 = quantize.convert_observed(observed)
+            floating = quantize.fuse(rewritten.graph_module)
         with clock.step("verification"):
             reference = _run_int8(int8, images)
             ledger.append(verify.close_enough("int8", original, reference, config.min_sqnr))
+        with clock.step("audit"):
+            audited = audit(int8, floating, ranges, images)
         with clock.step("lowering"):
             scripted = lower.to_torchscript(int8, example, config)
             optimized = lower.optimize(scripted, config)
             content = lower.to_bytes(optimized)
-            floating = lower.lower_float(quantize.fuse(rewritten.graph_module), example, config)
+            float_content = lower.lower_float(floating, example, config)
         has_islands = bool(rewritten.islands)
         with clock.step("verification"):
             few = images[:BETWEEN_IMAGES]
             for stage, module in (("scripted", scripted), ("optimized", optimized)):
                 found = verify.outputs(module, few)
                 ledger.append(verify.same_bits(stage, reference[: len(few)], found, has_islands))
-        with StagedFile(output, content) as staged, StagedFile(None, floating) as beside:
+        with StagedFile(output, content) as staged:
             with clock.step("verification"):
-                ledger.append(_read_back(staged.path, content, reference, images, has_islands))
+                some = images[:RELOADED_IMAGES]
+                ledger.append(_read_back(staged.path, content, reference[: len(some)], some, has_islands))
                 readable = ledger[-1].images > 0
-                written = artifact.describe(staged.path, content, example, len(floating)) if readable else None
+                written = artifact.describe(staged.path, content, example, len(float_content)) if readable else None
             with clock.step("latency"):
-                latency = measure(load_lite(staged.path), load_lite(beside.path), example) if readable else None
+                latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
             conversion = Conversion(
                 model=info or ModelInfo(type(model).__name__, "given from Python", _parameters(model), _shape(example)),
                 config=config,
@@ -199,8 +215,9 @@ def convert(
                 rewritten=rewritten,
                 int8=int8,
                 calibration=calibrated,
+                audit=audited,
                 ledger=tuple(ledger),
-                artifact=written or artifact.unreadable(content, len(floating)),
+                artifact=written or artifact.unreadable(content, len(float_content)),
                 latency=latency or Latency(math.nan, math.nan),
                 timings=clock.total(),
                 warnings=(*warnings, *data.warnings, *_engine_warnings(config), *_constant_warnings(original)),
@@ -230,12 +247,14 @@ def _check_outputs(model: nn.Module, image: tuple[Any, ...]) -> None:
 
 
 def _run_int8(int8: fx.GraphModule, images: list[tuple[Any, ...]]) -> verify.Outputs:
-    """The int8 module's outputs. Raises `ConversionError` with the engine's own words when a kernel refuses to run."""
+    """The int8 module's outputs. Raises `ConversionError` naming the operation whose kernel refuses to run."""
     try:
         return verify.outputs(int8, images)
     except RuntimeError as error:
         words = str(error).strip().splitlines()
-        raise ConversionError(f"the engine refuses to run the int8 model: {words[-1] if words else error!r}") from error
+        raise ConversionError(
+            f"the engine refuses to run {refused_at(int8, images[0])}: {words[-1] if words else error!r}"
+        ) from error
 
 
 def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData, progress: Progress) -> Calibration:
@@ -252,7 +271,7 @@ def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData
             seconds += time.perf_counter() - start
             done += len(batch)
             progress("calibration", done, data.count)
-    return Calibration(data.source, done, seconds, float_seconds * done / min(done, data.batch_size))
+    return Calibration(data.source, done, seconds, float_seconds * done / min(done, data.batch_size), data.skipped)
 
 
 def _read_back(

@@ -51,25 +51,42 @@ class L2Observer(HistogramObserver):
         return x
 
     def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
+        return self.interval()
+
+    def interval(self) -> tuple[Tensor, Tensor]:
         """The ends (low, high) of the range with the least expected squared error; 0 lies within."""
         counts = self.histogram.double()
         least, most = min(self.min_val.item(), 0.0), max(self.max_val.item(), 0.0)
         width = (self.max_val.item() - self.min_val.item()) / self.bins
         centres = self.min_val.item() + width * (torch.arange(self.bins, dtype=torch.float64) + 0.5)
         steps = self.quant_max - self.quant_min
+        above, below = _Tail(centres, counts), _Tail(-centres.flip(0), counts.flip(0))
 
         def errors(low: Tensor, high: Tensor) -> Tensor:
             """Rounding (a uniform step's variance) plus saturation, for each pair of ends."""
             rounding = ((high - low) / steps) ** 2 / 12
-            beyond = (low[:, None] - centres).clamp(min=0) + (centres - high[:, None]).clamp(min=0)
-            return rounding * counts.sum() + (beyond**2 * counts).sum(1)
+            return rounding * counts.sum() + above.squares(high) + below.squares(-low)
 
         low, high = torch.tensor(least, dtype=torch.float64), torch.tensor(most, dtype=torch.float64)
         cuts = torch.linspace(0.02, 1.0, _CUTS, dtype=torch.float64)
         for _ in range(_ROUNDS):
-            high = (most * cuts)[errors(low.expand(_CUTS), most * cuts).argmin()]
-            low = (least * cuts)[errors(least * cuts, high.expand(_CUTS)).argmin()]
+            high = (most * cuts)[errors(low, most * cuts).argmin()]
+            low = (least * cuts)[errors(least * cuts, high).argmin()]
         return low.float(), high.float()
+
+
+class _Tail:
+    """What lies beyond any point of a histogram, from sums made once."""
+
+    def __init__(self, centres: Tensor, counts: Tensor) -> None:
+        self.centres = centres  # ascending
+        powers = torch.stack([counts, counts * centres, counts * centres**2])
+        self.sums = torch.cat([powers.flip(1).cumsum(1).flip(1), torch.zeros(3, 1, dtype=powers.dtype)], 1)
+
+    def squares(self, points: Tensor) -> Tensor:
+        """The sum of (value - point)² over the values above each point."""
+        number, total, square = self.sums[:, torch.searchsorted(self.centres, points)]
+        return (square - 2 * points * total + points**2 * number).clamp(min=0)
 
 
 def weight_observer(scheme: WeightScheme) -> Callable[[], nn.Module]:

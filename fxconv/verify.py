@@ -13,9 +13,10 @@ from torch.utils._pytree import tree_leaves
 
 # Where a float island lies between int8 layers the mobile passes may re-associate float sums.
 ISLAND_SQNR_DB = 40.0
-LEDGER_IMAGES = 16
-# The forms between the int8 module and the file are compared on fewer: the file itself is compared on all.
-BETWEEN_IMAGES = 4
+# SQNR needs several images; that bits are equal shows on few.
+LEDGER_IMAGES = 8
+BETWEEN_IMAGES = 2
+RELOADED_IMAGES = 4
 
 Outputs = list[list[Tensor]]
 

@@ -66,6 +66,12 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "dequantize_nodes": stubs["aten::dequantize"],
         },
         "calibration": asdict(conversion.calibration),
+        "audit": {
+            "inputs": conversion.audit.inputs,
+            "worst_steps": conversion.audit.worst,
+            "failed": [op.where for op in conversion.audit.failed],
+            "operations": [asdict(op) for op in conversion.audit.operations],
+        },
         "parity": [asdict(row) for row in conversion.ledger],
         "artifact": {
             "path": str(artifact.path) if artifact.path else None,

@@ -13,6 +13,7 @@ from rich.text import Text
 from rewrites import PassResult, Rewritten
 
 if TYPE_CHECKING:
+    from fxconv.audit import Audit
     from fxconv.conversion import Conversion
     from fxconv.dry_run import DryRun
     from fxconv.verify import StageParity
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_REASONS = 4
 # The summary of a network that is float by engine names this many islands, and nodes of each.
 _MOST_ISLANDS, _MOST_NODES = 2, 3
+# The audit's table names this many of the operations that passed.
+_MOST_AUDITED = 5
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -170,6 +173,7 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         ),
         ("int8", f"{_percent(artifact.int8_macs_share)} of multiply-accumulates; {_stubs(conversion)}"),
         *_kept_float(conversion),
+        ("audit", _audited(conversion.audit)),
         ("against float", f"{_decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         (
@@ -219,6 +223,13 @@ def _stubs(conversion: Conversion) -> str:
     return f"{quantize} quantize, {dequantize} dequantize, {_count(len(islands), 'float island')}"
 
 
+def _audited(audit: Audit) -> str:
+    ran = f"{_count(len(audit.operations), 'int8 operation')} on {_count(audit.inputs, 'input')}"
+    if audit.failed:
+        return f"{ran}; {_count(len(audit.failed), 'fails', 'fail')}"
+    return f"{ran}, each within {_count(audit.worst, 'step')} of its float form"
+
+
 def _latency(conversion: Conversion) -> str:
     latency = conversion.latency
     return (
@@ -242,6 +253,9 @@ def print_report(conversion: Conversion, console: Console) -> None:
     )
     for island in conversion.rewritten.islands:
         console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
+    _section(console, "Kernel audit")
+    console.print(Text(_audited(conversion.audit)))
+    _show(_audit_table(conversion.audit), console)
     _section(console, "Parity ledger")
     _show(_ledger(conversion), console)
     _section(console, "Size and latency")
@@ -296,6 +310,20 @@ def _operators(conversion: Conversion) -> Table:
             _add(table, *old, str(calls), operator, domain)
         else:
             _add(table, *old, "", "", "")
+    return table
+
+
+def _audit_table(audit: Audit) -> Table:
+    """What failed, then what came nearest to it."""
+    table = _grid("operation", "kernel", ">values", ">worst", ">off", ">outside its range", "")
+    left = [op for op in audit.operations if not op.problem]
+    left.sort(key=lambda op: (-op.off, -op.saturated, -op.worst))
+    for op in (*audit.failed, *left[:_MOST_AUDITED]):
+        verdict = Text(f"FAILED: {op.problem}", style="bold red") if op.problem else Text("ok", style="green")
+        shares = (_percent(op.off, 3), _percent(op.saturated, 3))
+        _add(table, op.where, op.operator, f"{op.values:,}", _count(op.worst, "step"), *shares, verdict)
+    if len(left) > _MOST_AUDITED:
+        _add(table, f"and {len(left) - _MOST_AUDITED} more", "", "", "", "", "", Text("ok", style="green"))
     return table
 
 
