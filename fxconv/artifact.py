@@ -1,14 +1,12 @@
-"""The written file: staged beside its final name, read back, and asked what it computes with."""
+"""The written file: read back, and asked what it computes with."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -16,59 +14,6 @@ from torch import Tensor
 from torch.jit.mobile import _export_operator_list, _get_model_bytecode_version, _load_for_lite_interpreter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-from fxconv.errors import UserError
-
-
-class StagedFile:
-    """Bytes written beside a final name; they get that name with `commit`, or vanish.
-
-        with StagedFile(Path("model.ptl"), data) as staged:
-            check(staged.path)
-            staged.commit()
-
-    Without a target the bytes go to the system's temporary folder and are never committed.
-    """
-
-    def __init__(self, target: Path | None, data: bytes) -> None:
-        self.target = target
-        folder = target.parent if target else Path(tempfile.gettempdir())
-        stem = target.name if target else "fxconv.ptl"
-        try:
-            handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=".part", dir=folder)
-        except OSError as error:
-            raise UserError(f"{target or folder}: cannot be written ({error.strerror})") from error
-        self.path = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            self.path.unlink(missing_ok=True)
-            raise UserError(f"{target or folder}: cannot be written ({error.strerror})") from error
-
-    def commit(self) -> None:
-        """Give the file its final name, replacing what stood there, in one step."""
-        assert self.target is not None, "nothing to commit to"
-        mask = os.umask(0)
-        os.umask(mask)
-        self.path.chmod(0o666 & ~mask)  # mkstemp keeps files private; an artifact is an ordinary file
-        self.path.replace(self.target)
-
-    def __enter__(self) -> StagedFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.path.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all. Raises `UserError` when it cannot be written."""
-    with StagedFile(path, text.encode()) as staged:
-        staged.commit()
 
 
 @dataclass(frozen=True)
@@ -111,6 +56,11 @@ class Artifact:
 def load_lite(path: Path) -> Any:
     """The file in the lite interpreter, as a phone loads it."""
     return _load_for_lite_interpreter(str(path))
+
+
+def load_lite_bytes(content: bytes) -> Any:
+    """The same from memory, for what never needs a name."""
+    return _load_for_lite_interpreter(io.BytesIO(content))
 
 
 def describe(path: Path, data: bytes, example: tuple[Any, ...], float_bytes: int) -> Artifact:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
-import typer
+from fxconv.interruptions import STOPS, told_in_one_line
 
-from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, WeightScheme
-from fxconv.errors import ConversionError, UserError
+with told_in_one_line():
+    import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from fxconv.conversion import Progress
-
-_INTERRUPTED = 130
-_TERMINATED = 143
+    from fxconv import endings, streams
+    from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, WeightScheme
+    from fxconv.errors import ConversionError, UserError, stage
 
 app = typer.Typer(
     help="A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was "
@@ -71,12 +65,21 @@ TracebackOption = Annotated[
 ]
 
 
-def _console(stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and pipes; a pipe gets lines as wide as they are."""
-    from rich.console import Console
+def _versions(asked: bool) -> None:
+    if asked:
+        from fxconv.environment import versions
 
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 10_000)
+        typer.echo(versions())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_versions, help="Print the versions that matter.")
+    ] = False,
+) -> None:
+    """Options of no command."""
 
 
 @app.command()
@@ -176,14 +179,13 @@ def convert(
     check(engine.value)
     target = output or default_output(model)
     check_distinct({"the artifact": target, "--json": json}, reads)
-    from fxconv.conversion import convert as run
-    from fxconv.source import open_source
+    from fxconv import screen
 
-    with _progress(quiet) as progress:
+    with screen.progress(quiet) as progress:
         progress("loading", 0, 1)
         source = open_source(model, weights, input_size, calib, example, config)
         for warning in source.warnings:
-            _warn(warning)
+            screen.warn(warning)
         conversion = run(
             source.loaded.module,
             source.data,
@@ -194,14 +196,18 @@ def convert(
             warnings=source.warnings,
             progress=progress,
         )
-    conversion.report.print(_console(), full=report)
-    if not report:
-        for warning in conversion.warnings[len(source.warnings) :]:
-            _warn(warning)
-    if json is not None:
-        from fxconv.artifact import write_whole
-
-        write_whole(json, conversion.report.json_text())
+    try:
+        if json is not None:  # before anything is printed: whoever reads the output may stop reading
+            _write_json(
+                json,
+                conversion.report.json_text(),
+                f"; {target} is written and verified" if conversion.verified else "",
+            )
+    finally:
+        conversion.report.print(screen.console(), full=report)
+        if not report:
+            for warning in conversion.warnings[len(source.warnings) :]:
+                screen.warn(warning)
     if not conversion.verified:
         kept = "; the file there is from before" if target.exists() else ""
         raise ConversionError(f"{model}: {conversion.verdict}; {target} was not written{kept}")
@@ -237,6 +243,7 @@ def _show_rewriting(
     check(config.engine.value)
     from fxconv.dry_run import rewrite_only
     from fxconv.report.terminal import print_dry_run
+    from fxconv.screen import console
 
     result = rewrite_only(model, weights, input_size, config)
     print_dry_run(result, _console(), tense)
@@ -246,6 +253,16 @@ def _show_rewriting(
         write_whole(json, result.json_text())
     if not result.parity.passed:
         raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}")
+
+
+def _write_json(path: Path, text: str, done: str = "") -> None:
+    """Write a report. When that fails `done` says what was written all the same."""
+    from fxconv.staging import write_whole
+
+    try:
+        write_whole(path, text, "--json")
+    except UserError as error:
+        raise UserError(f"{error}{done}") from error
 
 
 @app.command()
@@ -283,75 +300,45 @@ def explain(
     typer.echo(pass_page(find(name)))
 
 
-def _warn(message: str) -> None:
-    from rich.text import Text
-
-    _console(stderr=True).print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    """A progress display on stderr; on a pipe, and with --quiet, nothing."""
-    console = _console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda step, done, total: None
-        return
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("starting", total=None)
-
-        def show(step: str, done: int, total: int) -> None:
-            bars.update(task, description=step, completed=done, total=total if total > 1 else None)
-
-        yield show
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"fxconv: error: {message}", file=sys.stderr)
-    raise SystemExit(status)
-
-
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; every kind of trouble ends with one line and its own exit status.
 
-    0 done and verified; 1 converted but not verified, or a fault of fxconv's; 2 the user's input was wrong; 130
-    interrupted.
+    0 done and verified; 1 converted but not verified, or a fault of fxconv's; 2 the user's input was wrong; 130, 143
+    and 129 interrupted, terminated, hung up; 141 nobody reads the output any more.
     """
-    show_traceback = "--traceback" in sys.argv
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that nothing half-written stays behind
+    STOPS.listen()
+    streams.open_closed()
+    end, error = _run()
+    STOPS.end()
+    with suppress(OSError):  # nobody reads it; the status says it
+        if error is not None and "--traceback" in sys.argv:
+            traceback.print_exception(error)
+        if end.line:
+            print(f"fxconv: error: {end.line}", file=sys.stderr, flush=True)
+    raise SystemExit(end.status)
+
+
+def _run() -> tuple[endings.Ending, BaseException | None]:
+    """The command, to its last printed word: how it ended, and what it raised if it did."""
+    end, raised = endings.Ending(endings.DONE), None
     try:
-        status = app(prog_name="fxconv", standalone_mode=False)
-        if status == _INTERRUPTED:  # the parser makes an exit status of the interruption
-            raise KeyboardInterrupt
-        raise SystemExit(status if isinstance(status, int) else 0)
-    except UserError as error:
-        if show_traceback:
-            traceback.print_exc()
-        _fail(str(error), 2)
-    except ConversionError as error:
-        if show_traceback:
-            traceback.print_exc()
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; what was not finished was not written", _INTERRUPTED)
-    except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of the parser's
-            if not (message := _plain(error.format_message())):
-                raise SystemExit(0) from error  # nothing was asked for, and the help has been shown
-            _fail(f"{message} ({' '.join(['fxconv', *_command(), '--help'])})", 2)
-        if show_traceback:
-            traceback.print_exc()
-        first = (str(error).strip().splitlines() or [""])[0]
-        internal = first if first.startswith("INTERNAL ERROR") else f"INTERNAL ERROR: {type(error).__name__}: {first}"
-        _fail(f"{internal}; run again with --traceback and report what it shows", 1)
-
-
-def _plain(message: str) -> str:
-    """A usage error of the parser's in one line, as this program words its own."""
-    text = " ".join(message.split()).replace("Value error, ", "").rstrip(".")
-    return text[:1].lower() + text[1:]
+        with streams.quiet_libraries():
+            command = typer.main.get_command(app)
+            with command.make_context("fxconv", sys.argv[1:]) as context:
+                command.invoke(context)
+        STOPS.check()
+    except typer.Exit as done:  # --help, --version
+        end = endings.Ending(done.exit_code)
+    except BaseException as error:
+        usage = hasattr(error, "format_message")  # the parser's own
+        end = endings.usage(error, " ".join(["fxconv", *_command()])) if usage else endings.ending(error)
+        raised = error
+    try:
+        streams.flush()
+    except OSError as error:
+        if end.status == endings.DONE:
+            end, raised = endings.ending(error), error
+    return end, raised
 
 
 def _command() -> list[str]:

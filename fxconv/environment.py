@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 from dataclasses import dataclass
 
+import fxconv
 from fxconv.errors import UserError
 
 _INSTALL = 'install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"'
@@ -44,6 +46,17 @@ def check(engine: str = "qnnpack") -> Environment:
             f"this torch {torch.__version__} has no quantized engine {engine!r} (it has {known}); {_INSTALL}"
         )
     return Environment(torch.__version__, importlib.metadata.version("torchvision"), engine, xnnpack)
+
+
+def versions() -> str:
+    """What a report of a fault needs to say, a line each; nothing is imported for it."""
+    lines = [f"fxconv {fxconv.__version__}"]
+    for name in ("torch", "torchvision"):
+        try:
+            lines.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            lines.append(f"{name} not installed")
+    return "\n".join([*lines, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"])
 
 
 def has_vnni() -> bool:

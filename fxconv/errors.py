@@ -1,6 +1,13 @@
-"""The three kinds of trouble, never mixed: refusals are data; these are the other two."""
+"""The three kinds of trouble, never mixed: refusals are data in a report; these are the others, and a failed check."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# Longer than any sentence of fxconv's own; what some compilers put on one line must not fill a screen.
+_LONGEST = 400
+_SUMMARIES = ("The following operation failed in the TorchScript interpreter", "Traceback of TorchScript")
 
 
 class UserError(Exception):
@@ -9,3 +16,60 @@ class UserError(Exception):
 
 class ConversionError(Exception):
     """The conversion ran and its result must not be shipped: a check failed. Exit status 1."""
+
+
+class InternalError(RuntimeError):
+    """A fault of fxconv's own: the message names pass and node, or the stage; `__cause__` is what was raised."""
+
+    def __init__(self, stage: str, cause: BaseException) -> None:
+        # A PassError says by itself which pass it was, and at which node.
+        super().__init__(
+            telling_line(cause) if hasattr(cause, "pass_name") else f"INTERNAL ERROR in {stage}: {described(cause)}"
+        )
+
+
+@contextmanager
+def stage(name: Callable[[], str]) -> Iterator[None]:
+    """Whatever is raised inside and is neither the user's mistake nor a failed check is an `InternalError`.
+
+    `name` is asked only then: which stage it is may change while the block runs.
+    """
+    try:
+        yield
+    except (UserError, ConversionError, InternalError, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise InternalError(name(), error) from error
+
+
+def telling_line(error: BaseException | str) -> str:
+    """The one line of a message that says what happened, at most 400 characters; "" when there is no message.
+
+    torch's messages run over many lines: TorchScript's tell in the last one, all others in the first.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return ""
+    if lines[0].startswith(_SUMMARIES):
+        line = lines[-1]
+    elif lines[0].endswith(":") and len(lines) > 1:
+        line = f"{lines[0]} {lines[1]}"
+    else:
+        line = lines[0]
+    return _shortened(line)
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line: its type, and the telling line of its message if it has one."""
+    words = telling_line(error)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def one_line(message: str) -> str:
+    """A whole message on one line, cut in its middle when it is long: its end says how to mend things."""
+    return _shortened(" ".join(message.split()), 3 * _LONGEST)
+
+
+def _shortened(text: str, longest: int = _LONGEST) -> str:
+    half = longest // 2 - 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"

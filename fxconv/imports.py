@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fxconv.errors import UserError
+from fxconv.errors import UserError, described
 
 
 def object_at(spec: str, what: str) -> Any:
@@ -25,7 +25,7 @@ def object_at(spec: str, what: str) -> Any:
     except (Exception, SystemExit) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{what} {spec}: {home} does not import: {type(error).__name__}: {error}") from error
+        raise UserError(f"{what} {spec}: {home} does not import: {described(error)}; check the name, or mend it there") from error
     found = getattr(namespace, name, None)
     if found is None:
         near = difflib.get_close_matches(name, [n for n in vars(namespace) if not n.startswith("_")], n=3)

@@ -32,9 +32,8 @@ def settle_mobile_threads() -> None:
     or of the first kernel; later calls change torch's own threads only. Without this the latencies said
     to be of one thread would be of all, and on a busy machine each operator would wait for the others' turn.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_num_threads(threads)
+    with single_thread():
+        pass
 
 
 @contextmanager

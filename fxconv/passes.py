@@ -9,10 +9,19 @@ from collections.abc import Sequence
 from torch import nn
 
 from fxconv.config import Arithmetic, Config
-from fxconv.errors import UserError
+from fxconv.errors import UserError, described, telling_line
 from fxconv.imports import object_at
 from fxconv.quantize import reduces_range
-from rewrites import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES, RewritePass, Rewritten, UntraceableError, rewrite
+from rewrites import (
+    ALTERNATIVES,
+    DEFAULT_PASSES,
+    WRAPPED_PASSES,
+    PassError,
+    RewritePass,
+    Rewritten,
+    UntraceableError,
+    rewrite,
+)
 from rewrites.passes import FoldReLU6, FusableNames, QuantBoundaries
 
 ALL_PASSES: tuple[RewritePass, ...] = (*DEFAULT_PASSES, *ALTERNATIVES)
@@ -40,7 +49,7 @@ def user_pass(spec: str) -> RewritePass:
     try:
         return kind()
     except Exception as error:
-        raise UserError(f"--pass {spec}: {type(error).__name__}: {error}; it must need no arguments") from error
+        raise UserError(f"--pass {spec}: {described(error)}; it must need no arguments") from error
 
 
 def selected(config: Config) -> tuple[RewritePass, ...]:
@@ -67,10 +76,17 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
 
 
 def rewrite_with(model: nn.Module, rules: Sequence[RewritePass]) -> Rewritten:
-    """The model after these passes. Raises `UserError` when its own forward cannot be recorded as a graph."""
+    """The model after these passes.
+
+    Raises `UserError` when its own forward cannot be recorded as a graph, or when a pass of the user's own fails.
+    """
     try:
         return rewrite(model, rules)
     except UntraceableError as error:
         raise UserError(
-            f"{error}; move what it cannot follow into a module of its own, which then stays in float"
+            f"{telling_line(error)}; move what it cannot follow into a module of its own, which then stays in float"
         ) from error
+    except PassError as error:
+        if error.own:
+            raise
+        raise UserError(f"--pass: {telling_line(error)}; mend the pass, or leave it out") from error

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from fxconv.errors import UserError
+from fxconv.staging import StagedFile
 
 
 def check_target(path: Path | None, option: str) -> Path | None:
-    """`path` itself, when a file can be written there. Raises `UserError` when it cannot."""
-    if path is None:
-        return None
-    if path.is_dir():
-        raise UserError(f"{option} {path}: is a folder; give a file name")
-    if not path.parent.is_dir():
-        raise UserError(f"{option} {path}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"{option} {path}: the folder {path.parent} cannot be written to")
+    """`path` itself, when a file can be written there. Raises `UserError` when it cannot.
+
+    A file is made there and removed: permission bits do not tell what root, a network or a full disk allows.
+    """
+    if path is not None:
+        with StagedFile(path, b"", option):
+            pass
     return path
 
 
@@ -28,14 +26,29 @@ def model_file(model: str) -> Path | None:
 
 
 def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]) -> None:
-    """No file is written twice or over an input. Raises `UserError` naming both options."""
-    seen = {path.resolve(): option for option, path in reads.items() if path is not None and path.exists()}
-    for option, path in writes.items():
-        if path is None:
-            continue
-        other = seen.setdefault(path.resolve(), option)
-        if other != option:
-            raise UserError(f"{option} {path}: is the same file as {other}; choose another name")
+    """No file is written twice, over an input, or over a file in a folder that is read. Raises `UserError`."""
+    read = {option: path for option, path in reads.items() if path is not None and _there(path)}
+    targets = [(option, path) for option, path in writes.items() if path is not None]
+    for index, (option, path) in enumerate(targets):
+        for other, before in [*read.items(), *targets[:index]]:
+            if _same(path, before):
+                raise UserError(f"{option} {path}: is the same file as {other}; choose another name")
+            if other in read and before.is_dir() and _there(path) and before.resolve() in path.resolve().parents:
+                raise UserError(f"{option} {path}: is one of the files in {other} {before}; choose another name")
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name no file can have; whoever reads it says so
+        return False
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether both names mean one file: hard links and file systems that ignore case included."""
+    if _there(path) and _there(other):
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
 
 
 def default_output(model: str) -> Path:

@@ -9,16 +9,25 @@ from typing import ClassVar
 from torch import nn
 
 from rewrites.edits import Editor
+from rewrites.location import where
 
 
 class PassError(RuntimeError):
-    """A fault in a pass, never in the user's model: names the pass and the node it was looking at."""
+    """A fault in a pass, never in the user's model: names the pass and the node it was looking at.
 
-    def __init__(self, pass_name: str, node: str | None, cause: BaseException | str) -> None:
-        self.pass_name, self.node = pass_name, node
-        where = f" at node {node}" if node else ""
-        what = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"
-        super().__init__(f"INTERNAL ERROR in pass {pass_name}{where}: {what}")
+    `own` says whose pass it is: a fault in one of this library's is an INTERNAL ERROR; one in a pass of the user's
+    own is theirs, and the message gives the file and line of their code that raised.
+    """
+
+    def __init__(self, pass_name: str, node: str | None, cause: BaseException | str, own: bool = True) -> None:
+        self.pass_name, self.node, self.own = pass_name, node, own
+        at = f" at node {node}" if node else ""
+        what = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}".removesuffix(": ")
+        if own:
+            super().__init__(f"INTERNAL ERROR in pass {pass_name}{at}: {what}")
+        else:
+            line = f", {where(cause)}" if isinstance(cause, BaseException) else ""
+            super().__init__(f"pass {pass_name} failed{at}{line}: {what}")
 
 
 class Refusal(Exception):
@@ -46,6 +55,11 @@ class RewritePass(ABC):
     @abstractmethod
     def example() -> nn.Module:
         """A small module on which the pass makes at least one edit; it takes a [1, 8, 8, 8] tensor."""
+
+    @classmethod
+    def is_own(cls) -> bool:
+        """Whether this library brings the pass; any other is the user's own."""
+        return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
     @classmethod
     def why(cls) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,10 +96,16 @@ def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
         graph_module.graph.lint()
         graph_module.recompile()
     except Exception as error:
-        raise PassError(rule.name, editor.current.name if editor.current else None, error) from error
+        raise PassError(rule.name, editor.current.name if editor.current else None, error, rule.is_own()) from error
     return PassResult(
         rule.name, rule.summary(), rule.why(), tuple(editor.edits), tuple(editor.skips), _diff(before, editor)
     )
+
+
+def _maker(graph_module: fx.GraphModule, name: str, rules: Sequence[RewritePass]) -> RewritePass:
+    """The pass that wrote the node last; the last one of all for a node that none of them wrote."""
+    made_by = {node.name: node.meta.get("rule") for node in graph_module.graph.nodes}.get(name)
+    return next((rule for rule in rules if rule.name == made_by), rules[-1])
 
 
 def _diff(before: list[str], editor: Editor) -> str:
@@ -144,6 +150,8 @@ def rewrite(
     for kind, examine in ((FusableNames, check_names), (QuantBoundaries, check_rewritten)):
         if any(isinstance(rule, kind) for rule in rules) and (offences := examine(graph_module)):
             listed = "; ".join(f"{o.node}: {o.rule}" for o in offences)
-            raise PassError(rules[-1].name, offences[0].node, f"illegal nodes after rewriting: {listed}")
+            culprit = _maker(graph_module, offences[0].node, rules)
+            message = f"illegal nodes after rewriting: {listed}"
+            raise PassError(culprit.name, offences[0].node, message, culprit.is_own())
     key_map = _key_map(keys_before, _keys_by_tensor(graph_module))
     return Rewritten(graph_module, source_lines, source_calls, tuple(results), key_map, leaves, tolerance)

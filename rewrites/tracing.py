@@ -8,16 +8,15 @@ tensor sees the change, as it does in eager mode.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
+from rewrites.location import where
 from rewrites.memory import AUGMENTED
 from rewrites.modules import AddReLU, Arithmetic, CappedReLU, Wrapped
 
@@ -96,22 +95,6 @@ class _Tracer(fx.Tracer):
             raise
 
 
-def _where(error: BaseException) -> str:
-    """`file.py:line (code)` of the innermost frame outside torch.fx and this file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inside_torch = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
-    own = [frame for frame in frames if not frame.filename.startswith(inside_torch)] or list(frames)
-    frame = own[-1]
-    return f"{_short(Path(frame.filename))}:{frame.lineno} ({frame.line})"
-
-
-def _short(path: Path) -> str:
-    """A file's path as a person would give it: inside its package, below the current folder, or its name."""
-    if "site-packages" in path.parts:
-        return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
-    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
-
-
 def _scope(node: fx.Node) -> str:
     """Path of the module whose forward made this node; for a call of a leaf, of the module that calls it."""
     paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
@@ -161,7 +144,7 @@ def trace(model: nn.Module) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
             graph = tracer.trace(model)
             break
         except Exception as error:
-            reason = f"{_where(error)}: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}"
+            reason = f"{where(error)}: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}"
             path = tracer.failed
             if not path or path in leaves:
                 raise UntraceableError(f"the model's own forward does not trace: {reason}") from error

@@ -1,10 +1,8 @@
-"""Files that appear whole or not at all, and what is read from the written artifact itself."""
+"""What is read from the written artifact itself."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 
 import fxconv_networks as networks
 import pytest
@@ -13,68 +11,7 @@ from torch import nn
 
 import fxconv
 from fxconv import artifact
-from fxconv.artifact import StagedFile, describe, load_lite, unreadable, write_whole
-from fxconv.errors import UserError
-
-
-def test_a_staged_file_gets_its_name_on_commit_only(tmp_path):
-    target = tmp_path / "x.ptl"
-    with StagedFile(target, b"whole") as staged:
-        assert staged.path.read_bytes() == b"whole"
-        assert staged.path.parent == tmp_path  # renaming works within one file system only
-        assert not target.exists()
-        staged.commit()
-        assert target.read_bytes() == b"whole"
-    assert [path.name for path in tmp_path.iterdir()] == ["x.ptl"]
-
-
-def test_a_staged_file_that_is_not_committed_vanishes(tmp_path):
-    with StagedFile(tmp_path / "x.ptl", b"whole"):
-        assert len(list(tmp_path.iterdir())) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_error_leaves_nothing_and_spares_what_stood_there(tmp_path):
-    target = tmp_path / "x.ptl"
-    target.write_bytes(b"before")
-    with pytest.raises(KeyError), StagedFile(target, b"whole"):
-        raise KeyError
-    assert [path.name for path in tmp_path.iterdir()] == ["x.ptl"]
-    assert target.read_bytes() == b"before"
-
-
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(artifact.os, "fsync", full)
-    with pytest.raises(UserError, match=r"x.ptl: cannot be written \(No space left on device\)"):
-        StagedFile(tmp_path / "x.ptl", b"whole")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_committed_file_has_ordinary_permissions(tmp_path):
-    mask = os.umask(0o022)
-    try:
-        write_whole(tmp_path / "r.json", "{}")
-    finally:
-        os.umask(mask)
-    assert stat.S_IMODE((tmp_path / "r.json").stat().st_mode) == 0o644
-
-
-def test_without_a_target_the_file_lives_elsewhere_for_a_while():
-    with StagedFile(None, b"beside") as staged:
-        assert staged.path.read_bytes() == b"beside"
-    assert not staged.path.exists()
-
-
-def test_text_is_written_whole_and_replaces_what_stood_there(tmp_path):
-    path = tmp_path / "r.json"
-    path.write_text("old and longer than the new one")
-    write_whole(path, "new: ü\n")
-    assert path.read_text(encoding="utf-8") == "new: ü\n"
-    with pytest.raises(UserError, match=r"gone/r.json: cannot be written"):
-        write_whole(tmp_path / "gone" / "r.json", "x")
+from fxconv.artifact import describe, load_lite, load_lite_bytes, unreadable
 
 
 def test_the_file_says_what_it_is(small_conversion, tmp_path, batches):
@@ -165,3 +102,8 @@ def test_garbage_does_not_load(tmp_path):
     path.write_bytes(b"garbage")
     with pytest.raises(RuntimeError):
         load_lite(path)
+
+
+def test_what_never_needs_a_name_loads_from_memory():
+    data = torch.jit.script(nn.ReLU())._save_to_buffer_for_lite_interpreter()
+    assert load_lite_bytes(data)(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]

@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -201,20 +202,36 @@ def test_a_pass_of_the_users_own_at_the_end():
     assert rewrite(original, passes=[*DEFAULT_PASSES, TanhToHardtanh()]).results[-1].edits == ()
 
 
-def test_a_pass_that_breaks_is_our_fault_and_says_where():
-    class Careless(TanhToHardtanh):
-        name = "careless"
+class Careless(TanhToHardtanh):
+    """A pass that cannot take convolutions."""
 
-        def run(self, editor: Editor) -> None:
-            for node in editor.nodes():
-                if callee(editor.graph_module, node) is nn.Conv2d:
-                    raise ZeroDivisionError("division by zero")
+    name = "careless"
 
+    def run(self, editor: Editor) -> None:
+        for node in editor.nodes():
+            if callee(editor.graph_module, node) is nn.Conv2d:
+                raise ZeroDivisionError("division by zero")
+
+
+def test_a_pass_of_ours_that_breaks_is_our_fault_and_says_where(monkeypatch):
+    monkeypatch.setattr(Careless, "__module__", "rewrites.passes.careless")
     original = model(lambda self, x: self.conv(x), conv=conv())
     with pytest.raises(PassError) as caught:
         rewrite(original, passes=[Careless()])
     assert str(caught.value) == "INTERNAL ERROR in pass careless at node conv: ZeroDivisionError: division by zero"
-    assert (caught.value.pass_name, caught.value.node) == ("careless", "conv")
+    assert (caught.value.pass_name, caught.value.node, caught.value.own) == ("careless", "conv", True)
+
+
+def test_a_pass_of_the_users_own_that_breaks_is_theirs_and_says_where():
+    original = model(lambda self, x: self.conv(x), conv=conv())
+    with pytest.raises(PassError) as caught:
+        rewrite(original, passes=[Careless()])
+    line = Careless.run.__code__.co_firstlineno + 3
+    assert str(caught.value) == (
+        f"pass careless failed at node conv, tests/rewrites/test_runner.py:{line} "
+        '(raise ZeroDivisionError("division by zero")): ZeroDivisionError: division by zero'
+    )
+    assert (caught.value.pass_name, caught.value.node, caught.value.own) == ("careless", "conv", False)
 
 
 def test_a_pass_that_leaves_a_broken_graph_is_found_out():
@@ -226,8 +243,26 @@ def test_a_pass_that_leaves_a_broken_graph_is_found_out():
             nodes[0].append(nodes[2])
 
     original = model(lambda self, x: self.conv(x).relu(), conv=conv())
-    with pytest.raises(PassError, match="INTERNAL ERROR in pass reversing"):
+    with pytest.raises(PassError, match="pass reversing failed"):
         rewrite(original, passes=[Reversing()])
+
+
+def test_an_illegal_node_is_the_fault_of_the_pass_that_made_it(monkeypatch):
+    class Numbering(TanhToHardtanh):
+        name = "numbering"
+
+        def run(self, editor: Editor) -> None:
+            for node in editor.nodes():
+                if callee(editor.graph_module, node) is nn.Tanh:
+                    node.meta["rule"] = self.name
+
+    def examine(graph_module):
+        return [SimpleNamespace(node="act", rule="it must not be here")]
+
+    monkeypatch.setattr("rewrites.runner.check_rewritten", examine)
+    original = model(lambda self, x: self.act(self.conv(x)), conv=conv(), act=nn.Tanh())
+    with pytest.raises(PassError, match="pass numbering failed at node act: illegal nodes after rewriting: act: it"):
+        rewrite(original, passes=[Numbering(), *DEFAULT_PASSES])
 
 
 def test_a_quantized_model_is_the_users_mistake():

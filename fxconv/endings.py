@@ -1,0 +1,129 @@
+"""How a command ends: whatever was raised becomes one line and an exit status."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from fxconv.errors import ConversionError, InternalError, UserError, described, one_line
+from fxconv.interruptions import STOPPED, STOPS
+
+DONE, FAILED, WRONG = 0, 1, 2
+# What a shell reports for a program that a closed pipe ended, as most programs are.
+CLOSED_PIPE = 141
+_REPORT = (
+    "this is a fault of fxconv's: run again with --traceback, and report what it prints together with the model and "
+    "fxconv --version"
+)
+_OWN = ("fxconv", "rewrites")
+# Libraries whose frames say nothing about whose fault an error is: whoever called them decides.
+_LIBRARIES = ("torch", "torchvision", "numpy", "PIL", "rich", "typer")
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "std::bad_alloc", "Cannot allocate memory")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An exit status, and the line that goes to stderr with it; "" when there is nothing to say."""
+
+    status: int
+    line: str = ""
+
+
+def ending(error: BaseException) -> Ending:
+    """What to say of `error`, and with which status to end.
+
+    Three kinds, never mixed: 1 is a check that failed or a fault of fxconv's, which says so; 2 is for the user to mend;
+    130, 143 and 129 are requests to stop, 141 a reader that went away.
+    """
+    if isinstance(error, KeyboardInterrupt) or STOPS.received is not None:
+        return Ending(STOPS.status, f"{STOPS.word}; {STOPPED}")
+    if isinstance(error, BrokenPipeError):
+        return Ending(CLOSED_PIPE)
+    if any(map(_is_out_of_memory, _chain(error))):
+        return Ending(WRONG, f"out of memory{_place(error)}; set a smaller --batch-size or --input-size")
+    if isinstance(error, UserError):
+        return Ending(WRONG, one_line(str(error)))
+    if isinstance(error, ConversionError):
+        return Ending(FAILED, one_line(str(error)))
+    cause = error.__cause__ if isinstance(error, InternalError) and error.__cause__ else error
+    if not hasattr(cause, "pass_name"):  # what a pass of fxconv's ran into is never the user's to mend
+        if theirs := _users(cause, _place(error)):
+            return Ending(WRONG, one_line(theirs))
+        if isinstance(cause, RecursionError):
+            return Ending(WRONG, f"the model is nested too deeply for Python{_place(error)}; make it less deep")
+        if isinstance(cause, OSError) and (refused := _environment(cause)):
+            return Ending(WRONG, one_line(refused))
+    internal = error if isinstance(error, InternalError) else InternalError("the command line", error)
+    return Ending(FAILED, one_line(f"{internal}; {_REPORT}"))
+
+
+def _place(error: BaseException) -> str:
+    """` in calibration`, when the stage is known."""
+    before, found, after = str(error).partition("INTERNAL ERROR in ")
+    return f" in {after.partition(':')[0]}" if found and not before else ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def _users(error: BaseException, place: str) -> str:
+    """What to say of an error raised in code of the user's own; "" when it was raised in fxconv's."""
+    frame = blamed(error.__traceback__)
+    if frame is None:
+        return "code of the model's ends the process; take its exit out" if isinstance(error, SystemExit) else ""
+    what = "ends the process" if isinstance(error, SystemExit) else f"failed with {described(error)}"
+    return f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line}), {what}{place}; mend it there"
+
+
+def blamed(trace: TracebackType | None) -> traceback.FrameSummary | None:
+    """The innermost frame, past those of Python and the libraries fxconv stands on; None when it is fxconv's own."""
+    own, libraries, python = _folders(_OWN), _folders(_LIBRARIES), sysconfig.get_path("stdlib")
+    for frame in reversed(traceback.extract_tb(trace)):
+        file = frame.filename
+        if file.startswith(own):
+            return None
+        pythons = file.startswith(python) and "site-packages" not in Path(file).parts
+        if not (pythons or file.startswith((*libraries, "<"))):  # in brackets: code that was made while running
+            return frame
+    return None
+
+
+def _folders(packages: tuple[str, ...]) -> tuple[str, ...]:
+    specs = [sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name) for name in packages]
+    return tuple(f"{folder}/" for spec in specs if spec for folder in spec.submodule_search_locations or ())
+
+
+def _environment(error: OSError) -> str:
+    """A file or stream that the system refused, which whoever runs the command can mend; "" when it is neither."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check that it is there, and that you may use it"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
+        return f"the output cannot be written ({error.strerror}); check where stdout goes, and the space there"
+    return ""
+
+
+def usage(error: BaseException, command: str) -> Ending:
+    """A usage error of the parser's in one line, as this program words its own."""
+    text = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")  # type: ignore[attr-defined]
+    if not text:
+        return Ending(DONE)  # nothing was asked for, and the help has been shown
+    return Ending(WRONG, one_line(f"{text[:1].lower()}{text[1:]} ({command} --help)"))

@@ -1,0 +1,24 @@
+"""Where an error was raised, as a person would say it."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import torch
+
+
+def where(error: BaseException) -> str:
+    """`file.py:line (code)` of the innermost frame outside torch.fx and this file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside_torch = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    own = [frame for frame in frames if not frame.filename.startswith(inside_torch)] or list(frames)
+    frame = own[-1]
+    return f"{_short(Path(frame.filename))}:{frame.lineno} ({frame.line})"
+
+
+def _short(path: Path) -> str:
+    """A file's path as a person would give it: inside its package, below the current folder, or its name."""
+    if "site-packages" in path.parts:
+        return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
