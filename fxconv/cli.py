@@ -183,6 +183,9 @@ def convert(
 
     with screen.progress(quiet) as progress:
         progress("loading", 0, 1)
+        from fxconv.conversion import convert as run
+        from fxconv.source import open_source
+
         source = open_source(model, weights, input_size, calib, example, config)
         for warning in source.warnings:
             screen.warn(warning)
@@ -234,7 +237,12 @@ def diff(
 
 
 def _show_rewriting(
-    model: str, weights: str, input_size: str | None, config: Config, json: Path | None, tense: str
+    model: str,
+    weights: str,
+    input_size: str | None,
+    config: Config,
+    json: Path | None,
+    tense: str,
 ) -> None:
     from fxconv.environment import check
     from fxconv.paths import check_target
@@ -245,12 +253,13 @@ def _show_rewriting(
     from fxconv.report.terminal import print_dry_run
     from fxconv.screen import console
 
-    result = rewrite_only(model, weights, input_size, config)
-    print_dry_run(result, _console(), tense)
-    if json is not None:
-        from fxconv.artifact import write_whole
-
-        write_whole(json, result.json_text())
+    with stage(lambda: "rewriting"):
+        result = rewrite_only(model, weights, input_size, config)
+    try:
+        if json is not None:
+            _write_json(json, result.json_text())
+    finally:
+        print_dry_run(result, console(), tense)
     if not result.parity.passed:
         raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}")
 
