@@ -14,6 +14,7 @@ from fxconv.config import Config
 from fxconv.conversion import ModelInfo
 from fxconv.passes import rewrite_with, selected
 from fxconv.report.json import heading, passes, plain
+from fxconv.source import check_input
 from fxconv.verify import StageParity
 from rewrites import Rewritten
 
@@ -38,13 +39,15 @@ class DryRun:
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def rewrite_only(model: str, weights: str, input_size: str | None, config: Config) -> DryRun:
+def rewrite_only(model: str, weights: str, input_size: str | None, config: Config, unsafe_load: bool = False) -> DryRun:
     """Rewrite the named model and compare it with the original. Raises `UserError` for what the user can mend."""
     rules = selected(config)
-    loaded = models.load(model, weights, input_size, config.seed, structure_only=True)
+    loaded = models.load(model, weights, input_size, config.seed, structure_only=True, unsafe_load=unsafe_load)
     info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
+    data = Generated(loaded.preprocessing, 1, 1, config.seed)
+    check_input(model, loaded, data)
+    image = data.first(1)
     rewritten = rewrite_with(loaded.module, rules)
-    image = Generated(loaded.preprocessing, 1, 1, config.seed).first(1)
     with torch.no_grad():
         original = verify.outputs(loaded.module, [(image,)])
         found = verify.outputs(rewritten.graph_module, [(image,)])

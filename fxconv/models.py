@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models as zoo
 
+from fxconv.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint
 from fxconv.errors import UserError
 from fxconv.imports import object_at
 from fxconv.preprocessing import Preprocessing
-from fxconv.weights import cached_or_fetched, load_into, read_checkpoint
+from fxconv.weights import cached_or_fetched, check_values
 from rewrites.spec import check_source
 
 ALIASES = {"mobilenet_v3": "mobilenet_v3_large"}
+# Options that torchvision sets when it loads its own weights, which were trained on inputs normalized otherwise.
+_PUBLISHED: dict[str, dict[str, Any]] = {
+    "googlenet": {"transform_input": True},
+    "inception_v3": {"transform_input": True},
+}
+# Numbers in one input: with more, every layer needs gigabytes.
+_MOST_VALUES = 3 * 4096 * 4096
 
 
 @dataclass(frozen=True)
@@ -67,42 +76,42 @@ def parse_input_size(text: str | None) -> tuple[int | None, int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts) or len(parts) > 3:
+    if not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts) or len(parts) > 3:
         raise UserError(f"--input-size {text}: expected N, HxW or CxHxW in pixels, such as 224, 240x320 or 1x28x28")
     sizes = [int(part) for part in parts]
-    if len(sizes) == 1:
-        return None, sizes[0], sizes[0]
-    return (None, *sizes) if len(sizes) == 2 else (sizes[0], sizes[1], sizes[2])  # type: ignore[return-value]
+    channels = sizes.pop(0) if len(sizes) == 3 else None
+    height, width = sizes * 2 if len(sizes) == 1 else sizes
+    if (channels or 3) * height * width > _MOST_VALUES:
+        raise UserError(f"--input-size {text}: is too large; 3x4096x4096 is the most")
+    return channels, height, width
 
 
 def load(
-    text: str, weights: str = "auto", input_size: str | None = None, seed: int = 0, structure_only: bool = False
+    text: str,
+    weights: str = "auto",
+    input_size: str | None = None,
+    seed: int = 0,
+    structure_only: bool = False,
+    unsafe_load: bool = False,
 ) -> LoadedModel:
     """The model `text` names, in eval mode.
 
     `weights` is auto, random or the path of a checkpoint. With `structure_only` nothing is fetched: the weights
-    do not matter when only the rewriting is shown. Raises `UserError` for whatever the user can mend.
+    do not matter when only the rewriting is shown. `unsafe_load` lets a checkpoint be unpickled, which runs whatever
+    code is in it. Raises `UserError` for whatever the user can mend.
     """
     size = parse_input_size(input_size)
     if ":" in text:
-        loaded = _from_factory(text, weights, seed)
+        loaded = _from_factory(text, weights, seed, unsafe_load)
     else:
-        loaded = _from_torchvision(resolve(text), weights, seed, structure_only)
+        loaded = _from_torchvision(resolve(text), weights, seed, structure_only, unsafe_load)
     if size is not None:
         loaded = replace(loaded, preprocessing=loaded.preprocessing.resized(*size))
     if offences := check_source(loaded.module):
         raise UserError(f"{text}: {offences[0].node}: {offences[0].rule}")
-    broken = [name for name, tensor in loaded.module.state_dict().items() if not _is_finite(tensor)]
-    if broken:
-        raise UserError(
-            f"{text}: {len(broken)} weights hold NaN or infinity, the first is {broken[0]}; mend the checkpoint"
-        )
+    notes = check_values(loaded.module, f"{text} ({loaded.weights})")
     loaded.module.eval()
-    return loaded
-
-
-def _is_finite(value: object) -> bool:
-    return not isinstance(value, torch.Tensor) or bool(torch.isfinite(value).all())
+    return replace(loaded, warnings=(*loaded.warnings, *notes))
 
 
 def _seeded(build: Callable[[], Any], seed: int) -> Any:
@@ -111,28 +120,24 @@ def _seeded(build: Callable[[], Any], seed: int) -> Any:
         return build()
 
 
-def _from_torchvision(name: str, weights: str, seed: int, structure_only: bool) -> LoadedModel:
-    builder = zoo.get_model_builder(name)
-    options: dict[str, Any] = {"weights": None}
-    if "weights_backbone" in inspect.signature(builder).parameters:
-        options["weights_backbone"] = None
-    if name in ("googlenet", "inception_v3"):
-        options["init_weights"] = False  # said by name, or torchvision warns of a change to come
-    module: nn.Module = _seeded(lambda: builder(**options), seed)
+def _from_torchvision(name: str, weights: str, seed: int, structure_only: bool, unsafe_load: bool) -> LoadedModel:
     published = zoo.get_model_weights(name)
     default = published.DEFAULT if len(published) else None
-    preset = default
-    described, is_random, warnings = f"random, seed {seed}", True, []
+    preset, state, described, warnings = default, None, f"random, seed {seed}", []
+    options: dict[str, Any] = {}
     if weights not in ("auto", "random"):
-        path = Path(weights)
-        load_into(module, read_checkpoint(path), path, name)
-        described, is_random = str(path), False
-        preset = next((entry for entry in published if entry.url.rsplit("/", 1)[-1] == path.name), default)
+        path, described = Path(weights), weights
+        state = read_checkpoint(path, unsafe_load)
+        known = next((entry for entry in published if entry.url.rsplit("/", 1)[-1] == path.name), None)
+        preset = known or default
+        if known is None and name in _PUBLISHED:
+            warnings.append(f"a checkpoint does not say whether its {name} had transform_input=True, as torchvision's "
+                            "pretrained one has; taken as False (FILE.py:FACTORY can say)")  # fmt: skip
+        options = _PUBLISHED.get(name, {}) if known else {}
     elif weights == "auto" and default is not None and not structure_only:
         state = cached_or_fetched(default)
         if state is not None:
-            module.load_state_dict(state)
-            described, is_random = str(default), False
+            described, options = str(default), _PUBLISHED.get(name, {})
         else:
             warnings.append(
                 f"RANDOM WEIGHTS: {default} is not cached and could not be fetched. The artifact shows the conversion, "
@@ -141,10 +146,53 @@ def _from_torchvision(name: str, weights: str, seed: int, structure_only: bool) 
     preprocessing = Preprocessing()
     if preset is not None:
         preprocessing = Preprocessing.from_preset(preset.transforms(), str(preset))
-    return LoadedModel(name, module, preprocessing, described, is_random, tuple(warnings))
+    if state is None:
+        return LoadedModel(name, _built(name, seed, options), preprocessing, described, True, tuple(warnings))
+    module, classes = _built_for(state, name, seed, options)
+    load_into(module, state, described, name)
+    sized = f", head sized to its {classes} classes" if classes else ""
+    return LoadedModel(name, module, preprocessing, described + sized, False, tuple(warnings))
 
 
-def _from_factory(text: str, weights: str, seed: int) -> LoadedModel:
+def _built(name: str, seed: int, options: dict[str, Any]) -> nn.Module:
+    """A torchvision model with seeded weights; nothing is fetched."""
+    builder = zoo.get_model_builder(name)
+    given: dict[str, Any] = {"weights": None}
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        given["weights_backbone"] = None
+    if name in ("googlenet", "inception_v3"):
+        given["init_weights"] = False  # said by name, or torchvision warns of a change to come
+    return _seeded(lambda: builder(**given, **options), seed)
+
+
+def _built_for(state: dict[str, Tensor], name: str, seed: int, options: dict[str, Any]) -> tuple[nn.Module, int | None]:
+    """The model a checkpoint was saved from: with auxiliary heads if it has them, and a head of as many classes.
+
+    Also the number of classes, when it is not torchvision's own. A checkpoint that nothing fits gets torchvision's
+    default, for loading to say what differs.
+    """
+    has_auxiliary = any("aux" in key.lower() for key in state)
+    switch = next((word for word in ("aux_logits", "aux_loss") if _accepts(name, word)), None)
+    if switch is not None:
+        options = {**options, switch: has_auxiliary}
+    module = _built(name, seed, options)
+    own = module.state_dict()
+    state = matched(state, own)
+    for classes in head_sizes(state, own) if _accepts(name, "num_classes") else ():
+        sized = _built(name, seed, {**options, "num_classes": classes})
+        if not misfits(state, sized.state_dict()):
+            return sized, classes
+    return module, None
+
+
+def _accepts(name: str, option: str) -> bool:
+    """Whether a torchvision builder, or the class it makes, takes the option."""
+    builder = inspect.unwrap(zoo.get_model_builder(name))
+    made = builder.__globals__.get(builder.__annotations__.get("return"), builder.__annotations__.get("return"))
+    return any(option in inspect.signature(kind).parameters for kind in (builder, made) if callable(kind))
+
+
+def _from_factory(text: str, weights: str, seed: int, unsafe_load: bool) -> LoadedModel:
     factory, factory_name = object_at(text, "model"), text.rpartition(":")[2]
     module = factory
     if not isinstance(factory, nn.Module):
@@ -162,7 +210,6 @@ def _from_factory(text: str, weights: str, seed: int) -> LoadedModel:
     if weights == "random":
         described, is_random = f"random as the factory made them, seed {seed}", True
     elif weights != "auto":
-        path = Path(weights)
-        load_into(module, read_checkpoint(path), path, text)
-        described = str(path)
+        load_into(module, read_checkpoint(Path(weights), unsafe_load), weights, text)
+        described = weights
     return LoadedModel(factory_name, module, Preprocessing(), described, is_random)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -68,11 +71,29 @@ def read(path: Path, mode: Literal["L", "RGB"], least: int) -> Image.Image:
             with Image.open(path, formats=_FORMATS) as image:
                 if image.width * image.height > _LARGE:
                     image.draft(None, (least, least))
-                return decoded(image, mode)
+                with _silent_stderr(image.format == "TIFF"):
+                    return decoded(image, mode)
         except UnreadablePhotograph:
             raise
         except Exception as error:  # a damaged file fails wherever the damage lies
             raise UnreadablePhotograph(_reason(path, error)) from error
+
+
+@contextmanager
+def _silent_stderr(wanted: bool) -> Iterator[None]:
+    """Nothing on the process's stderr: libtiff prints there what pillow raises as well."""
+    if not wanted:
+        yield
+        return
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _reason(path: Path, error: Exception) -> str:

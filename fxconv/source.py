@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from fxconv import models
 from fxconv.arrays import open_array, split_name
@@ -45,7 +47,13 @@ class Source:
 
 
 def open_source(
-    model: str, weights: str, input_size: str | None, calib: Path | None, example: Path | None, config: Config
+    model: str,
+    weights: str,
+    input_size: str | None,
+    calib: Path | None,
+    example: Path | None,
+    config: Config,
+    unsafe_load: bool = False,
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
@@ -56,10 +64,10 @@ def open_source(
         raise UserError(f"--calib {calib}: no such file or folder")
     if example is not None and not split_name(example)[0].exists():
         raise UserError(f"--example {example}: no such file")
-    loaded = models.load(model, weights, input_size, config.seed)
+    loaded = models.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load)
     data = open_calibration(calib, loaded.preprocessing, config.calib_count, config.batch_size, config.seed)
     inputs = read_example(example, loaded) if example else None
-    _check_input(model, loaded, data)
+    check_input(model, loaded, data)
     notes = list(loaded.warnings)
     if loaded.is_random:
         reestimate_batch_norms(loaded.module, data.batches(_BATCH_NORM_IMAGES))
@@ -67,8 +75,11 @@ def open_source(
     return Source(loaded, data, inputs, tuple(notes))
 
 
-def _check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
-    """Run one image, then a batch. Raises `UserError` when the model takes other inputs."""
+def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
+    """Run one image, then two at a time. Raises `UserError` when the model cannot take them, or loses them on the way.
+
+    The model itself is not touched: a copy runs.
+    """
     parameters = inspect.signature(loaded.module.forward).parameters.values()
     needed = [
         p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
@@ -80,11 +91,30 @@ def _check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None
     for images, cure in ((batch[:1], "set --input-size"), (batch, "set --batch-size 1")):
         try:
             with torch.inference_mode():
-                copy.deepcopy(loaded.module)(images)
+                lost = _lost(copy.deepcopy(loaded.module), images)
         except Exception as error:  # whatever the user's own forward raises
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             what = f"an input of {size}" if len(images) == 1 else f"{len(images)} images of {size} at a time"
             raise UserError(f"{model} cannot take {what} ({first}); {cure}") from error
+        if lost is not None:
+            raise UserError(f"{model} cannot take an input of {size} ({lost}); set --input-size")
+
+
+def _lost(module: nn.Module, images: Tensor) -> str | None:
+    """Where the image is lost, in words: the first layer whose output is empty, or NaN in what the model returns."""
+    empty: list[str] = []
+
+    def look(name: str, output: object) -> None:
+        shapes = [tuple(leaf.shape) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        lost = (shape for shape in shapes if shape[:1] != (0,) and 0 in shape)  # no detections are a result, too
+        empty.extend(f"{name} leaves nothing of it: {shape}" for shape in lost)
+
+    for name, layer in module.named_modules():
+        layer.register_forward_hook(lambda _, __, output, name=name or "the model": look(name, output))
+    outputs = [leaf for leaf in tree_leaves(module(images)) if isinstance(leaf, Tensor)]
+    if empty:
+        return empty[0]
+    return "its outputs are NaN" if any(leaf.isnan().any() for leaf in outputs) else None
 
 
 def read_example(path: Path, loaded: LoadedModel) -> tuple[Any, ...]:

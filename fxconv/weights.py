@@ -1,14 +1,12 @@
-"""Where a model's weights come from: a checkpoint, torchvision's own, or a seed."""
+"""torchvision's own weights, and the batch norms of any: whether they are sound, and new ones for random weights."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import time
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,72 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxconv.checkpoints import some
 from fxconv.errors import UserError
 
 _CONNECT_SECONDS = 5.0
 _FETCH_SECONDS = 20.0
 _CHUNK = 1 << 20
-_NO_CHECKPOINT = "not a torch checkpoint; save model.state_dict() with torch.save"
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state_dict in a checkpoint file, bare or under "state_dict" or "model"; a `module.` prefix is dropped.
-
-    Raises `UserError` when the file is missing, is no checkpoint, or holds a pickled model: unpickling one
-    would run whatever code is in the file.
-    """
-    if not path.is_file():
-        raise UserError(f"--weights {path}: no such file; give a checkpoint, or auto, or random")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch has to say about the file is said below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        with path.open("rb") as file:
-            if file.read(2) not in (b"PK", b"\x80\x02"):  # the zip archive and the pickle torch.save writes
-                raise UserError(f"--weights {path}: {_NO_CHECKPOINT}") from error
-        raise UserError(
-            f"--weights {path}: holds pickled Python objects, not only tensors; save model.state_dict() instead"
-        ) from error
-    except Exception as error:  # a damaged file fails wherever the damage lies
-        if "TorchScript" in str(error):
-            raise UserError(
-                f"--weights {path}: a TorchScript archive, not a checkpoint; save model.state_dict() instead"
-            ) from error
-        raise UserError(f"--weights {path}: {_NO_CHECKPOINT}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"--weights {path}: holds no state_dict (a dict of tensors)")
-    if all(key.startswith("module.") for key in content):
-        content = {key.removeprefix("module."): value for key, value in content.items()}
-    return dict(content)
-
-
-def _some(names: Iterable[str], most: int = 3) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
-
-
-def load_into(module: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
-    """Load a state_dict strictly. Raises `UserError` naming the keys and shapes that do not fit."""
-    own = module.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
-    shapes = [
-        f"{key} is {tuple(state[key].shape)}, the model's is {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    problems = [f"it lacks {_some(missing)}"] if missing else []
-    problems += [f"the model has no {_some(unexpected)}"] if unexpected else []
-    problems += [_some(shapes, 2)] if shapes else []
-    if problems:
-        raise UserError(f"--weights {path} does not fit {name}: {'; '.join(problems)}")
-    module.load_state_dict(state, strict=False)
 
 
 def cached_or_fetched(weights: Any) -> dict[str, Tensor] | None:
@@ -123,6 +62,35 @@ def _fetch(url: str, target: Path) -> bool:
         return False
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_values(module: nn.Module, what: str) -> tuple[str, ...]:
+    """Warnings on the numbers in a module. Raises `UserError` for those no network can compute with.
+
+    These are NaN, infinity, and a negative running variance. A variance of 0 is warned of: the layer multiplies such a
+    channel by its weight / sqrt(eps), some hundreds, which int8 can follow only while the channel stays as constant as
+    it was in training. `what` begins the messages.
+    """
+    tensors = module.state_dict().items()
+    broken = [name for name, value in tensors if isinstance(value, Tensor) and not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(f"{what}: {some(broken)} hold NaN or infinity; mend the checkpoint")
+    flat = []
+    for name, layer in module.named_modules():
+        variance, weight = getattr(layer, "running_var", None), getattr(layer, "weight", None)
+        if not isinstance(variance, Tensor):
+            continue
+        if (variance < 0).any():
+            raise UserError(f"{what}: {name}.running_var is negative, and has no square root; mend the checkpoint")
+        zero = (variance == 0) & (torch.ones_like(variance) if weight is None else weight).ne(0)
+        if zero.any():
+            flat.append(f"{name} ({int(zero.sum())} of {len(zero)} channels)")
+    if not flat:
+        return ()
+    return (
+        f"batch norms with a running variance of 0: {some(flat)}; they amplify whatever differs from the mean, "
+        "int8 rounding included",
+    )
 
 
 def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> int:

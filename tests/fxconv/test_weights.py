@@ -3,78 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from types import SimpleNamespace
 
-import fxconv_networks as networks
 import pytest
 import torch
 from torch import nn
 
 from fxconv import models, weights
 from fxconv.calibration import Generated
-from fxconv.errors import UserError
-
-
-@pytest.mark.parametrize("form", ["bare", "state_dict", "model", "module. prefix"])
-def test_the_forms_a_checkpoint_comes_in(form, tmp_path):
-    state = networks.tiny().state_dict()
-    content = {
-        "bare": state,
-        "state_dict": {"state_dict": state, "epoch": 3},
-        "model": {"model": state},
-        "module. prefix": {f"module.{key}": value for key, value in state.items()},
-    }[form]
-    torch.save(content, tmp_path / "x.pth")
-    found = weights.read_checkpoint(tmp_path / "x.pth")
-    assert list(found) == list(state)
-    assert all(torch.equal(found[key], state[key]) for key in state)
-
-
-@pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}], ids=["a list", "nothing", "no tensors"])
-def test_a_file_without_a_state_dict(content, tmp_path):
-    torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(UserError, match=r"x.pth: holds no state_dict \(a dict of tensors\)"):
-        weights.read_checkpoint(tmp_path / "x.pth")
-
-
-@pytest.mark.parametrize("content", [b"", b"hello world\n", b"PK\x03\x04 cut off", b"\x80\x02}q"])
-def test_a_file_that_is_no_checkpoint(content, tmp_path):
-    path = tmp_path / "x.pth"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"x.pth: (not a torch checkpoint|holds pickled Python objects)"):
-        weights.read_checkpoint(path)
-
-
-def test_a_pickled_model_is_never_unpickled(tmp_path):
-    class Planted:
-        def __reduce__(self):
-            return Path.touch, (tmp_path / "was run",)
-
-    torch.save({"weight": Planted()}, tmp_path / "x.pth")
-    with pytest.raises(UserError, match=r"holds pickled Python objects, not only tensors; save model.state_dict"):
-        weights.read_checkpoint(tmp_path / "x.pth")
-    assert not (tmp_path / "was run").exists()
-
-
-def test_loading_tells_all_that_does_not_fit():
-    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 5))
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    state = {"0.weight": torch.zeros(3, 9), "0.bias": torch.zeros(3), "3.bias": torch.zeros(1)}
-    with pytest.raises(UserError) as error:
-        weights.load_into(model, state, Path("x.pth"), "net")
-    assert str(error.value) == (
-        "--weights x.pth does not fit net: it lacks 1.weight, 1.bias, 2.weight and 1 more; the model has no 3.bias; "
-        "0.weight is (3, 9), the model's is (3, 2)"
-    )
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_old_checkpoints_without_batch_counters_load():
-    model = nn.BatchNorm2d(2)
-    state = {key: value + 1 for key, value in model.state_dict().items() if key != "num_batches_tracked"}
-    weights.load_into(model, state, Path("x.pth"), "net")
-    assert model.running_mean.tolist() == [1.0, 1.0]
 
 
 @pytest.fixture
