@@ -94,7 +94,8 @@ def open_array(path: Path, option: str, ranks: tuple[int, ...] = (4,)) -> ArrayF
     if not file_path.is_file():
         raise UserError(f"{option} {file_path}: {'not a file' if file_path.exists() else 'no such file'}")
     with _trouble(option, str(file_path)):
-        is_archive = zipfile.is_zipfile(file_path)
+        with file_path.open("rb") as file:
+            is_archive = file.read(2) == b"PK"
         if member and not is_archive:
             raise UserError(f"{option} {path}: {file_path.name} holds one array without a name; leave out :{member}")
         if is_archive:
@@ -164,7 +165,10 @@ def _opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(file)
+    try:
+        version = npy.read_magic(file)
+    except ValueError as error:
+        raise ValueError("its content is not what np.save writes") from error
     if version not in _READERS:
         raise ValueError(f"format version {version[0]}.{version[1]}")
     shape, is_fortran, dtype = _READERS[version](file)
