@@ -49,15 +49,15 @@ def ending(error: BaseException) -> Ending:
     if any(map(_is_out_of_memory, _chain(error))):
         return Ending(WRONG, f"out of memory{_place(error)}; set a smaller --batch-size or --input-size")
     if isinstance(error, UserError):
-        return Ending(WRONG, one_line(str(error)))
+        return Ending(WRONG, _too_deep("") if _is_too_deep(error.__cause__) else one_line(str(error)))
     if isinstance(error, ConversionError):
         return Ending(FAILED, one_line(str(error)))
     cause = error.__cause__ if isinstance(error, InternalError) and error.__cause__ else error
     if not hasattr(cause, "pass_name"):  # what a pass of fxconv's ran into is never the user's to mend
+        if _is_too_deep(cause):
+            return Ending(WRONG, _too_deep(_place(error)))
         if theirs := _users(cause, _place(error)):
             return Ending(WRONG, one_line(theirs))
-        if isinstance(cause, RecursionError):
-            return Ending(WRONG, f"the model is nested too deeply for Python{_place(error)}; make it less deep")
         if isinstance(cause, OSError) and (refused := _environment(cause)):
             return Ending(WRONG, one_line(refused))
     internal = error if isinstance(error, InternalError) else InternalError("the command line", error)
@@ -83,6 +83,14 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def _is_too_deep(error: BaseException | None) -> bool:
+    return isinstance(error, RecursionError)
+
+
+def _too_deep(place: str) -> str:
+    return f"the model is nested too deeply for Python{place}, or calls itself without end; make it less deep"
 
 
 def _users(error: BaseException, place: str) -> str:

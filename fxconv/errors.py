@@ -71,5 +71,5 @@ def one_line(message: str) -> str:
 
 
 def _shortened(text: str, longest: int = _LONGEST) -> str:
-    half = longest // 2 - 2
+    half = longest // 2 - 3
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"

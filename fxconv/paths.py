@@ -27,7 +27,8 @@ def model_file(model: str) -> Path | None:
 
 def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]) -> None:
     """No file is written twice, over an input, or over a file in a folder that is read. Raises `UserError`."""
-    read = {option: path for option, path in reads.items() if path is not None and _there(path)}
+    files = {option: _file(path) for option, path in reads.items() if path is not None}
+    read = {option: path for option, path in files.items() if _there(path)}
     targets = [(option, path) for option, path in writes.items() if path is not None]
     for index, (option, path) in enumerate(targets):
         for other, before in [*read.items(), *targets[:index]]:
@@ -35,6 +36,12 @@ def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]
                 raise UserError(f"{option} {path}: is the same file as {other}; choose another name")
             if other in read and before.is_dir() and _there(path) and before.resolve() in path.resolve().parents:
                 raise UserError(f"{option} {path}: is one of the files in {other} {before}; choose another name")
+
+
+def _file(path: Path) -> Path:
+    """The file itself of FILE.npz:NAME, which names one of its arrays."""
+    home = str(path).rpartition(":")[0]
+    return Path(home) if home and not _there(path) else path
 
 
 def _there(path: Path) -> bool:

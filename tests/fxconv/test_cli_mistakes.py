@@ -10,8 +10,6 @@ import pytest
 import torch
 from fxconv_commands import NETWORKS, SMALL, assert_user_error, run_process
 
-from fxconv import conversion as pipeline
-
 
 def test_an_unknown_model_as_a_process(tmp_path):
     run = run_process(tmp_path, "convert", "mobilenet_v3_smal")
@@ -156,42 +154,6 @@ def test_an_example_that_does_not_fit_is_told_in_one_line(command, tmp_path):
     np.save(path, np.zeros((1, 3, 32, 16), np.float32))
     run = command("convert", *SMALL, "--method", "trace", "--example", str(path))
     assert_user_error(run, f"--example {path}: float32 (1, 3, 32, 16) is not float [3, 32, 32], preprocessed")
-
-
-def test_a_folder_that_cannot_be_written_to_is_told_in_one_line(command, monkeypatch):
-    monkeypatch.setattr("fxconv.paths.os.access", lambda path, mode: False)  # root may write everywhere
-    assert_user_error(command("convert", *SMALL, "-o", "x.ptl"), "-o x.ptl: the folder . cannot be written to")
-
-
-def test_traceback_shows_the_traceback_before_the_line(command):
-    run = command("convert", "resnet", "--traceback")
-    assert run.status == 2
-    assert run.stderr.startswith("Traceback (most recent call last):")
-    assert run.stderr.splitlines()[-1].startswith("fxconv: error: unknown model 'resnet'")
-
-
-def test_a_fault_of_fxconv_is_called_one(command, monkeypatch):
-    def broken(*_):
-        raise KeyError("lost")
-
-    monkeypatch.setattr(pipeline.lower, "optimize", broken)
-    run = command("convert", *SMALL)
-    assert run.status == 1
-    assert run.stderr.splitlines()[-1] == (
-        "fxconv: error: INTERNAL ERROR: KeyError: 'lost'; run again with --traceback and report what it shows"
-    )
-    assert run.files == []
-
-
-def test_an_interrupted_conversion_leaves_nothing(command, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pipeline.artifact, "describe", interrupted)
-    run = command("convert", *SMALL)
-    assert run.status == 130
-    assert run.stderr.splitlines()[-1] == "fxconv: error: interrupted; what was not finished was not written"
-    assert run.files == []
 
 
 @pytest.mark.parametrize(
