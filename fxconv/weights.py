@@ -74,14 +74,14 @@ def check_values(module: nn.Module, what: str) -> tuple[str, ...]:
     tensors = module.state_dict().items()
     broken = [name for name, value in tensors if isinstance(value, Tensor) and not torch.isfinite(value).all()]
     if broken:
-        raise UserError(f"{what}: {some(broken)} hold NaN or infinity; mend the checkpoint")
+        raise UserError(f"{what}: NaN or infinity in {some(broken)}; mend the weights")
     flat = []
     for name, layer in module.named_modules():
         variance, weight = getattr(layer, "running_var", None), getattr(layer, "weight", None)
         if not isinstance(variance, Tensor):
             continue
         if (variance < 0).any():
-            raise UserError(f"{what}: {name}.running_var is negative, and has no square root; mend the checkpoint")
+            raise UserError(f"{what}: {name}.running_var is negative, and has no square root; mend the weights")
         zero = (variance == 0) & (torch.ones_like(variance) if weight is None else weight).ne(0)
         if zero.any():
             flat.append(f"{name} ({int(zero.sum())} of {len(zero)} channels)")
@@ -97,26 +97,33 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> int:
     """Set every batch norm's running statistics to those of the batches; returns how many there are.
 
     A freshly initialised network's outputs fade towards zero through its depth, and a comparison against
-    zeros says nothing; with statistics of its own inputs each layer passes its signal on. The
-    training flag and the momentum of each layer are left as they were.
+    zeros says nothing; with statistics of its own inputs each layer passes its signal on. A layer that sees one value
+    a channel, of which there is no variance, gets mean 0 and variance 1. The training flag and the momentum of each
+    layer are left as they were.
     """
     norms = [layer for layer in module.modules() if isinstance(layer, _BATCH_NORMS) and layer.track_running_stats]
     if not norms:
         return 0
     before = [(layer.training, layer.momentum) for layer in norms]
+    hooks = [layer.register_forward_pre_hook(_train_on_several_values) for layer in norms]
     was_training = module.training
     module.eval()
     try:
         for layer in norms:
             layer.reset_running_stats()
             layer.momentum = None  # cumulative average over all batches
-            layer.train()
         with torch.inference_mode():
             for batch in batches:
                 module(batch)
     finally:
+        for hook in hooks:
+            hook.remove()
         module.train(was_training)
         for layer, (training, momentum) in zip(norms, before, strict=True):
             layer.momentum = momentum
             layer.train(training)
     return len(norms)
+
+
+def _train_on_several_values(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    layer.train(inputs[0].numel() > inputs[0].size(1))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fxconv_commands import NETWORKS
 from torch import nn
-from torchvision.models import get_model_weights
+from torchvision.models import get_model, get_model_weights
 
 from fxconv import models
 from fxconv.errors import UserError
@@ -47,13 +47,15 @@ def test_a_name_like_no_other_gets_no_wrong_advice():
         ("224", (None, 224, 224)),
         ("240x320", (None, 240, 320)),
         ("1x28X28", (1, 28, 28)),
+        ("0096x160", (None, 96, 160)),
+        ("4096", (None, 4096, 4096)),
     ],
 )
 def test_input_sizes(text, size):
     assert models.parse_input_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "-1", "3.5", "3x", "1x2x3x4", "²", "224 x 224"])
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "3.5", "3x", "1x2x3x4", "²", "224 x 224", "9" * 5000])
 def test_input_sizes_that_are_none(text):
     with pytest.raises(UserError, match="expected N, HxW or CxHxW in pixels"):
         models.parse_input_size(text)
@@ -125,6 +127,73 @@ def test_the_checkpoints_own_name_chooses_the_preprocessing(tmp_path):
     path = tmp_path / weights.url.rsplit("/", 1)[-1]
     torch.save(models.load("resnet18", "random").module.state_dict(), path)
     assert models.load("resnet18", str(path)).preprocessing.source == f"transforms of {weights}"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", {}),
+        ("squeezenet1_1", {}),
+        ("mobilenet_v3_small", {}),
+        ("mnasnet0_5", {}),
+        ("googlenet", {"init_weights": False}),
+        ("googlenet", {"init_weights": False, "aux_logits": False}),
+        ("lraspp_mobilenet_v3_large", {"weights_backbone": None}),
+        ("deeplabv3_mobilenet_v3_large", {"weights_backbone": None}),
+        ("deeplabv3_mobilenet_v3_large", {"weights_backbone": None, "aux_loss": True}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(key for key in value if key.startswith("aux")),
+)
+@pytest.mark.parametrize("classes", [7, 1003])
+def test_the_head_is_sized_to_the_checkpoint(name, options, classes, tmp_path):
+    path = tmp_path / "x.pth"
+    trained = get_model(name, weights=None, num_classes=classes, **options).eval()
+    torch.save({"state_dict": {f"module.{key}": value for key, value in trained.state_dict().items()}}, path)
+    loaded = models.load(name, str(path), "64")
+    assert loaded.weights == f"{path}, head sized to its {classes} classes"
+    state = loaded.module.state_dict()
+    assert state.keys() == trained.state_dict().keys()
+    assert all(torch.equal(state[key], value) for key, value in trained.state_dict().items())
+
+
+def test_a_checkpoint_of_the_usual_classes_needs_no_word(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save(models.load("resnet18", "random").module.state_dict(), path)
+    assert models.load("resnet18", str(path)).weights == str(path)
+
+
+def test_a_checkpoint_that_differs_elsewhere_is_refused_as_it_is(tmp_path):
+    path = tmp_path / "x.pth"
+    state = models.load("resnet18", "random").module.state_dict()
+    torch.save({**state, "layer1.0.bn1.weight": torch.ones(65), "fc.bias": torch.ones(10)}, path)
+    with pytest.raises(UserError, match=r"layer1.0.bn1.weight is \(65,\), the model's is \(64,\), fc.bias is \(10,\)"):
+        models.load("resnet18", str(path))
+
+
+@pytest.mark.parametrize(("published", "transforms"), [(True, True), (False, False)])
+def test_torchvisions_own_googlenet_has_its_inputs_transformed(published, transforms, tmp_path):
+    path = tmp_path / (get_model_weights("googlenet").DEFAULT.url.rsplit("/", 1)[-1] if published else "x.pth")
+    torch.save(models.load("googlenet", "random").module.state_dict(), path)
+    loaded = models.load("googlenet", str(path))
+    assert loaded.module.transform_input is transforms
+    assert len(loaded.warnings) == (not published)
+    assert all("transform_input=True" in warning for warning in loaded.warnings)
+
+
+def test_a_pickled_model_is_loaded_only_when_that_is_said(tmp_path):
+    path = tmp_path / "x.pth"
+    trained = get_model("mobilenet_v3_small", weights=None, num_classes=10)
+    torch.save(trained, path)
+    with pytest.raises(UserError, match=r"unpickling runs whatever code is in the file"):
+        models.load("mobilenet_v3_small", str(path))
+    loaded = models.load("mobilenet_v3_small", str(path), unsafe_load=True)
+    assert torch.equal(loaded.module.classifier[3].weight, trained.classifier[3].weight)
+
+
+@pytest.mark.parametrize("text", ["100000", "3x5000x5000", "64x2048x2048"])
+def test_inputs_that_no_memory_holds_are_refused(text):
+    with pytest.raises(UserError, match=f"--input-size {text}: is too large; 3x4096x4096 is the most"):
+        models.parse_input_size(text)
 
 
 FILES = {

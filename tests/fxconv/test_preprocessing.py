@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,26 @@ def test_inputs_that_are_not_square_are_covered_and_cropped_in_the_centre(height
     resized = F.resize(image, [int(image.height * scale + 1e-9), int(image.width * scale + 1e-9)])
     expected = F.normalize(F.to_tensor(F.center_crop(resized, [height, width])), IMAGENET_MEAN, IMAGENET_STD)
     assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("size", [(1, 100_000), (60_000, 1), (3, 99_999), (1, 1)], ids=str)
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (32, 320), (320, 32)])
+def test_the_most_oblong_photographs_need_little_memory(size, height, width, monkeypatch):
+    resized = []
+    real = F.resize
+    monkeypatch.setattr(F, "resize", lambda image, size, *rest, **options: resized.append(size) or real(image, size))
+    image = Image.new("RGB", size[::-1], (10, 100, 200))
+    out = Preprocessing().resized(None, height, width).photograph(image)
+    assert math.prod(resized[0]) <= 20 * 366 * 366
+    expected = (torch.tensor([10, 100, 200]) / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    assert torch.allclose(out, expected.view(3, 1, 1).expand(3, height, width), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(20, 1001), (1000, 31)], ids=str)
+def test_the_middle_of_an_oblong_photograph_is_what_torchvision_crops(size, mobilenet):
+    preprocessing, transforms = mobilenet
+    image = photograph(*size)
+    assert (preprocessing.photograph(image) - transforms(image)).abs().max() < 0.05
 
 
 def test_the_ratio_of_margin_to_crop_follows_the_input_size():

@@ -11,6 +11,7 @@ from torch import nn
 
 from fxconv import models, weights
 from fxconv.calibration import Generated
+from fxconv.errors import UserError
 
 
 @pytest.fixture
@@ -70,6 +71,14 @@ def test_modes_and_momentum_are_put_back_even_after_an_error():
         assert [model[0].momentum, model[1].momentum] == [0.3, 0.1]
 
 
+def test_batch_norms_that_see_one_value_a_channel_keep_their_first_statistics():
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(2))
+    assert weights.reestimate_batch_norms(model, [torch.randn(1, 2, 3, 3) + 5]) == 2
+    assert model[0].running_mean.min() > 3
+    assert (model[2].running_mean.tolist(), model[2].running_var.tolist()) == ([0.0, 0.0], [1.0, 1.0])
+    assert not model[0]._forward_pre_hooks
+
+
 def test_batch_norms_without_statistics_are_left_alone():
     model = nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False), nn.Conv2d(2, 2, 1))
     assert weights.reestimate_batch_norms(model, [torch.randn(2, 2, 4, 4)]) == 0
@@ -85,3 +94,34 @@ def test_a_random_networks_outputs_are_not_near_zero_any_more():
     assert before < 1e-6
     assert after.abs().max() > 1e-2
     assert after.std(0).mean() > 1e-3  # and they depend on the image
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value):
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with torch.no_grad():
+        model[0].bias[1] = value
+    with pytest.raises(UserError, match=r"^net: NaN or infinity in 0.bias; mend the weights$"):
+        weights.check_values(model, "net")
+
+
+def test_a_negative_variance_is_refused():
+    model = nn.Sequential(nn.BatchNorm2d(2))
+    model[0].running_var[0] = -1e-3
+    with pytest.raises(UserError, match=r"^net: 0.running_var is negative, and has no square root; mend the weights$"):
+        weights.check_values(model, "net")
+
+
+def test_a_variance_of_zero_is_warned_of_where_it_amplifies():
+    model = nn.Sequential(nn.BatchNorm2d(4), nn.BatchNorm2d(2, affine=False), nn.BatchNorm2d(3), nn.InstanceNorm2d(2))
+    assert weights.check_values(model, "net") == ()
+    model[0].running_var[1:] = 0
+    model[1].running_var[0] = 0
+    model[2].running_var[0] = 0
+    with torch.no_grad():
+        model[0].weight[3] = 0  # nothing comes through
+        model[2].weight[0] = 0
+    assert weights.check_values(model, "net") == (
+        "batch norms with a running variance of 0: 0 (2 of 4 channels), 1 (1 of 2 channels); they amplify whatever "
+        "differs from the mean, int8 rounding included",
+    )
