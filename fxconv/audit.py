@@ -22,6 +22,7 @@ from fxconv.errors import ConversionError
 from fxconv.observers import L2Observer, distinguishable
 from rewrites.diff import call_name
 from rewrites.modules import ScalarArithmetic
+from rewrites.qnnpack import KERNELS, Verdict
 from rewrites.values import submodule
 
 AUDIT_INPUTS = 4
@@ -230,7 +231,8 @@ class _Auditor(fx.Interpreter):
             limits = torch.iinfo(torch.uint8)
             least, most = (limits.min - zero_point - STEPS) * scale, (limits.max - zero_point + STEPS) * scale
             seen = wanted.clamp(low, high) if math.isfinite(low) or math.isfinite(high) else wanted
-            count.saturated += int(((seen < least) | (seen > most)).sum())
+            # so written, values that are not numbers count as well
+            count.saturated += got.numel() - int(((seen >= least) & (seen <= most)).sum())
 
     def _wiring(self, node: fx.Node, result: Any) -> str:
         """What is wrong with the weights and the output range of a node, whatever it computes; empty when nothing."""
@@ -241,7 +243,8 @@ class _Auditor(fx.Interpreter):
         floating = self.floating.get_submodule(path)
         if problem := _weight_problem(floating, module):
             return problem
-        if isinstance(floating, ScalarArithmetic):
+        row = KERNELS.get(type(floating))
+        if isinstance(floating, ScalarArithmetic) or (row is not None and row.verdict is Verdict.FOLLOWS):
             return ""  # its range follows from its input's
         for observed in (path, f"{path}.op", f"{path}.quant"):
             if observed in self.expected:
@@ -253,15 +256,16 @@ class _Auditor(fx.Interpreter):
         for node, count in self.counts.items():
             values = max(count.values, 1)
             off, saturated = count.off / values, count.saturated / values
-            problem = count.problem
-            if not problem and off > OFF_SHARE:
-                problem = (
+            problems = [count.problem] if count.problem else []
+            if off > OFF_SHARE:
+                problems.append(
                     f"{100 * off:.3g} % of its values are more than {STEPS} steps from the float operation's, "
                     f"the worst {count.worst} steps"
                 )
-            if not problem and saturated > SATURATED_SHARE:
-                problem = f"{100 * saturated:.3g} % of its values lie outside its range"
-            yield OpAudit(_where(node), _operator(self.int8, node), count.values, count.worst, off, saturated, problem)
+            if saturated > SATURATED_SHARE:
+                problems.append(f"{100 * saturated:.3g} % of its values lie outside its range")
+            operator, problem = _operator(self.int8, node), "; ".join(problems)
+            yield OpAudit(_where(node), operator, count.values, count.worst, off, saturated, problem)
 
 
 def _is_audited(module: nn.Module | None, node: fx.Node, given: Any) -> bool:

@@ -21,7 +21,7 @@ from fxconv.audit import Audit, audit, expected_ranges, refused_at
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import Config, Engine
 from fxconv.environment import Environment, check
-from fxconv.errors import ConversionError, UserError
+from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.staging import StagedFile
@@ -251,10 +251,8 @@ def _run_int8(int8: fx.GraphModule, images: list[tuple[Any, ...]]) -> verify.Out
     try:
         return verify.outputs(int8, images)
     except RuntimeError as error:
-        words = str(error).strip().splitlines()
-        raise ConversionError(
-            f"the engine refuses to run {refused_at(int8, images[0])}: {words[-1] if words else error!r}"
-        ) from error
+        words = telling_line(str(error).split("please report a bug to PyTorch.")[-1]).strip("' ")
+        raise ConversionError(f"the engine refuses to run {refused_at(int8, images[0])}: {words}") from error
 
 
 def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData, progress: Progress) -> Calibration:

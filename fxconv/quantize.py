@@ -123,6 +123,10 @@ def observe(rewritten: fx.GraphModule, config: Config) -> fx.GraphModule:
     )
     with quiet():
         prepare(fused, inplace=True)
+    for part in fused.modules():
+        # A fused layer is a Sequential, of which its observer is a member now: the hook would run it once more.
+        if isinstance(part, nn.Sequential):
+            part._forward_hooks.clear()
     return fused
 
 

@@ -1,0 +1,326 @@
+"""The kernel audit: planted faults that every other tool reports as success, and arithmetic checked by hand."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+
+import fxconv_networks as networks
+import pytest
+import torch
+import torch.ao.nn.quantized as nnq
+from fxconv_commands import SMALL, Command, Run
+from torch import fx, nn
+
+import fxconv
+from fxconv import audit as auditing
+from fxconv import conversion as pipeline
+from fxconv import quantize
+from fxconv.audit import Audit, OpAudit, expected_ranges
+from fxconv.config import Config
+from fxconv.errors import ConversionError
+from fxconv.observers import L2Observer
+from fxconv.passes import selected
+from rewrites import rewrite
+from rewrites.qnnpack import KERNELS, Verdict
+
+Tamper = Callable[[fx.GraphModule], None]
+
+
+@pytest.fixture
+def after_observing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tamper], None]:
+    """Plants a fault into the module that is about to be calibrated."""
+    observe = quantize.observe
+
+    def plant(tamper: Tamper) -> None:
+        def tampered(*args: object) -> fx.GraphModule:
+            observed = observe(*args)
+            tamper(observed)
+            return observed
+
+        monkeypatch.setattr(pipeline.quantize, "observe", tampered)
+
+    return plant
+
+
+@pytest.fixture
+def after_converting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tamper], None]:
+    """Plants a fault into the int8 module."""
+    convert = quantize.convert_observed
+
+    def plant(tamper: Tamper) -> None:
+        def tampered(observed: fx.GraphModule) -> fx.GraphModule:
+            int8 = convert(observed)
+            tamper(int8)
+            return int8
+
+        monkeypatch.setattr(pipeline.quantize, "convert_observed", tampered)
+
+    return plant
+
+
+def convert_tiny(command: Command, *words: str) -> Run:
+    # the quality gate is out of the way: the audit alone has to notice
+    return command("convert", *SMALL, "--min-sqnr", "-1000", "-o", "tiny.ptl", *words)
+
+
+def assert_audit_fails(run: Run, *fragments: str) -> None:
+    """Exit status 1, the audit's verdict with these words in the one line on stderr, and no file."""
+    assert run.status == 1
+    errors = [line for line in run.stderr.splitlines() if line.startswith("fxconv: error: ")]
+    assert len(errors) == 1
+    for fragment in fragments:
+        assert fragment in errors[0]
+    assert run.files == []
+
+
+def functionals(module: fx.GraphModule) -> dict[str, nnq.QFunctional]:
+    return {name: part for name, part in module.named_modules() if isinstance(part, nnq.QFunctional)}
+
+
+# -- planted faults ------------------------------------------------------------------------------------
+
+
+def test_the_clamp_that_ignores_channels_last(command, monkeypatch):
+    row = KERNELS[nn.ReLU6]
+    monkeypatch.setitem(KERNELS, nn.ReLU6, dataclasses.replace(row, verdict=Verdict.FOLLOWS, reason=""))
+    run = convert_tiny(command, "--skip", "fold-relu6")
+    assert_audit_fails(run, "kernel audit: stem.relu6 (ReLU6): ", "% of its values are more than 2 steps")
+
+
+@pytest.mark.parametrize("by", [2, 40, -40])
+def test_a_wrong_zero_point_in_one_observer(by, command, after_observing):
+    class Shifted(L2Observer):
+        def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
+            scale, zero_point = super().calculate_qparams()
+            return scale, (zero_point + by).clamp(0, 255).to(zero_point.dtype)
+
+    def tamper(observed: fx.GraphModule) -> None:
+        observed.get_submodule("head").activation_post_process.__class__ = Shifted
+
+    after_observing(tamper)
+    assert_audit_fails(convert_tiny(command), "kernel audit: head (Linear): its observer gives scale")
+
+
+def test_a_swapped_scale_in_one_functional(command, after_converting):
+    def tamper(int8: fx.GraphModule) -> None:
+        first, second = functionals(int8).values()
+        assert first.scale != second.scale
+        first.scale = second.scale
+
+    after_converting(tamper)
+    run = convert_tiny(command)
+    assert_audit_fails(run, "kernel audit: mul (Mul): runs with scale", "calibrated were")
+
+
+def test_two_swapped_scales_are_both_found(small_model, batches, after_converting):
+    def tamper(int8: fx.GraphModule) -> None:
+        first, second = functionals(int8).values()
+        first.scale, second.scale = second.scale, first.scale
+
+    after_converting(tamper)
+    conversion = fxconv.convert(small_model, calibration=batches)
+    assert not conversion.verified
+    assert [op.operator for op in conversion.audit.failed] == ["Mul", "Add"]
+    assert conversion.verdict.endswith(" (and 1 more)")
+    with pytest.raises(ConversionError, match="kernel audit: mul"):
+        conversion.save("never-written.ptl")
+
+
+@pytest.mark.parametrize("part", ["head", "squeeze", "quant_x"])
+def test_an_observer_that_never_ran(part, command, after_observing):
+    def tamper(observed: fx.GraphModule) -> None:
+        observed.get_submodule(part).activation_post_process.forward = lambda x: x
+
+    after_observing(tamper)
+    assert_audit_fails(convert_tiny(command), "calibration never reached", part)
+
+
+def test_a_functional_whose_observer_never_ran(command, after_observing):
+    def tamper(observed: fx.GraphModule) -> None:
+        for part in observed.modules():
+            if isinstance(part, torch.ao.nn.quantized.FloatFunctional):
+                part.activation_post_process.forward = lambda x: x
+
+    after_observing(tamper)
+    assert_audit_fails(convert_tiny(command), "calibration never reached mul.op, add.op:")
+
+
+def test_an_observer_that_saw_other_values(command, after_observing):
+    def tamper(observed: fx.GraphModule) -> None:
+        observer = observed.get_submodule("head").activation_post_process
+        see = observer.forward
+        observer.forward = lambda x: see(x / 50)
+
+    after_observing(tamper)
+    assert_audit_fails(convert_tiny(command), "kernel audit: head (Linear): ", "% of its values lie outside its range")
+
+
+def test_weights_that_are_not_the_layers(command, after_converting):
+    def tamper(int8: fx.GraphModule) -> None:
+        head = int8.get_submodule("head")
+        weight = head.weight()
+        scales, zeros = weight.q_per_channel_scales() * 1.5, weight.q_per_channel_zero_points()
+        wrong = torch._make_per_channel_quantized_tensor(weight.int_repr(), scales, zeros, 0)
+        head.set_weight_bias(wrong, head.bias())
+
+    after_converting(tamper)
+    assert_audit_fails(convert_tiny(command), "kernel audit: head (Linear): its int8 weights are up to")
+
+
+def test_a_lost_bias(command, after_converting):
+    def tamper(int8: fx.GraphModule) -> None:
+        head = int8.get_submodule("head")
+        head.set_weight_bias(head.weight(), torch.zeros_like(head.bias()))
+
+    after_converting(tamper)
+    assert_audit_fails(convert_tiny(command), "kernel audit: head (Linear): its bias is not the float layer's")
+
+
+def test_a_kernel_that_computes_something_else(command, after_converting):
+    class Wrong(nn.Module):
+        def __init__(self, right: nn.Module) -> None:
+            super().__init__()
+            self.right = right
+
+        def weight(self) -> torch.Tensor:
+            return self.right.weight()
+
+        def bias(self) -> torch.Tensor:
+            return self.right.bias()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.flip(self.right(x), [3])
+
+    def tamper(int8: fx.GraphModule) -> None:
+        int8.set_submodule("conv", Wrong(int8.get_submodule("conv")))
+
+    after_converting(tamper)
+    assert_audit_fails(convert_tiny(command), "kernel audit: conv (Wrong): ", "more than 2 steps")
+
+
+def test_the_old_file_survives_a_failed_audit(command, after_converting):
+    run = convert_tiny(command)
+    assert run.status == 0
+    old = (run.folder / "tiny.ptl").read_bytes()
+    after_converting(lambda int8: setattr(next(iter(functionals(int8).values())), "scale", 1.0))
+    run = convert_tiny(command)
+    assert run.status == 1
+    assert "the file there is from before" in run.stderr
+    assert (run.folder / "tiny.ptl").read_bytes() == old
+
+
+def test_a_kernel_that_refuses_is_named(command, after_converting):
+    def tamper(int8: fx.GraphModule) -> None:
+        part = functionals(int8)["add.op"]
+        part.scale = 1e-12  # qnnpack demands ratios of scales below 256
+
+    after_converting(tamper)
+    assert_audit_fails(convert_tiny(command), "the engine refuses to run add (Add): failed to create QNNPACK Add")
+
+
+# -- what is audited, and how it is counted -------------------------------------------------------------
+
+
+def test_every_int8_operation_is_audited_and_nothing_else(small_conversion):
+    audited = [op.where for op in small_conversion.audit.operations]
+    calls = [
+        str(node.target) if node.op == "call_module" else node.name
+        for node in small_conversion.int8.graph.nodes
+        if node.op.startswith("call_") and "dequant" not in node.name
+    ]
+    assert audited == calls
+    assert "quant_x" in audited and "mul" in audited and "head" in audited
+    assert small_conversion.audit.inputs == 4
+    assert small_conversion.audit.failed == ()
+    assert small_conversion.audit.problem == ""
+    assert small_conversion.audit.worst <= 1
+    assert all(op.values > 0 and op.off == 0 for op in small_conversion.audit.operations)
+
+
+def test_float_operations_are_not_audited(batches):
+    conversion = fxconv.convert(networks.one_float_convolution(), calibration=[batches[0][:, :, :16, :16]])
+    assert "second" not in [op.where for op in conversion.audit.operations]
+    assert {"ConvReLU2d"} < {op.operator for op in conversion.audit.operations}
+
+
+def test_fewer_images_than_four_are_all_audited(small_model, batches):
+    conversion = fxconv.convert(small_model, calibration=[batches[0][:2]])
+    assert conversion.audit.inputs == 2
+
+
+class OneStub(nn.Module):
+    """Nothing but a place where a value is quantized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quant = torch.ao.quantization.QuantStub()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.quant(x)
+
+
+class KeepStubs(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
+        return True
+
+
+def by_hand(values: torch.Tensor, scale: float, zero_point: int) -> OpAudit:
+    """The audit of one quantize stub on one input."""
+    floating = fx.GraphModule(OneStub(), KeepStubs().trace(OneStub()))
+    int8 = copy.deepcopy(floating)
+    int8.set_submodule("quant", nnq.Quantize(torch.tensor([scale]), torch.tensor([zero_point]), torch.quint8))
+    (row,) = auditing.audit(int8, floating, {}, [(values,)]).operations
+    return row
+
+
+def test_the_share_outside_the_range_by_hand():
+    # scale 0.1, zero point 0: the range ends at 25.5, two steps beyond it is 25.7
+    row = by_hand(torch.tensor([0.0, 25.5, 25.69, 26.0, -1.0]), 0.1, 0)
+    assert row.values == 5
+    assert row.saturated == pytest.approx(2 / 5)
+    assert row.off == 0
+    assert row.problem == "40 % of its values lie outside its range"
+
+
+def test_a_range_that_holds_everything_passes():
+    row = by_hand(torch.linspace(-12.8, 12.7, 1000), 0.1, 128)
+    assert (row.saturated, row.worst, row.problem) == (0.0, 0, "")
+
+
+def test_values_that_are_not_numbers_fail():
+    row = by_hand(torch.full((10,), float("nan")), 0.1, 128)
+    assert row.problem
+
+
+def test_shares_count_over_all_operations():
+    rows = (OpAudit("a", "Conv2d", 10, 1, 0.0, 0.0), OpAudit("b", "Add", 10, 7, 0.5, 0.0, "half of it"))
+    audited = Audit(rows, 4)
+    assert audited.worst == 7
+    assert audited.failed == rows[1:]
+    assert audited.problem == "b (Add): half of it"
+
+
+def test_what_an_observer_calls_for(small_model, batches):
+    observed = quantize.observe(rewrite(small_model, selected(Config())).graph_module, Config())
+    with torch.no_grad():
+        observed(batches[0])
+    ranges = expected_ranges(observed)
+    assert {"quant_x", "head", "mul.op", "add.op"} <= set(ranges)
+    assert all(not expected.problem for expected in ranges.values())
+    low, high = observed.get_submodule("head").activation_post_process.interval()
+    assert ranges["head"].scale == pytest.approx(float(high - low) / 255)
+    assert ranges["head"].zero_point == round(-float(low) / ranges["head"].scale)
+
+
+def test_the_report_has_the_audit(command):
+    run = command("convert", *SMALL, "-o", "tiny.ptl", "--json", "report.json", "--report")
+    entry = run.report["audit"]
+    assert entry["inputs"] == 4
+    assert entry["failed"] == []
+    assert entry["worst_steps"] <= 1
+    assert {"where", "operator", "values", "worst", "off", "saturated", "problem"} == set(entry["operations"][0])
+    assert "Kernel audit\n" in run.stdout
+    assert f"{len(entry['operations'])} int8 operations on 4 inputs, each within" in run.stdout
+    assert set(run.report["timings"]) >= {"audit", "verification", "calibration"}
