@@ -122,8 +122,8 @@ class Photographs(CalibrationData):
         self._count()
         if not self.paths:
             raise UserError(
-                f"--calib {self.folder}: none of its {self.skipped} photographs could be read; "
-                f"the first of them is {self._unreadable[0]}"
+                f"--calib {self.folder}: none of the photographs in it could be read ({self.skipped} tried); "
+                f"the first is {self._unreadable[0]}"
             )
 
 

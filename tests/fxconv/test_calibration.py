@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +79,67 @@ def test_an_unreadable_photograph_is_skipped_named_and_counted(damage, folder):
         assert warning.endswith("): this photograph was left out of calibration")
 
 
+def test_others_are_drawn_in_place_of_unreadable_photographs(folder):
+    drawn = Photographs(folder, SMALL, 4, 10, seed=0)
+    before = greys(drawn)
+    for path in drawn.paths[1:3]:
+        path.write_bytes(b"")
+    data = Photographs(folder, SMALL, 4, 10, seed=0)
+    first = greys(data)
+    assert (first[0], first[3]) == (before[0], before[3])
+    assert len(set(first) | set(before)) == 6
+    assert greys(data) == first  # the same images in the same order at every reading
+    assert (data.count, data.skipped, len(data.warnings)) == (4, 2, 2)
+    assert data.source == f"4 of 12 photographs in {folder}, seed 0; 2 could not be read"
+
+
+def test_many_unreadable_photographs_are_counted(folder):
+    for index in range(8):
+        (folder / f"broken{index}.jpg").write_bytes(b"")
+    data = Photographs(folder, SMALL, 100, 10, seed=0)
+    assert len(greys(data)) == 12
+    assert data.skipped == 8
+    *named, last = data.warnings
+    assert len(named) == 5
+    assert all("(it is empty): this photograph was left out of calibration" in warning for warning in named)
+    assert last == "3 more photographs were left out of calibration"
+
+
+def test_a_folder_that_cannot_be_opened_is_told(folder, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("inner"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    data = Photographs(folder, SMALL, 100, 10, seed=0)
+    assert sorted(greys(data)) == [0, 1, 2, 3]
+    assert data.warnings == ["inner (Permission denied): this folder was not searched for photographs"]
+    with pytest.raises(UserError, match=r"no photographs in it; .*inner \(Permission denied\) could not be opened;"):
+        Photographs(folder / "inner", SMALL, 100, 10, seed=0)
+
+
+def test_ten_thousand_photographs_need_the_memory_of_one_batch(tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "0.bmp")
+    for index in range(1, 10_000):
+        os.link(tmp_path / "0.bmp", tmp_path / f"{index}.bmp")
+    large = Preprocessing(resize=1.0).resized(None, 16, 16)
+    data = Photographs(tmp_path, large, 10_000, 100, seed=0)
+    alive, most = weakref.WeakSet(), 0
+    for batch in data.batches():
+        alive.add(batch)
+        most = max(most, len(alive))
+        if len(alive) == 1:
+            tracemalloc.start()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert data.count == 10_000
+    assert most <= 2  # torch's own memory: the batch in hand, and the next
+    assert peak < 2_000_000  # Python's: nothing is kept for each photograph
+
+
 def test_photographs_cannot_fill_other_channel_counts(folder):
     with pytest.raises(UserError, match=r"photographs cannot fill 4 channels; give an \.npy array"):
         Photographs(folder, SMALL.resized(4, 16, 16), 10, 10, 0)
@@ -108,6 +173,48 @@ def test_uint8_arrays_of_many_channels_cannot_be_resized(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 40, 40, 4), np.uint8))
     with pytest.raises(UserError, match=r"cannot be resized; give them as \[N, 16, 16, 4\]"):
         Arrays(tmp_path / "x.npy", SMALL.resized(4, 16, 16), 10, 10)
+
+
+def test_float_arrays_that_look_like_pixels_are_warned_of(tmp_path):
+    array = np.random.default_rng(0).uniform(0, 255, (3, 3, 16, 16))
+    for lowest, count in ((0.0, 1), (-1.0, 0)):
+        array[1, 0, 0, 0] = lowest
+        np.save(tmp_path / "x.npy", array)
+        data = Arrays(tmp_path / "x.npy", SMALL, 3, 3)
+        data.first(3)
+        assert len(data.warnings) == count
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f8", ">f4"])
+def test_float_arrays_of_any_precision_become_float32(dtype, tmp_path):
+    array = np.asfortranarray(np.random.default_rng(0).normal(size=(3, 3, 16, 16)).astype(dtype))
+    np.savez(tmp_path / "x.npz", array)
+    images = Arrays(tmp_path / "x.npz", SMALL, 3, 3).first(3)
+    assert images.dtype == torch.float32
+    assert torch.equal(images, torch.from_numpy(array.astype(np.float32)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_values_float32_has_not_are_refused(value, tmp_path):
+    array = np.zeros((3, 3, 16, 16))
+    array[2, 1, 5, 5] = value
+    np.save(tmp_path / "x.npy", array)
+    data = Arrays(tmp_path / "x.npy", SMALL, 3, 3)
+    with pytest.raises(UserError, match=r"x.npy: row 2 holds values that are not finite \(NaN or infinite\)"):
+        data.first(3)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 0, 3), (0, 16, 16, 3), (2, 16, 16)])
+def test_arrays_without_images_are_refused(shape, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(UserError, match=r"x.npy: shape .* is not \[N, 3, H, W\]"):
+        Arrays(tmp_path / "x.npy", SMALL, 3, 3)
+
+
+def test_pixels_with_the_channels_first_are_told_how_to_mend(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 16, 16), np.uint8))
+    with pytest.raises(UserError, match=r"the network takes 3; transpose it to \[N, H, W, C\]"):
+        Arrays(tmp_path / "x.npy", SMALL, 3, 3)
 
 
 def test_generated_images_are_told_and_warned_of():
