@@ -216,13 +216,18 @@ class Generated(CalibrationData):
 
 
 class Batches(CalibrationData):
-    """Tensors `[N, C, H, W]` given from Python; each is used as one batch, as it came."""
+    """Floating-point tensors `[N, C, H, W]` given from Python; each is used as one batch, as float32."""
 
     def __init__(self, batches: Iterable[Tensor]) -> None:
         # A lone tensor is one batch, not many; and a one-shot iterator must be kept.
         self._batches = [batches] if isinstance(batches, Tensor) else list(batches)
         if not self._batches or not all(isinstance(b, Tensor) and b.ndim >= 1 and len(b) for b in self._batches):
             raise ValueError("calibration needs at least one tensor [N, ...] with N at least 1")
+        if not all(batch.is_floating_point() for batch in self._batches):
+            raise ValueError(
+                "the calibration tensors hold integers; give float32, preprocessed as the network's inputs"
+            )
+        self._batches = [batch.detach().float() for batch in self._batches]
         if not all(batch.isfinite().all() for batch in self._batches):
             raise ValueError("the calibration tensors hold values that are not finite (NaN or infinite)")
         self.count = sum(len(batch) for batch in self._batches)

@@ -67,14 +67,17 @@ def _fetch(url: str, target: Path) -> bool:
 def check_values(module: nn.Module, what: str) -> tuple[str, ...]:
     """Warnings on the numbers in a module. Raises `UserError` for those no network can compute with.
 
-    These are NaN, infinity, and a negative running variance. A variance of 0 is warned of: the layer multiplies such a
-    channel by its weight / sqrt(eps), some hundreds, which int8 can follow only while the channel stays as constant as
-    it was in training. `what` begins the messages.
+    These are NaN, infinity, other types than float32, and a negative running variance. A variance of 0 is warned of:
+    the layer multiplies such a channel by its weight / sqrt(eps), some hundreds, which int8 can follow only while the
+    channel stays as constant as it was in training. `what` begins the messages.
     """
     tensors = module.state_dict().items()
     broken = [name for name, value in tensors if isinstance(value, Tensor) and not torch.isfinite(value).all()]
     if broken:
         raise UserError(f"{what}: NaN or infinity in {some(broken)}; mend the weights")
+    other = [f"{name} ({value.dtype})" for name, value in tensors if _is_float(value) and value.dtype != torch.float32]
+    if other:
+        raise UserError(f"{what}: weights that are not float32: {some(other)}; call .float() on the model first")
     flat = []
     for name, layer in module.named_modules():
         variance, weight = getattr(layer, "running_var", None), getattr(layer, "weight", None)
@@ -127,3 +130,7 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> int:
 
 def _train_on_several_values(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     layer.train(inputs[0].numel() > inputs[0].size(1))
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()

@@ -251,6 +251,13 @@ def test_tensors_from_python_may_come_from_a_generator():
         assert torch.equal(torch.stack(list(data.images())), torch.cat(given))
 
 
+def test_tensors_from_python_are_used_as_float32():
+    given = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    (batch,) = Batches([given]).batches()
+    assert (batch.dtype, batch.requires_grad) == (torch.float32, False)
+    assert torch.equal(batch, given.detach().float())
+
+
 def test_a_lone_tensor_is_one_batch():
     data = Batches(torch.arange(6.0).view(2, 3, 1, 1))
     assert (data.count, data.batch_size) == (2, 2)
@@ -263,10 +270,11 @@ def test_a_lone_tensor_is_one_batch():
         ([], "at least one tensor"),
         ([torch.zeros(0, 3, 4, 4)], "at least one tensor"),
         (["photo.jpg"], "at least one tensor"),
+        ([torch.zeros(1, 3, 4, 4, dtype=torch.uint8)], "hold integers; give float32, preprocessed"),
         ([torch.full((1, 3, 4, 4), float("nan"))], "not finite"),
         ([torch.full((1, 3, 4, 4), float("inf"))], "not finite"),
     ],
-    ids=["none", "empty", "no tensor", "NaN", "infinite"],
+    ids=["none", "empty", "no tensor", "integers", "NaN", "infinite"],
 )
 def test_tensors_from_python_must_hold_numbers(given, message):
     with pytest.raises(ValueError, match=message):

@@ -105,6 +105,16 @@ def test_weights_that_are_not_finite_are_refused(value):
         weights.check_values(model, "net")
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64], ids=str)
+def test_weights_of_other_types_are_refused(kind):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).to(kind))
+    with pytest.raises(UserError) as error:
+        weights.check_values(model, "net")
+    assert str(error.value) == (
+        f"net: weights that are not float32: 1.weight ({kind}), 1.bias ({kind}); call .float() on the model first"
+    )
+
+
 def test_a_negative_variance_is_refused():
     model = nn.Sequential(nn.BatchNorm2d(2))
     model[0].running_var[0] = -1e-3
