@@ -40,6 +40,14 @@ WeightsOption = Annotated[
         rich_help_panel="Model",
     ),
 ]
+UnsafeLoadOption = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-load",
+        help="Unpickle all of the checkpoint: runs whatever code is in it, so only for files you trust.",
+        rich_help_panel="Model",
+    ),
+]
 InputSizeOption = Annotated[
     str | None, typer.Option(metavar="N|HxW|CxHxW", help="Input size in pixels.", rich_help_panel="Model")
 ]
@@ -86,16 +94,17 @@ def options(
 def convert(
     model: ModelArgument,
     weights: WeightsOption = "auto",
+    unsafe_load: UnsafeLoadOption = False,
     input_size: InputSizeOption = None,
     example: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.npy", help="Preprocessed input a trace records.", rich_help_panel="Model"),
+        typer.Option(metavar="FILE.npy|.npz", help="Preprocessed input a trace records.", rich_help_panel="Model"),
     ] = None,
     calib: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR|FILE.npy",
-            help="Photographs, or an array of inputs; generated images unless said.",
+            metavar="DIR|FILE.npy|.npz",
+            help="Photographs, or an array of inputs, FILE.npz:NAME for one of several; generated images unless said.",
             rich_help_panel="Calibration",
         ),
     ] = None,
@@ -165,14 +174,16 @@ def convert(
         block=tuple(block or ()),
         java=java,
     )
+    from fxconv.arrays import split_name
     from fxconv.paths import check_distinct, check_target, default_output, model_file
 
     check_target(output, "-o")
     check_target(json, "--json")
-    reads = {"the model": model_file(model), "--weights": Path(weights), "--calib": calib, "--example": example}
+    reads = {"the model": model_file(model), "--weights": Path(weights)}
+    reads |= {"--calib": calib and split_name(calib)[0], "--example": example and split_name(example)[0]}
     check_distinct({"-o": output, "--json": json}, reads)
     if dry_run:
-        _show_rewriting(model, weights, input_size, config, json, "would rewrite")
+        _show_rewriting(model, weights, unsafe_load, input_size, config, json, "would rewrite")
         return
     from fxconv.environment import check
 
@@ -186,7 +197,7 @@ def convert(
         from fxconv.conversion import convert as run
         from fxconv.source import open_source
 
-        source = open_source(model, weights, input_size, calib, example, config)
+        source = open_source(model, weights, input_size, calib, example, config, unsafe_load)
         for warning in source.warnings:
             screen.warn(warning)
         conversion = run(
@@ -220,6 +231,7 @@ def convert(
 def diff(
     model: ModelArgument,
     weights: WeightsOption = "random",
+    unsafe_load: UnsafeLoadOption = False,
     input_size: InputSizeOption = None,
     seed: SeedOption = 0,
     arithmetic: ArithmeticOption = Arithmetic.functional,
@@ -233,12 +245,13 @@ def diff(
 ) -> None:
     """Rewrite only, and print the diffs; nothing is calibrated or written."""
     config = Config(arithmetic=arithmetic, seed=seed, passes=tuple(pass_ or ()), skip=tuple(skip or ()), until=until)
-    _show_rewriting(model, weights, input_size, config, json, "rewrote")
+    _show_rewriting(model, weights, unsafe_load, input_size, config, json, "rewrote")
 
 
 def _show_rewriting(
     model: str,
     weights: str,
+    unsafe_load: bool,
     input_size: str | None,
     config: Config,
     json: Path | None,
@@ -254,7 +267,7 @@ def _show_rewriting(
     from fxconv.screen import console
 
     with stage(lambda: "rewriting"):
-        result = rewrite_only(model, weights, input_size, config)
+        result = rewrite_only(model, weights, input_size, config, unsafe_load)
     try:
         if json is not None:
             _write_json(json, result.json_text())

@@ -55,6 +55,8 @@ def test_an_array_in_an_npz_calibrates_and_another_is_the_example(command, tmp_p
         inputs=rng.normal(size=(2, 3, 32, 32)).astype(np.float16),
     )
     assert_user_error(command("convert", *SMALL, "--calib", str(path)), "holds several arrays (pixels uint8 (9, 40, 32")
+    over = command("convert", *SMALL, "--calib", f"{path}:pixels", "-o", str(path))
+    assert_user_error(over, f"-o {path}: is the same file as --calib; choose another name")
     arguments = ("--calib", f"{path}:pixels", "--method", "trace", "--example", f"{path}:inputs")
     run = command("convert", *SMALL, *arguments)
     assert (run.status, run.stderr) == (0, "")
