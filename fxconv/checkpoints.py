@@ -23,6 +23,7 @@ from fxconv.errors import UserError
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
 # What DataParallel, Lightning and torch.compile put before every key.
 _PREFIXES = ("module.", "model.", "_orig_mod.")
+_AVERAGED = "n_averaged"  # a counter that torch's AveragedModel keeps beside the weights
 _DENSENET_OLD_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 _SAVE = "save model.state_dict() with torch.save"
 
@@ -155,6 +156,8 @@ def matched(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Te
     densenets had before 2019 become the present ones.
     """
     best, stripped = state, copy.copy(state)  # as it is: torch keeps the version of each layer in an attribute
+    if _AVERAGED not in own:
+        stripped.pop(_AVERAGED, None)
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in stripped)), None):
         stripped = copy.copy(stripped)
         if hasattr(stripped, "_metadata"):

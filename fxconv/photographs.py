@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
 _SIXTEEN_BITS = 65535
 # pillow warns of files with more pixels, and refuses those with more than twice as many.
-_LARGE = Image.MAX_IMAGE_PIXELS or 0
+_LARGE = Image.MAX_IMAGE_PIXELS or 89_478_485
 MOST_PIXELS = 2 * _LARGE
 
 
@@ -82,11 +81,14 @@ def read(path: Path, mode: Literal["L", "RGB"], least: int) -> Image.Image:
 @contextmanager
 def _silent_stderr(wanted: bool) -> Iterator[None]:
     """Nothing on the process's stderr: libtiff prints there what pillow raises as well."""
-    if not wanted:
+    try:
+        kept = os.dup(2) if wanted else None
+    except OSError:  # it is closed
+        kept = None
+    if kept is None:
         yield
         return
-    sys.stderr.flush()
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
         yield

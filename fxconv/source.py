@@ -88,10 +88,14 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
         raise UserError(f"{model} takes {len(needed)} inputs ({', '.join(needed)}); only one image is supported")
     size = "x".join(map(str, loaded.preprocessing.shape))
     batch = data.first(min(2, data.count, data.batch_size))
+    try:
+        module = copy.deepcopy(loaded.module)
+    except Exception:  # rewriting copies it too, and says what is the matter
+        return
     for images, cure in ((batch[:1], "set --input-size"), (batch, "set --batch-size 1")):
         try:
             with torch.inference_mode():
-                lost = _lost(copy.deepcopy(loaded.module), images)
+                lost = _lost(copy.deepcopy(module), images)
         except Exception as error:  # whatever the user's own forward raises
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             what = f"an input of {size}" if len(images) == 1 else f"{len(images)} images of {size} at a time"

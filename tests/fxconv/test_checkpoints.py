@@ -36,12 +36,22 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
         {"state_dict": {"model": STATE}},
         {"model": STATE, "model_ema": {"n": torch.ones(1)}},
         {"state_dict_ema": STATE, "args": [1, 2]},
+        {"model_ema": {"n_averaged": torch.ones(1), **prefixed("module.")}},
         prefixed("module."),
         {"state_dict": prefixed("model.")},
         prefixed("_orig_mod.module."),
     ],
     ids=[
-        *("bare", "state_dict", "model", "model_state_dict", "nested", "beside its average", "average"),
+        *(
+            "bare",
+            "state_dict",
+            "model",
+            "model_state_dict",
+            "nested",
+            "beside its average",
+            "average",
+            "AveragedModel",
+        ),
         *("DataParallel", "Lightning", "compiled DataParallel"),
     ],
 )

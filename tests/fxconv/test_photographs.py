@@ -49,6 +49,13 @@ def test_sixteen_bits_keep_the_upper_eight(suffix, order, tmp_path):
     assert np.array_equal(pixels(path, "L"), GREY[:, :, 0])
 
 
+def test_sixteen_bits_are_turned_upright_too(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = saved(Image.fromarray(SIXTEEN), tmp_path / "x.png", exif=exif)
+    assert np.array_equal(pixels(path), GREY[::-1, ::-1])
+
+
 @pytest.mark.parametrize(("dtype", "what"), [(np.int32, "32-bit integers"), (np.float32, "floating-point numbers")])
 def test_pixels_of_unknown_range_are_refused(dtype, what, tmp_path):
     path = saved(Image.fromarray(SIXTEEN.astype(dtype) * 100), tmp_path / "x.tif")

@@ -310,6 +310,13 @@ def test_an_example_that_does_not_fit_is_told_in_one_line(command, tmp_path):
     assert_user_error(run, f"--example {path}: float32 (1, 3, 32, 16) is not float [3, 32, 32], preprocessed")
 
 
+def test_an_example_of_no_numbers_is_told_in_one_line(command, tmp_path):
+    path = tmp_path / "example.npz"
+    np.savez(path, np.full((3, 32, 32), np.inf, np.float32))
+    run = command("convert", *SMALL, "--method", "trace", "--example", str(path))
+    assert_user_error(run, f"--example {path}:arr_0: holds values that are not finite (NaN or infinite)")
+
+
 def test_a_model_of_two_inputs_is_told_how_many_it_may_have(command, tmp_path):
     two = tmp_path / "two.py"
     two.write_text(
