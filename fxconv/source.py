@@ -90,8 +90,9 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
     batch = data.first(min(2, data.count, data.batch_size))
     try:
         module = copy.deepcopy(loaded.module)
-    except Exception:  # rewriting copies it too, and says what is the matter
-        return
+    except Exception as error:
+        words = f"{model} cannot be copied ({type(error).__name__}: {error})"
+        raise UserError(f"{words}; take hooks and weight_norm off it first") from error
     for images, cure in ((batch[:1], "set --input-size"), (batch, "set --batch-size 1")):
         try:
             with torch.inference_mode():

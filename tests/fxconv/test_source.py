@@ -160,6 +160,16 @@ def test_a_size_the_network_can_take_is_no_mistake(command):
     assert command("diff", "shrinking.py:Shrinking", "--input-size", "12").status == 0
 
 
+def test_a_model_that_cannot_be_copied_is_told_in_one_line(command):
+    Path("locked.py").write_text(
+        "import threading\nfrom torch import nn\n\n\ndef net():\n"
+        "    model = nn.Conv2d(3, 4, 3)\n    model.lock = threading.Lock()\n    return model\n"
+    )
+    for name in ("convert", "diff"):
+        run = command(name, "locked.py:net", "--input-size", "16")
+        assert_user_error(run, "locked.py:net cannot be copied (TypeError: cannot pickle '_thread.lock' object); take")
+
+
 def test_random_weights_are_prepared_one_image_at_a_time_too(command):
     arguments = ("--weights", "random", "--input-size", "32", "--calib-count", "3", "--batch-size", "1")
     assert "INTERNAL" not in command("convert", "resnet18", *arguments).stderr
