@@ -25,7 +25,8 @@ def object_at(spec: str, what: str) -> Any:
     except (Exception, SystemExit) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{what} {spec}: {home} does not import: {described(error)}; check the name, or mend it there") from error
+        cure = "check the name, or mend it there"
+        raise UserError(f"{what} {spec}: {home} does not import: {described(error)}; {cure}") from error
     found = getattr(namespace, name, None)
     if found is None:
         near = difflib.get_close_matches(name, [n for n in vars(namespace) if not n.startswith("_")], n=3)

@@ -149,8 +149,10 @@ def check_place(target: Path, option: str = "") -> None:
         raise UserError(f"{name}: is a folder; give a file name")
     elif not stat.S_ISREG(mode):
         raise UserError(f"{name}: is a device or a pipe, which cannot be replaced by a file; give a file name")
-    elif not mode & 0o222 or not os.access(target, os.W_OK):  # root may write anything, but was not meant to
+    elif not mode & 0o222:  # root may write it all the same, but was not meant to
         raise UserError(f"{name}: the file there is read-only; choose another name, or allow it with chmod u+w")
+    elif not os.access(target, os.W_OK):
+        raise UserError(f"{name}: the file there may not be changed; choose another name, or write elsewhere")
 
 
 def _temporary_folder() -> Path:
