@@ -84,13 +84,14 @@ class Photographs(CalibrationData):
         self._unreadable: list[str] = []
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.found, self.folder, self.seed = len(found), folder, seed
+        self._place = photographs.shown(folder, folder)
 
         self._count()
 
     def _count(self) -> None:
         self.count, self.skipped = len(self.paths), len(self._unreadable)
         left_out = f"; {self.skipped} could not be read" if self.skipped else ""
-        self.source = f"{self.count} of {self.found} photographs in {self.folder}, seed {self.seed}{left_out}"
+        self.source = f"{self.count} of {self.found} photographs in {self._place}, seed {self.seed}{left_out}"
 
     @property
     def warnings(self) -> list[str]:
@@ -122,7 +123,7 @@ class Photographs(CalibrationData):
         self._count()
         if not self.paths:
             raise UserError(
-                f"--calib {self.folder}: none of the photographs in it could be read ({self.skipped} tried); "
+                f"--calib {self._place}: none of the photographs in it could be read ({self.skipped} tried); "
                 f"the first is {self._unreadable[0]}"
             )
 
