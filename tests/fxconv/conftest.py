@@ -38,9 +38,14 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def own_signals() -> Iterator[None]:
-    """The handlers of signals, which a finished command leaves switched off, are put back afterwards."""
+    """The handlers of signals, which a finished command leaves switched off, are put back afterwards.
+
+    At first they are those of a program in the foreground: a job in the background would ignore Ctrl-C.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     hook = sys.unraisablehook
+    for number in before:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -228,7 +228,7 @@ main()
 
 
 @pytest.mark.parametrize("module", ["typer", "torch", "torch.nn", "torch.fx", "torchvision", "fxconv.conversion"])
-def test_ctrl_c_while_python_imports(module, tmp_path):
+def test_ctrl_c_while_python_imports(module, tmp_path, own_signals):
     program = SIGNALLING.format(module=module, repo=str(REPO), words=["convert", *SMALL, "-o", "x.ptl"])
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
