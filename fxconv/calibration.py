@@ -68,7 +68,7 @@ class Photographs(CalibrationData):
     def __init__(self, folder: Path, preprocessing: Preprocessing, count: int, batch_size: int, seed: int) -> None:
         found, self._closed = photographs.find(folder)
         if not found:
-            closed = f"; {self._closed[0]} could not be opened" if self._closed else ""
+            closed = "".join(f"; {name} could not be opened: {reason}" for name, reason in self._closed[:1])
             kinds = " ".join(sorted(s[1:] for s in photographs.SUFFIXES))
             raise UserError(f"--calib {folder}: no photographs in it{closed}; expected files of these kinds: {kinds}")
         if preprocessing.channels not in (1, 3):
@@ -81,7 +81,7 @@ class Photographs(CalibrationData):
         drawn = set(self.paths)
         self._spares = [path for path in found if path not in drawn]
         random_.shuffle(self._spares)
-        self._unreadable: list[str] = []
+        self._unreadable: list[tuple[str, str]] = []
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.found, self.folder, self.seed = len(found), folder, seed
         self._place = photographs.shown(folder, folder)
@@ -95,9 +95,9 @@ class Photographs(CalibrationData):
 
     @property
     def warnings(self) -> list[str]:
-        told = _few(self._closed, "folder was not searched for photographs", "folders were not searched")
-        left_out = "left out of calibration"
-        return told + _few(self._unreadable, f"photograph was {left_out}", f"photographs were {left_out}")
+        folders = [f"the folder {name} was not searched for photographs: {why}" for name, why in self._closed]
+        files = [f"{name} was left out of calibration: {why}" for name, why in self._unreadable]
+        return [*_few(folders, "folders were not searched"), *_few(files, "photographs were left out of calibration")]
 
     def images(self) -> Iterator[Tensor]:
         least = 2 * max(self.preprocessing.covered)
@@ -115,24 +115,24 @@ class Photographs(CalibrationData):
     def _leave_out(self, position: int, error: Exception) -> None:
         """Put a spare photograph at `position`, or close the gap: the order stays as it is for the next reading."""
         name = photographs.shown(self.paths[position], self.folder)
-        self._unreadable.append(f"{name} ({error})")
+        self._unreadable.append((name, str(error)))
         if self._spares:
             self.paths[position] = self._spares.pop()
         else:
             del self.paths[position]
         self._count()
         if not self.paths:
+            first, reason = self._unreadable[0]
             raise UserError(
                 f"--calib {self._place}: none of the photographs in it could be read ({self.skipped} tried); "
-                f"the first is {self._unreadable[0]}"
+                f"the first is {first}: {reason}"
             )
 
 
-def _few(names: list[str], one: str, many: str) -> list[str]:
-    """A sentence for each of the first few names, and one that counts the others."""
-    told = [f"{name}: this {one}" for name in names[:_NAMED]]
-    more = len(names) - _NAMED
-    return told if more <= 0 else [*told, f"{more} more {one if more == 1 else many}"]
+def _few(sentences: list[str], others: str) -> list[str]:
+    """The first few sentences, and one that counts the rest."""
+    more = len(sentences) - _NAMED
+    return [*sentences[:_NAMED], f"{more} more {others}"] if more > 1 else sentences
 
 
 class Arrays(CalibrationData):

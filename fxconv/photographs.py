@@ -25,8 +25,8 @@ class UnreadablePhotograph(Exception):
     """A file that gives no photograph; the message says why in a few words."""
 
 
-def find(folder: Path) -> tuple[list[Path], list[str]]:
-    """The photographs in a folder and the folders in it, sorted; and in words each folder that cannot be listed.
+def find(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The photographs in a folder and the folders in it, sorted; and each folder that cannot be listed, with why.
 
     Links are followed and no folder is entered twice. Hidden files and folders are left out: macOS puts `._x.jpg`,
     which is no photograph, beside `x.jpg`.
@@ -49,7 +49,7 @@ def find(folder: Path) -> tuple[list[Path], list[str]]:
                 path.is_symlink() or path.is_file()
             ):  # a link to nowhere is told when it is read; a pipe is no photograph
                 found.append(path)
-    return sorted(found), [f"{shown(Path(e.filename), folder)} ({e.strerror})" for e in problems]
+    return sorted(found), [(shown(Path(e.filename), folder), str(e.strerror)) for e in problems]
 
 
 def shown(path: Path, folder: Path) -> str:

@@ -75,8 +75,7 @@ def test_an_unreadable_photograph_is_skipped_named_and_counted(damage, folder):
         assert data.source == f"12 of 13 photographs in {folder}, seed 0; 1 could not be read"
         assert data.skipped == 1
         (warning,) = data.warnings
-        assert warning.startswith("inner/broken.png (")
-        assert warning.endswith("): this photograph was left out of calibration")
+        assert warning.startswith("inner/broken.png was left out of calibration: ")
 
 
 def test_others_are_drawn_in_place_of_unreadable_photographs(folder):
@@ -101,7 +100,7 @@ def test_many_unreadable_photographs_are_counted(folder):
     assert data.skipped == 8
     *named, last = data.warnings
     assert len(named) == 5
-    assert all("(it is empty): this photograph was left out of calibration" in warning for warning in named)
+    assert all(warning.endswith(" was left out of calibration: it is empty") for warning in named)
     assert last == "3 more photographs were left out of calibration"
 
 
@@ -116,8 +115,8 @@ def test_a_folder_that_cannot_be_opened_is_told(folder, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     data = Photographs(folder, SMALL, 100, 10, seed=0)
     assert sorted(greys(data)) == [0, 1, 2, 3]
-    assert data.warnings == ["inner (Permission denied): this folder was not searched for photographs"]
-    with pytest.raises(UserError, match=r"no photographs in it; .*inner \(Permission denied\) could not be opened;"):
+    assert data.warnings == ["the folder inner was not searched for photographs: Permission denied"]
+    with pytest.raises(UserError, match=r"no photographs in it; .*inner could not be opened: Permission denied;"):
         Photographs(folder / "inner", SMALL, 100, 10, seed=0)
 
 

@@ -226,7 +226,7 @@ def test_a_folder_that_cannot_be_opened_is_named(folder, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     found, closed = find(folder)
-    assert closed == ["inner (Permission denied)"]
+    assert closed == [("inner", "Permission denied")]
     assert len(found) == 4
 
 

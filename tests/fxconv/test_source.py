@@ -36,9 +36,7 @@ def test_photographs_that_cannot_be_read_are_named_and_counted(command, tmp_path
     assert len(named) == 5
     for line in named:
         assert line.startswith("warning: broken ")
-        assert line.endswith(
-            ".jpg (its content is no image of a known kind): this photograph was left out of calibration"
-        )
+        assert line.endswith(".jpg was left out of calibration: its content is no image of a known kind")
     assert last == "warning: 2 more photographs were left out of calibration"
     source = f"5 of 12 photographs in {folder}, seed 0; 7 could not be read"
     assert f"calibrated on  {source}\n" in run.stdout
@@ -308,7 +306,7 @@ def test_a_folder_of_unreadable_photographs_is_told_in_one_line(command, tmp_pat
     (tmp_path / "a.jpg").write_text("no photograph")
     run = command("convert", *SMALL, "--calib", str(tmp_path))
     assert_user_error(
-        run, "none of the photographs in it could be read (1 tried); the first is a.jpg (its content is no"
+        run, "none of the photographs in it could be read (1 tried); the first is a.jpg: its content is no"
     )
 
 
