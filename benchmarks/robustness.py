@@ -101,7 +101,7 @@ def tried(title: str, did: str, function: Try, whole: bytes) -> Row:
         except Skipped as reason:
             return Row(title, did, "", "", "", f"skipped: {reason}")
         line = done.lines[-1] if done.lines else ""
-        for path in (place.folder, place.folder.resolve()):
+        for path in (place.folder, place.folder.resolve(), ROOT):
             line, files = line.replace(f"{path}/", ""), files.replace(f"{path}/", "")
     long = re.compile(r"n{200,}")
     line, files = long.sub("nnn...", line), long.sub("nnn...", files)

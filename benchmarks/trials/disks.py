@@ -82,6 +82,14 @@ def missing_tmp(place: Place) -> tuple[Done, bool, str]:
     return judged(place, done, quiet(done, 0), NEW_ONLY)
 
 
+@case(DISK, "TMPDIR is read-only", "TMPDIR on a tmpfs mounted read-only")
+def read_only_tmp(place: Place) -> tuple[Done, bool, str]:
+    with small_disk(place, "1m", "ro") as disk:
+        place.environment["TMPDIR"] = str(disk)
+        done = place.convert()
+        return judged(place, done, quiet(done, 0), {**NEW_ONLY, "disk": "folder"})
+
+
 @case(DISK, "too little memory", "inputs of 3x2048x2048 pixels, 1 GB left from the first image on (prlimit)")
 def memory(place: Place) -> tuple[Done, bool, str]:
     if shutil.which("prlimit") is None:
