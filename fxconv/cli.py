@@ -119,8 +119,13 @@ def convert(
         WeightScheme, typer.Option(help="One scale an output channel, or one a layer.", rich_help_panel="Int8")
     ] = WeightScheme.per_channel,
     min_sqnr: Annotated[
-        float, typer.Option(metavar="DB", help="Least int8 SQNR against float.", rich_help_panel="Int8")
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="Least int8 SQNR against float; 10 unless said, 3 with random weights.",
+            rich_help_panel="Int8",
+        ),
+    ] = None,
     pass_: PassOption = None,
     skip: SkipOption = None,
     method: Annotated[
@@ -204,7 +209,7 @@ def convert(
             source.loaded.module,
             source.data,
             source.example,
-            config,
+            source.config,
             info=source.info,
             output=target,
             warnings=source.warnings,

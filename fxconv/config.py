@@ -46,11 +46,15 @@ class MobilePass(str, Enum):
     vulkan_automatic_gpu_transfer = "vulkan-automatic-gpu-transfer"
 
 
+MIN_SQNR, RANDOM_MIN_SQNR = 10.0, 3.0
+
+
 @dataclass(frozen=True)
 class Config:
     """The choices of one conversion.
 
-    `min_sqnr` is in decibels, int8 against float. `block` names the passes of optimize_for_mobile not to run;
+    `min_sqnr` is in decibels, int8 against float; None asks for 10, or for 3 of random weights, which deep networks
+    answer by amplifying every rounding. `block` names the passes of optimize_for_mobile not to run;
     `java` also blocks prepacking, whose operators the Java runtime lacks. `passes` are `module:Class` specs of the
     user's own passes, `skip` and `until` names of passes.
     """
@@ -58,7 +62,7 @@ class Config:
     engine: Engine = Engine.qnnpack
     arithmetic: Arithmetic = Arithmetic.functional
     weight_scheme: WeightScheme = WeightScheme.per_channel
-    min_sqnr: float = 10.0
+    min_sqnr: float | None = None
     seed: int = 0
     calib_count: int = 100
     batch_size: int = 10

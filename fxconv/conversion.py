@@ -19,7 +19,7 @@ from fxconv import artifact, lower, quantize, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import Audit, audit, expected_ranges, refused_at
 from fxconv.calibration import Batches, Calibration, CalibrationData
-from fxconv.config import Config, Engine
+from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.environment import Environment, check
 from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
@@ -160,6 +160,8 @@ def convert(
     is returned with `verified` False.
     """
     config = replace(config or Config(), **options)
+    least = MIN_SQNR if config.min_sqnr is None else config.min_sqnr
+    config = replace(config, min_sqnr=least)  # the report tells what was asked for
     environment = check(config.engine.value)
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
     rules, clock = selected(config), _Clock(progress)
@@ -186,7 +188,7 @@ def convert(
             floating = quantize.fuse(rewritten.graph_module)
         with clock.step("verification"):
             reference = _run_int8(int8, images)
-            ledger.append(verify.close_enough("int8", original, reference, config.min_sqnr))
+            ledger.append(verify.close_enough("int8", original, reference, least))
         with clock.step("audit"):
             audited = audit(int8, floating, ranges, images)
         with clock.step("lowering"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from fxconv import models
 from fxconv.arrays import open_array, split_name
 from fxconv.calibration import CalibrationData, open_calibration
-from fxconv.config import Config
+from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config
 from fxconv.conversion import ModelInfo
 from fxconv.errors import UserError
 from fxconv.models import LoadedModel
@@ -32,8 +32,9 @@ _RANDOM_WEIGHTS = (
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded model, its calibration data, and what the user must know about both."""
+    """A loaded model, its calibration data, what the user must know about both, and the choices settled by them."""
 
+    config: Config
     loaded: LoadedModel
     data: CalibrationData
     example: tuple[Any, ...] | None
@@ -57,7 +58,8 @@ def open_source(
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
-    A model with random weights gets the batch-norm statistics of the calibration images.
+    A model with random weights gets the batch-norm statistics of the calibration images, and 3 dB are asked of it
+    where nothing else was said.
     """
     selected(config)  # a misspelt pass is found here, not after minutes of work
     if calib is not None and not split_name(calib)[0].exists():
@@ -72,7 +74,10 @@ def open_source(
     if loaded.is_random:
         reestimate_batch_norms(loaded.module, data.batches(_BATCH_NORM_IMAGES))
         notes.append(_RANDOM_WEIGHTS)
-    return Source(loaded, data, inputs, tuple(notes))
+        if config.min_sqnr is None:
+            config = replace(config, min_sqnr=RANDOM_MIN_SQNR)
+            notes[-1] += f", so {RANDOM_MIN_SQNR:g} dB are enough here instead of {MIN_SQNR:g}"
+    return Source(config, loaded, data, inputs, tuple(notes))
 
 
 def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:

@@ -315,12 +315,12 @@ def _operators(conversion: Conversion) -> Table:
 
 def _audit_table(audit: Audit) -> Table:
     """What failed, then what came nearest to it."""
-    table = _grid("operation", "kernel", ">values", ">worst", ">off", ">outside its range", "")
+    table = _grid("operation", "kernel", ">values", ">worst", ">off", ">power cut off", "")
     left = [op for op in audit.operations if not op.problem]
-    left.sort(key=lambda op: (-op.off, -op.saturated, -op.worst))
+    left.sort(key=lambda op: (-op.off, -op.cut, -op.worst))
     for op in (*audit.failed, *left[:_MOST_AUDITED]):
         verdict = Text(f"FAILED: {op.problem}", style="bold red") if op.problem else Text("ok", style="green")
-        shares = (_percent(op.off, 3), _percent(op.saturated, 3))
+        shares = (_percent(op.off, 3), _percent(op.cut, 3))
         _add(table, op.where, op.operator, f"{op.values:,}", _count(op.worst, "step"), *shares, verdict)
     if len(left) > _MOST_AUDITED:
         _add(table, f"and {len(left) - _MOST_AUDITED} more", "", "", "", "", "", Text("ok", style="green"))

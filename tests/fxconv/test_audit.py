@@ -154,7 +154,7 @@ def test_an_observer_that_saw_other_values(command, after_observing):
         observer.forward = lambda x: see(x / 50)
 
     after_observing(tamper)
-    assert_audit_fails(convert_tiny(command), "kernel audit: head (Linear): ", "% of its values lie outside its range")
+    assert_audit_fails(convert_tiny(command), "kernel audit: head (Linear): ", "% of its power lies outside its range")
 
 
 def test_weights_that_are_not_the_layers(command, after_converting):
@@ -275,18 +275,27 @@ def by_hand(values: torch.Tensor, scale: float, zero_point: int) -> OpAudit:
     return row
 
 
-def test_the_share_outside_the_range_by_hand():
-    # scale 0.1, zero point 0: the range ends at 25.5, two steps beyond it is 25.7
-    row = by_hand(torch.tensor([0.0, 25.5, 25.69, 26.0, -1.0]), 0.1, 0)
-    assert row.values == 5
-    assert row.saturated == pytest.approx(2 / 5)
-    assert row.off == 0
-    assert row.problem == "40 % of its values lie outside its range"
+def test_the_power_outside_the_range_by_hand():
+    # scale 0.1, zero point 0: the range ends at 25.5; of 3² + 4² + 30.5² + 1² the 5 and 1 beyond it are cut off
+    row = by_hand(torch.tensor([3.0, 4.0, 30.5, -1.0]), 0.1, 0)
+    assert row.values == 4
+    assert row.cut == pytest.approx((5**2 + 1**2) / (3**2 + 4**2 + 30.5**2 + 1**2))
+    assert (row.off, row.problem) == (0, "")
+
+
+def test_a_range_that_cuts_off_a_tenth_of_the_power_fails():
+    # 10² of 25.5² + 35.5² would pass; 20² of 25.5² + 45.5² is 0.147
+    row = by_hand(torch.tensor([25.5, 45.5]), 0.1, 0)
+    assert row.problem == "14.7 % of its power lies outside its range"
+
+
+def test_a_few_values_a_little_outside_are_sound():
+    assert by_hand(torch.tensor([20.0, 25.9, 26.0, 27.0]), 0.1, 0).problem == ""
 
 
 def test_a_range_that_holds_everything_passes():
     row = by_hand(torch.linspace(-12.8, 12.7, 1000), 0.1, 128)
-    assert (row.saturated, row.worst, row.problem) == (0.0, 0, "")
+    assert (row.cut, row.worst, row.problem) == (0.0, 0, "")
 
 
 def test_values_that_are_not_numbers_fail():
@@ -320,7 +329,7 @@ def test_the_report_has_the_audit(command):
     assert entry["inputs"] == 4
     assert entry["failed"] == []
     assert entry["worst_steps"] <= 1
-    assert {"where", "operator", "values", "worst", "off", "saturated", "problem"} == set(entry["operations"][0])
+    assert {"where", "operator", "values", "worst", "off", "cut", "problem"} == set(entry["operations"][0])
     assert "Kernel audit\n" in run.stdout
     assert f"{len(entry['operations'])} int8 operations on 4 inputs, each within" in run.stdout
     assert set(run.report["timings"]) >= {"audit", "verification", "calibration"}

@@ -114,7 +114,7 @@ def test_without_report_about_ten_lines_are_printed(small_process):
     assert lines[0] == "tiny: converted and verified"
     assert 8 <= len(lines) <= 12
     assert [line.split("  ")[0] for line in lines[1:]] == [
-        *("weights", "rewritten", "int8", "against float", "lowered", "size", "latency"),
+        *("weights", "rewritten", "int8", "audit", "against float", "lowered", "size", "latency"),
         *("calibrated on", "time", "written"),
     ]
 
