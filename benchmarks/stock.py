@@ -1,17 +1,31 @@
-"""The stock flow, as PyTorch's own documentation gives it: FX mode, default qnnpack settings, mobile optimizer."""
+"""The stock flow, as PyTorch's own documentation gives it: FX mode, default qnnpack settings, mobile optimizer.
+
+    python benchmarks/stock.py NETWORK CHECKPOINT PHOTOGRAPHS OUT.ptl
+
+As a program it is the script a user would write for `fxconv convert NETWORK --weights CHECKPOINT --calib PHOTOGRAPHS`:
+the same photographs, as many at a time, and nothing verified.
+"""
 
 from __future__ import annotations
 
 import copy
+import random
+import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision
+from PIL import Image
 from torch import Tensor, nn
 from torch.ao.quantization import get_default_qconfig_mapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+from torch.jit.mobile import _load_for_lite_interpreter
 from torch.utils.mobile_optimizer import optimize_for_mobile
+
+COUNT, BATCH = 100, 10
 
 
 def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
@@ -30,4 +44,22 @@ def write(model: nn.Module, batches: Iterable[Tensor], path: Path) -> Any:
     """The whole stock flow to a .ptl, loaded back in the lite interpreter."""
     optimized = optimize_for_mobile(torch.jit.script(quantize(model, batches)))
     optimized._save_for_lite_interpreter(str(path))  # type: ignore[operator]
-    return torch.jit.mobile._load_for_lite_interpreter(str(path))
+    return _load_for_lite_interpreter(str(path))
+
+
+def main() -> None:
+    network, checkpoint, photographs, out = sys.argv[1:]
+    warnings.filterwarnings("ignore")
+    model = torchvision.models.get_model(network, weights=None)
+    model.load_state_dict(torch.load(checkpoint, weights_only=True))
+    transform = torchvision.models.get_model_weights(network).DEFAULT.transforms()
+    paths = sorted(Path(photographs).rglob("*.jpg"))
+    images = []
+    for path in random.Random(0).sample(paths, min(COUNT, len(paths))):
+        with Image.open(path) as image:
+            images.append(transform(image.convert("RGB")))
+    write(model, [torch.stack(images[i : i + BATCH]) for i in range(0, len(images), BATCH)], Path(out))
+
+
+if __name__ == "__main__":
+    main()

@@ -45,9 +45,8 @@ def find(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
             path = Path(home, name)
             if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
                 continue
-            if (
-                path.is_symlink() or path.is_file()
-            ):  # a link to nowhere is told when it is read; a pipe is no photograph
+            # a link to nowhere is told when it is read; a pipe is no photograph
+            if path.is_symlink() or path.is_file():
                 found.append(path)
     return sorted(found), [(shown(Path(e.filename), folder), str(e.strerror)) for e in problems]
 

@@ -1,0 +1,67 @@
+"""What the benchmarks share: the networks, the machine in words, tables in Markdown."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import fxconv
+from fxconv import models
+from fxconv.calibration import Generated
+from fxconv.models import LoadedModel
+from fxconv.weights import reestimate_batch_norms
+
+ROOT = Path(__file__).parent.parent
+TEN = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "resnet18",
+    "resnet50",
+    "shufflenet_v2_x1_0",
+    "efficientnet_b0",
+    "mnasnet1_0",
+    "squeezenet1_1",
+    "densenet121",
+)
+# Their activations are ReLU6, which the stock flow hands to the quantized clamp.
+RELU6 = frozenset({"mobilenet_v2"})
+
+
+def seeded(name: str, images: int = 20) -> tuple[LoadedModel, list[Tensor]]:
+    """A network with random weights and the statistics of generated images, and those images in batches."""
+    loaded = models.load(name, "random")
+    batches = list(Generated(loaded.preprocessing, images, 10, 0).batches())
+    reestimate_batch_norms(loaded.module, batches)
+    return loaded, batches
+
+
+def machine() -> str:
+    """The processor and the versions, in words."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    flags = ""
+    if info.exists():
+        text = info.read_text()
+        found = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
+        name = found[0] if found else name
+        present = [flag for flag in ("avx2", "avx512f", "avx512_vnni") if f" {flag}" in text]
+        flags = f" ({', '.join(present)})" if present else ""
+    return f"{name}{flags}, torch {torch.__version__}, fxconv {fxconv.__version__}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def write(name: str, *parts: str) -> None:
+    """Write docs/NAME from its paragraphs, and show it."""
+    text = "\n\n".join(parts) + "\n"
+    (ROOT / "docs" / name).write_text(text)
+    print(text)
