@@ -335,6 +335,7 @@ def main() -> NoReturn:
     """
     STOPS.listen()
     streams.open_closed()
+    streams.print_anything()
     end, error = _run()
     STOPS.end()
     with suppress(OSError):  # nobody reads it; the status says it

@@ -21,7 +21,7 @@ from fxconv.audit import Audit, audit, expected_ranges, refused_at
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.environment import Environment, check
-from fxconv.errors import ConversionError, UserError, telling_line
+from fxconv.errors import ConversionError, UserError, described, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.staging import StagedFile
@@ -155,9 +155,9 @@ def convert(
     how. With `output` the verified artifact is moved there, and only if it is verified. `progress` is
     called with a step's name, how much of it is done, and how much there is.
 
-    Raises `UserError` for a choice that cannot be met or a model that cannot be rewritten, `rewrites.PassError`
-    for a faulty pass, `ConversionError` when a kernel refuses its inputs. A conversion that fails verification
-    is returned with `verified` False.
+    Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
+    user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
+    calibration does not reach one. A conversion that fails the audit or the ledger is returned with `verified` False.
     """
     config = replace(config or Config(), **options)
     least = MIN_SQNR if config.min_sqnr is None else config.min_sqnr
@@ -174,8 +174,7 @@ def convert(
         with clock.step("rewriting"):
             rewritten = rewrite_with(model, rules)
         with clock.step("verification"):
-            original = verify.outputs(model, images)
-            _check_outputs(model, images[0])
+            original = _run_original(model, images)
             found = verify.outputs(rewritten.graph_module, images)
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
         with clock.step("calibration"):
@@ -240,12 +239,22 @@ def _own_copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _check_outputs(model: nn.Module, image: tuple[Any, ...]) -> None:
-    """An artifact hands out tensors, alone or in tuples, lists and dicts. Raises `UserError` for anything else."""
-    with torch.no_grad():
-        others = sorted({type(leaf).__name__ for leaf in tree_leaves(model(*image)) if not isinstance(leaf, Tensor)})
+def _run_original(model: nn.Module, images: list[tuple[Any, ...]]) -> verify.Outputs:
+    """The float model's outputs.
+
+    An artifact hands out tensors, alone or in tuples, lists and dicts: raises `UserError` for anything else, and for
+    inputs the model cannot take.
+    """
+    try:
+        with torch.no_grad():
+            returned = model(*images[0])
+        others = sorted({type(leaf).__name__ for leaf in tree_leaves(returned) if not isinstance(leaf, Tensor)})
+        found = verify.outputs(model, images)
+    except Exception as error:  # whatever the user's own forward raises
+        raise UserError(f"the model cannot take an input of {_size(images[0])} ({described(error)})") from error
     if others:
         raise UserError(f"the model returns {', '.join(others)} beside or instead of tensors; return tensors only")
+    return found
 
 
 def _run_int8(int8: fx.GraphModule, images: list[tuple[Any, ...]]) -> verify.Outputs:
@@ -302,6 +311,10 @@ def _constant_warnings(original: verify.Outputs) -> tuple[str, ...]:
 
 def _parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def _size(image: tuple[Any, ...]) -> str:
+    return "x".join(map(str, image[0].shape[1:])) if isinstance(image[0], Tensor) else type(image[0]).__name__
 
 
 def _shape(example: tuple[Any, ...]) -> tuple[int, ...]:

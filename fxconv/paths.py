@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fxconv.errors import UserError
+from fxconv.photographs import SUFFIXES
 from fxconv.staging import StagedFile
 
 
@@ -26,7 +27,7 @@ def model_file(model: str) -> Path | None:
 
 
 def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]) -> None:
-    """No file is written twice, over an input, or over a file in a folder that is read. Raises `UserError`."""
+    """No file is written twice, over an input, or over a photograph in a folder of them. Raises `UserError`."""
     files = {option: _file(path) for option, path in reads.items() if path is not None}
     read = {option: path for option, path in files.items() if _there(path)}
     targets = [(option, path) for option, path in writes.items() if path is not None]
@@ -34,7 +35,8 @@ def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]
         for other, before in [*read.items(), *targets[:index]]:
             if _same(path, before):
                 raise UserError(f"{option} {path}: is the same file as {other}; choose another name")
-            if other in read and before.is_dir() and _there(path) and before.resolve() in path.resolve().parents:
+            is_photograph = path.suffix.lower() in SUFFIXES
+            if is_photograph and _there(path) and before.is_dir() and before.resolve() in path.resolve().parents:
                 raise UserError(f"{option} {path}: is one of the files in {other} {before}; choose another name")
 
 

@@ -311,3 +311,8 @@ def test_running_the_model_leaves_its_buffers_alone(batches):
     fxconv.convert(model, batches, min_sqnr=0.0)
     assert model.calls.item() == 0
     assert model.training
+
+
+def test_inputs_the_model_cannot_take_are_told_in_one_line(small_model):
+    with pytest.raises(UserError, match=r"the model cannot take an input of 4x32x32 \(RuntimeError: Given groups=1"):
+        fxconv.convert(small_model, calibration=torch.randn(2, 4, 32, 32))

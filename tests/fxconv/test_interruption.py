@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from fxconv_commands import REPO, SMALL, Run, run_process
+from PIL import Image
 
 import fxconv
 from fxconv import conversion as pipeline
@@ -187,7 +188,14 @@ def test_a_report_that_cannot_be_written_spares_the_artifact_and_says_so(command
     assert run.files == ["tiny.ptl"]
 
 
-def test_files_of_the_calibration_folder_are_never_replaced(command, tmp_path):
+def test_an_artifact_beside_the_photographs_is_replaced(command):
+    for index in range(2):
+        Image.new("RGB", (40, 40), (index, 9, 99)).save(f"{index}.png")
+    for _ in range(2):  # the second run finds the first one's artifact in the folder it reads
+        assert command("convert", *SMALL, "--calib", ".", "-o", "tiny.ptl", "--min-sqnr", "-1000").status == 0
+
+
+def test_photographs_in_the_calibration_folder_are_never_replaced(command, tmp_path):
     folder = tmp_path / "photographs"
     folder.mkdir()
     (folder / "a.png").write_bytes(OLD)
@@ -320,3 +328,10 @@ def test_every_request_has_a_word_and_a_status(own_signals):
     stops.end()
     signal.raise_signal(signal.SIGINT)  # the work is over: nothing happens
     assert stops.received is None
+
+
+def test_a_character_the_terminal_lacks_is_escaped(tmp_path):
+    script = "from fxconv import streams; streams.print_anything(); print('caf\\u00e9')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "caf\\xe9\n")
