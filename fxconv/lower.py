@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch._C import _MobileOptimizerType as MobileOptimizerType
+from torch.jit._builtins import _get_builtin_table
 from torch.utils.mobile_optimizer import optimize_for_mobile
 
 from fxconv.config import Config, Method, MobilePass
@@ -30,6 +31,7 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
             if config.method is Method.trace:
                 scripted = torch.jit.trace(module, example, check_trace=False, strict=False)
             else:
+                _forget_stale_builtins(module)
                 scripted = torch.jit.script(module)
     except Exception as error:
         words = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -42,6 +44,19 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     if "Union[" in returned:
         raise UserError(f"the outputs mix types in one list or dict ({returned}); return a tuple of tensors instead")
     return scripted
+
+
+def _forget_stale_builtins(module: nn.Module) -> None:
+    """Keep TorchScript from taking a plain attribute for one of its builtins.
+
+    It knows them by id. One that is gone leaves its id to whatever comes to lie at its address, now and then a
+    convolution's list of paddings, which is then refused: "builtin cannot be used as a value".
+    """
+    known = _get_builtin_table()
+    for part in module.modules():
+        for value in vars(part).values():
+            if not callable(value):
+                known.pop(id(value), None)
 
 
 def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.ScriptModule:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch._C import _MobileOptimizerType
+from torch.jit._builtins import _get_builtin_table
 
 import fxconv
 from fxconv import lower, quantize
@@ -107,3 +108,12 @@ def test_the_float_twin_computes_the_float_function(small_conversion, small_mode
         assert torch.allclose(load_lite(path)(batches[0][:1]), small_model(batches[0][:1]), atol=1e-5)
     # torch numbers the classes it compiles: a second compilation may have longer names, in entries padded to 64 bytes
     assert path.stat().st_size == pytest.approx(small_conversion.artifact.float_bytes, abs=512)
+
+
+def test_an_attribute_where_a_builtin_lay_is_no_builtin():
+    convolution = torch.nn.Conv2d(3, 4, 3, padding=1)
+    # what is left when torch drops an operator and the list of paddings comes to lie at its address
+    _get_builtin_table()[id(convolution._reversed_padding_repeated_twice)] = "aten::gone"
+    x = torch.randn(1, 3, 8, 8)
+    scripted = lower.to_torchscript(convolution, (x,), Config())
+    assert torch.equal(scripted(x), convolution(x))
