@@ -1,12 +1,14 @@
 """The kernel audit: every int8 operation, on real inputs, against the float form of the same operation.
 
-Three questions, each of which one of the field's silent failures answered wrong. Does the kernel compute what the
-float operation computes on the same values, in the memory layout it really sees? Are its weights and its scale the
-ones that were observed? Does its range hold the values it is given?
+Each of its questions is one that a silent failure of the field's tools answers wrong. Does the int8 module call the
+same operations on the same values as the float one, and is each of them int8? Does each kernel compute what the float
+operation computes, in the memory layout it really sees? Are its weights, scale and zero point those that calibration
+called for, and did its observer see the values that are there? Does its range hold most of their power?
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +17,16 @@ from typing import Any
 import torch
 import torch.ao.nn.quantized as nnq
 from torch import Tensor, fx, nn
-from torch.ao.quantization import ObserverBase
+from torch.ao.quantization import DeQuantStub, ObserverBase, QuantStub
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from fxconv.errors import ConversionError
 from fxconv.observers import L2Observer, distinguishable
+from fxconv.quantize import is_int8
 from rewrites.diff import call_name
 from rewrites.modules import ScalarArithmetic
 from rewrites.qnnpack import KERNELS, Verdict
-from rewrites.values import submodule
+from rewrites.values import callee, submodule
 
 AUDIT_INPUTS = 4
 # A value counts as off when it is more than this many quantization steps from the reference.
@@ -39,11 +42,21 @@ _WEIGHT_STEPS = 0.51
 
 @dataclass(frozen=True)
 class Expected:
-    """The scale and zero point that an observer's statistics call for, and what is wrong with those it gave."""
+    """The scale and zero point an observer's statistics call for, its extremes, and what is wrong with what it gave."""
 
     scale: float
     zero_point: int
+    least: float = -math.inf
+    most: float = math.inf
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The fused float module on a few inputs: what it returned, and the extremes of each module's output by path."""
+
+    outputs: list[list[Tensor]]
+    extremes: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ def expected_ranges(observed: fx.GraphModule) -> dict[str, Expected]:
         observer = getattr(module, "activation_post_process", None)
         if not isinstance(observer, ObserverBase):
             continue
-        if isinstance(observer, L2Observer) and not observer.min_val <= observer.max_val:
+        if isinstance(getattr(observer, "min_val", None), Tensor) and not _has_seen(observer):
             idle.append(path)
         else:
             found[path] = _expected(observer)
@@ -114,38 +127,99 @@ def expected_ranges(observed: fx.GraphModule) -> dict[str, Expected]:
     return found
 
 
-def _expected(observer: ObserverBase) -> Expected:
+def _has_seen(observer: Any) -> bool:
+    return observer.min_val.numel() > 0 and bool((observer.min_val <= observer.max_val).all())
+
+
+def _expected(observer: Any) -> Expected:
     """The qparams worked out again from the observer's own interval, so that a wrong one does not vouch for itself."""
     scale, zero_point = (value.item() for value in observer.calculate_qparams())
     if not isinstance(observer, L2Observer):
         return Expected(scale, int(zero_point))
+    least, most = observer.min_val.item(), observer.max_val.item()
     low, high = (value.item() for value in observer.interval())
     step = max((high - low) / (observer.quant_max - observer.quant_min), observer.eps.item())
     zero = min(max(observer.quant_min - round(low / step), observer.quant_min), observer.quant_max)
     problem = ""
+    slack = 1e-4 * (high - low)
+    if low < min(least, 0.0) - slack or high > max(most, 0.0) + slack:
+        problem = f"its range {low:.6g} to {high:.6g} reaches beyond what was observed, {least:.6g} to {most:.6g}"
     # one apart where low / step is half a step and float32 rounds the other way
-    if not math.isclose(scale, step, rel_tol=1e-4) or abs(zero - zero_point) > 1:
+    elif not math.isclose(scale, step, rel_tol=1e-4) or abs(zero - zero_point) > 1:
         problem = (
             f"its observer gives scale {scale:.6g} and zero point {zero_point:.0f} "
             f"for the range {low:.6g} to {high:.6g}, which calls for {step:.6g} and {zero}"
         )
-    return Expected(scale, int(zero_point), problem)
+    return Expected(scale, int(zero_point), least, most, problem)
+
+
+def watch(floating: fx.GraphModule, images: Sequence[tuple[Any, ...]]) -> Watched:
+    """Run the fused float module on the inputs that will be audited."""
+    watcher = _Watcher(floating)
+    with torch.no_grad():
+        outputs = [[leaf for leaf in tree_leaves(watcher.run(*image)) if isinstance(leaf, Tensor)] for image in images]
+    return Watched(outputs, watcher.extremes)
+
+
+class _Watcher(fx.Interpreter):
+    """Runs a float module node by node, and keeps the extremes of what its modules give."""
+
+    def __init__(self, floating: fx.GraphModule) -> None:
+        super().__init__(floating)
+        self.floating = floating
+        self.extremes: dict[str, tuple[float, float]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """One node."""
+        result = super().run_node(n)
+        if n.op == "call_module" and isinstance(result, Tensor) and result.is_floating_point() and result.numel():
+            low, high = distinguishable(self.floating, n)
+            before = self.extremes.get(str(n.target), (math.inf, -math.inf))
+            least, most = (min(max(value.item(), low), high) for value in torch.aminmax(result))
+            self.extremes[str(n.target)] = (min(before[0], least), max(before[1], most))
+        return result
 
 
 def audit(
-    int8: fx.GraphModule, floating: fx.GraphModule, expected: Mapping[str, Expected], images: Sequence[tuple[Any, ...]]
+    int8: fx.GraphModule,
+    floating: fx.GraphModule,
+    expected: Mapping[str, Expected],
+    watched: Watched,
+    images: Sequence[tuple[Any, ...]],
 ) -> Audit:
-    """Every int8 operation of `int8` on the first 4 of these inputs, a tuple of arguments each.
+    """Every int8 operation of `int8` on these inputs, a tuple of arguments each.
 
-    `floating` is the fused float module that `int8` was made of, node for node; `expected` the ranges its observers
-    called for.
+    `floating` is the fused float module that `int8` was made of, node for node, `watched` what it gave on the same
+    inputs, `expected` the ranges its observers called for.
     """
-    chosen = images[:AUDIT_INPUTS]
-    auditor = _Auditor(int8, floating, expected)
+    if rewired := _rewired(int8, floating):
+        return Audit((rewired,), len(images))
+    auditor = _Auditor(int8, floating, expected, watched)
     with torch.no_grad():
-        for image in chosen:
+        for image in images:
             auditor.run(*image)
-    return Audit(tuple(auditor.results()), len(chosen))
+    return Audit((*auditor.results(), *auditor.missed()), len(images))
+
+
+def _rewired(int8: fx.GraphModule, floating: fx.GraphModule) -> OpAudit | None:
+    """The first operation of `int8` that `floating` does not have, or calls on other values."""
+    for node, twin in itertools.zip_longest(int8.graph.nodes, floating.graph.nodes):
+        if node is None:
+            return OpAudit(_where(twin), _operator(floating, twin), 0, 0, 0.0, 0.0, "is missing in the int8 module")
+        if twin is None or _call(node) != _call(twin):
+            was = f"where the float module has {_described(twin)}" if twin is not None else "which is at its end"
+            problem = f"the int8 module has {_described(node)} {was}"
+            return OpAudit(_where(node), _operator(int8, node), 0, 0, 0.0, 0.0, problem)
+    return None
+
+
+def _call(node: fx.Node) -> tuple[object, ...]:
+    return node.name, node.op, node.target, str(node.args), str(node.kwargs)
+
+
+def _described(node: fx.Node) -> str:
+    arguments = ", ".join([*map(str, node.args), *(f"{key}={value}" for key, value in node.kwargs.items())])
+    return f"{node.name} = {_where(node)}({arguments})"
 
 
 def refused_at(int8: fx.GraphModule, image: tuple[Any, ...]) -> str:
@@ -184,12 +258,15 @@ class _Count:
 class _Auditor(fx.Interpreter):
     """Runs the int8 module node by node, each int8 node beside its float form on the same values."""
 
-    def __init__(self, int8: fx.GraphModule, floating: fx.GraphModule, expected: Mapping[str, Expected]) -> None:
+    def __init__(
+        self, int8: fx.GraphModule, floating: fx.GraphModule, expected: Mapping[str, Expected], watched: Watched
+    ) -> None:
         super().__init__(int8)
         self.int8 = int8
-        self.floating, self.expected = floating, expected
+        self.floating, self.expected, self.watched = floating, expected, watched
+        # Without running statistics a batch norm gives other values in batches than for single images.
+        self.batchwise = any(getattr(part, "running_mean", part) is None for part in floating.modules())
         self.nodes = {node.name: node for node in floating.graph.nodes}
-        self.references: dict[str, nn.Module] = {}
         self.counts: dict[fx.Node, _Count] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -201,6 +278,8 @@ class _Auditor(fx.Interpreter):
             given = tree_map(_dequantized, (args, kwargs))
             reference = self._reference(n, *given)
             result = getattr(self, n.op)(n.target, args, kwargs)
+            if n not in self.counts:
+                self.counts[n] = _Count(problem=self._wiring(n, args, result))
             self._compare(n, reference, result)
             return result
 
@@ -209,15 +288,21 @@ class _Auditor(fx.Interpreter):
         module = submodule(self.int8, node)
         if module is None:
             return getattr(super(), node.op)(node.target, args, kwargs)
-        if isinstance(module, nnq.Quantize):
+        if isinstance(self._twin(node), (QuantStub, DeQuantStub)):
             return args[0]
         floating = self.floating.get_submodule(str(node.target))
         return torch.func.functional_call(floating, _own_weights(floating, module), args, kwargs)
 
+    def _twin(self, node: fx.Node) -> nn.Module | None:
+        return submodule(self.floating, self.nodes[node.name])
+
     def _compare(self, node: fx.Node, reference: Any, result: Any) -> None:
-        count = self.counts.get(node)
-        if count is None:
-            count = self.counts[node] = _Count(problem=self._wiring(node, result))
+        count = self.counts[node]
+        if isinstance(self._twin(node), DeQuantStub):
+            count.values += result.numel()
+            if not torch.equal(reference, result):
+                count.problem = count.problem or "gives other values than its input holds"
+            return
         low, high = distinguishable(self.floating, self.nodes[node.name])
         for wanted, got in zip(tree_leaves(reference), tree_leaves(result), strict=True):
             if not isinstance(got, Tensor) or not got.is_quantized:
@@ -237,22 +322,48 @@ class _Auditor(fx.Interpreter):
             count.power += float(seen.double().square().sum())
             count.beyond += float((seen - inside).double().square().sum())
 
-    def _wiring(self, node: fx.Node, result: Any) -> str:
+    def _wiring(self, node: fx.Node, args: Any, result: Any) -> str:
         """What is wrong with the weights and the output range of a node, whatever it computes; empty when nothing."""
-        module = submodule(self.int8, node)
-        if module is None:
-            return ""
+        module, floating = submodule(self.int8, node), self._twin(node)
+        if isinstance(floating, (DeQuantStub, ScalarArithmetic)):
+            return ""  # the one has no range, the other's follows from its input's and its number
         path = str(node.target)
-        floating = self.floating.get_submodule(path)
-        if problem := _weight_problem(floating, module):
-            return problem
-        row = KERNELS.get(type(floating))
-        if isinstance(floating, ScalarArithmetic) or (row is not None and row.verdict is Verdict.FOLLOWS):
-            return ""  # its range follows from its input's
-        for observed in (path, f"{path}.op", f"{path}.quant"):
-            if observed in self.expected:
-                return _range_problem(self.expected[observed], result)
-        return ""
+        observed = next((name for name in (path, f"{path}.op", f"{path}.quant") if name in self.expected), None)
+        called = callee(self.floating, self.nodes[node.name])
+        row = KERNELS.get(called) if called is not None else None
+        if row is not None and row.verdict is Verdict.FOLLOWS:
+            return _follow_problem(args, result)
+        if observed is None:
+            return ""  # its kernel has a range of its own: a hardsigmoid's is [0, 1]
+        assert module is not None and floating is not None
+        if not is_int8(self.int8.get_submodule(observed)):
+            return "is not a quantized module"
+        return (
+            _weight_problem(floating, module)
+            or _range_problem(self.expected[observed], result)
+            or self._observed_problem(path, self.expected[observed])
+        )
+
+    def _observed_problem(self, path: str, expected: Expected) -> str:
+        """The audited inputs are among those it was calibrated on, so it must have observed what they give."""
+        if path not in self.watched.extremes or self.batchwise:
+            return ""
+        least, most = self.watched.extremes[path]
+        slack = 0.01 * (expected.most - expected.least)
+        if least >= expected.least - slack and most <= expected.most + slack:
+            return ""
+        return (
+            f"its observer saw {expected.least:.6g} to {expected.most:.6g}, but the float module gives "
+            f"{least:.6g} to {most:.6g} on images it was calibrated with"
+        )
+
+    def missed(self) -> Iterator[OpAudit]:
+        """A row for each module that was calibrated and is not an int8 operation of the module."""
+        ran = {str(node.target) for node in self.counts}
+        for path in self.expected:
+            owner = path.removesuffix(".op").removesuffix(".quant")
+            if path not in ran and owner not in ran:
+                yield OpAudit(path, "", 0, 0, 0.0, 0.0, "was calibrated, but does not run in int8")
 
     def results(self) -> Iterator[OpAudit]:
         """One row a node, in running order."""
@@ -273,7 +384,7 @@ class _Auditor(fx.Interpreter):
 
 def _is_audited(module: nn.Module | None, node: fx.Node, given: Any) -> bool:
     """Whether a node is an int8 operation: it calls something on quantized tensors, or makes them."""
-    if node.op not in ("call_module", "call_function", "call_method") or isinstance(module, nnq.DeQuantize):
+    if node.op not in ("call_module", "call_function", "call_method"):
         return False
     return isinstance(module, nnq.Quantize) or any(
         isinstance(leaf, Tensor) and leaf.is_quantized for leaf in tree_flatten(given)[0]
@@ -332,6 +443,22 @@ def _weight_problem(floating: nn.Module, module: nn.Module) -> str:
     got = module.bias()  # type: ignore[operator]
     if isinstance(wanted, Tensor) and (got is None or not torch.equal(got, wanted)):
         return "its bias is not the float layer's"
+    return ""
+
+
+def _follow_problem(args: Any, result: Any) -> str:
+    """What is wrong with the range of an operation that hands on its input's."""
+    given = next((leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor) and leaf.is_quantized), None)
+    for got in tree_leaves(result):
+        if given is None or not isinstance(got, Tensor):
+            continue
+        if not got.is_quantized:
+            return "gives no quantized tensor"
+        if not math.isclose(got.q_scale(), given.q_scale(), rel_tol=1e-5) or got.q_zero_point() != given.q_zero_point():
+            return (
+                f"runs with scale {got.q_scale():.6g} and zero point {got.q_zero_point()}, "
+                f"its input's are {given.q_scale():.6g} and {given.q_zero_point()}"
+            )
     return ""
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv import artifact, lower, quantize, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import Audit, audit, expected_ranges, refused_at
+from fxconv.audit import AUDIT_INPUTS, Audit, audit, expected_ranges, refused_at, watch
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.environment import Environment, check
@@ -25,7 +25,7 @@ from fxconv.errors import ConversionError, UserError, described, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.staging import StagedFile
-from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, StageParity
+from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
 from rewrites import Rewritten
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Conversion:
     @property
     def verified(self) -> bool:
         """Every int8 operation passed the audit and every stage the ledger, and all of them ran."""
-        complete = self.ledger[-1].stage == "reloaded"
+        complete = tuple(row.stage for row in self.ledger) == STAGES and self.audit.inputs > 0
         return complete and not self.audit.failed and all(row.passed for row in self.ledger)
 
     @property
@@ -185,11 +185,14 @@ def convert(
         with clock.step("conversion"):
             int8 = quantize.convert_observed(observed)
             floating = quantize.fuse(rewritten.graph_module)
+        audited_images = images[:AUDIT_INPUTS]
         with clock.step("verification"):
+            watched = watch(floating, audited_images)
+            ledger.append(verify.same_but_for_rounding("fused", original[: len(audited_images)], watched.outputs))
             reference = _run_int8(int8, images)
             ledger.append(verify.close_enough("int8", original, reference, least))
         with clock.step("audit"):
-            audited = audit(int8, floating, ranges, images)
+            audited = audit(int8, floating, ranges, watched, audited_images)
         with clock.step("lowering"):
             scripted = lower.to_torchscript(int8, example, config)
             optimized = lower.optimize(scripted, config)

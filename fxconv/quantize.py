@@ -140,11 +140,12 @@ def convert_observed(observed: fx.GraphModule) -> fx.GraphModule:
     observed.recompile()
     after = dict(observed.named_modules())
     # What stands inside a module that was swapped whole went with it.
-    missed = [path for path in observed.meta[_EXPECTED] if path in after and not _is_int8(after[path])]
+    missed = [path for path in observed.meta[_EXPECTED] if path in after and not is_int8(after[path])]
     if missed:
         raise QuantizationError(f"these layers should be int8 and are not: {', '.join(missed)}")
     return observed
 
 
-def _is_int8(module: nn.Module) -> bool:
+def is_int8(module: nn.Module) -> bool:
+    """Whether a module is one of torch.ao's quantized ones."""
     return ".quantized" in type(module).__module__

@@ -220,6 +220,161 @@ def test_a_kernel_that_refuses_is_named(command, after_converting):
     assert_audit_fails(convert_tiny(command), "the engine refuses to run add (Add): failed to create QNNPACK Add")
 
 
+def node_called(int8: fx.GraphModule, name: str) -> fx.Node:
+    return next(node for node in int8.graph.nodes if node.name == name)
+
+
+def multiply_by_itself(int8: fx.GraphModule) -> None:
+    node = node_called(int8, "mul")
+    node.args = (node.args[0], node.args[0])
+    int8.recompile()
+
+
+def skip_the_addition(int8: fx.GraphModule) -> None:
+    node = node_called(int8, "add")
+    node.replace_all_uses_with(node.args[0])
+    int8.graph.erase_node(node)
+    int8.recompile()
+
+
+def clamp_once_more(int8: fx.GraphModule) -> None:
+    node = node_called(int8, "add")
+    with int8.graph.inserting_after(node):
+        clamped = int8.graph.call_function(torch.nn.functional.relu6, (node,))
+    node.replace_all_uses_with(clamped)
+    clamped.args = (node,)
+    int8.recompile()
+
+
+@pytest.mark.parametrize(
+    ("tamper", "words"),
+    [
+        (multiply_by_itself, "kernel audit: mul (Mul): the int8 module has mul = mul(conv, conv) where the float"),
+        (skip_the_addition, " where the float module has add = add("),
+        (clamp_once_more, "the int8 module has relu6 = relu6(add) where the float module has "),
+    ],
+)
+def test_an_operation_that_reads_other_values(tamper, words, command, after_converting):
+    after_converting(tamper)
+    assert_audit_fails(convert_tiny(command), words)
+
+
+def test_a_dequantize_that_computes(command, after_converting):
+    class Louder(nnq.DeQuantize):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.dequantize() * 1.1
+
+    after_converting(lambda int8: int8.set_submodule("dequant_head", Louder()))
+    assert_audit_fails(convert_tiny(command), "dequant_head (Louder): gives other values than its input holds")
+
+
+def test_a_float_layer_where_int8_should_be(command, after_converting):
+    class Hidden(nn.Module):
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.scale, self.zero_point = layer.scale, layer.zero_point
+            self.linear = nn.Linear(layer.in_features, layer.out_features)
+            self.linear.weight.data, self.linear.bias.data = layer.weight().dequantize(), layer.bias().detach()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.linear(x.dequantize())
+            return torch.quantize_per_tensor(y, self.scale, self.zero_point, torch.quint8)
+
+    after_converting(lambda int8: int8.set_submodule("head", Hidden(int8.get_submodule("head"))))
+    assert_audit_fails(convert_tiny(command), "kernel audit: head (Hidden): is not a quantized module")
+
+
+class Coarser(nn.Module):
+    """A pool in eight times as coarse steps."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.pool(x.dequantize())
+        return torch.quantize_per_tensor(y, 8 * x.q_scale(), x.q_zero_point(), torch.quint8)
+
+
+def test_a_module_that_leaves_int8(command, after_converting):
+    def tamper(int8: fx.GraphModule) -> None:
+        pool = next(node for node in int8.graph.nodes if "pool" in node.name)
+        int8.set_submodule(pool.target, Coarser(int8.get_submodule(pool.target)))
+
+    after_converting(tamper)
+    assert_audit_fails(convert_tiny(command), "(Coarser): runs with scale", "its input's are")
+
+
+def test_a_wrong_fold(command, monkeypatch):
+    fuse = quantize.fuse
+
+    def wrong(graph_module: fx.GraphModule) -> fx.GraphModule:
+        fused = fuse(graph_module)
+        with torch.no_grad():
+            fused.get_submodule("conv")[0].weight[0] *= 3
+        return fused
+
+    monkeypatch.setattr(pipeline.quantize, "fuse", wrong)
+    run = convert_tiny(command)
+    assert_audit_fails(run, "FAILED: fused against original: SQNR", "required: at least 60 dB")
+
+
+def test_an_interval_beyond_what_was_seen(command, after_observing):
+    class Wide(L2Observer):
+        def interval(self) -> tuple[torch.Tensor, torch.Tensor]:
+            low, high = super().interval()
+            return 4 * low, 4 * high
+
+    def tamper(observed: fx.GraphModule) -> None:
+        observed.get_submodule("head").activation_post_process.__class__ = Wide
+
+    after_observing(tamper)
+    assert_audit_fails(convert_tiny(command), "kernel audit: head (Linear): its range", "beyond what was observed")
+
+
+def test_an_observer_that_saw_a_part_of_the_values(command, after_observing):
+    def tamper(observed: fx.GraphModule) -> None:
+        observer = observed.get_submodule("head").activation_post_process
+        see = observer.forward
+        observer.forward = lambda x: see(x * 0.9)
+
+    after_observing(tamper)
+    assert_audit_fails(convert_tiny(command), "kernel audit: head (Linear): its observer saw", "calibrated with")
+
+
+def test_an_audit_that_did_not_run_verifies_nothing(small_model, batches, monkeypatch):
+    monkeypatch.setattr(pipeline, "audit", lambda *_: Audit((), 0))
+    assert not fxconv.convert(small_model, calibration=batches).verified
+
+
+def test_a_stage_that_did_not_run_verifies_nothing(small_conversion):
+    shorter = dataclasses.replace(small_conversion, ledger=small_conversion.ledger[1:])
+    assert small_conversion.verified
+    assert not shorter.verified
+
+
+@pytest.mark.parametrize("by", [("scale", 1.2), ("zero_point", 5)], ids=["scale", "zero point"])
+def test_every_wrong_scale_and_zero_point_is_found(by, small_model, batches):
+    """Each int8 module in turn; a fresh copy each time, for qnnpack keeps what its first run worked out."""
+    rewritten = rewrite(small_model, selected(Config())).graph_module
+    images = [(image,) for image in batches[0][:2].split(1)]
+    name, amount = by
+    with quantize.engine("qnnpack"), torch.no_grad():
+        observed = quantize.observe(rewritten, Config())
+        observed(batches[0])
+        ranges, floating = expected_ranges(observed), quantize.fuse(rewritten)
+        watched = auditing.watch(floating, images)
+        int8 = quantize.convert_observed(observed)
+        for path in ranges:
+            tampered = copy.deepcopy(int8)
+            part = tampered.get_submodule(path)
+            value = getattr(part, name)
+            setattr(part, name, value * amount if name == "scale" else value + (amount if value < 128 else -amount))
+            failed = auditing.audit(tampered, floating, ranges, watched, images).failed
+            assert [op.where for op in failed][:1] == [path.removesuffix(".op")]
+        assert auditing.audit(int8, floating, ranges, watched, images).failed == ()
+
+
 # -- what is audited, and how it is counted -------------------------------------------------------------
 
 
@@ -228,7 +383,7 @@ def test_every_int8_operation_is_audited_and_nothing_else(small_conversion):
     calls = [
         str(node.target) if node.op == "call_module" else node.name
         for node in small_conversion.int8.graph.nodes
-        if node.op.startswith("call_") and "dequant" not in node.name
+        if node.op.startswith("call_")
     ]
     assert audited == calls
     assert "quant_x" in audited and "mul" in audited and "head" in audited
@@ -271,7 +426,8 @@ def by_hand(values: torch.Tensor, scale: float, zero_point: int) -> OpAudit:
     floating = fx.GraphModule(OneStub(), KeepStubs().trace(OneStub()))
     int8 = copy.deepcopy(floating)
     int8.set_submodule("quant", nnq.Quantize(torch.tensor([scale]), torch.tensor([zero_point]), torch.quint8))
-    (row,) = auditing.audit(int8, floating, {}, [(values,)]).operations
+    watched = auditing.watch(floating, [(values,)])
+    (row,) = auditing.audit(int8, floating, {}, watched, [(values,)]).operations
     return row
 
 

@@ -21,7 +21,7 @@ from fxconv.errors import ConversionError, UserError
 from fxconv.staging import StagedFile
 from rewrites.passes import FoldReLU6
 
-STAGES = ["rewritten", "int8", "scripted", "optimized", "reloaded"]
+STAGES = ["rewritten", "fused", "int8", "scripted", "optimized", "reloaded"]
 
 
 def test_a_conversion_is_verified_stage_by_stage(small_conversion):
@@ -29,11 +29,18 @@ def test_a_conversion_is_verified_stage_by_stage(small_conversion):
     assert small_conversion.converted
     assert small_conversion.verdict == "converted and verified"
     assert [row.stage for row in small_conversion.ledger] == STAGES
-    assert [row.against for row in small_conversion.ledger] == ["original", "original", "int8", "int8", "int8"]
+    assert [row.against for row in small_conversion.ledger] == [
+        "original",
+        "original",
+        "original",
+        "int8",
+        "int8",
+        "int8",
+    ]
     rows = {row.stage: row for row in small_conversion.ledger}
     assert rows["rewritten"].max_abs_diff == 0
     assert rows["int8"].sqnr_db > 20
-    assert [rows[stage].max_abs_diff for stage in STAGES[2:]] == [0, 0, 0]
+    assert [rows[stage].max_abs_diff for stage in STAGES[3:]] == [0, 0, 0]
 
 
 def test_nothing_is_written_before_save(small_conversion):
@@ -90,7 +97,7 @@ def test_the_engine_is_put_back(small_model, batches):
 
 def test_batches_may_come_from_a_generator(small_model, batches, small_conversion):
     conversion = fxconv.convert(small_model, calibration=(batch for batch in batches))
-    assert conversion.ledger[1].sqnr_db == small_conversion.ledger[1].sqnr_db
+    assert conversion.ledger[2].sqnr_db == small_conversion.ledger[2].sqnr_db
 
 
 def test_a_conversion_is_reproducible(small_model, batches, small_conversion):
@@ -174,7 +181,7 @@ def test_the_report_prints_and_is_json(small_conversion):
     assert "Parity ledger" in page.getvalue()
     assert page.getvalue().startswith("Tiny: converted and verified\n")
     report = small_conversion.report.json()
-    assert report["parity"][1]["sqnr_db"] == small_conversion.ledger[1].sqnr_db
+    assert report["parity"][2]["sqnr_db"] == small_conversion.ledger[2].sqnr_db
     assert json.loads(small_conversion.report.json_text()) == json.loads(json.dumps(report))
 
 
@@ -231,7 +238,7 @@ def test_wrapped_arithmetic_is_verified_and_converts_more_often(small_model, bat
 def test_per_tensor_weights_are_verified(small_model, batches, small_conversion):
     conversion = fxconv.convert(small_model, calibration=batches, weight_scheme=WeightScheme.per_tensor)
     assert conversion.verified
-    assert conversion.ledger[1].sqnr_db != small_conversion.ledger[1].sqnr_db
+    assert conversion.ledger[2].sqnr_db != small_conversion.ledger[2].sqnr_db
 
 
 @pytest.mark.skipif("x86" not in torch.backends.quantized.supported_engines, reason="this torch has no x86 engine")
@@ -246,7 +253,7 @@ def test_the_desktop_engine_works_with_a_warning(small_model, batches):
 def test_a_trace_of_the_example_is_verified(small_model, batches):
     conversion = fxconv.convert(small_model, calibration=batches, example_inputs=(batches[0][:1],), method=Method.trace)
     assert conversion.verified
-    assert [row.max_abs_diff for row in conversion.ledger[2:]] == [0, 0, 0]
+    assert [row.max_abs_diff for row in conversion.ledger[3:]] == [0, 0, 0]
 
 
 def test_postponed_annotations_can_be_scripted(batches):
@@ -291,7 +298,7 @@ def test_several_outputs_are_verified(batches):
 
     conversion = fxconv.convert(TwoHeads(), calibration=batches[:1])
     assert conversion.verified
-    assert conversion.ledger[1].top1_agreement is None
+    assert conversion.ledger[2].top1_agreement is None
     torch.backends.quantized.engine = "qnnpack"
     assert [tuple(out.shape) for out in conversion.int8(batches[0])] == [(8, 4, 15, 15), (8, 2, 13, 13)]
 

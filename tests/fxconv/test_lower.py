@@ -117,3 +117,41 @@ def test_an_attribute_where_a_builtin_lay_is_no_builtin():
     x = torch.randn(1, 3, 8, 8)
     scripted = lower.to_torchscript(convolution, (x,), Config())
     assert torch.equal(scripted(x), convolution(x))
+
+
+class _OwnConv(nn.Conv2d):
+    """A convolution of the user's, which no pass looks into."""
+
+
+class _Function(nn.Module):
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, *[3] * dimensions))
+
+    def forward(self, x):
+        return getattr(nn.functional, f"conv{self.weight.ndim - 2}d")(x, self.weight, padding="same")
+
+
+@pytest.mark.parametrize(
+    "model", [lambda: nn.Sequential(_OwnConv(3, 4, 3, padding="same")), lambda: _Function(2), lambda: _Function(1)]
+)
+def test_padding_in_words_that_stays_in_float_does_not_stop_prepacking(model):
+    torch.manual_seed(0)
+    model = model()
+    sizes = (2, 3, 16, 16)[: 3 if isinstance(model, _Function) and model.weight.ndim == 3 else 4]
+    conversion = fxconv.convert(model, [torch.randn(sizes)])
+    assert conversion.verdict == "float by engine, verified"
+    assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_padding_in_words_becomes_int8(kernel, batches):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, kernel, padding="valid"), nn.ReLU(), nn.Conv2d(8, 4, kernel, padding="same"), nn.ReLU()
+    )
+    conversion = fxconv.convert(model, calibration=batches[:1])
+    assert conversion.verdict == "converted and verified"
+    assert conversion.artifact.float_calls == {}
+    assert conversion.artifact.int8_calls["quantized::conv2d_relu"] == 2
+    assert conversion.int8(batches[0]).shape == model(batches[0]).shape

@@ -114,7 +114,7 @@ def test_the_summary_gives_the_numbers_of_the_conversion(small_conversion):
     values = {key: value.strip() for key, value in lines.items()}
     artifact = small_conversion.artifact
     assert values["int8"].startswith("100.0 % of multiply-accumulates; 1 quantize, 1 dequantize, 0 float islands")
-    assert values["against float"].startswith(f"{small_conversion.ledger[1].sqnr_db:.1f} dB")
+    assert values["against float"].startswith(f"{small_conversion.ledger[2].sqnr_db:.1f} dB")
     assert values["lowered"] == "scripted, optimized, reloaded: bit for bit the int8 module"
     assert values["size"].startswith(f"{artifact.size / 1000:.1f} kB, {artifact.size / artifact.float_bytes:.2f} times")
     assert values["calibrated on"] == "24 tensors given from Python"
@@ -137,7 +137,7 @@ def test_the_rename_table_shows_old_and_new(small_conversion):
 def test_the_ledger_shows_every_stage_with_its_rule(small_conversion):
     lines = printed(small_conversion).splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("stage "))
-    rows = [line.split() for line in lines[start + 1 : start + 6]]
-    assert [row[0] for row in rows] == ["rewritten", "int8", "scripted", "optimized", "reloaded"]
-    assert [row[-1] for row in rows] == ["ok"] * 5
+    rows = [line.split() for line in lines[start + 1 : start + 7]]
+    assert [row[0] for row in rows] == ["rewritten", "fused", "int8", "scripted", "optimized", "reloaded"]
+    assert [row[-1] for row in rows] == ["ok"] * 6
     assert rows[0][2:4] == ["0", "exact"]
