@@ -8,6 +8,7 @@ Written to docs/latency.md when all ten networks ran; exits with status 1 when f
 
 from __future__ import annotations
 
+import random
 import statistics
 import sys
 import tempfile
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import fxconv
 from benchmarks import stock
 from benchmarks.networks import RELU6, TEN, machine, seeded, table, write
-from fxconv import lower, quantize
+from fxconv import lower
 from fxconv.artifact import load_lite
 from fxconv.config import Config
 from fxconv.latency import settle_mobile_threads, single_thread
@@ -41,7 +42,7 @@ def forms(name: str, folder: Path) -> tuple[dict[str, Any], Tensor]:
     example = batches[0][:1]
     ours = fxconv.convert(loaded.module, batches, min_sqnr=-1000.0)
     wrapped = fxconv.convert(loaded.module, batches, min_sqnr=-1000.0, arithmetic=fxconv.config.Arithmetic.wrap)
-    floating = lower.lower_float(quantize.fuse(ours.rewritten.graph_module), (example,), Config())
+    floating = lower.to_bytes(lower.optimize(lower.to_torchscript(loaded.module, (example,), Config()), Config()))
     contents = {"fxconv": ours.artifact.data, "wrapped": wrapped.artifact.data, "float": floating}
     modules = {"stock flow": stock.write(loaded.module, batches, folder / "stock.ptl")}
     for form, content in contents.items():
@@ -54,7 +55,7 @@ def forms(name: str, folder: Path) -> tuple[dict[str, Any], Tensor]:
 def medians(modules: dict[str, Any], example: Tensor) -> tuple[dict[str, float], float]:
     """Median milliseconds of each; and the median of the ratio of the first to the second, run by run."""
     times: dict[str, list[float]] = {form: [] for form in modules}
-    order = list(modules)
+    order, shuffle = list(modules), random.Random(0).shuffle
     with single_thread(), torch.no_grad():
         for _ in range(WARM_UP):
             for form in order:
@@ -65,7 +66,7 @@ def medians(modules: dict[str, Any], example: Tensor) -> tuple[dict[str, float],
                 start = time.perf_counter()
                 modules[form](example)
                 times[form].append(1000 * (time.perf_counter() - start))
-            order.append(order.pop(0))  # whoever runs after a big one finds a cold cache: each does, in turn
+            shuffle(order)  # whoever runs after a big one finds a cold cache: let it be another one each time
     ratio = statistics.median(a / b for a, b in zip(times["fxconv"], times["stock flow"], strict=True))
     return {form: statistics.median(taken) for form, taken in times.items()}, ratio
 
@@ -91,10 +92,12 @@ def main() -> None:
             "latency.md",
             "# Latency",
             f"Written by `python benchmarks/latency.py` on {machine()}.",
-            "Milliseconds of one inference in the lite interpreter, one thread, batch 1, 224x224 (medians of at least "
-            f"{FEWEST} runs, the four files of a network in turn). *Wrapped* is `--arithmetic wrap`, the slow solution "
-            "of dequantizing around every operation; *float* runs on XNNPACK. Below 1 in the column *to stock* fxconv "
-            "is the faster one (median of the ratios run by run).",
+            "Milliseconds of one inference in the lite interpreter, one thread, batch 1, 224x224: medians of at least "
+            f"{FEWEST} runs, the four files of a network in a new order each time. *Wrapped* is `--arithmetic wrap`, "
+            "the slow solution of dequantizing around every operation; *float* is the original network, scripted and "
+            "optimized for mobile, which runs on XNNPACK. fxconv's weights have a scale for each channel, the stock "
+            "flow's one for each layer. Below 1 in the column *to stock* fxconv is the faster one (median of the "
+            "ratios run by run).",
             "qnnpack's kernels are made for ARM and use SSE2 here, XNNPACK's use whatever the processor has: read this "
             "table from int8 to int8, and measure int8 against float on the phone.",
             table(

@@ -41,7 +41,8 @@ def main() -> None:
         "size.md",
         "# Size",
         f"Written by `python benchmarks/size.py`; {machine()}.",
-        "Bytes of the `.ptl`. Float is the same rewritten network, fused and lowered the same way.",
+        "Bytes of the `.ptl`. Float is the same rewritten network, fused and lowered the same way. fxconv's weights "
+        "have a scale for each channel, the stock flow's one for each layer.",
         table(["network", "fxconv", "stock flow", "float", "to float", "to stock"], rows),
     )
     if large:

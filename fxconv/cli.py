@@ -229,7 +229,7 @@ def convert(
                 screen.warn(warning)
     if not conversion.verified:
         kept = "; the file there is from before" if target.exists() else ""
-        raise ConversionError(f"{model}: {conversion.verdict}; {target} was not written{kept}")
+        raise ConversionError(f"{model}: {conversion.verdict}; {target} was not written{kept}; {conversion.cure}")
 
 
 @app.command()

@@ -34,6 +34,11 @@ class Method(str, Enum):
     script = "script"
     trace = "trace"
 
+    @property
+    def other(self) -> Method:
+        """The one to try when this one fails."""
+        return Method.trace if self is Method.script else Method.script
+
 
 class MobilePass(str, Enum):
     """The passes of optimize_for_mobile, by the name `--block` takes."""

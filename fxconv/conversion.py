@@ -96,6 +96,16 @@ class Conversion:
         return "converted and verified" if self.converted else "float by engine, verified"
 
     @property
+    def cure(self) -> str:
+        """What to do about a conversion that failed; empty when it did not."""
+        failed = next((row.stage for row in self.ledger if not row.passed), "")
+        if self.audit.failed or failed in ("rewritten", "fused"):
+            return "the model is not at fault: send this line and the output of --report to fxconv's authors"
+        if failed == "int8":
+            return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
+        return f"try --method {self.config.method.other.value}, or --block a mobile pass" if failed else ""
+
+    @property
     def report(self) -> Report:
         """The report; `.print()` shows it, `.json()` is DESIGN's schema."""
         from fxconv.report import Report
@@ -109,7 +119,7 @@ class Conversion:
         """
         target = Path(path)
         if not self.verified:
-            raise ConversionError(self.verdict)
+            raise ConversionError(f"{self.verdict}; {self.cure}")
         with StagedFile(target, self.artifact.data) as staged:
             if staged.path.read_bytes() != self.artifact.data:
                 raise ConversionError(f"{target}: the bytes on disk are not the bytes that were verified")

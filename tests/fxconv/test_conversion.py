@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import fxconv_networks as networks
@@ -323,3 +324,20 @@ def test_running_the_model_leaves_its_buffers_alone(batches):
 def test_inputs_the_model_cannot_take_are_told_in_one_line(small_model):
     with pytest.raises(UserError, match=r"the model cannot take an input of 4x32x32 \(RuntimeError: Given groups=1"):
         fxconv.convert(small_model, calibration=torch.randn(2, 4, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("rewritten", "the model is not at fault"),
+        ("fused", "the model is not at fault"),
+        ("int8", "--calib-count"),
+        ("optimized", "try --method trace, or --block"),
+        (None, ""),
+    ],
+)
+def test_what_to_do_about_a_failure(stage, words, small_conversion):
+    rows = tuple(replace(row, passed=row.stage != stage) for row in small_conversion.ledger)
+    cure = replace(small_conversion, ledger=rows).cure
+    assert words in cure
+    assert bool(cure) == bool(words)
