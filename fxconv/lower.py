@@ -35,10 +35,9 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
                 scripted = torch.jit.script(module)
     except Exception as error:
         words = [line.strip() for line in str(error).splitlines() if line.strip()]
-        other = "script" if config.method is Method.trace else "trace"
         raise ConversionError(
             f"TorchScript refuses the model ({config.method.value}): {words[0] if words else error!r}; "
-            f"--method {other} may take it"
+            f"--method {config.method.other.value} may take it"
         ) from error
     returned = str(scripted.forward.schema.returns[0].type)
     if "Union[" in returned:
@@ -60,10 +59,24 @@ def _forget_stale_builtins(module: nn.Module) -> None:
 
 
 def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.ScriptModule:
-    """Run optimize_for_mobile without the blocked passes."""
+    """Run optimize_for_mobile without the blocked passes, and without prepacking where it would stop."""
     blocked = {_optimizer_type(name) for name in config.blocked}
+    if _pads_in_words(scripted):
+        blocked.add(_optimizer_type(MobilePass.insert_fold_prepack_ops))
     with quiet():
         return optimize_for_mobile(scripted, optimization_blocklist=blocked)
+
+
+def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:
+    """Whether a float convolution has `padding="same"` or `"valid"`: prepacking takes it for a list, and asserts.
+
+    numeric-padding leaves those whose call it cannot see, inside modules that do not trace.
+    """
+    if not hasattr(scripted, "inlined_graph"):
+        return False
+    graph: Any = scripted.inlined_graph  # its nodes do not outlive it
+    found = [node for kind in ("conv1d", "conv2d") for node in graph.findAllNodes(f"aten::{kind}")]
+    return any("StringType" in [value.type().kind() for value in node.inputs()] for node in found)
 
 
 def to_bytes(optimized: torch.jit.ScriptModule) -> bytes:

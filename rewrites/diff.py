@@ -55,6 +55,9 @@ def _module_label(module: nn.Module) -> str:
     settings = module.extra_repr()
     if len(settings) > _SETTINGS_WIDTH and getattr(module, "inplace", False) is True:
         settings = "inplace=True"
+    padding = getattr(module, "padding", None)
+    if isinstance(padding, str):  # what numeric-padding rewrites
+        settings = f"padding={padding!r}"
     return f"{type(module).__name__}({settings})" if len(settings) <= _SETTINGS_WIDTH else type(module).__name__
 
 

@@ -9,6 +9,7 @@ from rewrites.passes.drop_inference_noops import DropInferenceNoops
 from rewrites.passes.fold_relu6 import FoldReLU6
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
+from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
 from rewrites.passes.unshare_modules import UnshareModules
@@ -22,6 +23,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     ViewToReshape(),  # after the above, which has to tell views from copies
     FunctionalToModule(),  # so that the passes below meet activations as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
+    NumericPadding(),  # before any pass looks for what is fused with a convolution: it may put a pad in front of one
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now
     FoldReLU6(),  # needs to see convolutions, batch norms and the Add modules made above
     FusableNames(),  # after all modules exist, before stubs take their names from the nodes
@@ -45,6 +47,7 @@ __all__ = [
     "FoldReLU6",
     "FunctionalToModule",
     "FusableNames",
+    "NumericPadding",
     "OutOfPlace",
     "QuantBoundaries",
     "UnshareModules",

@@ -141,7 +141,6 @@ def test_a_layer_whose_weight_is_read_by_name_runs_in_float():
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        (conv(8, 8, 3, padding="same"), "Conv2d: quantized convolutions take padding in numbers, not 'same'"),
         (
             conv(8, 8, 3, padding=1, padding_mode="reflect"),
             "Conv2d: quantized convolutions pad with zeros only, not 'reflect'",
