@@ -19,6 +19,7 @@ from torch.ao.quantization import (
     prepare,
 )
 
+from fxconv.bias_room import make_room_for_biases
 from fxconv.config import Config, Engine, WeightScheme
 from fxconv.environment import has_vnni
 from fxconv.observers import L2Observer, distinguishable, weight_observer
@@ -136,6 +137,7 @@ def convert_observed(observed: fx.GraphModule) -> fx.GraphModule:
     Raises `QuantizationError` naming every module that should have become int8 and did not.
     """
     with quiet():
+        make_room_for_biases(observed)
         convert(observed, mapping=CONVERT_MAPPING, inplace=True)
     observed.recompile()
     after = dict(observed.named_modules())
