@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 from fxconv.errors import ConversionError
 from fxconv.observers import L2Observer, distinguishable
 from fxconv.quantize import is_int8
+from fxconv.verify import cloned
 from rewrites.diff import call_name
 from rewrites.modules import ScalarArithmetic
 from rewrites.qnnpack import KERNELS, Verdict
@@ -157,7 +158,9 @@ def watch(floating: fx.GraphModule, images: Sequence[tuple[Any, ...]]) -> Watche
     """Run the fused float module on the inputs that will be audited."""
     watcher = _Watcher(floating)
     with torch.no_grad():
-        outputs = [[leaf for leaf in tree_leaves(watcher.run(*image)) if isinstance(leaf, Tensor)] for image in images]
+        outputs = [
+            [leaf for leaf in tree_leaves(watcher.run(*cloned(image))) if isinstance(leaf, Tensor)] for image in images
+        ]
     return Watched(outputs, watcher.extremes)
 
 
@@ -197,7 +200,7 @@ def audit(
     auditor = _Auditor(int8, floating, expected, watched)
     with torch.no_grad():
         for image in images:
-            auditor.run(*image)
+            auditor.run(*cloned(image))
     return Audit((*auditor.results(), *auditor.missed()), len(images))
 
 

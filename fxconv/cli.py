@@ -52,7 +52,7 @@ InputSizeOption = Annotated[
     str | None, typer.Option(metavar="N|HxW|CxHxW", help="Input size in pixels.", rich_help_panel="Model")
 ]
 SeedOption = Annotated[
-    int, typer.Option(min=0, help="Seed of everything drawn at random.", rich_help_panel="Calibration")
+    int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything drawn at random.", rich_help_panel="Calibration")
 ]
 ArithmeticOption = Annotated[
     Arithmetic,

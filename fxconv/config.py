@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
+
+from fxconv.errors import UserError
 
 
 class Engine(str, Enum):
@@ -77,6 +80,10 @@ class Config:
     method: Method = Method.script
     block: tuple[MobilePass, ...] = ()
     java: bool = False
+
+    def __post_init__(self) -> None:
+        if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
+            raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
 
     @property
     def blocked(self) -> tuple[MobilePass, ...]:

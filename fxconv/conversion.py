@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves
 
-from fxconv import artifact, lower, quantize, verify
+from fxconv import artifact, lower, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, audit, expected_ranges, refused_at, watch
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.environment import Environment, check
-from fxconv.errors import ConversionError, UserError, described, telling_line
+from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.staging import StagedFile
@@ -175,16 +173,17 @@ def convert(
     environment = check(config.engine.value)
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
     rules, clock = selected(config), _Clock(progress)
-    model = _own_copy(model)
+    model = soundness.own_copy(model)
     settle_mobile_threads()  # before the first mobile kernel runs
     with quantize.engine(config.engine.value):
         with clock.step("reading images"):
             images = [(image,) for image in data.first(LEDGER_IMAGES).split(1)]
-        example = example_inputs or images[0]
+        example = verify.cloned(example_inputs or images[0])
+        with clock.step("verification"):
+            original = soundness.reference(model, images)
         with clock.step("rewriting"):
             rewritten = rewrite_with(model, rules)
         with clock.step("verification"):
-            original = _run_original(model, images)
             found = verify.outputs(rewritten.graph_module, images)
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
         with clock.step("calibration"):
@@ -242,34 +241,6 @@ def convert(
     return conversion
 
 
-def _own_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode: running a model may change it, a counter kept in a buffer for one."""
-    try:
-        return copy.deepcopy(model).eval()
-    except Exception as error:
-        raise UserError(
-            f"the model cannot be copied ({type(error).__name__}: {error}); take hooks and weight_norm off it first"
-        ) from error
-
-
-def _run_original(model: nn.Module, images: list[tuple[Any, ...]]) -> verify.Outputs:
-    """The float model's outputs.
-
-    An artifact hands out tensors, alone or in tuples, lists and dicts: raises `UserError` for anything else, and for
-    inputs the model cannot take.
-    """
-    try:
-        with torch.no_grad():
-            returned = model(*images[0])
-        others = sorted({type(leaf).__name__ for leaf in tree_leaves(returned) if not isinstance(leaf, Tensor)})
-        found = verify.outputs(model, images)
-    except Exception as error:  # whatever the user's own forward raises
-        raise UserError(f"the model cannot take an input of {_size(images[0])} ({described(error)})") from error
-    if others:
-        raise UserError(f"the model returns {', '.join(others)} beside or instead of tensors; return tensors only")
-    return found
-
-
 def _run_int8(int8: fx.GraphModule, images: list[tuple[Any, ...]]) -> verify.Outputs:
     """The int8 module's outputs. Raises `ConversionError` naming the operation whose kernel refuses to run."""
     try:
@@ -286,10 +257,16 @@ def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData
         for batch in data.batches():
             if not done:
                 start = time.perf_counter()
-                model(batch)
+                model(batch.clone())  # it may write into its input
                 float_seconds = time.perf_counter() - start
             start = time.perf_counter()
-            observed(batch)
+            try:
+                observed(batch.clone())
+            except RuntimeError as error:
+                if place := soundness.infinite_at(observed, batch):
+                    words = f"the model's values in calibration are infinite or NaN at {place}"
+                    raise UserError(f"{words}; mend its weights, or scale its inputs") from error
+                raise
             seconds += time.perf_counter() - start
             done += len(batch)
             progress("calibration", done, data.count)
@@ -324,10 +301,6 @@ def _constant_warnings(original: verify.Outputs) -> tuple[str, ...]:
 
 def _parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-def _size(image: tuple[Any, ...]) -> str:
-    return "x".join(map(str, image[0].shape[1:])) if isinstance(image[0], Tensor) else type(image[0]).__name__
 
 
 def _shape(example: tuple[Any, ...]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fxconv import models, verify
+from fxconv import models, soundness, verify
 from fxconv.calibration import Generated
 from fxconv.config import Config
 from fxconv.conversion import ModelInfo
@@ -47,8 +47,8 @@ def rewrite_only(model: str, weights: str, input_size: str | None, config: Confi
     data = Generated(loaded.preprocessing, 1, 1, config.seed)
     check_input(model, loaded, data)
     image = data.first(1)
+    original = soundness.reference(loaded.module, [(image,)], model)
     rewritten = rewrite_with(loaded.module, rules)
     with torch.no_grad():
-        original = verify.outputs(loaded.module, [(image,)])
         found = verify.outputs(rewritten.graph_module, [(image,)])
     return DryRun(info, config, rewritten, verify.same_function("rewritten", original, found, rewritten.tolerance))

@@ -46,7 +46,7 @@ def ending(error: BaseException) -> Ending:
         return Ending(STOPS.status, f"{STOPS.word}; {STOPPED}")
     if isinstance(error, BrokenPipeError):
         return Ending(CLOSED_PIPE)
-    if any(map(_is_out_of_memory, _chain(error))):
+    if any(map(is_out_of_memory, _chain(error))):
         return Ending(WRONG, f"out of memory{_place(error)}; set a smaller --batch-size or --input-size")
     if isinstance(error, UserError):
         return Ending(WRONG, _too_deep("") if _is_too_deep(error.__cause__) else one_line(str(error)))
@@ -79,7 +79,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

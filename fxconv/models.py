@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models as zoo
 
+from fxconv import soundness
 from fxconv.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint
 from fxconv.errors import UserError
 from fxconv.imports import object_at
@@ -109,8 +110,8 @@ def load(
         loaded = replace(loaded, preprocessing=loaded.preprocessing.resized(*size))
     if offences := check_source(loaded.module):
         raise UserError(f"{text}: {offences[0].node}: {offences[0].rule}")
+    soundness.plain(loaded.module.eval())
     notes = check_values(loaded.module, f"{text} ({loaded.weights})")
-    loaded.module.eval()
     return replace(loaded, warnings=(*loaded.warnings, *notes))
 
 
@@ -206,6 +207,8 @@ def _from_factory(text: str, weights: str, seed: int, unsafe_load: bool) -> Load
             ) from error
     if not isinstance(module, nn.Module):
         raise UserError(f"{text}() gave a {type(module).__name__}, not an nn.Module")
+    module = soundness.unwrapped(module)
+    soundness.check(module, text)  # before a checkpoint is loaded into it
     described, is_random = "as the factory made them", False
     if weights == "random":
         described, is_random = f"random as the factory made them, seed {seed}", True

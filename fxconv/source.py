@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fxconv import models
+from fxconv import models, soundness
 from fxconv.arrays import open_array, split_name
 from fxconv.calibration import CalibrationData, open_calibration
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config
 from fxconv.conversion import ModelInfo
+from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
 from fxconv.models import LoadedModel
 from fxconv.passes import selected
@@ -93,19 +94,16 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
         raise UserError(f"{model} takes {len(needed)} inputs ({', '.join(needed)}); only one image is supported")
     size = "x".join(map(str, loaded.preprocessing.shape))
     batch = data.first(min(2, data.count, data.batch_size))
-    try:
-        module = copy.deepcopy(loaded.module)
-    except Exception as error:
-        words = f"{model} cannot be copied ({type(error).__name__}: {error})"
-        raise UserError(f"{words}; take hooks and weight_norm off it first") from error
+    module = soundness.copied(loaded.module, model)
     for images, cure in ((batch[:1], "set --input-size"), (batch, "set --batch-size 1")):
         try:
             with torch.inference_mode():
                 lost = _lost(copy.deepcopy(module), images)
         except Exception as error:  # whatever the user's own forward raises
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if is_out_of_memory(error):
+                raise
             what = f"an input of {size}" if len(images) == 1 else f"{len(images)} images of {size} at a time"
-            raise UserError(f"{model} cannot take {what} ({first}); {cure}") from error
+            raise soundness.cannot_take(error, model, what, cure) from error
         if lost is not None:
             raise UserError(f"{model} cannot take an input of {size} ({lost}); set --input-size")
 
@@ -121,7 +119,7 @@ def _lost(module: nn.Module, images: Tensor) -> str | None:
 
     for name, layer in module.named_modules():
         layer.register_forward_hook(lambda _, __, output, name=name or "the model": look(name, output))
-    outputs = [leaf for leaf in tree_leaves(module(images)) if isinstance(leaf, Tensor)]
+    outputs = [leaf for leaf in tree_leaves(module(images.clone())) if isinstance(leaf, Tensor)]
     if empty:
         return empty[0]
     return "its outputs are NaN" if any(leaf.isnan().any() for leaf in outputs) else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 # Where a float island lies between int8 layers the mobile passes may re-associate float sums.
 ISLAND_SQNR_DB = 40.0
@@ -46,10 +46,16 @@ class StageParity:
     problem: str = ""
 
 
+def cloned(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same inputs in memory of their own: a model may write into what it is given (`x *= 2`)."""
+    return tuple(tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, inputs))
+
+
 def outputs(module: Callable[..., Any], images: Sequence[tuple[Any, ...]]) -> Outputs:
     """The floating-point outputs for each example, in the order the structure lists them."""
     with torch.no_grad():
-        return [[leaf.detach() for leaf in tree_leaves(module(*image)) if isinstance(leaf, Tensor)] for image in images]
+        returned = (tree_leaves(module(*cloned(image))) for image in images)
+        return [[leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)] for leaves in returned]
 
 
 def _shape_problem(reference: Outputs, found: Outputs) -> str:
@@ -76,8 +82,9 @@ def _noise(reference: Sequence[Tensor], found: Sequence[Tensor]) -> _Noise:
         a64, b64 = a.double(), b.double()
         difference = torch.where(a64 == b64, torch.zeros_like(a64), a64 - b64).abs().nan_to_num(math.inf, math.inf)
         largest = max(largest, difference.max().item())
-        peak = max(peak, a64.abs().max().item())
-        signal += a64.square().sum().item()
+        finite = torch.where(a64.isfinite(), a64, 0.0)  # infinity is a signal beside which any noise is silent
+        peak = max(peak, finite.abs().max().item())
+        signal += finite.square().sum().item()
         noise += difference.square().sum().item()
     if noise == 0:
         return _Noise(largest, math.inf, peak)

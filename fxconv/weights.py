@@ -117,7 +117,7 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> int:
             layer.momentum = None  # cumulative average over all batches
         with torch.inference_mode():
             for batch in batches:
-                module(batch)
+                module(batch.clone())  # it may write into its input
     finally:
         for hook in hooks:
             hook.remove()

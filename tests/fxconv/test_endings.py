@@ -129,7 +129,7 @@ LINES = {
     broken_lowering: (1, "INTERNAL ERROR in lowering: TypeError: dict.__getitem__() takes "),
     broken_pass: (1, "INTERNAL ERROR in pass drop-inference-noops at node "),
     model_that_fails_late: (2, "the code in net.py, line 21 (if late(): raise ValueError('first\\nsecond')), failed "
-                               "with ValueError: first in verification; mend it there"),
+                               "with ValueError: first on an input of 3x16x16; mend it there"),
     model_that_exits: (2, "the code in net.py, line 21 (if late(): raise SystemExit(0)), ends the process; mend it"),
     pass_that_raises: (2, "--pass: pass mine failed at node x, mine.py:14 (raise ValueError('first\\nsecond')): "
                           "ValueError: first; mend the pass, or leave it out"),

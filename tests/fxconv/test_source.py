@@ -188,7 +188,7 @@ class Trained(nn.Module):
 
 
 def count_call(module: nn.Module, inputs: object, output: object) -> None:
-    """A hook of the user's that changes nothing."""
+    """A hook of the user's, on the backward pass, of which no artifact has any."""
 
 
 def test_a_model_in_the_middle_of_its_training_is_left_exactly_as_it_was(batches):
@@ -201,7 +201,7 @@ def test_a_model_in_the_middle_of_its_training_is_left_exactly_as_it_was(batches
     modes = {name: module.training for name, module in model.named_modules()}
     wanted = {name: p.requires_grad for name, p in model.named_parameters()}
     identities = [id(tensor) for tensor in (*model.parameters(), *model.buffers())]
-    hook = model.net.stem.register_forward_hook(count_call)
+    hook = model.net.stem.register_full_backward_hook(count_call)
     random.seed(5)
     np.random.seed(5)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
@@ -211,7 +211,7 @@ def test_a_model_in_the_middle_of_its_training_is_left_exactly_as_it_was(batches
     assert conversion.verified
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
-    assert dict(model.net.stem._forward_hooks) == {hook.id: count_call}
+    assert dict(model.net.stem._backward_hooks) == {hook.id: count_call}
     assert np.array_equal(np.random.get_state()[1], states[2])
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert {name: p.requires_grad for name, p in model.named_parameters()} == wanted
