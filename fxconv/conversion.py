@@ -197,6 +197,7 @@ def convert(
         audited_images = images[:AUDIT_INPUTS]
         with clock.step("verification"):
             watched = watch(floating, audited_images)
+            soundness.check_finite(watched.extremes, ranges)
             ledger.append(verify.same_but_for_rounding("fused", original[: len(audited_images)], watched.outputs))
             reference = _run_int8(int8, images)
             ledger.append(verify.close_enough("int8", original, reference, least))

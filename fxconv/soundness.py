@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,9 @@ def plain(model: nn.Module) -> nn.Module:
                 setattr(part, name, inner)
     for part in list(model.modules()):
         if parametrize.is_parametrized(part):
+            # torch takes the property off the class, which a copy shares with the model it was made of
+            kind = type(part)
+            part.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
             for name in list(part.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(part, name, leave_parametrized=True)
     return model
@@ -182,6 +186,17 @@ def cannot_take(error: Exception, what: str, given: str, cure: str = "") -> User
         f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line}), failed with {described(error)} "
         f"on {given}; {mend}"
     )
+
+
+def check_finite(extremes: Mapping[str, tuple[float, float]], observed: Collection[str]) -> None:
+    """Raises `UserError` naming the first module among the `observed` ones, those in int8, whose values overflow.
+
+    `extremes` are the least and greatest value of each module's output. In float infinity may stand for what is masked.
+    """
+    for path, ends in extremes.items():
+        in_int8 = any(other == path or other.startswith(f"{path}.") for other in observed)
+        if in_int8 and not all(map(math.isfinite, ends)):
+            raise UserError(f"the model's values are infinite or NaN at {path}; mend its weights, or scale its inputs")
 
 
 def infinite_at(graph_module: fx.GraphModule, batch: Tensor) -> str:
