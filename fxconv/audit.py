@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,10 +20,10 @@ from torch import Tensor, fx, nn
 from torch.ao.quantization import DeQuantStub, ObserverBase, QuantStub
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
+from fxconv import verify
 from fxconv.errors import ConversionError
 from fxconv.observers import L2Observer, distinguishable
 from fxconv.quantize import is_int8
-from fxconv.verify import cloned
 from rewrites.diff import call_name
 from rewrites.modules import ScalarArithmetic
 from rewrites.qnnpack import KERNELS, Verdict
@@ -81,10 +81,11 @@ class OpAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """The audit of a conversion: its operations in running order, and on how many inputs they ran."""
+    """The audit of a conversion: its operations in running order, on how many inputs they ran, and what came out."""
 
     operations: tuple[OpAudit, ...]
     inputs: int
+    outputs: list[list[Tensor]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def failed(self) -> tuple[OpAudit, ...]:
@@ -157,11 +158,7 @@ def _expected(observer: Any) -> Expected:
 def watch(floating: fx.GraphModule, images: Sequence[tuple[Any, ...]]) -> Watched:
     """Run the fused float module on the inputs that will be audited."""
     watcher = _Watcher(floating)
-    with torch.no_grad():
-        outputs = [
-            [leaf for leaf in tree_leaves(watcher.run(*cloned(image))) if isinstance(leaf, Tensor)] for image in images
-        ]
-    return Watched(outputs, watcher.extremes)
+    return Watched(verify.outputs(watcher.run, images), watcher.extremes)
 
 
 class _Watcher(fx.Interpreter):
@@ -198,10 +195,8 @@ def audit(
     if rewired := _rewired(int8, floating):
         return Audit((rewired,), len(images))
     auditor = _Auditor(int8, floating, expected, watched)
-    with torch.no_grad():
-        for image in images:
-            auditor.run(*cloned(image))
-    return Audit((*auditor.results(), *auditor.missed()), len(images))
+    outputs = verify.outputs(auditor.run, images)
+    return Audit((*auditor.results(), *auditor.missed()), len(images), outputs)
 
 
 def _rewired(int8: fx.GraphModule, floating: fx.GraphModule) -> OpAudit | None:

@@ -199,10 +199,11 @@ def convert(
             watched = watch(floating, audited_images)
             soundness.check_finite(watched.extremes, ranges)
             ledger.append(verify.same_but_for_rounding("fused", original[: len(audited_images)], watched.outputs))
-            reference = _run_int8(int8, images)
-            ledger.append(verify.close_enough("int8", original, reference, least))
-        with clock.step("audit"):
+        with clock.step("audit"), _refusals_named(int8, images[0]):
             audited = audit(int8, floating, ranges, watched, audited_images)
+        with clock.step("verification"), _refusals_named(int8, images[0]):
+            reference = [*audited.outputs, *verify.outputs(int8, images[len(audited.outputs) :])]
+            ledger.append(verify.close_enough("int8", original, reference, least))
         with clock.step("lowering"):
             scripted = lower.to_torchscript(int8, example, config)
             optimized = lower.optimize(scripted, config)
@@ -242,13 +243,16 @@ def convert(
     return conversion
 
 
-def _run_int8(int8: fx.GraphModule, images: list[tuple[Any, ...]]) -> verify.Outputs:
-    """The int8 module's outputs. Raises `ConversionError` naming the operation whose kernel refuses to run."""
+@contextmanager
+def _refusals_named(int8: fx.GraphModule, image: tuple[Any, ...]) -> Iterator[None]:
+    """Raises `ConversionError` naming the operation whose kernel refuses to run."""
     try:
-        return verify.outputs(int8, images)
+        yield
     except RuntimeError as error:
+        if not (where := refused_at(int8, image)):
+            raise
         words = telling_line(str(error).split("please report a bug to PyTorch.")[-1]).strip("' ")
-        raise ConversionError(f"the engine refuses to run {refused_at(int8, images[0])}: {words}") from error
+        raise ConversionError(f"the engine refuses to run {where}: {words}") from error
 
 
 def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData, progress: Progress) -> Calibration:

@@ -18,7 +18,7 @@ FUSED_SQNR_DB = 60.0
 STAGES = ("rewritten", "fused", "int8", "scripted", "optimized", "reloaded")
 # SQNR needs several images; that bits are equal shows on few.
 LEDGER_IMAGES = 8
-BETWEEN_IMAGES = 2
+BETWEEN_IMAGES = 1
 RELOADED_IMAGES = 4
 
 Outputs = list[list[Tensor]]

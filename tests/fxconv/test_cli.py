@@ -68,7 +68,14 @@ def test_the_json_report_has_every_key_of_the_schema(process, request):
     assert report["schema"] == 1
     for section, keys in REPORT_KEYS.items():
         assert keys <= set(report[section]), section
-    assert [row["stage"] for row in report["parity"]] == ["rewritten", "int8", "scripted", "optimized", "reloaded"]
+    assert [row["stage"] for row in report["parity"]] == [
+        "rewritten",
+        "fused",
+        "int8",
+        "scripted",
+        "optimized",
+        "reloaded",
+    ]
     for row in report["parity"]:
         assert {"stage", "max_abs_diff", "sqnr_db", "top1_agreement"} <= set(row)
     for entry in report["passes"]:
@@ -289,7 +296,9 @@ def test_a_file_swapped_before_it_is_read_back_is_never_shipped(tmp_path, batche
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout.startswith("tiny: FAILED: reloaded against int8: ")
-    assert done.stderr.splitlines()[-1].endswith("tiny.ptl was not written; the file there is from before")
+    assert done.stderr.splitlines()[-1].endswith(
+        "tiny.ptl was not written; the file there is from before; try --method trace, or --block a mobile pass"
+    )
     assert [path.name for path in folder.iterdir()] == ["tiny.ptl"]
     assert (folder / "tiny.ptl").read_bytes() == b"the artifact of last week"
 
@@ -314,7 +323,10 @@ def test_too_little_sqnr_fails_and_writes_nothing(command):
     run = command("convert", *SMALL, "--min-sqnr", "90")
     assert run.status == 1
     assert run.stdout.startswith("tiny: FAILED: int8 against original: SQNR ")
-    assert run.stderr.splitlines()[-1].endswith("required: at least 90 dB; tiny.ptl was not written")
+    assert run.stderr.splitlines()[-1].endswith(
+        "required: at least 90 dB; tiny.ptl was not written; "
+        "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
+    )
     assert run.files == []
 
 
