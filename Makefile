@@ -1,12 +1,13 @@
 # make demo   an environment, and a first conversion with its report
 # make test   a fresh environment, and the tests
 # make check  everything .ci/run checks: tests, lint, types, generated docs
+# make benchmarks PHOTOGRAPHS=DIR   the tables under docs/, on a machine with nothing else to do (40 minutes)
 
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 TEST = .venv-test/bin/python
 
-.PHONY: demo test zoo lint docs check clean
+.PHONY: demo test zoo lint docs check benchmarks clean
 
 demo: .venv/done
 	.venv/bin/fxconv convert mobilenet_v3 --report
@@ -37,6 +38,15 @@ zoo:
 	$(TEST) -m pytest -m zoo
 
 check: test lint
+
+# Without photographs, which cannot be shipped, accuracy is left as it is.
+benchmarks: .venv/done
+	.venv/bin/python $(PIP) --editable ".[benchmark]"
+	.venv/bin/python benchmarks/size.py
+	.venv/bin/python benchmarks/latency.py
+	.venv/bin/python benchmarks/conversion_time.py $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
+	.venv/bin/python benchmarks/robustness.py
+	$(if $(PHOTOGRAPHS),.venv/bin/python benchmarks/accuracy.py --photographs $(PHOTOGRAPHS))
 
 clean:
 	rm -rf .venv .venv-test .pytest_cache .mypy_cache .ruff_cache dist

@@ -1,0 +1,78 @@
+"""The README's figures are those of the tables that the benchmarks wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+README = " ".join((REPO / "README.md").read_text().split())
+
+
+def rows(name: str, first: str) -> list[dict[str, str]]:
+    """The table of docs/NAME whose first column is headed `first`, a dict a row."""
+    lines = (REPO / "docs" / name).read_text().splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    head = cells(lines[start])
+    found = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        found.append(dict(zip(head, cells(line), strict=True)))
+    return found
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def span(values: list[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+def test_accuracy():
+    pooled = rows("accuracy.md", "split")[-1]
+    assert f"an official mobilenet_v2 of {pooled['float top-1']} top-1" in README
+    assert f"into one of {pooled['stock flow']}" in README
+    assert f"fxconv's has {pooled['fxconv']}" in README
+
+
+def test_size():
+    table = rows("size.md", "network")
+    assert len(table) == 10
+    assert f"{span([float(row['to float']) for row in table])} of float's bytes" in README
+
+
+def test_latency():
+    table = {row["network"]: float(row["to stock"]) for row in rows("latency.md", "network")}
+    assert len(table) == 10
+    relu6 = table.pop("mobilenet_v2")
+    assert f"{relu6:.2f} of the stock flow's latency on mobilenet_v2" in README
+    assert f"{span(list(table.values()))} on the nine others" in README
+
+
+def test_conversion_time():
+    table = rows("conversion_time.md", "network")
+    assert f"{span([float(row['ratio']) for row in table])} times as long as the stock script" in README
+
+
+def test_the_proof_costs_less_than_calibration():
+    text = (REPO / "docs" / "conversion_time.md").read_text().split("## What the proof costs")[1]
+    _, *lines = [line for line in text.splitlines() if line.startswith("| ")]
+    shares = [float(cells(line)[-1]) for line in lines]
+    assert len(shares) == 10
+    assert max(shares) < 1
+    assert f"{span(shares)} of what calibration costs" in README
+
+
+def test_robustness():
+    text = (REPO / "docs" / "robustness.md").read_text()
+    held = text.split(" cases held")[0].rsplit(": ", 1)[1]
+    assert f"{held} cases held" in README
+    assert "FAILED" not in text
+
+
+@pytest.mark.parametrize("word", ["MEASURED", "TODO"])
+def test_nothing_is_left_to_fill_in(word):
+    assert word not in README
