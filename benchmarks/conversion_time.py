@@ -122,8 +122,8 @@ def main() -> None:
         table(["network", "fxconv", "stock script", "ratio", "fxconv, peak", "stock script, peak"], rows),
         "## What the proof costs",
         "Seconds inside the process: the observed forward of 100 images, the kernel audit, and the parity ledger with "
-        "the file read back and profiled; inputs of 224x224. With inputs of a few dozen pixels fixed costs prevail, and "
-        "the proof, then well under a second, costs more than calibration.",
+        "the file read back and profiled; inputs of 224x224. With inputs of a few dozen pixels fixed costs prevail, "
+        "and the proof, then well under a second, costs more than calibration.",
         table(["network", "calibration", "audit", "ledger", "audit + ledger / calibration"], costs),
     )
     if dear:
