@@ -489,3 +489,11 @@ def test_the_report_has_the_audit(command):
     assert "Kernel audit\n" in run.stdout
     assert f"{len(entry['operations'])} int8 operations on 4 inputs, each within" in run.stdout
     assert set(run.report["timings"]) >= {"audit", "verification", "calibration"}
+
+
+def test_a_layer_whose_output_is_constant_is_sound(batches):
+    constant = nn.Conv2d(3, 4, 1)
+    nn.init.zeros_(constant.weight)
+    nn.init.constant_(constant.bias, 2.3)
+    model = nn.Sequential(constant, nn.Conv2d(4, 4, 3)).eval()
+    assert fxconv.convert(model, calibration=batches, min_sqnr=-1000).audit.failed == ()
