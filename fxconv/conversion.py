@@ -15,13 +15,14 @@ from torch import Tensor, fx, nn
 
 from fxconv import artifact, lower, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import AUDIT_INPUTS, Audit, audit, expected_ranges, refused_at, watch
+from fxconv.audit import AUDIT_INPUTS, Audit, audit, refused_at, watch
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.environment import Environment, check
 from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
+from fxconv.ranges import expected_ranges
 from fxconv.staging import StagedFile
 from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
 from rewrites import Rewritten

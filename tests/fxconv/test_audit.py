@@ -17,11 +17,12 @@ import fxconv
 from fxconv import audit as auditing
 from fxconv import conversion as pipeline
 from fxconv import quantize
-from fxconv.audit import Audit, OpAudit, expected_ranges
+from fxconv.audit import Audit, OpAudit
 from fxconv.config import Config
 from fxconv.errors import ConversionError
 from fxconv.observers import L2Observer
 from fxconv.passes import selected
+from fxconv.ranges import expected_ranges
 from rewrites import rewrite
 from rewrites.qnnpack import KERNELS, Verdict
 
