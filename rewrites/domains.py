@@ -102,7 +102,9 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
             continue
         module = submodule(graph_module, node)
         inputs = [n for n in node.all_input_nodes if n in tensors]
-        if node.op in ("placeholder", "get_attr") or isinstance(module, DeQuantStub):
+        is_member = callee(graph_module, node) is operator.getitem and node.args[0].op == "placeholder"
+        is_given = node.op in ("placeholder", "get_attr") or (is_member and node.args[0] in several)
+        if is_given or isinstance(module, DeQuantStub):
             domains.floating.add(node)
             continue
         if isinstance(module, QuantStub):

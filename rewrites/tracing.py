@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -74,12 +74,12 @@ def _class(self: fx.Proxy) -> type:
 class _Value(fx.Proxy):
     """A proxy that knows the shape or number it stands for, when its tracer was given an example."""
 
-    __class__ = property(_class)  # type: ignore[assignment]
+    __class__ = property(_class)
 
     def __getattr__(self, name: str) -> Any:
-        known = _known(self)
+        known, members = _known(self), cast(Any, self)
         if isinstance(known, dict) and name in ("keys", "values", "items", "get"):
-            return getattr({key: self[key] for key in known}, name)
+            return getattr({key: members[key] for key in known}, name)
         if name.startswith("__") and name.endswith("__"):  # a protocol, such as numpy's, that a value may lack
             raise AttributeError(name)
         return _Attribute(self, name)
@@ -417,9 +417,9 @@ def trace(model: nn.Module, example: Mapping[str, Any] | None = None) -> tuple[f
 
     `example` are arguments of its forward by name, of which the shapes count; without them nothing is known of any
     value. Returns the graph module and the modules that stayed whole. `graph_module.meta["classes"]` maps every module
-    path of the original to its class, `meta["fixed"]` lists the decisions taken for the example's sizes, and a node's
-    `meta["shape"]` is the shape of its value, as far as it is known. Raises `UntraceableError` when the outermost
-    forward itself does not trace.
+    path of the original to its class, and `meta["fixed"]` lists the decisions taken for the example's sizes. As far as
+    it is known, a node's `meta["shape"]` is the shape of its value, and `meta["members"]` how many tensors it holds.
+    Raises `UntraceableError` when the outermost forward itself does not trace.
     """
     with _unchanged(model):
         return _trace(model, example)
@@ -470,6 +470,8 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
         value = node.meta.pop("value", None)
         if isinstance(value, Tensor):
             node.meta["shape"] = tuple(value.shape)
+        elif isinstance(value, (tuple, list)) and value and all(isinstance(member, Tensor) for member in value):
+            node.meta["members"] = len(value)
         if isinstance(node.type, str) or node.op == "output":
             # `from __future__ import annotations` makes annotations text, which TorchScript could not look up
             # outside the model's file; without one it takes a value for a tensor. What is returned in eval mode need
