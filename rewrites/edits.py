@@ -68,13 +68,14 @@ class Editor:
         self.edits.append(Edit(kind, node, before, after, reason))
 
     def replace_with_module(
-        self, node: fx.Node, module: nn.Module, args: Sequence[Any], stem: str, reason: str
+        self, node: fx.Node, module: nn.Module, args: Sequence[Any], stem: str, reason: str, path: str = ""
     ) -> None:
         """Let `node` call the new `module`, which is named `stem` in the module where `node` was written.
 
-        The node keeps its name, so that the lines of its readers do not change.
+        Given a `path` it stands there, in place of what stood there. The node keeps its name, so that the lines of its
+        readers do not change.
         """
-        path = self.free_path(module_scope(node), stem)
+        path = path or self.free_path(module_scope(node), stem)
         module.train(self.graph_module.training)
         self.graph_module.add_submodule(path, module)
         self._turn_into(node, "call_module", path, args, {}, reason)
@@ -122,6 +123,10 @@ class Editor:
             self._forget_unused(str(node.target))
         self._record("remove", node.name, before, "", reason)
 
+    def forget(self, path: str) -> None:
+        """Delete the module, parameter or buffer at `path` when no node reads it any more."""
+        self._forget_unused(path)
+
     def merge(self, node: fx.Node, into: fx.Node, reason: str) -> None:
         """Drop `node`, whose work `into` does from now on, and with it the need to run in float."""
         if "float_reason" in node.meta:
@@ -160,6 +165,41 @@ class Editor:
         for user in users:
             user.replace_input_with(value, fresh)
         self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
+    def insert_before(
+        self,
+        node: fx.Node,
+        called: nn.Module | str,
+        args: Sequence[Any],
+        stem: str,
+        reason: str,
+        written_at: fx.Node | None = None,
+    ) -> fx.Node:
+        """Put a call of a new module, or of a tensor method, in front of `node`; nobody reads it yet.
+
+        The module is named `stem` in the module where `written_at`, or else `node`, was written.
+        """
+        source = written_at or node
+        with self.graph.inserting_before(node):
+            if isinstance(called, str):
+                fresh = self.graph.call_method(called, tuple(args))
+            else:
+                path = self.free_path(module_scope(source), stem)
+                self.graph_module.add_submodule(path, called.train(self.graph_module.training))
+                fresh = self.graph.call_module(path, tuple(args))
+        fresh.meta = {key: value for key, value in source.meta.items() if key != "shape"} | {"rule": self.rule}
+        self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
+    def insert_behind(
+        self, node: fx.Node, module: nn.Module, further: Sequence[Any], stem: str, reason: str
+    ) -> fx.Node:
+        """Put a call of the new `module` on `node` and `further` arguments behind it; who read `node` reads that."""
+        users = list(node.users)
+        fresh = self.insert_before(node.next, module, (node, *further), stem, reason, written_at=node)
+        for user in users:
+            user.replace_input_with(node, fresh)
         return fresh
 
     def insert_method(self, value: fx.Node, method: str, reason: str) -> fx.Node:

@@ -6,9 +6,13 @@ from rewrites.base import RewritePass
 from rewrites.passes.arithmetic_to_functional import ArithmeticToFunctional
 from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
+from rewrites.passes.factor_conv3d import FactorConv3d
+from rewrites.passes.factor_pool3d import FactorPool3d
 from rewrites.passes.fold_relu6 import FoldReLU6
+from rewrites.passes.functional_convolution import FunctionalConvolution
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
+from rewrites.passes.join_images import JoinImages
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
@@ -22,9 +26,13 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
     ViewToReshape(),  # after the above, which has to tell views from copies
     FunctionalToModule(),  # so that the passes below meet activations as modules only
+    FunctionalConvolution(),  # likewise, so that the passes below meet convolutions as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
     NumericPadding(),  # before any pass looks for what is fused with a convolution: it may put a pad in front of one
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now
+    FactorConv3d(),  # after padding is in numbers
+    FactorPool3d(),  # likewise, and after F.max_pool3d became a module
+    JoinImages(),  # after all that makes images of a video; before what is fused is looked for
     FoldReLU6(),  # needs to see convolutions, batch norms and the Add modules made above
     FusableNames(),  # after all modules exist, before stubs take their names from the nodes
     QuantBoundaries(),  # last: where int8 ends depends on everything above
@@ -44,9 +52,13 @@ __all__ = [
     "ArithmeticToFunctional",
     "Decompose",
     "DropInferenceNoops",
+    "FactorConv3d",
+    "FactorPool3d",
     "FoldReLU6",
+    "FunctionalConvolution",
     "FunctionalToModule",
     "FusableNames",
+    "JoinImages",
     "NumericPadding",
     "OutOfPlace",
     "QuantBoundaries",
