@@ -194,7 +194,8 @@ def convert(
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
         with clock.step("calibration"):
             observed = quantize.observe(rewritten.module, config)
-            calibrated = _calibrate(model, observed, data, progress)
+            singly = _must_be_single(model, rewritten, data)
+            calibrated = _calibrate(model, observed, data, singly, progress)
         with clock.step("audit"):
             ranges = {path: expected_ranges(graph) for path, graph in graphs_in(observed).items()}
         with clock.step("conversion"):
@@ -297,27 +298,48 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
         raise ConversionError(f"the engine refuses to run {where}: {words}") from error
 
 
-def _calibrate(model: nn.Module, observed: nn.Module, data: CalibrationData, progress: Progress) -> Calibration:
+def _must_be_single(model: nn.Module, rewritten: Rewritten, data: CalibrationData) -> bool:
+    """Whether images have to be calibrated with one at a time, as the artifact will see them.
+
+    Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
+    when the forward made something of the example's size.
+    """
+    if not isinstance(rewritten.module, fx.GraphModule):
+        return True
+    if not rewritten.fixed or min(data.count, data.batch_size) < 2:
+        return False
+    pair = next(data.batches(2))
+    try:
+        wanted, found = verify.outputs(model, [(pair,)]), verify.outputs(rewritten.module, [(pair,)])
+    except Exception:  # whatever a graph made for one image raises for two
+        return True
+    return not verify.same_function("rewritten", wanted, found, rewritten.tolerance).passed
+
+
+def _calibrate(
+    model: nn.Module, observed: nn.Module, data: CalibrationData, singly: bool, progress: Progress
+) -> Calibration:
     """Run all images through the observers, and one batch through the model itself to know what that costs."""
-    seconds, float_seconds, done = 0.0, 0.0, 0
+    seconds, float_seconds, done, first = 0.0, 0.0, 0, 0
     with torch.no_grad():
-        for batch in data.batches():
-            if not done:
+        for whole in data.batches():
+            for batch in whole.split(1) if singly else (whole,):
+                if not done:
+                    first, start = len(batch), time.perf_counter()
+                    model(batch.clone())  # it may write into its input
+                    float_seconds = time.perf_counter() - start
                 start = time.perf_counter()
-                model(batch.clone())  # it may write into its input
-                float_seconds = time.perf_counter() - start
-            start = time.perf_counter()
-            try:
-                observed(batch.clone())
-            except RuntimeError as error:
-                if place := soundness.infinite_at(observed, (batch,)):
-                    words = f"the model's values in calibration are infinite or NaN at {place}"
-                    raise UserError(f"{words}; mend its weights, or scale its inputs") from error
-                raise
-            seconds += time.perf_counter() - start
-            done += len(batch)
-            progress("calibration", done, data.count)
-    return Calibration(data.source, done, seconds, float_seconds * done / min(done, data.batch_size), data.skipped)
+                try:
+                    observed(batch.clone())
+                except RuntimeError as error:
+                    if place := soundness.infinite_at(observed, (batch,)):
+                        words = f"the model's values in calibration are infinite or NaN at {place}"
+                        raise UserError(f"{words}; mend its weights, or scale its inputs") from error
+                    raise
+                seconds += time.perf_counter() - start
+                done += len(batch)
+                progress("calibration", done, data.count)
+    return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
 
 
 def _read_back(
