@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from rewrites.diff import node_line
 from rewrites.records import Edit, EditKind, Skip
 from rewrites.values import module_scope, submodule
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A constant that was worked out of parameters, and the graph that works it out from the model's own."""
+
+    value: Tensor
+    recipe: fx.GraphModule
+
+    def work_out(self) -> None:
+        """Make the constant what the recipe's parameters give now."""
+        with torch.no_grad():
+            self.value.copy_(self.recipe())
+
+
+def _recipe(graph_module: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
+    """A graph without inputs that computes what `node` does; it shares parameters and modules with the whole."""
+    needed, queue = set(), [node]
+    while queue:
+        current = queue.pop()
+        if current not in needed:
+            needed.add(current)
+            queue.extend(current.all_input_nodes)
+            # what changes a value in place has no reader that would lead here
+            queue.extend(user for user in current.users if not user.users and user < node)
+    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    for current in graph_module.graph.nodes:
+        if current in needed:
+            copies[current] = graph.node_copy(current, copies.__getitem__)
+    graph.output(copies[node])
+    return fx.GraphModule(graph_module, graph, "Recipe").eval()
 
 
 class Editor:
@@ -126,6 +159,30 @@ class Editor:
     def forget(self, path: str) -> None:
         """Delete the module, parameter or buffer at `path` when no node reads it any more."""
         self._forget_unused(path)
+
+    def fold(self, node: fx.Node, value: Tensor, reason: str) -> None:
+        """Put a constant, the value of `node`, in its place; how it was worked out is kept for other checkpoints."""
+        before = self.line(node)
+        path = self.free_path(module_scope(node), node.name)
+        recipe = _recipe(self.graph_module, node)
+        parent, _, leaf = path.rpartition(".")
+        holder = self.graph_module.get_submodule(parent)
+        holder.register_buffer(leaf, value.clone(), persistent=False)
+        with self.graph.inserting_before(node):
+            fresh = self.graph.get_attr(path)
+        fresh.meta = {key: node.meta[key] for key in ("scope", "shape") if key in node.meta} | {"rule": self.rule}
+        node.replace_all_uses_with(fresh)
+        self.graph_module.meta.setdefault("folded", []).append(Folded(value=holder.get_buffer(leaf), recipe=recipe))
+        self._record("replace", node.name, before, self.line(fresh), reason)
+
+    def forget_unread(self) -> None:
+        """Drop the reads of parameters and buffers that nobody uses any more."""
+        for node in reversed(list(self.graph.nodes)):
+            if node.op == "get_attr" and not node.users:
+                before, path = self.line(node), str(node.target)
+                self.graph.erase_node(node)
+                self._forget_unused(path)
+                self._record("remove", node.name, before, "", "nobody reads it any more")
 
     def merge(self, node: fx.Node, into: fx.Node, reason: str) -> None:
         """Drop `node`, whose work `into` does from now on, and with it the need to run in float."""

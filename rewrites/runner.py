@@ -31,6 +31,7 @@ class Rewritten:
     as text and `source_calls` how often it called what. `leaves` are the modules that did not trace and stayed as they
     are, in float; `fixed` the decisions by size that were taken for the size of the example. `shapes` has the
     original's shape for each of its keys whose tensor has another one now: a view, such as a factored kernel's.
+    `originals` has the original's key for the identity of each of its tensors.
     """
 
     module: nn.Module
@@ -42,6 +43,7 @@ class Rewritten:
     tolerance: float
     fixed: tuple[Fixed, ...] = ()
     shapes: Mapping[str, torch.Size] = field(default_factory=dict)
+    originals: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     @property
     def graph_module(self) -> fx.GraphModule:
@@ -94,6 +96,16 @@ class Rewritten:
     def load_state_dict(self, original: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the original model into the rewritten one, strictly."""
         self.module.load_state_dict(self.state_dict_for(original))
+        for graph in self.graphs.values():
+            for constant in graph.meta.get("folded", ()):
+                own = {key: original[old] for key, old in self._old_keys(constant.recipe).items()}
+                constant.recipe.load_state_dict(own, strict=False)
+                constant.work_out()
+
+    def _old_keys(self, recipe: nn.Module) -> dict[str, str]:
+        """The original's key for each of a recipe's tensors that is in its checkpoints."""
+        state = recipe.state_dict(keep_vars=True)
+        return {key: self.originals[id(tensor)] for key, tensor in state.items() if id(tensor) in self.originals}
 
 
 def _keys_by_tensor(module: nn.Module) -> dict[int, list[str]]:
@@ -236,7 +248,16 @@ def rewrite(
     key_map = _key_map(keys_before, _keys_by_original(parts.module, state_before))
     shapes = _changed_shapes(key_map, state_before, parts.module.state_dict())
     return Rewritten(
-        parts.module, tuple(lines), calls, tuple(results), key_map, parts.leaves, tolerance, parts.fixed, shapes
+        module=parts.module,
+        source_lines=tuple(lines),
+        source_calls=calls,
+        results=tuple(results),
+        key_map=key_map,
+        leaves=parts.leaves,
+        tolerance=tolerance,
+        fixed=parts.fixed,
+        shapes=shapes,
+        originals={tensor: keys[0] for tensor, keys in keys_before.items()},
     )
 
 

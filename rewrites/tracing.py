@@ -271,7 +271,7 @@ class _Tracer(fx.Tracer):
             self.is_evaluating = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES):
+        if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES) or is_frozen_batch_norm(m):
             return True
         return super().is_leaf_module(m, module_qualified_name)
 
@@ -286,6 +286,12 @@ class _Tracer(fx.Tracer):
             # The innermost call fails first, so the first path noted is the smallest module.
             self.failed = self.failed or self.path_of_module(m)
             raise
+
+
+def is_frozen_batch_norm(module: nn.Module) -> bool:
+    """Whether a module is a batch norm written out with buffers, as detectors use them."""
+    buffers = {"weight", "bias", "running_mean", "running_var"}
+    return type(module).__name__ == "FrozenBatchNorm2d" and buffers <= set(module._buffers) and hasattr(module, "eps")
 
 
 def _faked(value: Any) -> Any:

@@ -8,6 +8,7 @@ from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
 from rewrites.passes.factor_conv3d import FactorConv3d
 from rewrites.passes.factor_pool3d import FactorPool3d
+from rewrites.passes.fold_constants import FoldConstants
 from rewrites.passes.fold_relu6 import FoldReLU6
 from rewrites.passes.functional_convolution import FunctionalConvolution
 from rewrites.passes.functional_to_module import FunctionalToModule
@@ -16,12 +17,15 @@ from rewrites.passes.join_images import JoinImages
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
+from rewrites.passes.unfreeze_batch_norms import UnfreezeBatchNorms
 from rewrites.passes.unshare_modules import UnshareModules
 from rewrites.passes.view_to_reshape import ViewToReshape
 from rewrites.passes.wrap_arithmetic import WrapArithmetic
 
 DEFAULT_PASSES: tuple[RewritePass, ...] = (
+    FoldConstants(),  # first of all: what is worked out of parameters alone needs no other pass
     DropInferenceNoops(),  # before anything looks for neighbours: a dropout between two layers hides them
+    UnfreezeBatchNorms(),  # so that the passes below meet batch norms of one kind
     UnshareModules(),  # before modules are changed or replaced one call site at a time
     OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
     ViewToReshape(),  # after the above, which has to tell views from copies
@@ -54,6 +58,7 @@ __all__ = [
     "DropInferenceNoops",
     "FactorConv3d",
     "FactorPool3d",
+    "FoldConstants",
     "FoldReLU6",
     "FunctionalConvolution",
     "FunctionalToModule",
@@ -62,6 +67,7 @@ __all__ = [
     "NumericPadding",
     "OutOfPlace",
     "QuantBoundaries",
+    "UnfreezeBatchNorms",
     "UnshareModules",
     "ViewToReshape",
     "WrapArithmetic",
