@@ -53,10 +53,8 @@ class UnfreezeBatchNorms(RewritePass):
                     self.register_buffer(name, torch.full((channels,), value))
 
             def forward(self, x: Tensor) -> Tensor:
-                weight, bias, mean, variance = (
-                    value.reshape(1, -1, 1, 1)
-                    for value in (self.weight, self.bias, self.running_mean, self.running_var)
-                )
+                names = ("weight", "bias", "running_mean", "running_var")
+                weight, bias, mean, variance = (self.get_buffer(name).reshape(1, -1, 1, 1) for name in names)
                 scale = weight * torch.rsqrt(variance + self.eps)
                 return x * scale + (bias - mean * scale)
 
