@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.environment import Environment, check
 from fxconv.errors import ConversionError, UserError, telling_line
+from fxconv.inputs import InputForm, sizes
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.ranges import expected_ranges
@@ -147,7 +148,7 @@ class _Clock:
 
 def convert(
     model: nn.Module,
-    calibration: CalibrationData | Iterable[Tensor],
+    calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]],
     example_inputs: tuple[Any, ...] | None = None,
     config: Config | None = None,
     *,
@@ -159,8 +160,10 @@ def convert(
 ) -> Conversion:
     """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
 
-    `calibration` gives float tensors `[N, C, H, W]`, preprocessed; `example_inputs` is what a trace records and
-    latency is measured on (default: the first calibration image). `config` or its fields as keywords choose
+    `calibration` gives float tensors `[N, C, H, W]`, preprocessed (of another rank, if the model takes that); tuples of
+    them for a model of several inputs. A model whose forward takes a list of images gets each batch as a list.
+    `example_inputs` are the arguments a trace records and latency is measured on (default: the first calibration
+    image). `config` or its fields as keywords choose
     how. With `output` the verified artifact is moved there, and only if it is verified. `progress` is
     called with a step's name, how much of it is done, and how much there is.
 
@@ -175,10 +178,11 @@ def convert(
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
     rules, clock = selected(config), _Clock(progress)
     model = soundness.own_copy(model)
+    form = InputForm.of(model)
     settle_mobile_threads()  # before the first mobile kernel runs
     with quantize.engine(config.engine.value):
         with clock.step("reading images"):
-            images = [(image,) for image in data.first(LEDGER_IMAGES).split(1)]
+            images = [form.arguments(image) for image in data.examples(LEDGER_IMAGES)]
         example = verify.cloned(example_inputs or images[0])
         with clock.step("verification"):
             original = soundness.reference(model, images)
@@ -189,7 +193,7 @@ def convert(
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
         with clock.step("calibration"):
             observed = quantize.observe(rewritten.graph_module, config)
-            calibrated = _calibrate(model, observed, data, progress)
+            calibrated = _calibrate(model, observed, form, data, progress)
         with clock.step("audit"):
             ranges = expected_ranges(observed)
         with clock.step("conversion"):
@@ -256,25 +260,28 @@ def _refusals_named(int8: fx.GraphModule, image: tuple[Any, ...]) -> Iterator[No
         raise ConversionError(f"the engine refuses to run {where}: {words}") from error
 
 
-def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData, progress: Progress) -> Calibration:
+def _calibrate(
+    model: nn.Module, observed: fx.GraphModule, form: InputForm, data: CalibrationData, progress: Progress
+) -> Calibration:
     """Run all images through the observers, and one batch through the model itself to know what that costs."""
     seconds, float_seconds, done = 0.0, 0.0, 0
     with torch.no_grad():
         for batch in data.batches():
+            arguments = form.arguments(batch)
             if not done:
                 start = time.perf_counter()
-                model(batch.clone())  # it may write into its input
+                model(*verify.cloned(arguments))  # it may write into its input
                 float_seconds = time.perf_counter() - start
             start = time.perf_counter()
             try:
-                observed(batch.clone())
+                observed(*verify.cloned(arguments))
             except RuntimeError as error:
-                if place := soundness.infinite_at(observed, batch):
+                if place := soundness.infinite_at(observed, arguments):
                     words = f"the model's values in calibration are infinite or NaN at {place}"
                     raise UserError(f"{words}; mend its weights, or scale its inputs") from error
                 raise
             seconds += time.perf_counter() - start
-            done += len(batch)
+            done += len(batch[0])
             progress("calibration", done, data.count)
     return Calibration(data.source, done, seconds, float_seconds * done / min(done, data.batch_size), data.skipped)
 
@@ -310,4 +317,4 @@ def _parameters(model: nn.Module) -> int:
 
 
 def _shape(example: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(example[0].shape[1:]) if isinstance(example[0], Tensor) else ()
+    return next(iter(sizes(example)), ())
