@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from fxconv import verify
 from fxconv.decisions import told_apart
+from fxconv.equality import same_function
 from rewrites import Rewritten
 
 # Height and width of the inputs tried, as shares of the example's, rounded to multiples of 32 pixels.
@@ -53,16 +54,20 @@ def other_sizes(
         except Exception:  # whatever a model raises that takes one size only
             return ()
         height, width = verify.tensors(resized)[0].shape[-2:]
-        checks.append(SizeCheck((height, width), _problem(rewritten, int8, artifact, resized, wanted)))
+        checks.append(SizeCheck((height, width), _problem(model, rewritten, int8, artifact, resized, wanted)))
     return tuple(checks)
 
 
 def _problem(
-    rewritten: Rewritten, int8: nn.Module, artifact: Any, image: tuple[Any, ...], wanted: verify.Outputs
+    model: nn.Module,
+    rewritten: Rewritten,
+    int8: nn.Module,
+    artifact: Any,
+    image: tuple[Any, ...],
+    wanted: verify.Outputs,
 ) -> str:
     try:
-        found = verify.outputs(rewritten.module, [image])
-        row = verify.same_function("rewritten", wanted, found, rewritten.tolerance)
+        row = same_function(model, rewritten, wanted, [image])
         if not row.passed:
             return f"it computes something else than the model ({row.problem})"
         both = told_apart(int8, artifact, verify.outputs(int8, [image]), [image])
