@@ -108,6 +108,8 @@ class Editor:
         Given a `path` it stands there, in place of what stood there. The node keeps its name, so that the lines of its
         readers do not change.
         """
+        if path:
+            node.meta["scope"] = path.rpartition(".")[0]
         path = path or self.free_path(module_scope(node), stem)
         module.train(self.graph_module.training)
         self.graph_module.add_submodule(path, module)
