@@ -20,6 +20,7 @@ from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
+from fxconv.equality import same_function
 from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.inputs import InputForm, sizes
 from fxconv.latency import Latency, measure, settle_mobile_threads
@@ -195,8 +196,7 @@ def convert(
         with clock.step("rewriting"):
             rewritten = rewrite_with(model, rules, images[0])
         with clock.step("verification"):
-            found = verify.outputs(rewritten.module, images)
-            ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
+            ledger = [same_function(model, rewritten, original, images)]
         with clock.step("calibration"):
             observed = quantize.observe(rewritten.module, config)
             singly = _must_be_single(model, rewritten, form, data)
