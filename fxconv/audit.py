@@ -258,8 +258,11 @@ class _Auditor(fx.Interpreter):
             limits = torch.iinfo(got.dtype)
             seen = wanted.clamp(low, high) if math.isfinite(low) or math.isfinite(high) else wanted
             inside = seen.clamp((limits.min - zero_point) * scale, (limits.max - zero_point) * scale)
+            beyond = (seen - inside).double()
+            # what lies within half a step of an end is rounded to it, not cut off
+            beyond[beyond.abs() <= scale / 2] = 0
             count.power += float(seen.double().square().sum())
-            count.beyond += float((seen - inside).double().square().sum())
+            count.beyond += float(beyond.square().sum())
 
     def _wiring(self, node: fx.Node, args: Any, result: Any) -> str:
         """What is wrong with the weights and the output range of a node, whatever it computes; empty when nothing."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, lower, quantize, soundness, verify
+from fxconv import artifact, lower, quantize, refusals, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, audit, refused_at, watch
 from fxconv.calibration import Batches, Calibration, CalibrationData
@@ -23,6 +23,7 @@ from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.ranges import expected_ranges
+from fxconv.refusals import Adjustment
 from fxconv.staging import StagedFile
 from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
 from rewrites import Rewritten
@@ -49,7 +50,7 @@ class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds.
 
     `int8` is the quantized GraphModule; `audit` has a row for each of its int8 operations, `ledger` one for each
-    stage that ran; `timings` are seconds a step.
+    stage that ran; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them.
     """
 
     model: ModelInfo
@@ -64,6 +65,7 @@ class Conversion:
     latency: Latency
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
+    adjusted: tuple[Adjustment, ...] = field(default=())
 
     @property
     def verified(self) -> bool:
@@ -182,16 +184,22 @@ def convert(
         example = verify.cloned(example_inputs or images[0])
         with clock.step("verification"):
             original = soundness.reference(model, images)
-        with clock.step("rewriting"):
-            rewritten = rewrite_with(model, rules)
+        refused: dict[str, str] = {}
+        while True:
+            with clock.step("rewriting"):
+                rewritten = rewrite_with(model, refusals.keeping_float(rules, refused))
+            with clock.step("calibration"):
+                observed = quantize.observe(rewritten.graph_module, config)
+                calibrated = _calibrate(model, observed, data, progress)
+                foreseen = refusals.foresee(observed, config.engine)
+            if not foreseen.refused:
+                break
+            refused.update(foreseen.refused)  # what runs in float has other neighbours, and they other ranges
         with clock.step("verification"):
             found = verify.outputs(rewritten.graph_module, images)
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
-        with clock.step("calibration"):
-            observed = quantize.observe(rewritten.graph_module, config)
-            calibrated = _calibrate(model, observed, data, progress)
         with clock.step("audit"):
-            ranges = expected_ranges(observed)
+            ranges = expected_ranges(observed, foreseen.smallest_steps)
         with clock.step("conversion"):
             int8 = quantize.convert_observed(observed)
             floating = quantize.fuse(rewritten.graph_module)
@@ -237,6 +245,7 @@ def convert(
                 latency=latency or Latency(math.nan, math.nan),
                 timings=clock.total(),
                 warnings=(*warnings, *data.warnings, *_engine_warnings(config), *_constant_warnings(original)),
+                adjusted=foreseen.adjustments,
             )
             if output is not None and conversion.verified:
                 staged.commit()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
@@ -20,13 +22,21 @@ class QuantBoundaries(RewritePass):
     Why: int8 kernels take quantized tensors only and float kernels float ones. As few conversions as
     possible, because each costs a pass over memory; every float island carries its reason.
 
-    Leaves alone: operations that work on either kind of tensor follow the value they are given.
+    Leaves alone: operations that work on either kind of tensor follow the value they are given. Operations that the
+    caller wants in float stay there, with the caller's reason.
     """
 
     name = "quant-boundaries"
 
+    def __init__(self, keep_float: Mapping[str, str] | None = None) -> None:
+        """`keep_float` maps names of nodes to the reasons why they must run in float."""
+        self.kept = dict(keep_float or {})
+
     def run(self, editor: Editor) -> None:
         graph_module = editor.graph_module
+        for node in editor.nodes():
+            if node.name in self.kept:
+                editor.keep_float(node, self.kept[node.name])
         domains = assign(graph_module)
         tensors = tensor_nodes(graph_module)
         for node in editor.nodes():
