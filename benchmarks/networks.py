@@ -35,7 +35,7 @@ RELU6 = frozenset({"mobilenet_v2"})
 def seeded(name: str, images: int = 20) -> tuple[LoadedModel, list[Tensor]]:
     """A network with random weights and the statistics of generated images, and those images in batches."""
     loaded = models.load(name, "random")
-    batches = list(Generated(loaded.preprocessing, images, 10, 0).batches())
+    batches = [batch for (batch,) in Generated(loaded.preprocessing, images, 10, 0).batches()]
     reestimate_batch_norms(loaded.module, batches)
     return loaded, batches
 

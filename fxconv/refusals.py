@@ -11,23 +11,28 @@ Where nothing is lost by it, a range is widened until the kernel takes it:
   Whoever else reads that input may lose up to 1 dB by it;
 - a sum far finer than an input gets coarser steps, 256 to one of the input's: the input was rounded to those already.
 
-Otherwise the operation is to run in float, with the reason.
+Otherwise the operation is to run in float, with the reason; and so is any other whose kernel refuses when it is tried.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+import torch.ao.nn.quantized as nnq
 from torch import fx, nn
 
+from fxconv.audit import stop_of
 from fxconv.config import Engine
+from fxconv.errors import engine_words
 from fxconv.observers import L2Observer
 from fxconv.scales import Source, own_observer, readers, source
 from rewrites.base import RewritePass
 from rewrites.modules import Add, AddReLU, CappedFloatFunctional, CappedReLU, MulScalar, ScalarArithmetic
+from rewrites.parts import graphs_in, prefixed
 from rewrites.passes import QuantBoundaries
 from rewrites.values import submodule
 
@@ -59,18 +64,15 @@ class Adjustment:
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What the kernels of a calibrated module would refuse: `refused` maps node names to why they must be float."""
+    """What the kernels of a calibrated model would refuse.
 
-    adjustments: tuple[Adjustment, ...] = ()
-    refused: Mapping[str, str] = field(default_factory=dict)
+    `refused` maps the names of operations to why they must be float, `smallest_steps` the path of each graph to the
+    steps of its widened ranges, by the module they belong to. Other names stand behind the path of their graph.
+    """
 
-    @property
-    def smallest_steps(self) -> dict[str, float]:
-        """The smallest step of each widened range, by the path of the module it belongs to."""
-        steps: dict[str, float] = {}
-        for made in self.adjustments:
-            steps[made.where] = max(made.step_after, steps.get(made.where, 0.0))
-        return steps
+    adjustments: tuple[Adjustment, ...]
+    refused: Mapping[str, str]
+    smallest_steps: Mapping[str, Mapping[str, float]]
 
 
 def keeping_float(rules: Sequence[RewritePass], refused: Mapping[str, str]) -> tuple[RewritePass, ...]:
@@ -78,14 +80,42 @@ def keeping_float(rules: Sequence[RewritePass], refused: Mapping[str, str]) -> t
     return tuple(QuantBoundaries(refused) if isinstance(rule, QuantBoundaries) else rule for rule in rules)
 
 
-def foresee(observed: fx.GraphModule, engine: Engine = Engine.qnnpack) -> Foreseen:
-    """Widen the ranges of a calibrated module where a kernel would refuse them, in place; tell what cannot be widened.
+def met(int8: nn.Module, image: tuple[Any, ...]) -> dict[str, str]:
+    """The operation whose kernel refuses what it is given on this input, and why; empty when none does.
+
+    Some kernels do not exist for all ranks, which no table of operations can tell. What `foresee` looks after is left
+    out: met here, it is a fault.
+    """
+    stop = stop_of(int8, image)
+    if stop is None or not stop.in_int8 or stop.node.op == "output":
+        return {}
+    module = submodule(stop.graph, stop.node)
+    if isinstance(module, (Add, AddReLU, ScalarArithmetic, nnq.Quantize, nnq.DeQuantize)):
+        return {}
+    words = engine_words(stop.error).split(". ")[0]
+    return {prefixed(stop.path, stop.node.name): f"the engine refuses it: {words}"}
+
+
+def foresee(observed: nn.Module, engine: Engine = Engine.qnnpack) -> Foreseen:
+    """Widen the ranges of a calibrated model where a kernel would refuse them, in place; tell what cannot be widened.
 
     Steps only ever grow, and each to a fixed share of another one, so this comes to an end. The kernels of the desktop
     engines take all scales.
     """
-    if engine is not Engine.qnnpack:
-        return Foreseen()
+    adjustments: list[Adjustment] = []
+    refused: dict[str, str] = {}
+    steps: dict[str, dict[str, float]] = {}
+    for path, graph in graphs_in(observed).items():
+        made, kept = _foresee_graph(graph) if engine is Engine.qnnpack else ([], {})
+        steps[path] = {}
+        for one in made:
+            steps[path][one.where] = max(one.step_after, steps[path].get(one.where, 0.0))
+            adjustments.append(replace(one, node=prefixed(path, one.node), where=prefixed(path, one.where)))
+        refused.update({prefixed(path, name): why for name, why in kept.items()})
+    return Foreseen(tuple(adjustments), refused, steps)
+
+
+def _foresee_graph(observed: fx.GraphModule) -> tuple[list[Adjustment], dict[str, str]]:
     made: dict[tuple[str, str], Adjustment] = {}
     refused: dict[str, str] = {}
     settled = False
@@ -97,12 +127,10 @@ def foresee(observed: fx.GraphModule, engine: Engine = Engine.qnnpack) -> Forese
                     refused[node.name] = found
                     _take_out(observed, node)
                     break
-                first = made.get((found.node, found.where))
-                made[found.node, found.where] = (
-                    found if first is None else Adjustment(**{**vars(found), "step_before": first.step_before})
-                )
+                before = made.setdefault((found.node, found.where), found).step_before
+                made[found.node, found.where] = replace(found, step_before=before)
                 settled = False
-    return Foreseen(tuple(made.values()), refused)
+    return list(made.values()), refused
 
 
 def _take_out(observed: fx.GraphModule, node: fx.Node) -> None:

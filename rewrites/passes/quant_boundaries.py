@@ -10,6 +10,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from rewrites.base import RewritePass
 from rewrites.domains import assign
 from rewrites.edits import Editor
+from rewrites.parts import prefixed
 from rewrites.values import tensor_nodes
 
 
@@ -29,14 +30,14 @@ class QuantBoundaries(RewritePass):
     name = "quant-boundaries"
 
     def __init__(self, keep_float: Mapping[str, str] | None = None) -> None:
-        """`keep_float` maps names of nodes to the reasons why they must run in float."""
+        """`keep_float` maps names of nodes, behind the path of their graph, to why they must run in float."""
         self.kept = dict(keep_float or {})
 
     def run(self, editor: Editor) -> None:
         graph_module = editor.graph_module
         for node in editor.nodes():
-            if node.name in self.kept:
-                editor.keep_float(node, self.kept[node.name])
+            if (name := prefixed(editor.path, node.name)) in self.kept:
+                editor.keep_float(node, self.kept[name])
         domains = assign(graph_module)
         tensors = tensor_nodes(graph_module)
         for node in editor.nodes():

@@ -210,14 +210,16 @@ def test_only_the_ranges_that_were_widened_may_be_wider():
     torch.manual_seed(0)
     observed = observed_on(Net(lambda net, x: net.c(x + net.b(x) * net.gamma)), torch.randn(8, 3, 8, 8))
     found = foresee(observed)
-    assert list(found.smallest_steps) == ["mul.op"]
-    assert all(not expected.problem for expected in expected_ranges(observed, found.smallest_steps).values())
+    assert list(found.smallest_steps[""]) == ["mul.op"]
+    assert all(not expected.problem for expected in expected_ranges(observed, found.smallest_steps[""]).values())
     (wrong,) = [path for path, expected in expected_ranges(observed).items() if expected.problem]
     assert wrong == "mul.op"
     other = observed.get_submodule("c").activation_post_process
     assert isinstance(other, L2Observer)
     other.eps.fill_(1.0)
-    problems = {path: expected.problem for path, expected in expected_ranges(observed, found.smallest_steps).items()}
+    problems = {
+        path: expected.problem for path, expected in expected_ranges(observed, found.smallest_steps[""]).items()
+    }
     assert [path for path, problem in problems.items() if problem] == ["c"]
     assert "its observer gives scale 1 and " in problems["c"]
 
