@@ -48,11 +48,13 @@ def _recipe(graph_module: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
 class Editor:
     """A graph under the hands of one pass.
 
-    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages.
+    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages. `path` is
+    where the graph stands in its model; "" is the whole of it.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, rule: str = "") -> None:
+    def __init__(self, graph_module: fx.GraphModule, rule: str = "", path: str = "") -> None:
         self.graph_module = graph_module
+        self.path = path
         self.graph = graph_module.graph
         self.rule = rule
         self.edits: list[Edit] = []

@@ -62,6 +62,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "int8_ops": {op: n for op, n in int8_calls.items() if op not in stubs},
             "float_ops": conversion.artifact.float_calls,
             "float_islands": [asdict(island) for island in conversion.rewritten.islands],
+            "adjusted_ranges": [asdict(adjustment) for adjustment in conversion.adjusted],
             "quantize_nodes": stubs["aten::quantize_per_tensor"],
             "dequantize_nodes": stubs["aten::dequantize"],
         },

@@ -253,6 +253,8 @@ def print_report(conversion: Conversion, console: Console) -> None:
     )
     for island in conversion.rewritten.islands:
         console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
+    for made in conversion.adjusted:
+        console.print(f"range widened: {made.node}: {made.reason}", soft_wrap=True, markup=False)
     _section(console, "Kernel audit")
     console.print(Text(_audited(conversion.audit)))
     _show(_audit_table(conversion.audit), console)
