@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import fxconv
 from fxconv import models
@@ -32,12 +33,25 @@ TEN = (
 RELU6 = frozenset({"mobilenet_v2"})
 
 
-def seeded(name: str, images: int = 20) -> tuple[LoadedModel, list[Tensor]]:
-    """A network with random weights and the statistics of generated images, and those images in batches."""
-    loaded = models.load(name, "random")
-    batches = list(Generated(loaded.preprocessing, images, 10, 0).batches())
+def seeded(
+    name: str, images: int = 20, input_size: str | None = None, batch_size: int = 10
+) -> tuple[LoadedModel, list[Tensor]]:
+    """A network with random weights and the statistics of generated images, and those images in batches.
+
+    A detector brings images to its own size whatever they come in; with an `input_size` that is the shorter side's.
+    """
+    loaded = models.load(name, "random", input_size)
+    if input_size and is_detector(loaded.module) and loaded.module.transform.fixed_size is None:
+        side = loaded.preprocessing.height
+        loaded.module.transform.min_size, loaded.module.transform.max_size = (side,), 2 * side
+    batches = list(Generated(loaded.preprocessing, images, batch_size, 0).batches())
     reestimate_batch_norms(loaded.module, batches)
     return loaded, batches
+
+
+def is_detector(module: nn.Module) -> bool:
+    """Whether this is one of torchvision's networks that take a list of images and give their boxes."""
+    return isinstance(getattr(module, "transform", None), GeneralizedRCNNTransform)
 
 
 def machine() -> str:
