@@ -50,9 +50,13 @@ class Zoo:
         self.code, self.done, self.wanted = sources(), 0, 0
         self._stopping, self._lock = threading.Event(), threading.Lock()
 
+    def file(self, plan: Plan, suffix: str = ".json") -> Path:
+        """Where the record of a network is stored; with another suffix what lies beside it."""
+        return self.folder / f"{plan.model.replace(':', '-')}{suffix}"
+
     def record(self, plan: Plan) -> Record | None:
         """What is stored of a network."""
-        path = self.folder / f"{plan.model}.json"
+        path = self.file(plan)
         return json.loads(path.read_text()) if path.exists() else None
 
     def run_all(self, chosen: list[Plan], jobs: int) -> None:
@@ -74,10 +78,10 @@ class Zoo:
         """One network in a process of its own; its record, whatever became of the process."""
         if self._stopping.is_set():
             return
-        partial = self.folder / f"{plan.model}.partial"
+        partial = self.file(plan, ".partial")
         words = [str(ROOT / "benchmarks" / "zoo_network.py"), plan.model, "--images", str(plan.images)]
         words += ["--into", str(partial), *(["--input-size", plan.size] if plan.size else [])]
-        with (self.folder / f"{plan.model}.log").open("w") as log:
+        with self.file(plan, ".log").open("w") as log:
             done = supervised.run(words, self.most_seconds, 1024 * self.most_gib, {"OMP_NUM_THREADS": "1"}, log)
         if self._stopping.is_set():
             return
@@ -90,7 +94,7 @@ class Zoo:
             record[flow]["error"] = f"the process {done.trouble}, in this part: {record['part']}"
         record |= {"code": self.code, "wall_seconds": done.seconds, "most_mib": done.peak_mib, "gmacs": plan.gmacs}
         record["size"] = plan.size
-        (self.folder / f"{plan.model}.json").write_text(json.dumps(record, indent=1))
+        self.file(plan).write_text(json.dumps(record, indent=1))
         with self._lock:
             self.done += 1
             place = f"[{self.done:3}/{self.wanted}]"

@@ -17,8 +17,8 @@ Record = dict[str, Any]
 LEAST_SQNR, BELOW_STOCK, ALL, LEAST_CONVERTED, SLOWEST, MOST_GIB = 10.0, 0.5, 109, 100, 1.01, 24.0
 # A verdict that carries a page of the engine's words is cut here.
 _LONGEST = 220
-_OUTCOME = "network,input,images,verdict,rewritten,int8,stock,q/dq,stock,islands,SQNR (dB),stock"
-_COSTS = "network,kB,stock,float,ms,stock,float,to stock,conversion (s),stock,peak (MiB)"
+OUTCOME = "network,input,images,verdict,rewritten,int8,stock,q/dq,stock,islands,SQNR (dB),stock"
+COSTS = "network,kB,stock,float,ms,stock,float,to stock,conversion (s),stock,peak (MiB)"
 
 
 def verified(record: Record) -> bool:
@@ -60,7 +60,7 @@ def why(record: Record) -> str:
     if verified(record):
         return ""
     ours = record["ours"]
-    return _cut(ours.get("error") or ours.get("verdict") or f"ended in this part: {record['part']}")
+    return cut(ours.get("error") or ours.get("verdict") or f"ended in this part: {record['part']}")
 
 
 def summary_line(record: Record) -> str:
@@ -72,7 +72,7 @@ def summary_line(record: Record) -> str:
         words.append(f"{sqnr(record):.1f} dB")
     stock = record["stock"]
     words.append(
-        f"stock {_cut(stock['error'], 60)}" if stock.get("error") else f"stock {_decibels(stock.get('sqnr_db'))}"
+        f"stock {cut(stock['error'], 60)}" if stock.get("error") else f"stock {_decibels(stock.get('sqnr_db'))}"
     )
     if record.get("ratio"):
         words.append(f"{record['ratio']:.2f} of its latency")
@@ -122,7 +122,7 @@ def write_table(records: list[Record], code: str) -> None:
         "groups of float operations. *SQNR* is the file on disk against the float network on up to 8 images, of the "
         "worst output; of a detector, what is compared before boxes are suppressed. A dash: the stock flow gave no "
         "file that runs.",
-        table(_OUTCOME.split(","), map(_outcome, records)),
+        table(OUTCOME.split(","), map(outcome, records)),
         "## What it costs",
         "Milliseconds of one inference in the lite interpreter, one thread, batch 1; *to stock* is the median of the "
         "ratios run by run, of the two files in turn: trust it before the milliseconds, for two networks ran at a "
@@ -131,7 +131,7 @@ def write_table(records: list[Record], code: str) -> None:
         "the phone. "
         "fxconv's seconds include the proof. *Peak* is the memory of the process up to the end of our conversion, "
         "the original network included.",
-        table(_COSTS.split(","), map(_costs, records)),
+        table(COSTS.split(","), map(costs, records)),
         *_lists(records),
     )
 
@@ -175,7 +175,8 @@ def _ratios(records: Iterable[Record]) -> list[float]:
     return [r["ratio"] for r in records if verified(r) and stock_correct(r) and r.get("ratio")]
 
 
-def _outcome(record: Record) -> list[str]:
+def outcome(record: Record) -> list[str]:
+    """The cells of `OUTCOME`."""
     ours, stock = record["ours"], record["stock"]
     return [
         record["model"],
@@ -201,7 +202,8 @@ def _exactness(ours: Record) -> str:
     return f"{ours['tolerance']:g} ({', '.join(ours['inexact_passes'])})"
 
 
-def _costs(record: Record) -> list[str]:
+def costs(record: Record) -> list[str]:
+    """The cells of `COSTS`."""
     ours, stock = record["ours"], record["stock"]
     sizes = [_number(size, 1000) for size in (ours.get("bytes"), stock.get("bytes"), ours.get("float_bytes"))]
     times = [_number(ms, 1, 1) for ms in (ours.get("ms"), stock.get("ms"), ours.get("float_ms"))]
@@ -213,15 +215,15 @@ def _costs(record: Record) -> list[str]:
 def _lists(records: list[Record]) -> list[str]:
     parts = []
     if failed := [r for r in records if not verified(r)]:
-        parts += ["## Failed", _items((r["model"], why(r)) for r in failed)]
+        parts += ["## Failed", items((r["model"], why(r)) for r in failed)]
     if floating := [r for r in records if verdict(r) == "float by engine"]:
         parts += ["## Float by engine", "Verified, with less than 90 % of the multiply-accumulates in int8.",
-                  _items((r["model"], _float_reasons(r["ours"])) for r in floating)]  # fmt: skip
+                  items((r["model"], float_reasons(r["ours"])) for r in floating)]  # fmt: skip
     groups: dict[str, list[str]] = defaultdict(list)
     for record in records:
         stock = record["stock"]
         if stock.get("error"):
-            groups[_cut(stock["error"])].append(record["model"])
+            groups[cut(stock["error"])].append(record["model"])
         elif "sqnr_db" in stock and not stock_correct(record):
             groups[f"a file that runs and is wrong: less than {LEAST_SQNR:g} dB"].append(
                 f"{record['model']} ({_decibels(stock['sqnr_db'])} dB)"
@@ -229,17 +231,20 @@ def _lists(records: list[Record]) -> list[str]:
     if groups:
         ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
         parts += ["## Where the stock flow fails",
-                  _items((f"{len(names)}", f"{reason}: {', '.join(names)}") for reason, names in ordered)]  # fmt: skip
+                  items((f"{len(names)}", f"{reason}: {', '.join(names)}") for reason, names in ordered)]  # fmt: skip
     return parts
 
 
-def _float_reasons(ours: Record) -> str:
+def float_reasons(ours: Record) -> str:
+    """What is in float, by operator, and the reasons."""
     shares = ", ".join(f"{share:.0%} in {op}" for op, share in sorted(ours["float_macs"].items(), key=lambda m: -m[1]))
     reasons = "; ".join(f"{reason} ({n} islands)" if n > 1 else reason for reason, n in ours["reasons"].items())
-    return f"{ours['int8_share']:.0%} int8, {shares}: {_cut(reasons, 3 * _LONGEST)}"
+    parts = [f"{ours['int8_share'] or 0:.0%} int8", *([shares] if shares else [])]
+    return f"{', '.join(parts)}: {cut(reasons or 'no float islands', 3 * _LONGEST)}"
 
 
-def _items(pairs: Iterable[tuple[str, str]]) -> str:
+def items(pairs: Iterable[tuple[str, str]]) -> str:
+    """A Markdown list, each item beginning with a name."""
     return "\n".join(f"- **{name}**: {text}" for name, text in pairs)
 
 
@@ -255,7 +260,8 @@ def _number(value: float | None, unit: float, places: int = 0) -> str:
     return "-" if value is None else f"{value / unit:,.{places}f}"
 
 
-def _cut(text: str, longest: int = _LONGEST) -> str:
+def cut(text: str, longest: int = _LONGEST) -> str:
+    """Text for one cell or line of Markdown."""
     text = " ".join(text.split()).replace("|", "/")
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
