@@ -1,11 +1,11 @@
-"""Run an ordered list of passes over a model."""
+"""Run an ordered list of passes over a model, on each of the graphs it was traced into."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -14,28 +14,43 @@ from rewrites.base import PassError, RewritePass
 from rewrites.diff import call_name, graph_lines, unified
 from rewrites.domains import Island, assign
 from rewrites.edits import Editor
+from rewrites.parts import graphs_in, prefixed, trace_parts
 from rewrites.passes import DEFAULT_PASSES, FusableNames, QuantBoundaries
-from rewrites.records import Edit, PassResult
+from rewrites.records import Edit, PassResult, Skip
 from rewrites.spec import check_names, check_rewritten, check_source
-from rewrites.tracing import FloatLeaf, trace
+from rewrites.tracing import Fixed, FloatLeaf
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A model after rewriting: the graph, what each pass did, and where the checkpoint's keys went.
+    """A model after rewriting: its graphs, what each pass did, and where the checkpoint's keys went.
 
-    `key_map` maps every key of the original state_dict to its new key, or to None when the forward
-    never reads it. `source_lines` is the traced model as text and `source_calls` how often it called what.
-    `leaves` are the modules that did not trace and stayed as they are, in float.
+    `module` is the whole model: one graph, or what did not trace with graphs in it. `key_map` maps every key of the
+    original state_dict to its new key, or to None when the forward never reads it. `source_lines` is the traced model
+    as text and `source_calls` how often it called what. `leaves` are the modules that did not trace and stayed as they
+    are, in float; `fixed` the decisions by size that were taken for the size of the example.
     """
 
-    graph_module: fx.GraphModule
+    module: nn.Module
     source_lines: tuple[str, ...]
     source_calls: Mapping[str, int]
     results: tuple[PassResult, ...]
     key_map: Mapping[str, str | None]
     leaves: tuple[FloatLeaf, ...]
     tolerance: float
+    fixed: tuple[Fixed, ...] = ()
+
+    @property
+    def graph_module(self) -> fx.GraphModule:
+        """The model as the one graph it is. Raises `ValueError` for one whose own forward did not trace."""
+        if not isinstance(self.module, fx.GraphModule):
+            raise ValueError("the model's own forward did not trace; its graphs are in .graphs")
+        return self.module
+
+    @property
+    def graphs(self) -> dict[str, fx.GraphModule]:
+        """The graphs of the model by path; "" is the whole."""
+        return graphs_in(self.module)
 
     @property
     def renames(self) -> tuple[Edit, ...]:
@@ -45,19 +60,23 @@ class Rewritten:
     @property
     def islands(self) -> tuple[Island, ...]:
         """The float operations between int8 ones, each with its reason."""
-        return assign(self.graph_module).islands()
+        return tuple(
+            Island(tuple(prefixed(path, node) for node in island.nodes), island.reason)
+            for path, graph in self.graphs.items()
+            for island in assign(graph).islands()
+        )
 
     def diff(self) -> str:
         """The diffs of all passes that changed something, in order."""
         return "\n".join(result.diff for result in self.results if result.diff)
 
     def state_dict_for(self, original: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """An original checkpoint under the new names, ready for `graph_module.load_state_dict`.
+        """An original checkpoint under the new names, ready for `module.load_state_dict`.
 
         Raises KeyError naming the first key of the rewritten model the checkpoint lacks.
         """
         sources = {new: old for old, new in self.key_map.items() if new is not None}
-        twins = _keys_by_tensor(self.graph_module)
+        twins = _keys_by_tensor(self.module)
         for group in twins.values():
             known = next((sources[key] for key in group if key in sources), None)
             if known is not None:
@@ -66,7 +85,7 @@ class Rewritten:
 
     def load_state_dict(self, original: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the original model into the rewritten one, strictly."""
-        self.graph_module.load_state_dict(self.state_dict_for(original))
+        self.module.load_state_dict(self.state_dict_for(original))
 
 
 def _keys_by_tensor(module: nn.Module) -> dict[int, list[str]]:
@@ -102,6 +121,32 @@ def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
     )
 
 
+def run_pass_everywhere(graphs: Mapping[str, fx.GraphModule], rule: RewritePass) -> PassResult:
+    """Run one pass on every graph of a model. Names in the result stand behind the path of their graph."""
+    each = {path: run_pass(graph, rule) for path, graph in graphs.items()}
+    edits = [_edit_in(path, edit) for path, result in each.items() for edit in result.edits]
+    skips = [Skip(prefixed(path, skip.node), skip.reason) for path, result in each.items() for skip in result.skips]
+    diffs = [_headed(path, result.diff) for path, result in each.items() if result.diff]
+    return PassResult(rule.name, rule.summary(), rule.why(), tuple(edits), tuple(skips), "\n".join(diffs))
+
+
+def _edit_in(path: str, edit: Edit) -> Edit:
+    if not path:
+        return edit
+    node = prefixed(path, edit.node)
+    if edit.kind == "rename":
+        return replace(edit, node=node, before=prefixed(path, edit.before), after=prefixed(path, edit.after))
+    return replace(edit, node=node)
+
+
+def _headed(path: str, diff: str) -> str:
+    """A diff that says in which graph it is."""
+    if not path:
+        return diff
+    first, second, *rest = diff.splitlines()
+    return "\n".join([f"{first} in {path}", f"{second} in {path}", *rest])
+
+
 def _maker(graph_module: fx.GraphModule, name: str, rules: Sequence[RewritePass]) -> RewritePass:
     """The pass that wrote the node last; the last one of all for a node that none of them wrote."""
     made_by = {node.name: node.meta.get("rule") for node in graph_module.graph.nodes}.get(name)
@@ -119,39 +164,51 @@ def _diff(before: list[str], editor: Editor) -> str:
 def rewrite(
     model: nn.Module,
     passes: Iterable[RewritePass] = DEFAULT_PASSES,
-    after_pass: Callable[[PassResult, fx.GraphModule], Any] | None = None,
+    after_pass: Callable[[PassResult, nn.Module], Any] | None = None,
+    example: Sequence[Any] | None = None,
 ) -> Rewritten:
     """Trace a copy of `model` in eval mode and run `passes` over it; the model itself is not touched.
 
-    The result computes what the model computes in eval mode: `torch.equal`, or within
-    `Rewritten.tolerance` of the output's largest magnitude where a pass declares one.
-    `after_pass` is called after each pass with its result and the graph module. Raises `ValueError` for a
-    model that is quantized already, `UntraceableError` for one whose outermost forward does not
-    trace, and `PassError` when a pass is at fault.
+    The result computes what the model computes in eval mode: `torch.equal`, or within `Rewritten.tolerance` of the
+    output's largest magnitude where a pass declares one. `example` are positional arguments of the forward; with their
+    shapes more models trace, and loops over a list of inputs do. `after_pass` is called after each pass with its result
+    and the model. Raises `ValueError` for a model that is quantized already, `UntraceableError` for one of which no
+    part with weights traces, and `PassError` when a pass is at fault.
     """
     offences = check_source(model)
     if offences:
         raise ValueError(f"{offences[0].node}: {offences[0].rule}")
     source = copy.deepcopy(model).eval()
     keys_before = _keys_by_tensor(source)
-    graph_module, leaves = trace(source)
-    graph_module.eval()
-    source_lines = tuple(graph_lines(graph_module))
-    source_calls = Counter(call_name(graph_module, n) for n in graph_module.graph.nodes if n.op.startswith("call_"))
+    parts = trace_parts(source, example)
+    parts.module.eval()
+    lines = [prefixed(path, line) for path, graph in parts.graphs.items() for line in graph_lines(graph)]
+    calls = Counter(
+        call_name(graph, node)
+        for graph in parts.graphs.values()
+        for node in graph.graph.nodes
+        if node.op.startswith("call_")
+    )
     results, tolerance = [], 0.0
     rules = tuple(passes)
     for rule in rules:
-        result = run_pass(graph_module, rule)
+        result = run_pass_everywhere(parts.graphs, rule)
         results.append(result)
         if result.edits:
             tolerance = max(tolerance, rule.tolerance)
         if after_pass is not None:
-            after_pass(result, graph_module)
+            after_pass(result, parts.module)
+    for graph in parts.graphs.values():
+        _check(graph, rules)
+    key_map = _key_map(keys_before, _keys_by_tensor(parts.module))
+    return Rewritten(parts.module, tuple(lines), calls, tuple(results), key_map, parts.leaves, tolerance, parts.fixed)
+
+
+def _check(graph_module: fx.GraphModule, rules: Sequence[RewritePass]) -> None:
+    """Raises `PassError` when illegal nodes are left."""
     for kind, examine in ((FusableNames, check_names), (QuantBoundaries, check_rewritten)):
         if any(isinstance(rule, kind) for rule in rules) and (offences := examine(graph_module)):
             listed = "; ".join(f"{o.node}: {o.rule}" for o in offences)
             culprit = _maker(graph_module, offences[0].node, rules)
             message = f"illegal nodes after rewriting: {listed}"
             raise PassError(culprit.name, offences[0].node, message, culprit.is_own())
-    key_map = _key_map(keys_before, _keys_by_tensor(graph_module))
-    return Rewritten(graph_module, source_lines, source_calls, tuple(results), key_map, leaves, tolerance)
