@@ -18,7 +18,7 @@ from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, refused_at, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
-from fxconv.decisions import compared_outputs
+from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
 from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
@@ -194,7 +194,8 @@ def convert(
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
         with clock.step("calibration"):
             observed = quantize.observe(rewritten.module, config)
-            calibrated = _calibrate(model, observed, data, progress)
+            singly = _must_be_single(model, rewritten, data)
+            calibrated = _calibrate(model, observed, data, singly, progress)
         with clock.step("audit"):
             ranges = {path: expected_ranges(graph) for path, graph in graphs_in(observed).items()}
         with clock.step("conversion"):
@@ -204,7 +205,7 @@ def convert(
             watched = watch_all(floating, images[:AUDIT_INPUTS])
             for path, graph_ranges in ranges.items():
                 soundness.check_finite(watched[path].extremes, graph_ranges)
-            ledger.append(_fused_row(floating, watched, original, images))
+            ledger.append(_fused_row(model, rewritten, floating, watched, original, images[:AUDIT_INPUTS]))
         with clock.step("audit"), _refusals_named(int8, images[0]):
             audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS])
         with clock.step("verification"), _refusals_named(int8, images[0]):
@@ -217,12 +218,11 @@ def convert(
         with clock.step("verification"):
             few = images[:BETWEEN_IMAGES]
             for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized)):
-                found = verify.outputs(module, few)
-                ledger.append(verify.same_bits(stage, reference[: len(few)], found, has_islands))
+                ledger.append(verify.same_bits(stage, *told_apart(int8, module, reference, few), has_islands))
         with StagedFile(output, lowered.content) as staged:
             with clock.step("verification"):
                 some = images[:RELOADED_IMAGES]
-                ledger.append(_read_back(staged.path, lowered.content, reference[: len(some)], some, has_islands))
+                ledger.append(_read_back(staged.path, lowered.content, int8, reference, some, has_islands))
                 readable = ledger[-1].images > 0
                 size = len(float_content)
                 written = artifact.describe(staged.path, lowered.content, example, size) if readable else None
@@ -258,12 +258,17 @@ def convert(
 
 
 def _fused_row(
-    floating: nn.Module, watched: Mapping[str, Watched], original: verify.Outputs, images: Sequence[tuple[Any, ...]]
+    model: nn.Module,
+    rewritten: Rewritten,
+    floating: nn.Module,
+    watched: Mapping[str, Watched],
+    original: verify.Outputs,
+    images: Sequence[tuple[Any, ...]],
 ) -> StageParity:
     """The fused float module against the original; what the audit's run of it gave serves when it is one graph."""
-    some = original[:AUDIT_INPUTS]
-    found = watched[""].outputs if "" in watched else verify.outputs(floating, images[:AUDIT_INPUTS])
-    return verify.same_but_for_rounding("fused", some, found)
+    if "" in watched:
+        return verify.same_but_for_rounding("fused", original[: len(images)], watched[""].outputs)
+    return verify.same_but_for_rounding("fused", *compared_outputs(rewritten.module, floating, model, images))
 
 
 def _int8_row(
@@ -293,35 +298,61 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
         raise ConversionError(f"the engine refuses to run {where}: {words}") from error
 
 
-def _calibrate(model: nn.Module, observed: nn.Module, data: CalibrationData, progress: Progress) -> Calibration:
+def _must_be_single(model: nn.Module, rewritten: Rewritten, data: CalibrationData) -> bool:
+    """Whether images have to be calibrated with one at a time, as the artifact will see them.
+
+    Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
+    when the forward made something of the example's size.
+    """
+    if not isinstance(rewritten.module, fx.GraphModule):
+        return True
+    if not rewritten.fixed or min(data.count, data.batch_size) < 2:
+        return False
+    pair = next(data.batches(2))
+    try:
+        wanted, found = verify.outputs(model, [(pair,)]), verify.outputs(rewritten.module, [(pair,)])
+    except Exception:  # whatever a graph made for one image raises for two
+        return True
+    return not verify.same_function("rewritten", wanted, found, rewritten.tolerance).passed
+
+
+def _calibrate(
+    model: nn.Module, observed: nn.Module, data: CalibrationData, singly: bool, progress: Progress
+) -> Calibration:
     """Run all images through the observers, and one batch through the model itself to know what that costs."""
-    seconds, float_seconds, done = 0.0, 0.0, 0
+    seconds, float_seconds, done, first = 0.0, 0.0, 0, 0
     with torch.no_grad():
-        for batch in data.batches():
-            if not done:
+        for whole in data.batches():
+            for batch in whole.split(1) if singly else (whole,):
+                if not done:
+                    first, start = len(batch), time.perf_counter()
+                    model(batch.clone())  # it may write into its input
+                    float_seconds = time.perf_counter() - start
                 start = time.perf_counter()
-                model(batch.clone())  # it may write into its input
-                float_seconds = time.perf_counter() - start
-            start = time.perf_counter()
-            try:
-                observed(batch.clone())
-            except RuntimeError as error:
-                if place := soundness.infinite_at(observed, (batch,)):
-                    words = f"the model's values in calibration are infinite or NaN at {place}"
-                    raise UserError(f"{words}; mend its weights, or scale its inputs") from error
-                raise
-            seconds += time.perf_counter() - start
-            done += len(batch)
-            progress("calibration", done, data.count)
-    return Calibration(data.source, done, seconds, float_seconds * done / min(done, data.batch_size), data.skipped)
+                try:
+                    observed(batch.clone())
+                except RuntimeError as error:
+                    if place := soundness.infinite_at(observed, (batch,)):
+                        words = f"the model's values in calibration are infinite or NaN at {place}"
+                        raise UserError(f"{words}; mend its weights, or scale its inputs") from error
+                    raise
+                seconds += time.perf_counter() - start
+                done += len(batch)
+                progress("calibration", done, data.count)
+    return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
 
 
 def _read_back(
-    path: Path, content: bytes, reference: verify.Outputs, images: list[tuple[Any, ...]], has_islands: bool
+    path: Path,
+    content: bytes,
+    int8: nn.Module,
+    reference: verify.Outputs,
+    images: list[tuple[Any, ...]],
+    has_islands: bool,
 ) -> StageParity:
     """The ledger's last row: the file as it lies on the disk, in the lite interpreter."""
     try:
-        row = verify.same_bits("reloaded", reference, verify.outputs(load_lite(path), images), has_islands)
+        row = verify.same_bits("reloaded", *told_apart(int8, load_lite(path), reference, images), has_islands)
         on_disk = path.read_bytes()
     except (RuntimeError, OSError, ValueError) as error:
         return verify.unreadable("reloaded", error)

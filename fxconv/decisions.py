@@ -13,16 +13,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fxconv import verify
+from fxconv.dispatch import passed_on
 from fxconv.graphs import Inputs, results_of
 from rewrites.parts import graphs_in
 
 # Operators that hand back values along a dim and, second, where they stood.
 _RANKING = frozenset({"topk", "sort", "max", "min", "kthvalue", "median", "mode", "cummax", "cummin"})
+
+
+# Values that leave int8 are told apart by noise of this many steps from end to end.
+_APART = 0.9
 
 
 class Diverged(Exception):
@@ -41,7 +46,7 @@ class _Decisions(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = passed_on(func, args, kwargs or {})
         if self.inside or func._schema.is_mutable or not _decides(func, args, out):
             return out
         name = func._schema.name
@@ -129,6 +134,58 @@ def _run(module: nn.Module, image: Inputs, mode: _Decisions) -> tuple[Any, list[
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class _ToldApart(TorchDispatchMode):
+    """Keeps what leaves int8, and moves each value by less than half a step, the same way in every run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = passed_on(func, args, kwargs or {})
+        if func._schema.name != "aten::dequantize" or not isinstance(out, Tensor) or not args[0].is_quantized:
+            return out
+        self.left.append(out.clone())
+        seed = int(args[0].int_repr().sum(dtype=torch.int64))  # by what it holds: optimizing drops what nobody reads
+        noise = torch.rand(out.shape, generator=torch.Generator().manual_seed(seed)) - 0.5
+        return out + _APART * args[0].q_scale() * noise
+
+
+def told_apart(
+    int8: nn.Module, lowered: Any, reference: verify.Outputs, images: Sequence[Inputs]
+) -> tuple[verify.Outputs, verify.Outputs]:
+    """What must be the same bits of an int8 module and of its lowered form, for each image: `reference` and outputs.
+
+    Where int8 values go into code that selects, as in a detector, equal scores are put into an order that says nothing
+    and differs from one implementation of a selection to the next. So every value that leaves int8 is compared, and
+    then the outputs, computed from values that a noise of less than half a step, the same in both, has told apart.
+    """
+    if isinstance(int8, fx.GraphModule):
+        return reference[: len(images)], verify.outputs(lowered, images)
+    both: tuple[verify.Outputs, verify.Outputs] = ([], [])
+    for image in images:
+        left, found = [], []
+        for module in (int8, lowered):
+            with _ToldApart() as mode:
+                found.append(verify.outputs(module, [image])[0])
+            left.append(mode.left)
+        left[0] = _read(left[0], left[1])
+        for values, returned, outputs in zip(left, found, both, strict=True):
+            outputs.append([*values, *returned])
+    return both
+
+
+def _read(values: list[Tensor], lowered: list[Tensor]) -> list[Tensor]:
+    """`values` without those that the lowered form does not make, because nothing reads them."""
+    kept: list[Tensor] = []
+    for value in values:
+        if len(kept) < len(lowered) and torch.equal(value, lowered[len(kept)]):
+            kept.append(value)
+    return kept if len(kept) == len(lowered) else values
 
 
 def _tensors(leaves: Sequence[Any]) -> list[Tensor]:

@@ -26,7 +26,7 @@ from fxconv.observers import L2Observer, distinguishable, weight_observer
 from rewrites.domains import assign
 from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, fusable_chains
 from rewrites.modules import ScalarArithmetic, Wrapped
-from rewrites.parts import graphs_in, own_modules, prefixed
+from rewrites.parts import graphs_in, keep_attributes, own_modules, prefixed
 from rewrites.values import submodule
 
 # A transposed convolution's weights have their output channels second; the engine takes one scale only.
@@ -84,7 +84,9 @@ def fuse(module: nn.Module) -> nn.Module:
     Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
     """
     fused = copy.deepcopy(module)
-    for graph in graphs_in(fused).values():
+    originals = graphs_in(module)
+    for path, graph in graphs_in(fused).items():
+        keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses
         _fuse_graph(graph)
     return fused
 

@@ -12,7 +12,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from rewrites.diff import call_name
 from rewrites.fusion import fusable_nodes
 from rewrites.modules import Cat, WrappedCat
-from rewrites.qnnpack import MULTIPLY_ACCUMULATE, Verdict, verdict
+from rewrites.qnnpack import MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.values import callee, modules_read_inside, several_tensors, submodule, tensor_nodes
 
 
@@ -102,7 +102,9 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
             continue
         module = submodule(graph_module, node)
         inputs = [n for n in node.all_input_nodes if n in tensors]
-        if node.op in ("placeholder", "get_attr") or isinstance(module, DeQuantStub):
+        is_member = callee(graph_module, node) is operator.getitem and node.args[0].op == "placeholder"
+        is_given = node.op in ("placeholder", "get_attr") or (is_member and node.args[0] in several)
+        if is_given or isinstance(module, DeQuantStub):
             domains.floating.add(node)
             continue
         if isinstance(module, QuantStub):
@@ -133,7 +135,27 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
                 why = f"{call_name(graph_module, node)}: {reason}"
         domains.floating.add(node)
         domains.reasons[node] = why
+    _quantize_inputs_first(graph_module, domains, forced)
     return domains
+
+
+def _quantize_inputs_first(graph_module: fx.GraphModule, domains: Domains, forced: dict[fx.Node, str]) -> None:
+    """Values that are only moved on their way from an input to int8 operations are quantized before: fewer bytes."""
+    tensors = tensor_nodes(graph_module)
+    moved = {node for node in tensors if node.op == "placeholder"}
+    for node in graph_module.graph.nodes:
+        sources = tensors.intersection(node.all_input_nodes)
+        free = node in domains.reasons and node not in forced and "float_reason" not in node.meta
+        if free and sources and moved.issuperset(sources):
+            kind, module = callee(graph_module, node), submodule(graph_module, node)
+            if kind in MOVES and verdict(kind, module, node)[0] is Verdict.FOLLOWS:
+                moved.add(node)
+    for node in reversed(graph_module.graph.nodes):
+        readers = [user for user in node.users if user in tensors or user.op == "output"]
+        if node in moved and node.op != "placeholder" and readers and domains.int8.issuperset(readers):
+            domains.floating.discard(node)
+            domains.reasons.pop(node, None)
+            domains.int8.add(node)
 
 
 def _called_in_both(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:

@@ -126,18 +126,31 @@ class _Finder:
         except UntraceableError as error:
             self.leaves.append(FloatLeaf(path, str(error).replace("the model's own forward does", "does", 1)))
             return None
-        self.graphs[path] = graph_module
         untraced = {leaf.path for leaf in leaves}
-        for node in graph_module.graph.nodes:
-            if node.op == "call_module" and node.target not in untraced:
-                self.claimed.update(graph_module.get_submodule(str(node.target)).modules())
-        for name, value in vars(module).items() if path else ():
-            if name not in vars(graph_module) and not name.startswith("_"):
-                setattr(graph_module, name, value)  # the code around it may ask for it
+        called = [
+            graph_module.get_submodule(str(node.target))
+            for node in graph_module.graph.nodes
+            if node.op == "call_module" and node.target not in untraced
+        ]
+        reads = [node for node in graph_module.graph.nodes if node.op == "get_attr"]
+        inside = [graph_module.get_submodule(leaf.path) for leaf in leaves]
+        if any(map(_has_weights, inside)) and not reads and not any(map(_has_weights, called)):
+            # It only hands on to what did not trace: a graph of its own would convert values back and forth.
+            return None
+        self.graphs[path] = graph_module
+        self.claimed.update(part for layer in called for part in layer.modules())
+        keep_attributes(module, graph_module)
         for leaf in leaves:
             self.leaves.append(FloatLeaf(f"{path}.{leaf.path}" if path else leaf.path, leaf.reason))
             self._visit_children(graph_module.get_submodule(leaf.path), self.leaves[-1].path)
         return graph_module
+
+
+def keep_attributes(module: nn.Module, graph_module: nn.Module) -> None:
+    """Give a graph, or a copy of one, the plain attributes of its module: code around it may ask for them."""
+    for name, value in vars(module).items():
+        if name not in vars(graph_module) and not name.startswith("_"):
+            setattr(graph_module, name, value)
 
 
 def _has_weights(module: nn.Module) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from rewrites.base import PassError, RewritePass
@@ -28,7 +29,9 @@ class Rewritten:
     `module` is the whole model: one graph, or what did not trace with graphs in it. `key_map` maps every key of the
     original state_dict to its new key, or to None when the forward never reads it. `source_lines` is the traced model
     as text and `source_calls` how often it called what. `leaves` are the modules that did not trace and stayed as they
-    are, in float; `fixed` the decisions by size that were taken for the size of the example.
+    are, in float; `fixed` the decisions by size that were taken for the size of the example. `shapes` has the
+    original's shape for each of its keys whose tensor has another one now: a view, such as a factored kernel's.
+    `originals` has the original's key for the identity of each of its tensors.
     """
 
     module: nn.Module
@@ -39,6 +42,8 @@ class Rewritten:
     leaves: tuple[FloatLeaf, ...]
     tolerance: float
     fixed: tuple[Fixed, ...] = ()
+    shapes: Mapping[str, torch.Size] = field(default_factory=dict)
+    originals: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     @property
     def graph_module(self) -> fx.GraphModule:
@@ -73,7 +78,8 @@ class Rewritten:
     def state_dict_for(self, original: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """An original checkpoint under the new names, ready for `module.load_state_dict`.
 
-        Raises KeyError naming the first key of the rewritten model the checkpoint lacks.
+        Raises KeyError naming the first key of the rewritten model the checkpoint lacks. A tensor that does not have
+        the original's shape is left as it is, for `load_state_dict` to refuse.
         """
         sources = {new: old for old, new in self.key_map.items() if new is not None}
         twins = _keys_by_tensor(self.module)
@@ -81,11 +87,25 @@ class Rewritten:
             known = next((sources[key] for key in group if key in sources), None)
             if known is not None:
                 sources.update({key: sources.get(key, known) for key in group})
-        return {new: original[old] for new, old in sources.items()}
+        state, own = {new: original[old] for new, old in sources.items()}, self.module.state_dict()
+        for new, old in sources.items():
+            if state[new].shape == self.shapes.get(old):
+                state[new] = state[new].reshape(own[new].shape)
+        return state
 
     def load_state_dict(self, original: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the original model into the rewritten one, strictly."""
         self.module.load_state_dict(self.state_dict_for(original))
+        for graph in self.graphs.values():
+            for constant in graph.meta.get("folded", ()):
+                own = {key: original[old] for key, old in self._old_keys(constant.recipe).items()}
+                constant.recipe.load_state_dict(own, strict=False)
+                constant.work_out()
+
+    def _old_keys(self, recipe: nn.Module) -> dict[str, str]:
+        """The original's key for each of a recipe's tensors that is in its checkpoints."""
+        state = recipe.state_dict(keep_vars=True)
+        return {key: self.originals[id(tensor)] for key, tensor in state.items() if id(tensor) in self.originals}
 
 
 def _keys_by_tensor(module: nn.Module) -> dict[int, list[str]]:
@@ -96,6 +116,23 @@ def _keys_by_tensor(module: nn.Module) -> dict[int, list[str]]:
     return keys
 
 
+def _keys_by_original(module: nn.Module, original: Mapping[str, Any]) -> dict[int, list[str]]:
+    """The same, where a view of all values of a tensor of `original`, in their order, stands for that tensor."""
+    tensors = [tensor for tensor in original.values() if isinstance(tensor, Tensor)]
+    known = {id(tensor) for tensor in tensors}
+    places = {_place(t): id(t) for t in reversed(tensors) if t.numel() and t.is_contiguous()}
+    state, keys = module.state_dict(keep_vars=True), dict[int, list[str]]()
+    for tensor, names in _keys_by_tensor(module).items():
+        shown = tensor if tensor in known else places.get(_place(state[names[0]]), tensor)
+        keys.setdefault(shown, []).extend(names)
+    return keys
+
+
+def _place(tensor: Any) -> tuple[int, int] | None:
+    """Where the values of a tensor lie in memory, and how many there are."""
+    return (tensor.data_ptr(), tensor.numel()) if isinstance(tensor, Tensor) and tensor.is_contiguous() else None
+
+
 def _key_map(before: dict[int, list[str]], after: dict[int, list[str]]) -> dict[str, str | None]:
     """Pair old and new keys that hold the same tensor; tied weights are paired in order."""
     paired: dict[str, str | None] = {}
@@ -104,6 +141,14 @@ def _key_map(before: dict[int, list[str]], after: dict[int, list[str]]) -> dict[
         for index, old in enumerate(old_keys):
             paired[old] = new_keys[min(index, len(new_keys) - 1)] if new_keys else None
     return paired
+
+
+def _changed_shapes(
+    key_map: Mapping[str, str | None], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, torch.Size]:
+    """The old shape under each old key whose tensor has a new one."""
+    pairs = [(old, before[old], after[new]) for old, new in key_map.items() if new is not None]
+    return {old: was.shape for old, was, now in pairs if isinstance(was, Tensor) and was.shape != now.shape}
 
 
 def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
@@ -179,7 +224,7 @@ def rewrite(
     if offences:
         raise ValueError(f"{offences[0].node}: {offences[0].rule}")
     source = copy.deepcopy(model).eval()
-    keys_before = _keys_by_tensor(source)
+    keys_before, state_before = _keys_by_tensor(source), source.state_dict(keep_vars=True)
     parts = trace_parts(source, example)
     parts.module.eval()
     lines = [prefixed(path, line) for path, graph in parts.graphs.items() for line in graph_lines(graph)]
@@ -200,8 +245,20 @@ def rewrite(
             after_pass(result, parts.module)
     for graph in parts.graphs.values():
         _check(graph, rules)
-    key_map = _key_map(keys_before, _keys_by_tensor(parts.module))
-    return Rewritten(parts.module, tuple(lines), calls, tuple(results), key_map, parts.leaves, tolerance, parts.fixed)
+    key_map = _key_map(keys_before, _keys_by_original(parts.module, state_before))
+    shapes = _changed_shapes(key_map, state_before, parts.module.state_dict())
+    return Rewritten(
+        module=parts.module,
+        source_lines=tuple(lines),
+        source_calls=calls,
+        results=tuple(results),
+        key_map=key_map,
+        leaves=parts.leaves,
+        tolerance=tolerance,
+        fixed=parts.fixed,
+        shapes=shapes,
+        originals={tensor: keys[0] for tensor, keys in keys_before.items()},
+    )
 
 
 def _check(graph_module: fx.GraphModule, rules: Sequence[RewritePass]) -> None:

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,12 +26,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.ao.quantization import DeQuantStub, QuantStub
 from torch.utils._pytree import tree_any, tree_map
 
+from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.location import short, where
 from rewrites.memory import AUGMENTED
 from rewrites.modules import AddReLU, Arithmetic, CappedReLU, Wrapped
 
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
-_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, Wrapped, QuantStub, DeQuantStub)
+_WAYS = (ToFrames, FromFrames, ToColumns, FromColumns)
+_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, Wrapped, QuantStub, DeQuantStub, *_WAYS)
 
 # Methods that make a tensor of their own out of sizes alone: it is made while tracing, as torch.zeros is.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
@@ -74,12 +76,12 @@ def _class(self: fx.Proxy) -> type:
 class _Value(fx.Proxy):
     """A proxy that knows the shape or number it stands for, when its tracer was given an example."""
 
-    __class__ = property(_class)  # type: ignore[assignment]
+    __class__ = property(_class)
 
     def __getattr__(self, name: str) -> Any:
-        known = _known(self)
+        known, members = _known(self), cast(Any, self)
         if isinstance(known, dict) and name in ("keys", "values", "items", "get"):
-            return getattr({key: self[key] for key in known}, name)
+            return getattr({key: members[key] for key in known}, name)
         if name.startswith("__") and name.endswith("__"):  # a protocol, such as numpy's, that a value may lack
             raise AttributeError(name)
         return _Attribute(self, name)
@@ -269,7 +271,7 @@ class _Tracer(fx.Tracer):
             self.is_evaluating = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES):
+        if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES) or is_frozen_batch_norm(m):
             return True
         return super().is_leaf_module(m, module_qualified_name)
 
@@ -284,6 +286,12 @@ class _Tracer(fx.Tracer):
             # The innermost call fails first, so the first path noted is the smallest module.
             self.failed = self.failed or self.path_of_module(m)
             raise
+
+
+def is_frozen_batch_norm(module: nn.Module) -> bool:
+    """Whether a module is a batch norm written out with buffers, as detectors use them."""
+    buffers = {"weight", "bias", "running_mean", "running_var"}
+    return type(module).__name__ == "FrozenBatchNorm2d" and buffers <= set(module._buffers) and hasattr(module, "eps")
 
 
 def _faked(value: Any) -> Any:
@@ -417,9 +425,9 @@ def trace(model: nn.Module, example: Mapping[str, Any] | None = None) -> tuple[f
 
     `example` are arguments of its forward by name, of which the shapes count; without them nothing is known of any
     value. Returns the graph module and the modules that stayed whole. `graph_module.meta["classes"]` maps every module
-    path of the original to its class, `meta["fixed"]` lists the decisions taken for the example's sizes, and a node's
-    `meta["shape"]` is the shape of its value, as far as it is known. Raises `UntraceableError` when the outermost
-    forward itself does not trace.
+    path of the original to its class, and `meta["fixed"]` lists the decisions taken for the example's sizes. As far as
+    it is known, a node's `meta["shape"]` is the shape of its value, and `meta["members"]` how many tensors it holds.
+    Raises `UntraceableError` when the outermost forward itself does not trace.
     """
     with _unchanged(model):
         return _trace(model, example)
@@ -470,6 +478,8 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
         value = node.meta.pop("value", None)
         if isinstance(value, Tensor):
             node.meta["shape"] = tuple(value.shape)
+        elif isinstance(value, (tuple, list)) and value and all(isinstance(member, Tensor) for member in value):
+            node.meta["members"] = len(value)
         if isinstance(node.type, str) or node.op == "output":
             # `from __future__ import annotations` makes annotations text, which TorchScript could not look up
             # outside the model's file; without one it takes a value for a tensor. What is returned in eval mode need

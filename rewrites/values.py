@@ -151,7 +151,7 @@ def several_tensors(graph_module: fx.GraphModule) -> set[fx.Node]:
         target = callee(graph_module, node)
         sliced = target is operator.getitem and node.args[0] in found and isinstance(node.args[1], slice)
         joined = target in (operator.add, operator.mul) and any(n in found for n in node.all_input_nodes)
-        if target in _SEVERAL or sliced or joined:
+        if target in _SEVERAL or sliced or joined or "members" in node.meta:
             found.add(node)
     return found
 
