@@ -27,6 +27,7 @@ from torch.jit.mobile import _load_for_lite_interpreter
 from torch.utils.mobile_optimizer import optimize_for_mobile
 
 COUNT, BATCH = 100, 10
+Batch = Tensor | tuple[Tensor, ...]
 
 
 class StockError(Exception):
@@ -42,21 +43,27 @@ def step(name: str) -> Iterator[None]:
         raise StockError(name) from error
 
 
-def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """prepare_fx, calibrate, convert_fx."""
+def first_of(batch: Batch) -> tuple[Tensor, ...]:
+    """The first image of a batch, as arguments."""
+    return tuple(each[:1] for each in ((batch,) if isinstance(batch, Tensor) else batch))
+
+
+def quantize(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
+    """prepare_fx, calibrate, convert_fx. A batch is a tensor, or one for each of several inputs."""
     torch.backends.quantized.engine = "qnnpack"
     batches = list(batches)
+    example = first_of(batches[0])
     with step("prepare_fx"):
-        prepared = prepare_fx(copy.deepcopy(model).eval(), get_default_qconfig_mapping("qnnpack"), (batches[0][:1],))
+        prepared = prepare_fx(copy.deepcopy(model).eval(), get_default_qconfig_mapping("qnnpack"), example)
     with step("calibration"), torch.no_grad():
         for batch in batches:
-            prepared(batch)
+            prepared(*((batch,) if isinstance(batch, Tensor) else batch))
     with step("convert_fx"):
         converted: nn.Module = convert_fx(prepared)
     return converted
 
 
-def to_torchscript(converted: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
+def to_torchscript(converted: nn.Module, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
     """Scripted, or traced when TorchScript refuses the source."""
     try:
         return torch.jit.script(converted)
@@ -65,10 +72,10 @@ def to_torchscript(converted: nn.Module, example: Tensor) -> torch.jit.ScriptMod
             return torch.jit.trace(converted, example, check_trace=False, strict=False)
 
 
-def write(model: nn.Module, batches: Iterable[Tensor], path: Path) -> Any:
+def write(model: nn.Module, batches: Iterable[Batch], path: Path) -> Any:
     """The whole stock flow to a .ptl, loaded back in the lite interpreter. Raises `StockError`."""
     batches = list(batches)
-    scripted = to_torchscript(quantize(model, batches), batches[0][:1])
+    scripted = to_torchscript(quantize(model, batches), first_of(batches[0]))
     with step("optimize_for_mobile"):
         optimized = optimize_for_mobile(scripted)
     with step("the lite interpreter"):

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import fxconv
 from benchmarks import stock
 from benchmarks.latency import medians
-from benchmarks.networks import is_detector, seeded
+from benchmarks.networks import arguments, is_detector, seeded, tensors
 from fxconv import artifact, verify
 from fxconv.artifact import Artifact, load_lite
 from fxconv.config import MIN_SQNR, Config
@@ -45,13 +45,14 @@ def measured(model: str, size: str | None, images: int, with_stock: bool, into: 
     record: Record = {"model": model, "images": images, "part": "loading", "ours": {}, "stock": {}}
     save(record, into)
     try:
-        loaded, batches = seeded(model, images, size, BATCH)
+        loaded, batches = seeded(model, images, size, BATCH, is_trained_like=True)
     except Exception as error:
         record["ours"] = {"error": in_words(error)}
         return record
-    record |= {"input": "x".join(map(str, loaded.preprocessing.shape)), "parameters": loaded.parameters}
-    given = [(image,) for batch in batches for image in batch.split(1)]
-    scored = given[:SCORED]
+    sizes = ["x".join(map(str, each.shape[1:])) for each in tensors(batches[0])]
+    record |= {"input": " and ".join(sizes), "parameters": loaded.parameters}
+    given = [row for batch in batches for row in zip(*(each.split(1) for each in tensors(batch)), strict=True)]
+    scored, detects = given[:SCORED], is_detector(loaded.module)
     with tempfile.TemporaryDirectory() as folder:
         files = {"ours": Path(folder, "ours.ptl"), "stock": Path(folder, "stock.ptl")}
         record["part"] = "fxconv"
@@ -72,9 +73,11 @@ def measured(model: str, size: str | None, images: int, with_stock: bool, into: 
                 record["stock"] = {"error": f"{error}: {in_words(error.__cause__ or error)}"}
         record["part"] = "comparison"
         save(record, into)
-        written = {flow: path for flow, path in files.items() if path.exists()}
-        reference = verify.outputs(loaded.module, scored) if written else []
-        record["is_detector"] = is_detector(loaded.module)
+        record["is_detector"] = detects
+        # Boxes are compared in the ledger, before they are sorted and suppressed.
+        written = {flow: path for flow, path in files.items() if path.exists() and not detects}
+        called = [arguments(loaded.module, row) for row in scored]
+        reference = verify.outputs(loaded.module, called) if written else []
         del loaded
         for flow, path in written.items():
             try:

@@ -110,9 +110,10 @@ def write_table(records: list[Record], code: str) -> None:
         "# The zoo",
         f"Written by `python benchmarks/zoo.py` on {machine()}: every network of `torchvision.models.list_models()` "
         "but those torchvision quantized itself, through fxconv and through the stock flow (`prepare_fx`, "
-        "`convert_fx`, script or else trace, `optimize_for_mobile`), on the same seeded weights, batch norms "
-        "re-estimated, and the same generated images. A process and one thread each. The same figures, and more, are "
-        "in [zoo.json](zoo.json).",
+        "`convert_fx`, script or else trace, `optimize_for_mobile`), on the same seeded weights and the same "
+        "generated images. Batch norms have random weights and biases, and the images' statistics; what would silence "
+        "a branch or the output is drawn as well (`draw_like_trained` in benchmarks/networks.py says why). A process "
+        "and one thread each. The same figures, and more, are in [zoo.json](zoo.json).",
         _summary(records, code),
         "## What came out",
         "*Rewritten* is the rewritten float network against the original: equal bit for bit, or within the tolerance "
