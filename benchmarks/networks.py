@@ -64,9 +64,9 @@ def draw_like_trained(module: nn.Module, seed: int = 0) -> None:
     Batch norms that all have weight 1 and bias 0 amplify every disturbance from layer to layer (Yang et al. 2019, A
     Mean Field Theory of Batch Normalization): behind fifty of them the rounding of the first layer is as large as the
     signal, whoever rounded. Here their weights are uniform in [0.5, 1.5] and their biases normal around 1, so that most
-    activations work where they are linear, and rounding stays what it is. Weights that are all zero, or all the same
-    tiny number, as a vision transformer's head and ConvNeXt's layer scale, silence what they multiply, so that a
-    comparison would say nothing of it; they are drawn too.
+    activations work where they are linear, and rounding stays what it is. Parameters that are all zero, or all the
+    same tiny number, as a vision transformer's head and class token and ConvNeXt's layer scale, silence what they are
+    for, so that a comparison would say nothing of it; they are drawn too.
     """
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -77,8 +77,8 @@ def draw_like_trained(module: nn.Module, seed: int = 0) -> None:
                     values.uniform_(0.5, 1.5, generator=draw)
                 elif norm:
                     values.normal_(1.0, 0.5, generator=draw)
-                elif name.endswith("weight") and values.ndim > 1 and not values.any():
-                    values.normal_(0.0, values[0].numel() ** -0.5, generator=draw)
+                elif values.ndim > 1 and not values.any():
+                    values.normal_(0.0, values[0].numel() ** -0.5 if name == "weight" else 1.0, generator=draw)
                 elif values.numel() > 1 and 0 < values.flatten()[0].abs() < _SILENT and values.unique().numel() == 1:
                     values.uniform_(0.1, 0.5, generator=draw)
 
