@@ -13,7 +13,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import fxconv
 from fxconv import models
-from fxconv.calibration import Generated
+from fxconv.calibration import open_calibration
 from fxconv.models import LoadedModel
 from fxconv.weights import reestimate_batch_norms
 
@@ -53,7 +53,8 @@ def seeded(
         loaded.module.transform.min_size, loaded.module.transform.max_size = (side,), 2 * side
     if is_trained_like:
         draw_like_trained(loaded.module)
-    batches: list[Batch] = list(Generated(loaded.preprocessing, images, batch_size, 0).batches())
+    data = open_calibration(None, loaded.preprocessing, images, batch_size, 0, loaded.form.names)
+    batches = [batch if len(batch) > 1 else batch[0] for batch in data.batches()]
     reestimate_batch_norms(loaded.module, batches)
     return loaded, batches
 
@@ -86,11 +87,6 @@ def draw_like_trained(module: nn.Module, seed: int = 0) -> None:
 def tensors(batch: Batch) -> tuple[Tensor, ...]:
     """The tensors of a batch, one for each input of the network."""
     return (batch,) if isinstance(batch, Tensor) else batch
-
-
-def arguments(module: nn.Module, batch: Batch) -> tuple[Any, ...]:
-    """What `module` is called with for a batch."""
-    return tensors(batch)
 
 
 def is_detector(module: nn.Module) -> bool:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import fxconv
 from benchmarks import stock
 from benchmarks.latency import medians
-from benchmarks.networks import arguments, is_detector, seeded, tensors
+from benchmarks.networks import is_detector, seeded, tensors
 from fxconv import artifact, verify
 from fxconv.artifact import Artifact, load_lite
 from fxconv.config import MIN_SQNR, Config
@@ -76,7 +76,7 @@ def measured(model: str, size: str | None, images: int, with_stock: bool, into: 
         record["is_detector"] = detects
         # Boxes are compared in the ledger, before they are sorted and suppressed.
         written = {flow: path for flow, path in files.items() if path.exists() and not detects}
-        called = [arguments(loaded.module, row) for row in scored]
+        called = [loaded.form.arguments(row) for row in scored]
         reference = verify.outputs(loaded.module, called) if written else []
         del loaded
         for flow, path in written.items():
@@ -100,21 +100,22 @@ def ours(module: torch.nn.Module, batches: list[Any], path: Path) -> Record:
     written = conversion.artifact
     path.write_bytes(written.data)
     parity = {row.stage: row for row in conversion.ledger}
-    islands = conversion.rewritten.islands
+    rewritten = conversion.rewritten
+    reasons = [part.reason for part in (*rewritten.leaves, *rewritten.islands)]
     tolerances = {rule.name: rule.tolerance for rule in (*DEFAULT_PASSES, *ALTERNATIVES)}
-    inexact = [r.name for r in conversion.rewritten.results if r.edits and tolerances.get(r.name)]
+    inexact = [r.name for r in rewritten.results if r.edits and tolerances.get(r.name)]
     return {
         "verdict": conversion.verdict,
         "verified": conversion.verified,
         "converted": conversion.converted,
         "max_abs_diff": parity["rewritten"].max_abs_diff,
-        "tolerance": conversion.rewritten.tolerance,
+        "tolerance": rewritten.tolerance,
         "inexact_passes": inexact,
         "ledger_sqnr_db": parity["int8"].sqnr_db,
         **described_file(written),
         "float_bytes": written.float_bytes,
-        "islands": len(islands),
-        "reasons": dict(Counter(island.reason for island in islands).most_common()),
+        "islands": len(rewritten.islands),
+        "reasons": dict(Counter(reasons).most_common()),
         "ms": conversion.latency.int8_ms,
         "float_ms": conversion.latency.float_ms,
         "seconds": conversion.timings["total"] - conversion.timings.get("latency", 0.0),

@@ -21,6 +21,7 @@ from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
 from fxconv.errors import ConversionError, UserError, telling_line
+from fxconv.inputs import InputForm, sizes
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.ranges import expected_ranges
@@ -152,7 +153,7 @@ class _Clock:
 
 def convert(
     model: nn.Module,
-    calibration: CalibrationData | Iterable[Tensor],
+    calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]],
     example_inputs: tuple[Any, ...] | None = None,
     config: Config | None = None,
     *,
@@ -164,8 +165,10 @@ def convert(
 ) -> Conversion:
     """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
 
-    `calibration` gives float tensors `[N, C, H, W]`, preprocessed; `example_inputs` is what a trace records and
-    latency is measured on (default: the first calibration image). `config` or its fields as keywords choose
+    `calibration` gives float tensors `[N, C, H, W]`, preprocessed (of another rank, if the model takes that); tuples of
+    them for a model of several inputs. A model whose forward takes a list of images gets each batch as a list.
+    `example_inputs` are the arguments a trace records and latency is measured on (default: the first calibration
+    image). `config` or its fields as keywords choose
     how. With `output` the verified artifact is moved there, and only if it is verified. `progress` is
     called with a step's name, how much of it is done, and how much there is.
 
@@ -180,11 +183,13 @@ def convert(
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
     rules, clock = selected(config), _Clock(progress)
     model = soundness.own_copy(model)
+    form = InputForm.of(model)
     settle_mobile_threads()  # before the first mobile kernel runs
     with quantize.engine(config.engine.value):
         with clock.step("reading images"):
-            images = [(image,) for image in data.first(LEDGER_IMAGES).split(1)]
-        example = verify.cloned(example_inputs or images[0])
+            tensors = data.examples(LEDGER_IMAGES)
+            images = [form.arguments(image) for image in tensors]
+        example = form.tensors(example_inputs) if example_inputs else tensors[0]
         with clock.step("verification"):
             original = soundness.reference(model, images)
         with clock.step("rewriting"):
@@ -194,8 +199,8 @@ def convert(
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
         with clock.step("calibration"):
             observed = quantize.observe(rewritten.module, config)
-            singly = _must_be_single(model, rewritten, data)
-            calibrated = _calibrate(model, observed, data, singly, progress)
+            singly = _must_be_single(model, rewritten, form, data)
+            calibrated = _calibrate(model, observed, form, data, singly, progress)
         with clock.step("audit"):
             ranges = {path: expected_ranges(graph) for path, graph in graphs_in(observed).items()}
         with clock.step("conversion"):
@@ -212,21 +217,23 @@ def convert(
             reference = [*audited.outputs, *verify.outputs(int8, images[len(audited.outputs) :])]
             ledger.append(_int8_row(model, floating, int8, original, reference, images, least))
         with clock.step("lowering"):
-            lowered = lower.lowered(int8, example, config)
-            float_content = lower.lowered(floating, example, replace(config, method=lowered.method)).content
+            whole = lower.taking_tensors(int8, form)
+            lowered = lower.lowered(whole, example, config)
+            twin_config = replace(config, method=lowered.method)
+            float_content = lower.lowered(lower.taking_tensors(floating, form), example, twin_config).content
         has_islands = bool(rewritten.islands or rewritten.leaves)
         with clock.step("verification"):
-            few = images[:BETWEEN_IMAGES]
+            few = tensors[:BETWEEN_IMAGES]
             for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized)):
-                ledger.append(verify.same_bits(stage, *told_apart(int8, module, reference, few), has_islands))
+                ledger.append(verify.same_bits(stage, *told_apart(whole, module, reference, few), has_islands))
         with StagedFile(output, lowered.content) as staged:
             with clock.step("verification"):
-                some = images[:RELOADED_IMAGES]
-                ledger.append(_read_back(staged.path, lowered.content, int8, reference, some, has_islands))
+                some = tensors[:RELOADED_IMAGES]
+                ledger.append(_read_back(staged.path, lowered.content, whole, reference, some, has_islands))
                 readable = ledger[-1].images > 0
                 size = len(float_content)
                 written = artifact.describe(staged.path, lowered.content, example, size) if readable else None
-                sizes = other_sizes(model, rewritten, int8, load_lite(staged.path), images[0]) if readable else ()
+                checks = other_sizes(model, rewritten, whole, form, staged.path, tensors[0]) if readable else ()
             with clock.step("latency"):
                 latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
             conversion = Conversion(
@@ -240,7 +247,7 @@ def convert(
                 ledger=tuple(ledger),
                 artifact=written or artifact.unreadable(lowered.content, size),
                 latency=latency or Latency(math.nan, math.nan),
-                sizes=sizes,
+                sizes=checks,
                 timings=clock.total(),
                 warnings=(
                     *warnings,
@@ -248,7 +255,7 @@ def convert(
                     *_engine_warnings(config),
                     *_constant_warnings(original),
                     *lowered.warnings,
-                    *(check.warning for check in sizes if check.warning),
+                    *(check.warning for check in checks if check.warning),
                 ),
             )
             if output is not None and conversion.verified:
@@ -298,7 +305,7 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
         raise ConversionError(f"the engine refuses to run {where}: {words}") from error
 
 
-def _must_be_single(model: nn.Module, rewritten: Rewritten, data: CalibrationData) -> bool:
+def _must_be_single(model: nn.Module, rewritten: Rewritten, form: InputForm, data: CalibrationData) -> bool:
     """Whether images have to be calibrated with one at a time, as the artifact will see them.
 
     Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
@@ -308,38 +315,43 @@ def _must_be_single(model: nn.Module, rewritten: Rewritten, data: CalibrationDat
         return True
     if not rewritten.fixed or min(data.count, data.batch_size) < 2:
         return False
-    pair = next(data.batches(2))
+    pair = [form.arguments(next(data.batches(2)))]
     try:
-        wanted, found = verify.outputs(model, [(pair,)]), verify.outputs(rewritten.module, [(pair,)])
+        wanted, found = verify.outputs(model, pair), verify.outputs(rewritten.module, pair)
     except Exception:  # whatever a graph made for one image raises for two
         return True
     return not verify.same_function("rewritten", wanted, found, rewritten.tolerance).passed
 
 
 def _calibrate(
-    model: nn.Module, observed: nn.Module, data: CalibrationData, singly: bool, progress: Progress
+    model: nn.Module, observed: nn.Module, form: InputForm, data: CalibrationData, singly: bool, progress: Progress
 ) -> Calibration:
     """Run all images through the observers, and one batch through the model itself to know what that costs."""
-    seconds, float_seconds, done, first = 0.0, 0.0, 0, 0
+    seconds, float_seconds, done, first = 0.0, 0.0, 0, 1
     with torch.no_grad():
         for whole in data.batches():
-            for batch in whole.split(1) if singly else (whole,):
+            for batch in _one_by_one(whole) if singly else (whole,):
+                arguments = form.arguments(batch)
                 if not done:
-                    first, start = len(batch), time.perf_counter()
-                    model(batch.clone())  # it may write into its input
+                    first, start = len(batch[0]), time.perf_counter()
+                    model(*verify.cloned(arguments))  # it may write into its input
                     float_seconds = time.perf_counter() - start
                 start = time.perf_counter()
                 try:
-                    observed(batch.clone())
+                    observed(*verify.cloned(arguments))
                 except RuntimeError as error:
-                    if place := soundness.infinite_at(observed, (batch,)):
+                    if place := soundness.infinite_at(observed, arguments):
                         words = f"the model's values in calibration are infinite or NaN at {place}"
                         raise UserError(f"{words}; mend its weights, or scale its inputs") from error
                     raise
                 seconds += time.perf_counter() - start
-                done += len(batch)
+                done += len(batch[0])
                 progress("calibration", done, data.count)
     return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
+
+
+def _one_by_one(batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(values.split(1) for values in batch), strict=True)
 
 
 def _read_back(
@@ -378,4 +390,4 @@ def _parameters(model: nn.Module) -> int:
 
 
 def _shape(example: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(example[0].shape[1:]) if isinstance(example[0], Tensor) else ()
+    return next(iter(sizes(example)), ())

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.ao.quantization import DeQuantStub, QuantStub
-from torch.utils._pytree import tree_any, tree_map
+from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.location import short, where
@@ -130,7 +130,7 @@ for _proxy in _proxies_of_ours:
 class _Tracer(fx.Tracer):
     record_stack_traces = True
 
-    def __init__(self, leaves: set[str], example: Mapping[str, Any] | None) -> None:
+    def __init__(self, leaves: set[str], example: Mapping[str, Any] | None, own_tensors: set[int]) -> None:
         super().__init__()
         self.leaves = leaves
         self.failed: str | None = None
@@ -138,6 +138,7 @@ class _Tracer(fx.Tracer):
         self.fixed: dict[Fixed, None] = {}
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.is_evaluating = False
+        self.own_tensors = own_tensors
 
     # -- what the forward may ask a value ----------------------------------------------------------
 
@@ -192,6 +193,8 @@ class _Tracer(fx.Tracer):
             raise fx.proxy.TraceError("items are assigned in a tensor that does not come from the input")
         if kind == "call_method" and target in _MAKERS:
             return self._made(target, args, kwargs)
+        if kind in ("call_function", "call_method") and self._is_made_of_sizes(args, kwargs):
+            return self._worked_out(kind, target, args, kwargs)
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
         value = self._evaluated(kind, target, args, kwargs)
         if value is not _UNKNOWN:
@@ -228,6 +231,20 @@ class _Tracer(fx.Tracer):
             self.fix(proxy)
         args, kwargs = _plain((args[1:], kwargs))
         return getattr(torch.empty(0, dtype=like.dtype), method)(*args, **kwargs)
+
+    def _is_made_of_sizes(self, args: Any, kwargs: Any) -> bool:
+        """Whether a call reads known numbers, and tensors that the forward itself made of such numbers."""
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if type(leaf) not in (_Value, _Attribute)]
+        tensors = [leaf for leaf in tensors if isinstance(leaf, Tensor)]
+        if not tensors or any(id(tensor) in self.own_tensors for tensor in tensors):
+            return False
+        return all(isinstance(_known(proxy), (bool, int, float)) for proxy in _proxies((args, kwargs)))
+
+    def _worked_out(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for proxy in _proxies((args, kwargs)):
+            self.fix(proxy)
+        args, kwargs = _plain((args, kwargs))
+        return getattr(args[0], target)(*args[1:], **kwargs) if kind == "call_method" else target(*args, **kwargs)
 
     def looked_into(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a function hidden by torch.fx.wrap returns, recorded as if it were not.
@@ -455,8 +472,10 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
     leaves: dict[str, FloatLeaf] = {}
     own, kept = set(dir(model)), set(model.state_dict())
+    held = (value for part in model.modules() for value in (*vars(part).values(), *part._buffers.values()))
+    tensors = {id(value) for value in (*held, *model.parameters()) if isinstance(value, Tensor)}
     while True:
-        tracer = _Tracer(set(leaves), example)
+        tracer = _Tracer(set(leaves), example, tensors)
         try:
             with _hidden_functions_looked_into(tracer), _quiet():
                 graph = tracer.trace(model)
