@@ -57,6 +57,11 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "environment": asdict(conversion.environment),
         "passes": passes(conversion.rewritten),
         "key_map": dict(conversion.rewritten.key_map),
+        "tracing": {
+            "graphs": list(conversion.rewritten.graphs),
+            "float_leaves": [asdict(leaf) for leaf in conversion.rewritten.leaves],
+            "fixed": [asdict(entry) for entry in conversion.rewritten.fixed],
+        },
         "quantization": {
             "mode": "static",
             "int8_ops": {op: n for op, n in int8_calls.items() if op not in stubs},
@@ -84,6 +89,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "macs": artifact.macs,
             "sha256": artifact.sha256,
         },
+        "other_sizes": [asdict(check) for check in conversion.sizes],
         "latency": asdict(conversion.latency),
         "timings": conversion.timings,
         "warnings": conversion.warnings,
