@@ -261,6 +261,16 @@ class Editor:
             user.replace_input_with(node, fresh)
         return fresh
 
+    def move_behind(self, node: fx.Node, other: fx.Node, reason: str) -> None:
+        """Let `node` be called on what `other`, its only reader, gives, and not on what `other` is called on."""
+        before, value, readers = self.line(node), node.args[0], list(other.users)
+        other.replace_input_with(node, value)  # type: ignore[arg-type]
+        node.replace_input_with(value, other)  # type: ignore[arg-type]
+        for reader in readers:
+            reader.replace_input_with(other, node)
+        other.append(node)
+        self._record("replace", node.name, before, self.line(node), reason)
+
     def insert_method(self, value: fx.Node, method: str, reason: str) -> fx.Node:
         """Put a call of a tensor method without arguments behind `value`, for all users of it."""
         users = list(value.users)
@@ -325,9 +335,11 @@ class Editor:
         setattr(self.graph_module.get_submodule(parent), leaf, module)
 
     def _forget_unused(self, path: str) -> None:
-        """Delete the module at `path` when no node reads it or anything in it any more."""
-        targets = [str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
-        if not any(target == path or target.startswith(f"{path}.") for target in targets):
+        """Delete what stands at `path` when no node reads it, anything in it, or calls what it stands in any more."""
+        readers = [node for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
+        inside = (str(node.target) == path or str(node.target).startswith(f"{path}.") for node in readers)
+        around = (node.op == "call_module" and path.startswith(f"{node.target}.") for node in readers)
+        if not any(inside) and not any(around):
             self._delete(path)
 
     def _delete(self, path: str) -> None:
