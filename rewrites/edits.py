@@ -263,6 +263,16 @@ class Editor:
             user.replace_input_with(node, fresh)
         return fresh
 
+    def move_behind(self, node: fx.Node, other: fx.Node, reason: str) -> None:
+        """Let `node` be called on what `other`, its only reader, gives, and not on what `other` is called on."""
+        before, value, readers = self.line(node), node.args[0], list(other.users)
+        other.replace_input_with(node, value)  # type: ignore[arg-type]
+        node.replace_input_with(value, other)  # type: ignore[arg-type]
+        for reader in readers:
+            reader.replace_input_with(other, node)
+        other.append(node)
+        self._record("replace", node.name, before, self.line(node), reason)
+
     def insert_method(self, value: fx.Node, method: str, reason: str) -> fx.Node:
         """Put a call of a tensor method without arguments behind `value`, for all users of it."""
         users = list(value.users)

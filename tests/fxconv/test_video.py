@@ -100,7 +100,8 @@ def test_the_artifact_takes_as_many_frames_and_pixels_as_the_model():
     torch.manual_seed(0)
     model = nn.Sequential(unit(3, 8, (1, 3, 3), 2), unit(8, 8, (3, 1, 1), 2), nn.MaxPool3d(3, 2, 1), nn.Conv3d(8, 8, 1))
     conversion = converted(model)
-    module = load_lite_bytes(conversion.artifact.data)
+    with quantize.engine("qnnpack"):
+        module = load_lite_bytes(conversion.artifact.data)
     for shape in [(1, 3, 8, 24, 20), (1, 3, 11, 17, 33), (3, 3, 4, 16, 16)]:
         video = torch.randn(shape, generator=torch.Generator().manual_seed(1))
         with torch.no_grad(), quantize.engine("qnnpack"):
