@@ -80,10 +80,12 @@ class _Value(fx.Proxy):
 
     def __getattr__(self, name: str) -> Any:
         known, members = _known(self), cast(Any, self)
-        if isinstance(known, dict) and name in ("keys", "values", "items", "get"):
+        if isinstance(known, dict) and name in ("values", "items", "get"):
             return getattr({key: members[key] for key in known}, name)
         if name.startswith("__") and name.endswith("__"):  # a protocol, such as numpy's, that a value may lack
             raise AttributeError(name)
+        if isinstance(known, Tensor) and not hasattr(Tensor, name):  # such as what tells a parameter
+            raise AttributeError(f"'Tensor' object has no attribute {name!r}")
         return _Attribute(self, name)
 
 
@@ -157,6 +159,11 @@ class _Tracer(fx.Tracer):
         if isinstance(known, (tuple, list)):
             return iter([obj[index] for index in range(len(known))])  # type: ignore[index]
         return super().iter(obj)
+
+    def keys(self, obj: fx.Proxy) -> Any:
+        """The keys of a dict, of which the values are its members."""
+        known = _known(obj)
+        return known.keys() if isinstance(known, dict) else super().keys(obj)
 
     def fix(self, proxy: fx.Proxy) -> None:
         """Note the line that takes a decision by `proxy`, if sizes have a say in it."""
