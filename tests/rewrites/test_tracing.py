@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy
 import pytest
 import torch
 from passcheck import assert_same_results, conv, images, model
@@ -370,3 +371,55 @@ def test_state_that_a_forward_writes_while_it_is_traced_is_taken_back():
                 trace(original)
         assert (original.last, original.seen, original.by_name, original.count) == (None, ["before"], {"y": 1}, 7)
         assert not hasattr(original.child, "cache")
+
+
+# -- buffers -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", [None, IMAGE], ids=["alone", "with an example"])
+@pytest.mark.parametrize(
+    "forward",
+    [
+        pytest.param(lambda self, x: sum(x * stride for stride in self.strides), id="its members"),
+        pytest.param(lambda self, x: sum(x * stride for stride in self.strides.tolist()), id="as a list"),
+        pytest.param(lambda self, x: x * 2 if self.strides.sum() > 10 else x, id="a comparison"),
+        pytest.param(lambda self, x: x[:, :, :: int(self.strides[1])], id="an int"),
+        pytest.param(lambda self, x: x * float(self.strides[0] / 3), id="a float"),
+        pytest.param(lambda self, x: x * len(self.strides), id="its length"),
+        pytest.param(lambda self, x: x * self.strides.max().item(), id="an item"),
+        pytest.param(lambda self, x: x * self.strides.numpy().sum(), id="an array"),
+        pytest.param(lambda self, x: torch.stack([x[..., i] for i in self.strides[:2]]), id="as an index"),
+    ],
+)
+def test_the_numbers_in_a_buffer_are_known(forward, example):
+    original = model(forward, strides=torch.tensor([2, 4, 8]))
+    graph_module, leaves = trace(original, example)
+    assert (leaves, graph_module.meta["fixed"]) == ((), ())
+    assert_same_results(copy.deepcopy(original), graph_module, [images()])
+    assert torch.equal(original.strides, torch.tensor([2, 4, 8]))
+
+
+def test_numbers_of_numpys_are_numbers():
+    lines = lines_of(model(lambda self, x: x * numpy.sqrt(64.0) + numpy.int64(3) * numpy.float32(0.5)), IMAGE)
+    assert lines == ["mul = x * 8.0", "add = mul + 1.5"]
+    assert lines_of(model(lambda self, x: numpy.sqrt(64.0) * x), IMAGE) == ["mul = 8.0 * x"]
+
+
+def test_what_is_computed_from_a_buffer_is_computed_in_the_graph():
+    # Computed while tracing it would not see a checkpoint that is loaded later.
+    graph_module, _ = trace(model(lambda self, x: x + self.table.exp(), table=torch.zeros(8, 1, 1)))
+    graph_module.table.fill_(1.0)
+    assert torch.equal(graph_module(torch.zeros(8, 1, 1)), torch.full((8, 1, 1), torch.e))
+
+
+def test_a_buffer_that_a_forward_changes_is_changed_in_every_run_and_not_while_tracing():
+    def forward(self, x):
+        self.calls += 1
+        self.last[:, 0] = x[:, 0, 0, 0]
+        return x * self.calls + self.last.mean()
+
+    original = model(forward, calls=torch.zeros(1), last=torch.zeros(2, 8))
+    graph_module, _ = trace(original, IMAGE)
+    assert original.calls.item() == 0 and original.last.abs().sum() == 0
+    assert_same_results(copy.deepcopy(original), graph_module, [images(), images(seed=2), images(seed=3)])
+    assert graph_module.calls.item() == 3
