@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from rewrites.diff import node_line
+from rewrites.memory import aliases, changed_value, changes_in_place
 from rewrites.records import Edit, EditKind, Skip
-from rewrites.values import module_scope, submodule
+from rewrites.values import module_scope, submodule, tensor_nodes
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,33 @@ class Folded:
 
 def _recipe(graph_module: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
     """A graph without inputs that computes what `node` does; it shares parameters and modules with the whole."""
-    needed, queue = set(), [node]
+    changes = _changes_before(graph_module, node)
+    needed: set[fx.Node] = set()
+    queue = [node]
     while queue:
         current = queue.pop()
         if current not in needed:
             needed.add(current)
             queue.extend(current.all_input_nodes)
-            # what changes a value in place has no reader that would lead here
-            queue.extend(user for user in current.users if not user.users and user < node)
+            queue.extend(change for change, changed in changes.items() if current in changed)
     graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
     for current in graph_module.graph.nodes:
         if current in needed:
             copies[current] = graph.node_copy(current, copies.__getitem__)
     graph.output(copies[node])
     return fx.GraphModule(graph_module, graph, "Recipe").eval()
+
+
+def _changes_before(graph_module: fx.GraphModule, node: fx.Node) -> dict[fx.Node, set[fx.Node]]:
+    """What each node that writes in place before `node` changes: the value and all that may share its memory."""
+    tensors, changes = tensor_nodes(graph_module), {}
+    for other in graph_module.graph.nodes:
+        if other is node:
+            break
+        value = changed_value(other) if changes_in_place(graph_module, other) else None
+        if isinstance(value, fx.Node):
+            changes[other] = {value, *aliases(graph_module, value, tensors, other)}
+    return changes
 
 
 class Editor:
