@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 
 from fxconv import soundness
-from fxconv.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint
+from fxconv.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint, some
 from fxconv.errors import UserError
 from fxconv.imports import object_at
 from fxconv.inputs import InputForm
 from fxconv.preprocessing import FRAMES, Preprocessing
+from fxconv.random_weights import redraw_silent
 from fxconv.weights import cached_or_fetched, check_values
 from rewrites.spec import check_source
 
@@ -137,6 +138,9 @@ def load(
     if size is not None:
         preprocessing = preprocessing.resized(size.channels, size.height, size.width, size.frames)
     loaded = replace(loaded, preprocessing=preprocessing)
+    if loaded.is_random and (drawn := redraw_silent(loaded.module, seed)):
+        note = f"parameters that {loaded.name} begins with at one constant near 0 are drawn at random: {some(drawn)}"
+        loaded = replace(loaded, warnings=(*loaded.warnings, note))
     if offences := check_source(loaded.module):
         raise UserError(f"{text}: {offences[0].node}: {offences[0].rule}")
     soundness.plain(loaded.module.eval())

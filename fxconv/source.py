@@ -21,10 +21,8 @@ from fxconv.errors import UserError
 from fxconv.inputs import in_words
 from fxconv.models import LoadedModel
 from fxconv.passes import selected
-from fxconv.weights import reestimate_batch_norms
+from fxconv.random_weights import settle
 
-# Enough for stable statistics: a batch norm averages over every pixel of every image.
-_BATCH_NORM_IMAGES = 40
 _RANDOM_WEIGHTS = (
     "deep networks with random weights amplify rounding: trained weights give a far higher SQNR than these"
 )
@@ -58,8 +56,8 @@ def open_source(
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
-    A model with random weights gets the batch-norm statistics of the calibration images, and 3 dB are asked of it
-    where nothing else was said.
+    A model with random weights is settled on the calibration images: their batch-norm statistics, and outputs that say
+    something. 3 dB are asked of it where nothing else was said.
     """
     selected(config)  # a misspelt pass is found here, not after minutes of work
     if calib is not None and not split_name(calib)[0].exists():
@@ -71,8 +69,7 @@ def open_source(
     check_input(model, loaded, data)
     notes = list(loaded.warnings)
     if loaded.is_random:
-        reestimate_batch_norms(loaded.module, data.batches(_BATCH_NORM_IMAGES))
-        notes.append(_RANDOM_WEIGHTS)
+        notes += [*settle(loaded.module, data), _RANDOM_WEIGHTS]
         if config.min_sqnr is None:
             config = replace(config, min_sqnr=RANDOM_MIN_SQNR)
             notes[-1] += f", so {RANDOM_MIN_SQNR:g} dB are enough here instead of {MIN_SQNR:g}"

@@ -22,7 +22,7 @@ from fxconv.verify import cloned
 _CONNECT_SECONDS = 5.0
 _FETCH_SECONDS = 20.0
 _CHUNK = 1 << 20
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def cached_or_fetched(weights: Any) -> dict[str, Tensor] | None:
@@ -106,7 +106,7 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor | Sequenc
     a channel, of which there is no variance, gets mean 0 and variance 1. The training flag and the momentum of each
     layer are left as they were.
     """
-    norms = [layer for layer in module.modules() if isinstance(layer, _BATCH_NORMS) and layer.track_running_stats]
+    norms = [layer for layer in module.modules() if isinstance(layer, BATCH_NORMS) and layer.track_running_stats]
     if not norms:
         return 0
     before = [(layer.training, layer.momentum) for layer in norms]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tracemalloc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from fxconv.calibration import Arrays, Batches, CalibrationData, Generated, Photographs, open_calibration
+from fxconv.calibration import Arrays, Batches, CalibrationData, Generated, NamedArrays, Photographs, open_calibration
 from fxconv.errors import UserError
 from fxconv.preprocessing import Preprocessing
 
@@ -288,3 +289,55 @@ def test_a_lone_tensor_is_one_batch():
 def test_tensors_from_python_must_hold_numbers(given, message):
     with pytest.raises(ValueError, match=message):
         Batches(given)
+
+
+def test_photographs_and_generated_images_fill_several_inputs_and_clips(folder):
+    two, clip = replace(SMALL, images=2), SMALL.resized(None, 16, 16, frames=4)
+    for make in (lambda wanted: Photographs(folder, wanted, 3, 2, 0), lambda wanted: Generated(wanted, 3, 2, 0)):
+        assert [tuple(each.shape) for each in next(make(two).batches())] == [(2, 3, 16, 16)] * 2
+        ((batch,), (last,)) = make(clip).batches()
+        assert (batch.shape, last.shape) == ((2, 3, 4, 16, 16), (1, 3, 4, 16, 16))
+        for example, row in zip(make(clip).examples(9), make(clip).images(), strict=True):
+            assert torch.equal(example[0][0], row[0])
+            assert example[0].is_contiguous()
+    left, right = Generated(two, 1, 1, 0).examples(1)[0]
+    assert not torch.equal(left, right)  # it has moved
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_arrays_of_clips(dtype, tmp_path):
+    clip = SMALL.resized(None, 16, 16, frames=4)
+    shape = (2, 3, 4, 16, 16) if dtype == np.float32 else (2, 4, 20, 20, 3)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, shape).astype(dtype))
+    (batch,) = next(Arrays(tmp_path / "x.npy", clip, 2, 2).batches())
+    assert batch.shape == (2, 3, 4, 16, 16)
+
+
+def test_arrays_of_several_inputs_are_read_row_by_row(tmp_path):
+    a, b = np.random.default_rng(0).normal(size=(5, 3, 16, 16)), np.arange(10.0).reshape(5, 2)
+    np.savez(tmp_path / "x.npz", b=b, a=a)
+    data = NamedArrays(tmp_path / "x.npz", ("a", "b"), SMALL.shape, 4, 3)
+    assert (data.count, data.shapes) == (4, [(3, 16, 16), (2,)])
+    assert data.source == f"first 4 of 5 rows of a, b in {tmp_path / 'x.npz'}"
+    (first_a, first_b), (last_a, last_b) = data.batches()
+    assert torch.equal(torch.cat([first_a, last_a]), torch.from_numpy(a[:4].astype(np.float32)))
+    assert torch.equal(torch.cat([first_b, last_b]), torch.from_numpy(b[:4].astype(np.float32)))
+
+
+def test_arrays_of_an_images_shape_are_one_row(tmp_path):
+    a, b = np.ones((3, 16, 16), np.float32), np.arange(2.0)
+    np.savez(tmp_path / "x.npz", a, b)
+    data = NamedArrays(tmp_path / "x.npz", ("a", "b"), SMALL.shape, 4, 3, "--example")
+    ((first_a, first_b),) = data.examples(2)
+    assert (data.count, first_a.shape, first_b.tolist()) == (1, (1, 3, 16, 16), [[0.0, 1.0]])
+
+
+def test_tensors_of_several_inputs_come_in_tuples_or_lists():
+    given = [(torch.zeros(2, 3, 4, 4), torch.ones(2, 5)), [torch.ones(1, 3, 4, 4), torch.zeros(1, 5)]]
+    data = Batches(given)
+    assert (data.count, data.batch_size) == (3, 2)
+    assert [len(batch) for batch in data.batches()] == [2, 2]
+    assert [tuple(t.shape) for t in list(data.batches(limit=1))[0]] == [(1, 3, 4, 4), (1, 5)]  # noqa: RUF015
+    assert [tuple(t.shape) for t in data.examples(1)[0]] == [(1, 3, 4, 4), (1, 5)]
+    with pytest.raises(ValueError, match="of one calibration batch are of different N"):
+        Batches([(torch.zeros(2, 3), torch.ones(3, 3))])
