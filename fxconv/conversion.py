@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, lower, quantize, soundness, verify
+from fxconv import artifact, lower, quantize, refusals, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, refused_at, watch_all
+from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
-from fxconv.errors import ConversionError, UserError, telling_line
+from fxconv.equality import same_function
+from fxconv.errors import ConversionError, UserError, engine_words
 from fxconv.inputs import InputForm, sizes
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.ranges import expected_ranges
+from fxconv.refusals import Adjustment
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
 from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
@@ -53,8 +55,8 @@ class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds.
 
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
-    each of its int8 operations, `ledger` one for each
-    stage that ran; `sizes` says at which other input sizes the artifact was tried; `timings` are seconds a step.
+    each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
+    artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them.
     """
 
     model: ModelInfo
@@ -70,6 +72,7 @@ class Conversion:
     sizes: tuple[SizeCheck, ...]
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
+    adjusted: tuple[Adjustment, ...] = field(default=())
 
     @property
     def verified(self) -> bool:
@@ -192,19 +195,30 @@ def convert(
         example = form.tensors(example_inputs) if example_inputs else tensors[0]
         with clock.step("verification"):
             original = soundness.reference(model, images)
-        with clock.step("rewriting"):
-            rewritten = rewrite_with(model, rules, images[0])
+        refused: dict[str, str] = {}
+        while True:
+            with clock.step("rewriting"):
+                rewritten = rewrite_with(model, refusals.keeping_float(rules, refused), images[0])
+            with clock.step("calibration"):
+                observed = quantize.observe(rewritten.module, config)
+                singly = _must_be_single(model, rewritten, form, data)
+                calibrated = _calibrate(model, observed, form, data, singly, progress)
+            if idle := refusals.never_reached(observed):
+                refused.update(idle)
+                continue
+            foreseen = refusals.foresee(observed, config.engine)
+            if not foreseen.refused:
+                with clock.step("audit"):
+                    steps = foreseen.smallest_steps
+                    ranges = {path: expected_ranges(graph, steps[path]) for path, graph in graphs_in(observed).items()}
+                with clock.step("conversion"):
+                    int8 = quantize.convert_observed(observed)
+                if not (met := refusals.met(int8, images[0])) or met.keys() <= refused.keys():
+                    break
+            refused.update(foreseen.refused or met)  # what goes to float changes its neighbours, and their ranges
         with clock.step("verification"):
-            found = verify.outputs(rewritten.module, images)
-            ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
-        with clock.step("calibration"):
-            observed = quantize.observe(rewritten.module, config)
-            singly = _must_be_single(model, rewritten, form, data)
-            calibrated = _calibrate(model, observed, form, data, singly, progress)
-        with clock.step("audit"):
-            ranges = {path: expected_ranges(graph) for path, graph in graphs_in(observed).items()}
+            ledger = [same_function(model, rewritten, original, images)]
         with clock.step("conversion"):
-            int8 = quantize.convert_observed(observed)
             floating = quantize.fuse(rewritten.module)
         with clock.step("verification"):
             watched = watch_all(floating, images[:AUDIT_INPUTS])
@@ -257,6 +271,7 @@ def convert(
                     *lowered.warnings,
                     *(check.warning for check in checks if check.warning),
                 ),
+                adjusted=foreseen.adjustments,
             )
             if output is not None and conversion.verified:
                 staged.commit()
@@ -289,7 +304,7 @@ def _int8_row(
 ) -> StageParity:
     """The int8 module against the original; one that is not a single graph takes the original's decisions."""
     if not isinstance(int8, fx.GraphModule):
-        original, reference = compared_outputs(floating, int8, model, images)
+        original, reference = compared_outputs(floating, int8, model, images[:AUDIT_INPUTS])
     return verify.close_enough("int8", original, reference, least)
 
 
@@ -299,10 +314,9 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (where := refused_at(int8, image)):
+        if not (stop := stop_of(int8, image)):
             raise
-        words = telling_line(str(error).split("please report a bug to PyTorch.")[-1]).strip("' ")
-        raise ConversionError(f"the engine refuses to run {where}: {words}") from error
+        raise ConversionError(f"the engine refuses to run {stop}: {engine_words(error)}") from error
 
 
 def _must_be_single(model: nn.Module, rewritten: Rewritten, form: InputForm, data: CalibrationData) -> bool:

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fxconv import models, soundness, verify
+from fxconv import models, soundness
 from fxconv.config import Config
 from fxconv.conversion import ModelInfo
+from fxconv.equality import same_function
 from fxconv.passes import rewrite_with, selected
 from fxconv.report.json import heading, passes, plain
 from fxconv.source import check_input, open_inputs
@@ -56,6 +55,4 @@ def rewrite_only(
     images = [loaded.form.arguments(image) for image in data.examples(1)]
     original = soundness.reference(loaded.module, images, model)
     rewritten = rewrite_with(loaded.module, rules, images[0])
-    with torch.no_grad():
-        found = verify.outputs(rewritten.module, images)
-    return DryRun(info, config, rewritten, verify.same_function("rewritten", original, found, rewritten.tolerance))
+    return DryRun(info, config, rewritten, same_function(loaded.module, rewritten, original, images))

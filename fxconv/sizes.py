@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from fxconv import verify
 from fxconv.artifact import load_lite
 from fxconv.decisions import told_apart
+from fxconv.equality import same_function
 from fxconv.inputs import InputForm
 from rewrites import Rewritten
 
@@ -56,13 +57,14 @@ def other_sizes(
             wanted = verify.outputs(model, images)
         except Exception:  # whatever a model raises that takes one size only
             return ()
-        found = _problem(rewritten, int8, load_lite(path), images, resized, wanted)
+        found = _problem(model, rewritten, int8, load_lite(path), images, resized, wanted)
         height, width = next(value.shape[-2:] for value in resized if value.ndim > 2)
         checks.append(SizeCheck((height, width), found))
     return tuple(checks)
 
 
 def _problem(
+    model: nn.Module,
     rewritten: Rewritten,
     int8: nn.Module,
     artifact: Any,
@@ -71,8 +73,7 @@ def _problem(
     wanted: verify.Outputs,
 ) -> str:
     try:
-        found = verify.outputs(rewritten.module, images)
-        row = verify.same_function("rewritten", wanted, found, rewritten.tolerance)
+        row = same_function(model, rewritten, wanted, images)
         if not row.passed:
             return f"it computes something else than the model ({row.problem})"
         both = told_apart(int8, artifact, verify.outputs(int8, [tensors]), [tensors])

@@ -48,11 +48,13 @@ def _recipe(graph_module: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
 class Editor:
     """A graph under the hands of one pass.
 
-    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages.
+    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages. `path` is
+    where the graph stands in its model; "" is the whole of it.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, rule: str = "") -> None:
+    def __init__(self, graph_module: fx.GraphModule, rule: str = "", path: str = "") -> None:
         self.graph_module = graph_module
+        self.path = path
         self.graph = graph_module.graph
         self.rule = rule
         self.edits: list[Edit] = []
@@ -108,6 +110,8 @@ class Editor:
         Given a `path` it stands there, in place of what stood there. The node keeps its name, so that the lines of its
         readers do not change.
         """
+        if path:
+            node.meta["scope"] = path.rpartition(".")[0]
         path = path or self.free_path(module_scope(node), stem)
         module.train(self.graph_module.training)
         self.graph_module.add_submodule(path, module)
@@ -323,9 +327,11 @@ class Editor:
         setattr(self.graph_module.get_submodule(parent), leaf, module)
 
     def _forget_unused(self, path: str) -> None:
-        """Delete the module at `path` when no node reads it or anything in it any more."""
-        targets = [str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
-        if not any(target == path or target.startswith(f"{path}.") for target in targets):
+        """Delete what stands at `path` when no node reads it, anything in it, or calls what it stands in any more."""
+        readers = [node for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
+        inside = (str(node.target) == path or str(node.target).startswith(f"{path}.") for node in readers)
+        around = (node.op == "call_module" and path.startswith(f"{node.target}.") for node in readers)
+        if not any(inside) and not any(around):
             self._delete(path)
 
     def _delete(self, path: str) -> None:

@@ -17,6 +17,7 @@ from rewrites.passes.join_images import JoinImages
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
+from rewrites.passes.reduced_dims import ReducedDims
 from rewrites.passes.unfreeze_batch_norms import UnfreezeBatchNorms
 from rewrites.passes.unshare_modules import UnshareModules
 from rewrites.passes.view_to_reshape import ViewToReshape
@@ -29,6 +30,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     UnshareModules(),  # before modules are changed or replaced one call site at a time
     OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
     ViewToReshape(),  # after the above, which has to tell views from copies
+    ReducedDims(),  # whatever comes before or behind
     FunctionalToModule(),  # so that the passes below meet activations as modules only
     FunctionalConvolution(),  # likewise, so that the passes below meet convolutions as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
@@ -67,6 +69,7 @@ __all__ = [
     "NumericPadding",
     "OutOfPlace",
     "QuantBoundaries",
+    "ReducedDims",
     "UnfreezeBatchNorms",
     "UnshareModules",
     "ViewToReshape",
