@@ -24,7 +24,7 @@ from fxconv.config import Config, Engine, WeightScheme
 from fxconv.environment import has_vnni
 from fxconv.observers import L2Observer, distinguishable, weight_observer
 from rewrites.domains import assign
-from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, fusable_chains
+from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fusable_chains
 from rewrites.modules import ScalarArithmetic, Wrapped
 from rewrites.values import submodule
 
@@ -82,7 +82,7 @@ def fuse(graph_module: fx.GraphModule) -> fx.GraphModule:
 
     Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
     """
-    fused = copy.deepcopy(graph_module)
+    fused = cut_out_rows(copy.deepcopy(graph_module))
     with quiet():
         chains = fusable_chains(fused)
         if chains:

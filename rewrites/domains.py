@@ -12,7 +12,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from rewrites.diff import call_name
 from rewrites.fusion import fusable_nodes
 from rewrites.modules import Cat, WrappedCat
-from rewrites.qnnpack import MULTIPLY_ACCUMULATE, Verdict, verdict
+from rewrites.qnnpack import KERNELS, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.values import callee, modules_read_inside, several_tensors, submodule, tensor_nodes
 
 
@@ -92,7 +92,7 @@ def _several_at_once(
     return None
 
 
-def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Domains:
+def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], lifted: set[fx.Node]) -> Domains:
     domains = Domains()
     heads = {node: chain[0] for chain in fusable_nodes(graph_module) for node in chain[1:]}
     tensors, several = tensor_nodes(graph_module), several_tensors(graph_module)
@@ -123,7 +123,8 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
                 domains.floating.add(node)
                 domains.reasons[node] = why
                 continue
-            if ruling is Verdict.INT8 or (ruling is Verdict.FOLLOWS and inputs and domains.int8.issuperset(inputs)):
+            follows_int8 = (inputs and domains.int8.issuperset(inputs)) or node in lifted
+            if ruling is Verdict.INT8 or (ruling is Verdict.FOLLOWS and follows_int8):
                 domains.int8.add(node)
                 continue
             if ruling is Verdict.FOLLOWS:
@@ -145,25 +146,111 @@ def _called_in_both(graph_module: fx.GraphModule, domains: Domains) -> Iterator[
             yield node, f"{node.target} is also called in float, at {other.name}, with the same weights"
 
 
+def _ruling(graph_module: fx.GraphModule, node: fx.Node) -> Verdict:
+    return verdict(callee(graph_module, node), submodule(graph_module, node), node)[0]
+
+
+def _emulated_beside_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+    """The int8 calls whose kernels compute in float, next to an operation that does so without the detour."""
+    for node in sorted(domains.int8):
+        row = KERNELS.get(callee(graph_module, node))  # type: ignore[arg-type]
+        if row is not None and row.emulated and not domains.reasons.keys().isdisjoint((*node.all_input_nodes, *node.users)):
+            yield node, f"{call_name(graph_module, node)}: its kernel computes in float, like the operation beside it"
+
+
+def _conversions(around: set[fx.Node], int8: set[fx.Node], tensors: set[fx.Node]) -> int:
+    """How many of the values `around` need a stub: they are read in the other domain."""
+
+    def crosses(value: fx.Node, user: fx.Node) -> bool:
+        return value in int8 if user.op == "output" else user in tensors and (user in int8) != (value in int8)
+
+    return sum(any(crosses(value, user) for user in value.users) for value in around & tensors)
+
+
+def _moves(
+    graph_module: fx.GraphModule, domains: Domains, group: set[fx.Node], into_int8: bool, tensors: set[fx.Node]
+) -> bool:
+    """Whether it takes fewer conversions when this group of operations is in the other domain.
+
+    When it takes as many, int8 is the better place.
+    """
+    around = group.union(*(node.all_input_nodes for node in group))
+    stays = _conversions(around, domains.int8, tensors)
+    moved = _conversions(around, domains.int8 | group if into_int8 else domains.int8 - group, tensors)
+    return moved <= stays if into_int8 else moved < stays
+
+
+def _read_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+    """The int8 operations that only float ones read, where one conversion before them does the work of several behind.
+
+    Views come first: they cost as little in float as in int8.
+    """
+    tensors = tensor_nodes(graph_module)
+    fixed = {node for chain in fusable_nodes(graph_module) for node in chain}
+    for verdicts in ((Verdict.FOLLOWS,), (Verdict.FOLLOWS, Verdict.INT8)):
+        found: set[fx.Node] = set()
+        for node in sorted(domains.int8 - fixed, reverse=True):
+            kind = callee(graph_module, node)
+            if kind in MULTIPLY_ACCUMULATE or kind is QuantStub or _ruling(graph_module, node) not in verdicts:
+                continue
+            readers = [user for user in node.users if user in tensors or user.op == "output"]
+            if readers and all(user not in domains.int8 or user in found for user in readers):
+                found.add(node)
+        groups = [group for group in _components(found) if _moves(graph_module, domains, group, False, tensors)]
+        if groups:
+            yield from ((node, "follows those who read it, which are in float") for group in groups for node in group)
+            return
+
+
+def _read_in_int8(graph_module: fx.GraphModule, domains: Domains) -> Iterator[fx.Node]:
+    """The views of inputs and parameters that only int8 operations read: what they view is quantized, not the view."""
+    tensors = tensor_nodes(graph_module)
+    constants = {node for node in domains.floating if node.op in ("placeholder", "get_attr")}
+    for node in sorted(domains.reasons):
+        if _ruling(graph_module, node) is Verdict.FOLLOWS and domains.reasons[node].startswith("follows "):
+            given = [value for value in node.all_input_nodes if value in tensors]
+            if given and constants.issuperset(given) and "float_reason" not in node.meta:
+                constants.add(node)
+    found: set[fx.Node] = set()
+    for node in sorted(constants & set(domains.reasons), reverse=True):
+        readers = [user for user in node.users if user in tensors or user.op == "output"]
+        if readers and all(user in domains.int8 or user in found for user in readers):
+            found.add(node)
+    for group in _components(found):
+        if _moves(graph_module, domains, group, True, tensors):
+            yield from group
+
+
 def assign(graph_module: fx.GraphModule) -> Domains:
     """Decide for every tensor node whether it runs in int8 or in float.
 
-    An int8 region without any multiply-accumulate that is fed by a float operation is given up: quantizing it
-    alone would add conversions and save nothing. A module runs in one domain wherever it is called.
+    The kernel table rules first; then, where it leaves a choice, the fewer conversions decide:
+
+    - An int8 region without any multiply-accumulate that is fed by a float operation is given up: quantizing it alone
+      would add conversions and save nothing.
+    - A kernel that computes in float itself joins a float operation beside it.
+    - What is read in float only is in float, when one conversion before it does the work of several behind it.
+    - A view of an input or a parameter that is read in int8 only is a view in int8.
+    - A module runs in one domain wherever it is called.
     """
     forced: dict[fx.Node, str] = {}
+    lifted: set[fx.Node] = set()
     while True:
-        domains = _assign_once(graph_module, forced)
-        given_up = False
-        for node, why in _called_in_both(graph_module, domains):
-            given_up, forced[node] = True, why
+        domains = _assign_once(graph_module, forced, lifted)
+        given_up = dict(_called_in_both(graph_module, domains))
         for region in _components(domains.int8):
             kinds = {callee(graph_module, node) for node in region}
             feeds = {n for node in region for n in node.all_input_nodes}
             if kinds & MULTIPLY_ACCUMULATE or QuantStub in kinds or not feeds & set(domains.reasons):
                 continue
-            given_up = True
-            for node in region:
-                forced[node] = "lies behind a float operation, with no convolution or linear layer to quantize for"
-        if not given_up:
+            why = "lies behind a float operation, with no convolution or linear layer to quantize for"
+            given_up |= {node: why for node in region}
+        given_up = given_up or dict(_emulated_beside_float(graph_module, domains))
+        given_up = given_up or dict(_read_in_float(graph_module, domains))
+        if given_up:
+            forced |= given_up
+            continue
+        raised = set(_read_in_int8(graph_module, domains)) - lifted
+        if not raised:
             return domains
+        lifted |= raised

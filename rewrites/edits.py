@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import fx, nn
@@ -118,7 +118,7 @@ class Editor:
         """Drop `node`, which nobody reads any more."""
         before = self.line(node)
         self.graph.erase_node(node)
-        if node.op == "call_module":
+        if node.op == "call_module" or (node.op == "get_attr" and not self._is_called(str(node.target))):
             self._forget_unused(str(node.target))
         self._record("remove", node.name, before, "", reason)
 
@@ -173,6 +173,41 @@ class Editor:
         self._record("insert", fresh.name, "", self.line(fresh), reason)
         return fresh
 
+    def insert_call(
+        self,
+        before: fx.Node,
+        op: str,
+        target: Any,
+        args: Sequence[Any],
+        name: str,
+        reason: str,
+        scope: str | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> fx.Node:
+        """Put a call in front of `before`, written in the module at path `scope` (default: where `before` was).
+
+        `op` and `target` are those of an fx.Node; the module that a `call_module` names is there already.
+        """
+        with self.graph.inserting_before(before):
+            fresh = self.graph.create_node(op, target, tuple(args), kwargs or {}, name)
+        fresh.meta = {**before.meta, "rule": self.rule}
+        if scope is not None:
+            fresh.meta["scope"] = scope
+        self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
+    def add_parts(self, path: str, parts: Mapping[str, nn.Module]) -> None:
+        """Give the module at `path` these parts, for calls of them to be inserted; `strip` ends what this begins."""
+        for name, part in parts.items():
+            setattr(self.graph_module.get_submodule(path), name, part.train(self.graph_module.training))
+
+    def strip(self, path: str, parts: Sequence[str]) -> None:
+        """Let the module at `path`, which nobody calls any more, be nothing but the holder of these parts of it."""
+        whole, holder = self.graph_module.get_submodule(path), nn.Module().train(self.graph_module.training)
+        for name in parts:
+            holder.add_module(name, whole.get_submodule(name))
+        self._set_module(path, holder)
+
     def copy_module(self, node: fx.Node, path: str, module: nn.Module, reason: str) -> None:
         """Let this call site have a module of its own at `path`."""
         before = self.line(node)
@@ -224,6 +259,12 @@ class Editor:
     def _set_module(self, path: str, module: nn.Module) -> None:
         parent, _, leaf = path.rpartition(".")
         setattr(self.graph_module.get_submodule(parent), leaf, module)
+
+    def _is_called(self, path: str) -> bool:
+        """Whether a module some node calls, under whatever path, holds what stands at `path`."""
+        holder = self.graph_module.get_submodule(path.rpartition(".")[0])
+        called = [module for node in self.graph.nodes if (module := submodule(self.graph_module, node)) is not None]
+        return any(part is holder for module in called for part in module.modules())
 
     def _forget_unused(self, path: str) -> None:
         """Delete the module at `path` when no node reads it or anything in it any more."""

@@ -21,6 +21,8 @@ from rewrites.modules import (
     CappedFloatFunctional,
     CappedQFunctional,
     CappedReLU,
+    LinearRows,
+    LinearRowsToInt8,
     ScriptableBatchNorm2d,
     ScriptableBNReLU2d,
 )
@@ -74,6 +76,7 @@ CONVERT_MAPPING: dict[Callable[..., Any], Any] = {
     nn.BatchNorm2d: ScriptableBatchNorm2d,
     nni.BNReLU2d: ScriptableBNReLU2d,
     CappedFloatFunctional: CappedQFunctional,
+    LinearRows: LinearRowsToInt8,
 }
 
 
@@ -126,3 +129,16 @@ def fusable_nodes(graph_module: fx.GraphModule) -> list[list[fx.Node]]:
 def fusable_chains(graph_module: fx.GraphModule) -> list[list[str]]:
     """`fusable_nodes` as module names, in the form `torch.ao.quantization.fuse_modules` takes."""
     return [[str(node.target) for node in chain] for chain in fusable_nodes(graph_module)]
+
+
+def cut_out_rows(graph_module: fx.GraphModule) -> fx.GraphModule:
+    """Let each layer that is some rows of a shared weight be a layer of its own, in place; returns `graph_module`.
+
+    For when no checkpoint will be loaded any more.
+    """
+    plain = {id(part): part.cut_out() for part in graph_module.modules() if isinstance(part, LinearRows)}
+    for holder in list(graph_module.modules()):
+        for name, part in list(holder.named_children()):
+            if id(part) in plain:
+                setattr(holder, name, plain[id(part)])
+    return graph_module

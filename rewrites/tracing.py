@@ -18,10 +18,10 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.location import where
 from rewrites.memory import AUGMENTED
-from rewrites.modules import AddReLU, Arithmetic, CappedReLU, Wrapped
+from rewrites.modules import AddReLU, Arithmetic, CappedReLU, LinearRows, Wrapped
 
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
-_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, Wrapped, QuantStub, DeQuantStub)
+_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, LinearRows, Wrapped, QuantStub, DeQuantStub)
 
 
 @dataclass(frozen=True)

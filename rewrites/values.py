@@ -191,3 +191,28 @@ def whole_numbers(graph_module: fx.GraphModule) -> set[fx.Node]:
 
 def _is_fractional(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point or dtype.is_complex
+
+
+def constant_tensor(graph_module: fx.GraphModule, node: fx.Node) -> torch.Tensor | None:
+    """The value of a node that is made of parameters, buffers and literals alone; None when an input has a part in it.
+
+    It is worked out on the values the model holds now: look at its type and shape, another checkpoint has others.
+    """
+    nodes, queue = {node}, [node]
+    while queue:
+        for given in queue.pop().all_input_nodes:
+            if given not in nodes:
+                nodes.add(given)
+                queue.append(given)
+    if any(n.op not in ("get_attr", "call_function", "call_method") for n in nodes):
+        return None
+    known: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for part in sorted(nodes):
+            if part.op == "get_attr":
+                known[part] = attribute(graph_module, str(part.target))
+                continue
+            args = fx.map_arg((part.args, part.kwargs), lambda n: known[n])
+            target: Any = part.target if part.op == "call_function" else getattr(torch.Tensor, str(part.target))
+            known[part] = target(*args[0], **args[1])  # type: ignore[index]
+    return known[node] if isinstance(known[node], torch.Tensor) else None
