@@ -121,7 +121,8 @@ class LinearRowsToInt8:
     @classmethod
     def from_float(cls, mod: LinearRows, use_precomputed_fake_quant: bool = False) -> nn.Module:
         plain = mod.cut_out()
-        plain.qconfig, plain.activation_post_process = mod.qconfig, mod.activation_post_process
+        plain.qconfig = mod.qconfig  # type: ignore[assignment]
+        plain.activation_post_process = mod.activation_post_process
         return cast(nn.Module, nnq.Linear.from_float(plain, use_precomputed_fake_quant))
 
 
