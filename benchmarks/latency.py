@@ -42,7 +42,7 @@ def forms(name: str, folder: Path) -> tuple[dict[str, Any], Tensor]:
     example = batches[0][:1]
     ours = fxconv.convert(loaded.module, batches, min_sqnr=-1000.0)
     wrapped = fxconv.convert(loaded.module, batches, min_sqnr=-1000.0, arithmetic=fxconv.config.Arithmetic.wrap)
-    floating = lower.to_bytes(lower.optimize(lower.to_torchscript(loaded.module, (example,), Config()), Config()))
+    floating = lower.lowered(loaded.module, (example,), Config()).content
     contents = {"fxconv": ours.artifact.data, "wrapped": wrapped.artifact.data, "float": floating}
     modules = {"stock flow": stock.write(loaded.module, batches, folder / "stock.ptl")}
     for form, content in contents.items():

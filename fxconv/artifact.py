@@ -15,6 +15,8 @@ from torch.jit.mobile import _export_operator_list, _get_model_bytecode_version,
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from fxconv.dispatch import passed_on
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -99,7 +101,7 @@ class _Profile(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = passed_on(func, args, kwargs or {})
         name = func._schema.name
         self.calls[name] += 1
         if any(isinstance(t, Tensor) and t.is_quantized for t in tree_leaves(out)):

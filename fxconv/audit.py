@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,11 +21,13 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from fxconv import verify
+from fxconv.graphs import failing, inputs_of
 from fxconv.observers import distinguishable
 from fxconv.quantize import is_int8
 from fxconv.ranges import Expected
 from rewrites.diff import call_name
 from rewrites.modules import ScalarArithmetic
+from rewrites.parts import graphs_in, prefixed
 from rewrites.qnnpack import KERNELS, Verdict
 from rewrites.values import callee, submodule
 
@@ -97,9 +99,35 @@ class Audit:
 
 
 def watch(floating: fx.GraphModule, images: Sequence[tuple[Any, ...]]) -> Watched:
-    """Run the fused float module on the inputs that will be audited."""
+    """Run a graph of the fused float module on the inputs that will be audited."""
     watcher = _Watcher(floating)
     return Watched(verify.outputs(watcher.run, images), watcher.extremes)
+
+
+def watch_all(floating: nn.Module, images: Sequence[tuple[Any, ...]]) -> dict[str, Watched]:
+    """`watch` for every graph of the fused float module, by path, on what the whole calls it with."""
+    called = inputs_of(floating, images, AUDIT_INPUTS)
+    return {path: watch(graph, called[path]) for path, graph in graphs_in(floating).items()}
+
+
+def audit_all(
+    int8: nn.Module,
+    floating: nn.Module,
+    expected: Mapping[str, Mapping[str, Expected]],
+    watched: Mapping[str, Watched],
+    images: Sequence[tuple[Any, ...]],
+) -> Audit:
+    """`audit` for every graph of `int8`, on what the whole calls it with; names stand behind the graph's path.
+
+    Outputs are kept when the whole is one graph.
+    """
+    called = inputs_of(int8, images, AUDIT_INPUTS)
+    twins, operations, outputs = graphs_in(floating), [], []
+    for path, graph in graphs_in(int8).items():
+        found = audit(graph, twins[path], expected[path], watched[path], called[path])
+        operations += [replace(op, where=prefixed(path, op.where)) for op in found.operations]
+        outputs = found.outputs if not path else []
+    return Audit(tuple(operations), len(images), outputs)
 
 
 class _Watcher(fx.Interpreter):
@@ -161,15 +189,19 @@ def _described(node: fx.Node) -> str:
     return f"{node.name} = {_where(node)}({arguments})"
 
 
-def refused_at(int8: fx.GraphModule, image: tuple[Any, ...]) -> str:
+def refused_at(int8: nn.Module, image: tuple[Any, ...]) -> str:
     """The operation at which `int8` stops on this input, as `where (operator)`; empty when it runs through."""
-    runner = _Runner(int8)
+    stopped = failing(int8, image)
+    if stopped is None:
+        return ""
+    path, graph, inputs = stopped
+    runner = _Runner(graph)
     try:
         with torch.no_grad():
-            runner.run(*image)
+            runner.run(*verify.cloned(inputs))
     except RuntimeError:
         node = runner.at
-        return f"{_where(node)} ({_operator(int8, node)})"
+        return f"{prefixed(path, _where(node))} ({_operator(graph, node)})"
     return ""
 
 

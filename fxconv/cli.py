@@ -129,8 +129,12 @@ def convert(
     pass_: PassOption = None,
     skip: SkipOption = None,
     method: Annotated[
-        Method, typer.Option(help="How the int8 module becomes TorchScript.", rich_help_panel="Lowering")
-    ] = Method.script,
+        Method,
+        typer.Option(
+            help="How the int8 module becomes TorchScript; auto traces what cannot be scripted.",
+            rich_help_panel="Lowering",
+        ),
+    ] = Method.auto,
     block: Annotated[
         list[MobilePass] | None,
         typer.Option(

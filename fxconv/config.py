@@ -32,8 +32,9 @@ class Arithmetic(str, Enum):
 
 
 class Method(str, Enum):
-    """How the int8 module becomes TorchScript."""
+    """How the int8 module becomes TorchScript; auto scripts, and traces what cannot be scripted for the phone."""
 
+    auto = "auto"
     script = "script"
     trace = "trace"
 
@@ -77,7 +78,7 @@ class Config:
     passes: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     until: str | None = None
-    method: Method = Method.script
+    method: Method = Method.auto
     block: tuple[MobilePass, ...] = ()
     java: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,17 +15,20 @@ from torch import Tensor, fx, nn
 
 from fxconv import artifact, lower, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import AUDIT_INPUTS, Audit, audit, refused_at, watch
+from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, refused_at, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
+from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
 from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.ranges import expected_ranges
+from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
 from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
 from rewrites import Rewritten
+from rewrites.parts import graphs_in
 
 if TYPE_CHECKING:
     from fxconv.report import Report
@@ -48,20 +51,22 @@ class ModelInfo:
 class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds.
 
-    `int8` is the quantized GraphModule; `audit` has a row for each of its int8 operations, `ledger` one for each
-    stage that ran; `timings` are seconds a step.
+    `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
+    each of its int8 operations, `ledger` one for each
+    stage that ran; `sizes` says at which other input sizes the artifact was tried; `timings` are seconds a step.
     """
 
     model: ModelInfo
     config: Config
     environment: Environment
     rewritten: Rewritten
-    int8: fx.GraphModule
+    int8: nn.Module
     calibration: Calibration
     audit: Audit
     ledger: tuple[StageParity, ...]
     artifact: Artifact
     latency: Latency
+    sizes: tuple[SizeCheck, ...]
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
 
@@ -183,60 +188,68 @@ def convert(
         with clock.step("verification"):
             original = soundness.reference(model, images)
         with clock.step("rewriting"):
-            rewritten = rewrite_with(model, rules)
+            rewritten = rewrite_with(model, rules, images[0])
         with clock.step("verification"):
-            found = verify.outputs(rewritten.graph_module, images)
+            found = verify.outputs(rewritten.module, images)
             ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
         with clock.step("calibration"):
-            observed = quantize.observe(rewritten.graph_module, config)
-            calibrated = _calibrate(model, observed, data, progress)
+            observed = quantize.observe(rewritten.module, config)
+            singly = _must_be_single(model, rewritten, data)
+            calibrated = _calibrate(model, observed, data, singly, progress)
         with clock.step("audit"):
-            ranges = expected_ranges(observed)
+            ranges = {path: expected_ranges(graph) for path, graph in graphs_in(observed).items()}
         with clock.step("conversion"):
             int8 = quantize.convert_observed(observed)
-            floating = quantize.fuse(rewritten.graph_module)
-        audited_images = images[:AUDIT_INPUTS]
+            floating = quantize.fuse(rewritten.module)
         with clock.step("verification"):
-            watched = watch(floating, audited_images)
-            soundness.check_finite(watched.extremes, ranges)
-            ledger.append(verify.same_but_for_rounding("fused", original[: len(audited_images)], watched.outputs))
+            watched = watch_all(floating, images[:AUDIT_INPUTS])
+            for path, graph_ranges in ranges.items():
+                soundness.check_finite(watched[path].extremes, graph_ranges)
+            ledger.append(_fused_row(model, rewritten, floating, watched, original, images[:AUDIT_INPUTS]))
         with clock.step("audit"), _refusals_named(int8, images[0]):
-            audited = audit(int8, floating, ranges, watched, audited_images)
+            audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS])
         with clock.step("verification"), _refusals_named(int8, images[0]):
             reference = [*audited.outputs, *verify.outputs(int8, images[len(audited.outputs) :])]
-            ledger.append(verify.close_enough("int8", original, reference, least))
+            ledger.append(_int8_row(model, floating, int8, original, reference, images, least))
         with clock.step("lowering"):
-            scripted = lower.to_torchscript(int8, example, config)
-            optimized = lower.optimize(scripted, config)
-            content = lower.to_bytes(optimized)
-            float_content = lower.lower_float(floating, example, config)
-        has_islands = bool(rewritten.islands)
+            lowered = lower.lowered(int8, example, config)
+            float_content = lower.lowered(floating, example, replace(config, method=lowered.method)).content
+        has_islands = bool(rewritten.islands or rewritten.leaves)
         with clock.step("verification"):
             few = images[:BETWEEN_IMAGES]
-            for stage, module in (("scripted", scripted), ("optimized", optimized)):
-                found = verify.outputs(module, few)
-                ledger.append(verify.same_bits(stage, reference[: len(few)], found, has_islands))
-        with StagedFile(output, content) as staged:
+            for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized)):
+                ledger.append(verify.same_bits(stage, *told_apart(int8, module, reference, few), has_islands))
+        with StagedFile(output, lowered.content) as staged:
             with clock.step("verification"):
                 some = images[:RELOADED_IMAGES]
-                ledger.append(_read_back(staged.path, content, reference[: len(some)], some, has_islands))
+                ledger.append(_read_back(staged.path, lowered.content, int8, reference, some, has_islands))
                 readable = ledger[-1].images > 0
-                written = artifact.describe(staged.path, content, example, len(float_content)) if readable else None
+                size = len(float_content)
+                written = artifact.describe(staged.path, lowered.content, example, size) if readable else None
+                sizes = other_sizes(model, rewritten, int8, load_lite(staged.path), images[0]) if readable else ()
             with clock.step("latency"):
                 latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
             conversion = Conversion(
                 model=info or ModelInfo(type(model).__name__, "given from Python", _parameters(model), _shape(example)),
-                config=config,
+                config=replace(config, method=lowered.method),
                 environment=environment,
                 rewritten=rewritten,
                 int8=int8,
                 calibration=calibrated,
                 audit=audited,
                 ledger=tuple(ledger),
-                artifact=written or artifact.unreadable(content, len(float_content)),
+                artifact=written or artifact.unreadable(lowered.content, size),
                 latency=latency or Latency(math.nan, math.nan),
+                sizes=sizes,
                 timings=clock.total(),
-                warnings=(*warnings, *data.warnings, *_engine_warnings(config), *_constant_warnings(original)),
+                warnings=(
+                    *warnings,
+                    *data.warnings,
+                    *_engine_warnings(config),
+                    *_constant_warnings(original),
+                    *lowered.warnings,
+                    *(check.warning for check in sizes if check.warning),
+                ),
             )
             if output is not None and conversion.verified:
                 staged.commit()
@@ -244,8 +257,37 @@ def convert(
     return conversion
 
 
+def _fused_row(
+    model: nn.Module,
+    rewritten: Rewritten,
+    floating: nn.Module,
+    watched: Mapping[str, Watched],
+    original: verify.Outputs,
+    images: Sequence[tuple[Any, ...]],
+) -> StageParity:
+    """The fused float module against the original; what the audit's run of it gave serves when it is one graph."""
+    if "" in watched:
+        return verify.same_but_for_rounding("fused", original[: len(images)], watched[""].outputs)
+    return verify.same_but_for_rounding("fused", *compared_outputs(rewritten.module, floating, model, images))
+
+
+def _int8_row(
+    model: nn.Module,
+    floating: nn.Module,
+    int8: nn.Module,
+    original: verify.Outputs,
+    reference: verify.Outputs,
+    images: Sequence[tuple[Any, ...]],
+    least: float,
+) -> StageParity:
+    """The int8 module against the original; one that is not a single graph takes the original's decisions."""
+    if not isinstance(int8, fx.GraphModule):
+        original, reference = compared_outputs(floating, int8, model, images)
+    return verify.close_enough("int8", original, reference, least)
+
+
 @contextmanager
-def _refusals_named(int8: fx.GraphModule, image: tuple[Any, ...]) -> Iterator[None]:
+def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
     """Raises `ConversionError` naming the operation whose kernel refuses to run."""
     try:
         yield
@@ -256,35 +298,61 @@ def _refusals_named(int8: fx.GraphModule, image: tuple[Any, ...]) -> Iterator[No
         raise ConversionError(f"the engine refuses to run {where}: {words}") from error
 
 
-def _calibrate(model: nn.Module, observed: fx.GraphModule, data: CalibrationData, progress: Progress) -> Calibration:
+def _must_be_single(model: nn.Module, rewritten: Rewritten, data: CalibrationData) -> bool:
+    """Whether images have to be calibrated with one at a time, as the artifact will see them.
+
+    Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
+    when the forward made something of the example's size.
+    """
+    if not isinstance(rewritten.module, fx.GraphModule):
+        return True
+    if not rewritten.fixed or min(data.count, data.batch_size) < 2:
+        return False
+    pair = next(data.batches(2))
+    try:
+        wanted, found = verify.outputs(model, [(pair,)]), verify.outputs(rewritten.module, [(pair,)])
+    except Exception:  # whatever a graph made for one image raises for two
+        return True
+    return not verify.same_function("rewritten", wanted, found, rewritten.tolerance).passed
+
+
+def _calibrate(
+    model: nn.Module, observed: nn.Module, data: CalibrationData, singly: bool, progress: Progress
+) -> Calibration:
     """Run all images through the observers, and one batch through the model itself to know what that costs."""
-    seconds, float_seconds, done = 0.0, 0.0, 0
+    seconds, float_seconds, done, first = 0.0, 0.0, 0, 0
     with torch.no_grad():
-        for batch in data.batches():
-            if not done:
+        for whole in data.batches():
+            for batch in whole.split(1) if singly else (whole,):
+                if not done:
+                    first, start = len(batch), time.perf_counter()
+                    model(batch.clone())  # it may write into its input
+                    float_seconds = time.perf_counter() - start
                 start = time.perf_counter()
-                model(batch.clone())  # it may write into its input
-                float_seconds = time.perf_counter() - start
-            start = time.perf_counter()
-            try:
-                observed(batch.clone())
-            except RuntimeError as error:
-                if place := soundness.infinite_at(observed, batch):
-                    words = f"the model's values in calibration are infinite or NaN at {place}"
-                    raise UserError(f"{words}; mend its weights, or scale its inputs") from error
-                raise
-            seconds += time.perf_counter() - start
-            done += len(batch)
-            progress("calibration", done, data.count)
-    return Calibration(data.source, done, seconds, float_seconds * done / min(done, data.batch_size), data.skipped)
+                try:
+                    observed(batch.clone())
+                except RuntimeError as error:
+                    if place := soundness.infinite_at(observed, (batch,)):
+                        words = f"the model's values in calibration are infinite or NaN at {place}"
+                        raise UserError(f"{words}; mend its weights, or scale its inputs") from error
+                    raise
+                seconds += time.perf_counter() - start
+                done += len(batch)
+                progress("calibration", done, data.count)
+    return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
 
 
 def _read_back(
-    path: Path, content: bytes, reference: verify.Outputs, images: list[tuple[Any, ...]], has_islands: bool
+    path: Path,
+    content: bytes,
+    int8: nn.Module,
+    reference: verify.Outputs,
+    images: list[tuple[Any, ...]],
+    has_islands: bool,
 ) -> StageParity:
     """The ledger's last row: the file as it lies on the disk, in the lite interpreter."""
     try:
-        row = verify.same_bits("reloaded", reference, verify.outputs(load_lite(path), images), has_islands)
+        row = verify.same_bits("reloaded", *told_apart(int8, load_lite(path), reference, images), has_islands)
         on_disk = path.read_bytes()
     except (RuntimeError, OSError, ValueError) as error:
         return verify.unreadable("reloaded", error)

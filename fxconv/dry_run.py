@@ -48,7 +48,7 @@ def rewrite_only(model: str, weights: str, input_size: str | None, config: Confi
     check_input(model, loaded, data)
     image = data.first(1)
     original = soundness.reference(loaded.module, [(image,)], model)
-    rewritten = rewrite_with(loaded.module, rules)
+    rewritten = rewrite_with(loaded.module, rules, (image,))
     with torch.no_grad():
-        found = verify.outputs(rewritten.graph_module, [(image,)])
+        found = verify.outputs(rewritten.module, [(image,)])
     return DryRun(info, config, rewritten, verify.same_function("rewritten", original, found, rewritten.tolerance))

@@ -2,22 +2,99 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, nn
 from torch._C import _MobileOptimizerType as MobileOptimizerType
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from torch.jit._builtins import _get_builtin_table
+from torch.utils._pytree import tree_leaves
 from torch.utils.mobile_optimizer import optimize_for_mobile
 
+from fxconv import verify
+from fxconv.artifact import load_lite_bytes
 from fxconv.config import Config, Method, MobilePass
-from fxconv.errors import ConversionError, UserError
+from fxconv.endings import is_out_of_memory
+from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.quantize import quiet
+from rewrites.location import short
+
+# A warning names this many of the lines at which a trace decided something.
+_SHOWN = 3
 
 
 def _optimizer_type(name: MobilePass) -> Any:
     """torch's enum member for a pass: `conv-bn-fusion` is CONV_BN_FUSION."""
     return getattr(MobileOptimizerType, name.name.upper())
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A module on its way to the phone: TorchScript, the same optimized, and the bytes of the archive.
+
+    `method` is how it became TorchScript; `warnings` say why it was traced although that was not asked for, and which
+    decisions tracing took once and for all.
+    """
+
+    scripted: torch.jit.ScriptModule
+    optimized: torch.jit.ScriptModule
+    content: bytes
+    method: Method
+    warnings: tuple[str, ...] = ()
+
+
+def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
+    """The whole way from a module to the bytes of a .ptl; `example` is what a trace records.
+
+    With `Method.auto` a module is scripted, and traced when TorchScript or the lite interpreter, which knows no Python
+    classes, refuses the script. Raises what `to_torchscript` raises.
+    """
+    if config.method is not Method.auto:
+        return _lowered(module, example, config)
+    try:
+        return _lowered(module, example, replace(config, method=Method.script))
+    except (ConversionError, RuntimeError) as error:
+        traced = _lowered(module, example, replace(config, method=Method.trace))
+        why = telling_line(error).partition("; --method")[0]
+        return replace(traced, warnings=(f"traced, because it cannot be scripted: {why}", *traced.warnings))
+
+
+def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TracerWarning)
+        scripted = to_torchscript(module, example, config)
+    optimized = optimize(scripted, config)
+    content = to_bytes(optimized)
+    load_lite_bytes(content)  # it knows less than TorchScript
+    return Lowered(scripted, optimized, content, config.method, _decisions(caught))
+
+
+def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    """What a trace took once and for all: the lines of Python that looked at a tensor."""
+    places = dict.fromkeys(
+        f"{short(entry.filename)}:{entry.lineno}"
+        for entry in caught
+        if entry.category is TracerWarning and "/torch/" not in entry.filename
+    )
+    if not places:
+        return ()
+    shown = ", ".join(list(places)[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")
+    return (f"tracing took decisions once, as the example has them: {shown}",)
+
+
+class Flat(nn.Module):
+    """A module whose outputs, of any nesting, come out as one tensor or a tuple of tensors, as a trace needs them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Any:
+        leaves = tuple(leaf for leaf in tree_leaves(self.module(*inputs)) if isinstance(leaf, Tensor))
+        return leaves[0] if len(leaves) == 1 else leaves
 
 
 def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
@@ -27,22 +104,34 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     interpreter cannot hold: it crashes on a list or dict whose members are of different types.
     """
     try:
-        with quiet(), torch.no_grad():
+        with torch.no_grad():
             if config.method is Method.trace:
-                scripted = torch.jit.trace(module, example, check_trace=False, strict=False)
+                traced = module if _is_plain(module(*verify.cloned(example))) else Flat(module).eval()
+                scripted = torch.jit.trace(traced, verify.cloned(example), check_trace=False, strict=False)
             else:
                 _forget_stale_builtins(module)
-                scripted = torch.jit.script(module)
+                with quiet():
+                    scripted = torch.jit.script(module)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         words = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ConversionError(
-            f"TorchScript refuses the model ({config.method.value}): {words[0] if words else error!r}; "
+            f"TorchScript refuses the model ({config.method.value}): {words[0] if words else repr(error)}; "
             f"--method {config.method.other.value} may take it"
         ) from error
     returned = str(scripted.forward.schema.returns[0].type)
     if "Union[" in returned:
         raise UserError(f"the outputs mix types in one list or dict ({returned}); return a tuple of tensors instead")
     return scripted
+
+
+def _is_plain(outputs: Any) -> bool:
+    """Whether a trace can return this: a tensor, or a tuple or dict of tensors."""
+    if isinstance(outputs, dict):
+        return all(isinstance(value, Tensor) for value in outputs.values())
+    members = outputs if type(outputs) is tuple else (outputs,)
+    return all(isinstance(value, Tensor) for value in members)
 
 
 def _forget_stale_builtins(module: nn.Module) -> None:
@@ -83,8 +172,3 @@ def to_bytes(optimized: torch.jit.ScriptModule) -> bytes:
     """The lite-interpreter archive. Saved through a buffer, so that its root does not depend on a file's name."""
     with quiet():
         return optimized._save_to_buffer_for_lite_interpreter()
-
-
-def lower_float(fused: fx.GraphModule, example: tuple[Any, ...], config: Config) -> bytes:
-    """The float twin of an artifact: the same fused graph, lowered the same way, for size and latency beside it."""
-    return to_bytes(optimize(to_torchscript(fused, example, config), config))

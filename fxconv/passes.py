@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -75,13 +76,13 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
     return tuple(rule for rule in rules if rule.name not in config.skip)
 
 
-def rewrite_with(model: nn.Module, rules: Sequence[RewritePass]) -> Rewritten:
+def rewrite_with(model: nn.Module, rules: Sequence[RewritePass], example: Sequence[Any] | None = None) -> Rewritten:
     """The model after these passes.
 
     Raises `UserError` when its own forward cannot be recorded as a graph, or when a pass of the user's own fails.
     """
     try:
-        return rewrite(model, rules)
+        return rewrite(model, rules, example=example)
     except UntraceableError as error:
         raise UserError(
             f"{telling_line(error)}; move what it cannot follow into a module of its own, which then stays in float"

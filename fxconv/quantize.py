@@ -26,6 +26,7 @@ from fxconv.observers import L2Observer, distinguishable, weight_observer
 from rewrites.domains import assign
 from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fusable_chains
 from rewrites.modules import ScalarArithmetic, Wrapped
+from rewrites.parts import graphs_in, keep_attributes, own_modules, prefixed
 from rewrites.values import submodule
 
 # A transposed convolution's weights have their output channels second; the engine takes one scale only.
@@ -77,12 +78,20 @@ def qconfig_for(graph_module: fx.GraphModule, node: fx.Node, config: Config) -> 
     return QConfig(activation=activation, weight=weight_observer(scheme))
 
 
-def fuse(graph_module: fx.GraphModule) -> fx.GraphModule:
-    """A copy with convolution, batch norm and activation fused in int8 and float regions alike.
+def fuse(module: nn.Module) -> nn.Module:
+    """A copy with convolution, batch norm and activation fused in int8 and float regions alike, in all its graphs.
 
     Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
     """
-    fused = cut_out_rows(copy.deepcopy(graph_module))
+    fused = copy.deepcopy(module)
+    originals = graphs_in(module)
+    for path, graph in graphs_in(fused).items():
+        keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses
+        _fuse_graph(cut_out_rows(graph))
+    return fused
+
+
+def _fuse_graph(fused: fx.GraphModule) -> None:
     with quiet():
         chains = fusable_chains(fused)
         if chains:
@@ -94,13 +103,10 @@ def fuse(graph_module: fx.GraphModule) -> fx.GraphModule:
             fused.graph.erase_node(node)
     fused.delete_all_unused_submodules()
     fused.recompile()
-    return fused
 
 
 def _set_qconfigs(graph_module: fx.GraphModule, int8: set[str], config: Config) -> None:
-    """Give every int8 module its observers, and every float one an explicit None."""
-    for part in graph_module.modules():
-        part.qconfig = None  # type: ignore[assignment]
+    """Give every int8 module of a graph its observers."""
     for node in graph_module.graph.nodes:
         module = submodule(graph_module, node)
         if module is None or not (node.name in int8 or isinstance(module, DeQuantStub)):
@@ -112,16 +118,20 @@ def _set_qconfigs(graph_module: fx.GraphModule, int8: set[str], config: Config) 
             part.qconfig = observed  # type: ignore[assignment]
 
 
-def observe(rewritten: fx.GraphModule, config: Config) -> fx.GraphModule:
+def observe(rewritten: nn.Module, config: Config) -> nn.Module:
     """Fuse a copy of the rewritten module and put observers on everything that will run in int8."""
-    int8 = {node.name for node in assign(rewritten).int8}
+    int8 = {path: {node.name for node in assign(graph).int8} for path, graph in graphs_in(rewritten).items()}
     fused = fuse(rewritten)
-    _set_qconfigs(fused, int8, config)
-    fused.meta[_EXPECTED] = tuple(
-        path
-        for path, module in fused.named_modules()
-        if module.qconfig is not None and CONVERT_MAPPING.get(type(module), type(module)) is not type(module)
-    )
+    for part in fused.modules():
+        part.qconfig = None  # type: ignore[assignment]
+    for path, graph in graphs_in(fused).items():
+        _set_qconfigs(graph, int8[path], config)
+    for graph in graphs_in(fused).values():
+        graph.meta[_EXPECTED] = tuple(
+            path
+            for path, module in own_modules(graph)
+            if module.qconfig is not None and CONVERT_MAPPING.get(type(module), type(module)) is not type(module)
+        )
     with quiet():
         prepare(fused, inplace=True)
     for part in fused.modules():
@@ -131,18 +141,22 @@ def observe(rewritten: fx.GraphModule, config: Config) -> fx.GraphModule:
     return fused
 
 
-def convert_observed(observed: fx.GraphModule) -> fx.GraphModule:
+def convert_observed(observed: nn.Module) -> nn.Module:
     """Turn an observed, calibrated module into int8, in place.
 
     Raises `QuantizationError` naming every module that should have become int8 and did not.
     """
     with quiet():
-        make_room_for_biases(observed)
+        for graph in graphs_in(observed).values():
+            make_room_for_biases(graph)
         convert(observed, mapping=CONVERT_MAPPING, inplace=True)
-    observed.recompile()
-    after = dict(observed.named_modules())
-    # What stands inside a module that was swapped whole went with it.
-    missed = [path for path in observed.meta[_EXPECTED] if path in after and not is_int8(after[path])]
+    missed = []
+    for place, graph in graphs_in(observed).items():
+        graph.recompile()
+        after = dict(graph.named_modules())
+        # What stands inside a module that was swapped whole went with it.
+        wanted = [path for path in graph.meta[_EXPECTED] if path in after]
+        missed += [prefixed(place, path) for path in wanted if not is_int8(after[path])]
     if missed:
         raise QuantizationError(f"these layers should be int8 and are not: {', '.join(missed)}")
     return observed

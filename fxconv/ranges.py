@@ -11,6 +11,7 @@ from torch.ao.quantization import ObserverBase
 
 from fxconv.errors import ConversionError
 from fxconv.observers import L2Observer
+from rewrites.parts import own_modules
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def expected_ranges(observed: fx.GraphModule) -> dict[str, Expected]:
     Raises `ConversionError` naming every observer that never saw a value: its module would get scale 1.
     """
     found, idle = {}, []
-    for path, module in observed.named_modules():
+    for path, module in own_modules(observed):
         observer = getattr(module, "activation_post_process", None)
         if not isinstance(observer, ObserverBase):
             continue

@@ -18,6 +18,8 @@ from fxconv import verify
 from fxconv.checkpoints import some
 from fxconv.endings import blamed, is_out_of_memory
 from fxconv.errors import UserError, described, telling_line
+from fxconv.graphs import failing
+from rewrites.parts import prefixed
 
 # What torch's own tools leave on a layer as a hook, by the module they lie in, and how to be rid of it.
 _TOOLS = {
@@ -199,14 +201,18 @@ def check_finite(extremes: Mapping[str, tuple[float, float]], observed: Collecti
             raise UserError(f"the model's values are infinite or NaN at {path}; mend its weights, or scale its inputs")
 
 
-def infinite_at(graph_module: fx.GraphModule, batch: Tensor) -> str:
-    """The first node whose values are not finite on this batch, by its path; "" when there is none."""
-    runner = _FirstInfinite(graph_module)
+def infinite_at(module: nn.Module, inputs: tuple[Any, ...]) -> str:
+    """The first node whose values are not finite on these inputs, by its path; "" when there is none."""
+    stopped = failing(module, inputs)
+    if stopped is None:
+        return ""
+    path, graph, given = stopped
+    runner = _FirstInfinite(graph)
     try:
         with torch.no_grad():
-            runner.run(*verify.cloned((batch,)))
+            runner.run(*verify.cloned(given))
     except Exception:
-        return str(runner.at)
+        return prefixed(path, str(runner.at))
     return ""
 
 

@@ -51,6 +51,11 @@ def cloned(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, inputs))
 
 
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors in nested inputs or outputs, in order."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
 def outputs(module: Callable[..., Any], images: Sequence[tuple[Any, ...]]) -> Outputs:
     """The floating-point outputs for each example, in the order the structure lists them."""
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from rewrites.diff import call_name
 from rewrites.fusion import fusable_nodes
 from rewrites.modules import Cat, WrappedCat
-from rewrites.qnnpack import KERNELS, MULTIPLY_ACCUMULATE, Verdict, verdict
+from rewrites.qnnpack import KERNELS, MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.values import callee, modules_read_inside, several_tensors, submodule, tensor_nodes
 
 
@@ -92,7 +92,7 @@ def _several_at_once(
     return None
 
 
-def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], lifted: set[fx.Node]) -> Domains:
+def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Domains:
     domains = Domains()
     heads = {node: chain[0] for chain in fusable_nodes(graph_module) for node in chain[1:]}
     tensors, several = tensor_nodes(graph_module), several_tensors(graph_module)
@@ -102,7 +102,9 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], lifte
             continue
         module = submodule(graph_module, node)
         inputs = [n for n in node.all_input_nodes if n in tensors]
-        if node.op in ("placeholder", "get_attr") or isinstance(module, DeQuantStub):
+        is_member = callee(graph_module, node) is operator.getitem and node.args[0].op == "placeholder"
+        is_given = node.op in ("placeholder", "get_attr") or (is_member and node.args[0] in several)
+        if is_given or isinstance(module, DeQuantStub):
             domains.floating.add(node)
             continue
         if isinstance(module, QuantStub):
@@ -123,8 +125,7 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], lifte
                 domains.floating.add(node)
                 domains.reasons[node] = why
                 continue
-            follows_int8 = (inputs and domains.int8.issuperset(inputs)) or node in lifted
-            if ruling is Verdict.INT8 or (ruling is Verdict.FOLLOWS and follows_int8):
+            if ruling is Verdict.INT8 or (ruling is Verdict.FOLLOWS and inputs and domains.int8.issuperset(inputs)):
                 domains.int8.add(node)
                 continue
             if ruling is Verdict.FOLLOWS:
@@ -134,7 +135,27 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], lifte
                 why = f"{call_name(graph_module, node)}: {reason}"
         domains.floating.add(node)
         domains.reasons[node] = why
+    _quantize_inputs_first(graph_module, domains, forced)
     return domains
+
+
+def _quantize_inputs_first(graph_module: fx.GraphModule, domains: Domains, forced: dict[fx.Node, str]) -> None:
+    """Values only moved on their way from an input or parameter to int8 operations are quantized before: fewer bytes."""
+    tensors = tensor_nodes(graph_module)
+    moved = {node for node in tensors if node.op in ("placeholder", "get_attr")}
+    for node in graph_module.graph.nodes:
+        sources = tensors.intersection(node.all_input_nodes)
+        free = node in domains.reasons and node not in forced and "float_reason" not in node.meta
+        if free and sources and moved.issuperset(sources):
+            kind, module = callee(graph_module, node), submodule(graph_module, node)
+            if kind in MOVES and verdict(kind, module, node)[0] is Verdict.FOLLOWS:
+                moved.add(node)
+    for node in reversed(graph_module.graph.nodes):
+        readers = [user for user in node.users if user in tensors or user.op == "output"]
+        if node in moved and node in domains.reasons and readers and domains.int8.issuperset(readers):
+            domains.floating.discard(node)
+            domains.reasons.pop(node, None)
+            domains.int8.add(node)
 
 
 def _called_in_both(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
@@ -167,17 +188,18 @@ def _conversions(around: set[fx.Node], int8: set[fx.Node], tensors: set[fx.Node]
     return sum(any(crosses(value, user) for user in value.users) for value in around & tensors)
 
 
-def _moves(
-    graph_module: fx.GraphModule, domains: Domains, group: set[fx.Node], into_int8: bool, tensors: set[fx.Node]
+def _pays(
+    graph_module: fx.GraphModule, domains: Domains, group: set[fx.Node], readers: set[fx.Node], tensors: set[fx.Node]
 ) -> bool:
-    """Whether it takes fewer conversions when this group of operations is in the other domain.
+    """Whether fewer conversions are needed when this group of int8 operations is in float.
 
-    When it takes as many, int8 is the better place.
+    When as many are, it stays in int8, unless it feeds an operation to which the steps of int8 are too coarse.
     """
     around = group.union(*(node.all_input_nodes for node in group))
     stays = _conversions(around, domains.int8, tensors)
-    moved = _conversions(around, domains.int8 | group if into_int8 else domains.int8 - group, tensors)
-    return moved <= stays if into_int8 else moved < stays
+    moved = _conversions(around, domains.int8 - group, tensors)
+    is_coarse = any(_ruling(graph_module, node) is Verdict.COARSE for node in readers)
+    return moved < stays or (is_coarse and moved == stays)
 
 
 def _read_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
@@ -196,29 +218,14 @@ def _read_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[t
             readers = [user for user in node.users if user in tensors or user.op == "output"]
             if readers and all(user not in domains.int8 or user in found for user in readers):
                 found.add(node)
-        groups = [group for group in _components(found) if _moves(graph_module, domains, group, False, tensors)]
-        if groups:
-            yield from ((node, "follows those who read it, which are in float") for group in groups for node in group)
+        paying = []
+        for group in _components(found):
+            outside = {user for node in group for user in node.users} - group
+            if _pays(graph_module, domains, group, outside, tensors):
+                paying += sorted(group)
+        if paying:
+            yield from ((node, "follows those who read it, which are in float") for node in paying)
             return
-
-
-def _read_in_int8(graph_module: fx.GraphModule, domains: Domains) -> Iterator[fx.Node]:
-    """The views of inputs and parameters that only int8 operations read: what they view is quantized, not the view."""
-    tensors = tensor_nodes(graph_module)
-    constants = {node for node in domains.floating if node.op in ("placeholder", "get_attr")}
-    for node in sorted(domains.reasons):
-        if _ruling(graph_module, node) is Verdict.FOLLOWS and domains.reasons[node].startswith("follows "):
-            given = [value for value in node.all_input_nodes if value in tensors]
-            if given and constants.issuperset(given) and "float_reason" not in node.meta:
-                constants.add(node)
-    found: set[fx.Node] = set()
-    for node in sorted(constants & set(domains.reasons), reverse=True):
-        readers = [user for user in node.users if user in tensors or user.op == "output"]
-        if readers and all(user in domains.int8 or user in found for user in readers):
-            found.add(node)
-    for group in _components(found):
-        if _moves(graph_module, domains, group, True, tensors):
-            yield from group
 
 
 def assign(graph_module: fx.GraphModule) -> Domains:
@@ -234,9 +241,8 @@ def assign(graph_module: fx.GraphModule) -> Domains:
     - A module runs in one domain wherever it is called.
     """
     forced: dict[fx.Node, str] = {}
-    lifted: set[fx.Node] = set()
     while True:
-        domains = _assign_once(graph_module, forced, lifted)
+        domains = _assign_once(graph_module, forced)
         given_up = dict(_called_in_both(graph_module, domains))
         for region in _components(domains.int8):
             kinds = {callee(graph_module, node) for node in region}
@@ -247,10 +253,6 @@ def assign(graph_module: fx.GraphModule) -> Domains:
             given_up |= {node: why for node in region}
         given_up = given_up or dict(_emulated_beside_float(graph_module, domains))
         given_up = given_up or dict(_read_in_float(graph_module, domains))
-        if given_up:
-            forced |= given_up
-            continue
-        raised = set(_read_in_int8(graph_module, domains)) - lifted
-        if not raised:
+        if not given_up:
             return domains
-        lifted |= raised
+        forced |= given_up

@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from rewrites.diff import node_line
 from rewrites.records import Edit, EditKind, Skip
 from rewrites.values import module_scope, submodule
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A constant that was worked out of parameters, and the graph that works it out from the model's own."""
+
+    value: Tensor
+    recipe: fx.GraphModule
+
+    def work_out(self) -> None:
+        """Make the constant what the recipe's parameters give now."""
+        with torch.no_grad():
+            self.value.copy_(self.recipe())
+
+
+def _recipe(graph_module: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
+    """A graph without inputs that computes what `node` does; it shares parameters and modules with the whole."""
+    needed, queue = set(), [node]
+    while queue:
+        current = queue.pop()
+        if current not in needed:
+            needed.add(current)
+            queue.extend(current.all_input_nodes)
+            # what changes a value in place has no reader that would lead here
+            queue.extend(user for user in current.users if not user.users and user < node)
+    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    for current in graph_module.graph.nodes:
+        if current in needed:
+            copies[current] = graph.node_copy(current, copies.__getitem__)
+    graph.output(copies[node])
+    return fx.GraphModule(graph_module, graph, "Recipe").eval()
 
 
 class Editor:
@@ -68,13 +101,14 @@ class Editor:
         self.edits.append(Edit(kind, node, before, after, reason))
 
     def replace_with_module(
-        self, node: fx.Node, module: nn.Module, args: Sequence[Any], stem: str, reason: str
+        self, node: fx.Node, module: nn.Module, args: Sequence[Any], stem: str, reason: str, path: str = ""
     ) -> None:
         """Let `node` call the new `module`, which is named `stem` in the module where `node` was written.
 
-        The node keeps its name, so that the lines of its readers do not change.
+        Given a `path` it stands there, in place of what stood there. The node keeps its name, so that the lines of its
+        readers do not change.
         """
-        path = self.free_path(module_scope(node), stem)
+        path = path or self.free_path(module_scope(node), stem)
         module.train(self.graph_module.training)
         self.graph_module.add_submodule(path, module)
         self._turn_into(node, "call_module", path, args, {}, reason)
@@ -118,9 +152,37 @@ class Editor:
         """Drop `node`, which nobody reads any more."""
         before = self.line(node)
         self.graph.erase_node(node)
-        if node.op == "call_module" or (node.op == "get_attr" and not self._is_called(str(node.target))):
+        if node.op == "call_module":
             self._forget_unused(str(node.target))
         self._record("remove", node.name, before, "", reason)
+
+    def forget(self, path: str) -> None:
+        """Delete the module, parameter or buffer at `path` when no node reads it any more."""
+        self._forget_unused(path)
+
+    def fold(self, node: fx.Node, value: Tensor, reason: str) -> None:
+        """Put a constant, the value of `node`, in its place; how it was worked out is kept for other checkpoints."""
+        before = self.line(node)
+        path = self.free_path(module_scope(node), node.name)
+        recipe = _recipe(self.graph_module, node)
+        parent, _, leaf = path.rpartition(".")
+        holder = self.graph_module.get_submodule(parent)
+        holder.register_buffer(leaf, value.clone(), persistent=False)
+        with self.graph.inserting_before(node):
+            fresh = self.graph.get_attr(path)
+        fresh.meta = {key: node.meta[key] for key in ("scope", "shape") if key in node.meta} | {"rule": self.rule}
+        node.replace_all_uses_with(fresh)
+        self.graph_module.meta.setdefault("folded", []).append(Folded(value=holder.get_buffer(leaf), recipe=recipe))
+        self._record("replace", node.name, before, self.line(fresh), reason)
+
+    def forget_unread(self) -> None:
+        """Drop the reads of parameters and buffers that nobody uses any more."""
+        for node in reversed(list(self.graph.nodes)):
+            if node.op == "get_attr" and not node.users:
+                before, path = self.line(node), str(node.target)
+                self.graph.erase_node(node)
+                self._forget_unused(path)
+                self._record("remove", node.name, before, "", "nobody reads it any more")
 
     def merge(self, node: fx.Node, into: fx.Node, reason: str) -> None:
         """Drop `node`, whose work `into` does from now on, and with it the need to run in float."""
@@ -162,6 +224,41 @@ class Editor:
         self._record("insert", fresh.name, "", self.line(fresh), reason)
         return fresh
 
+    def insert_before(
+        self,
+        node: fx.Node,
+        called: nn.Module | str,
+        args: Sequence[Any],
+        stem: str,
+        reason: str,
+        written_at: fx.Node | None = None,
+    ) -> fx.Node:
+        """Put a call of a new module, or of a tensor method, in front of `node`; nobody reads it yet.
+
+        The module is named `stem` in the module where `written_at`, or else `node`, was written.
+        """
+        source = written_at or node
+        with self.graph.inserting_before(node):
+            if isinstance(called, str):
+                fresh = self.graph.call_method(called, tuple(args))
+            else:
+                path = self.free_path(module_scope(source), stem)
+                self.graph_module.add_submodule(path, called.train(self.graph_module.training))
+                fresh = self.graph.call_module(path, tuple(args))
+        fresh.meta = {key: value for key, value in source.meta.items() if key != "shape"} | {"rule": self.rule}
+        self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
+    def insert_behind(
+        self, node: fx.Node, module: nn.Module, further: Sequence[Any], stem: str, reason: str
+    ) -> fx.Node:
+        """Put a call of the new `module` on `node` and `further` arguments behind it; who read `node` reads that."""
+        users = list(node.users)
+        fresh = self.insert_before(node.next, module, (node, *further), stem, reason, written_at=node)
+        for user in users:
+            user.replace_input_with(node, fresh)
+        return fresh
+
     def insert_method(self, value: fx.Node, method: str, reason: str) -> fx.Node:
         """Put a call of a tensor method without arguments behind `value`, for all users of it."""
         users = list(value.users)
@@ -190,7 +287,8 @@ class Editor:
         """
         with self.graph.inserting_before(before):
             fresh = self.graph.create_node(op, target, tuple(args), kwargs or {}, name)
-        fresh.meta = {**before.meta, "rule": self.rule}
+        fresh.meta = {key: value for key, value in before.meta.items() if key not in ("shape", "members")}
+        fresh.meta["rule"] = self.rule
         if scope is not None:
             fresh.meta["scope"] = scope
         self._record("insert", fresh.name, "", self.line(fresh), reason)
@@ -259,12 +357,6 @@ class Editor:
     def _set_module(self, path: str, module: nn.Module) -> None:
         parent, _, leaf = path.rpartition(".")
         setattr(self.graph_module.get_submodule(parent), leaf, module)
-
-    def _is_called(self, path: str) -> bool:
-        """Whether a module some node calls, under whatever path, holds what stands at `path`."""
-        holder = self.graph_module.get_submodule(path.rpartition(".")[0])
-        called = [module for node in self.graph.nodes if (module := submodule(self.graph_module, node)) is not None]
-        return any(part is holder for module in called for part in module.modules())
 
     def _forget_unused(self, path: str) -> None:
         """Delete the module at `path` when no node reads it or anything in it any more."""

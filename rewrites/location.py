@@ -11,14 +11,15 @@ import torch
 def where(error: BaseException) -> str:
     """`file.py:line (code)` of the innermost frame outside torch.fx and this file."""
     frames = traceback.extract_tb(error.__traceback__)
-    inside_torch = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    inside_torch = tuple(f"{Path(file).parent}/" for file in (torch.__file__, __file__))
     own = [frame for frame in frames if not frame.filename.startswith(inside_torch)] or list(frames)
     frame = own[-1]
-    return f"{_short(Path(frame.filename))}:{frame.lineno} ({frame.line})"
+    return f"{short(frame.filename)}:{frame.lineno} ({frame.line})"
 
 
-def _short(path: Path) -> str:
+def short(filename: str) -> str:
     """A file's path as a person would give it: inside its package, below the current folder, or its name."""
+    path = Path(filename)
     if "site-packages" in path.parts:
         return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name

@@ -115,24 +115,13 @@ class LinearRows(nn.Module):
         return f"rows={self.start}:{self.stop}"
 
 
-class LinearRowsToInt8:
-    """Maps `LinearRows` to the quantized layer of these rows alone."""
-
-    @classmethod
-    def from_float(cls, mod: LinearRows, use_precomputed_fake_quant: bool = False) -> nn.Module:
-        plain = mod.cut_out()
-        plain.qconfig = mod.qconfig  # type: ignore[assignment]
-        plain.activation_post_process = mod.activation_post_process
-        return cast(nn.Module, nnq.Linear.from_float(plain, use_precomputed_fake_quant))
-
-
-def bind(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+def bind(module: nn.Module, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
     """Let `module` hold this very tensor under `name`: a parameter as one, any other as a buffer."""
     module._parameters.pop(name, None)
     if tensor is None or isinstance(tensor, nn.Parameter):
         module.register_parameter(name, tensor)
     else:
-        module.register_buffer(name, tensor)
+        module.register_buffer(name, tensor, persistent)
 
 
 class Arithmetic(nn.Module):

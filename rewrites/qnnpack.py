@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from rewrites import frames
 from rewrites import modules as m
 
 
@@ -27,6 +28,7 @@ class Verdict(Enum):
     FOLLOWS = "follows"  # works on quantized and float tensors alike; the range is that of the input
     FLOAT = "float"  # has no kernel, or one that cannot be shipped
     WRONG = "wrong"  # computes something else
+    COARSE = "coarse"  # computes it, but too little is left of what it is given when that is in int8
 
 
 class Call(nn.Module):
@@ -135,6 +137,10 @@ def _zeros_or_reflect(node: fx.Node) -> str | None:
     return None if mode == "reflect" else f"no quantized kernel pads in mode {mode!r}"
 
 
+def _divides_by_its_size(module: nn.Module) -> str | None:
+    return "its kernel ignores divisor_override" if module.divisor_override is not None else None
+
+
 def _interpolate(mode: str) -> Callable[[], nn.Module]:
     return lambda: Call(F.interpolate, scale_factor=2, mode=mode)
 
@@ -148,6 +154,11 @@ _NO_KERNEL = "the engine has no quantized kernel for it"
 _PRELU_BUG = (
     "the quantized PReLU overflows where a weight lies more than some thirty steps from its zero point, "
     "and returns wrong values for negative inputs"
+)
+_NO_PAD3D = "the engine pads no quantized video in channels_last_3d, the layout convolutions on its frames hand on"
+_QUIET_TOKENS = (
+    "it brings every token to the same power, and with it the error of tokens that had a step or two of the range all "
+    "share"
 )
 _FIRST_RANGE = "it forces all tensors into the range of the first, which cuts off what lies outside"
 
@@ -171,7 +182,7 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.BatchNorm2d, Verdict.INT8, lambda: nn.BatchNorm2d(8), limits=_statistics),
     Kernel(nn.InstanceNorm2d, Verdict.INT8, lambda: nn.InstanceNorm2d(8), limits=_own_statistics),
     Kernel(nn.BatchNorm1d, Verdict.FLOAT, lambda: nn.BatchNorm1d(8), _NO_KERNEL, shape=(2, 8, 12)),
-    Kernel(nn.LayerNorm, Verdict.INT8, lambda: nn.LayerNorm(12)),
+    Kernel(nn.LayerNorm, Verdict.COARSE, lambda: nn.LayerNorm(12), _QUIET_TOKENS),
     Kernel(nn.GroupNorm, Verdict.INT8, lambda: nn.GroupNorm(2, 8)),
     # activations
     Kernel(nn.ReLU, Verdict.FOLLOWS, nn.ReLU),
@@ -205,6 +216,11 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.MaxPool3d, Verdict.FLOAT, lambda: nn.MaxPool3d(2), _NO_KERNEL, shape=(1, 8, 4, 6, 6)),
     Kernel(nn.AvgPool1d, Verdict.FOLLOWS, lambda: nn.AvgPool1d(2), shape=(2, 8, 12), limits=_plain_average),
     Kernel(nn.AvgPool2d, Verdict.FOLLOWS, lambda: nn.AvgPool2d(2), limits=_plain_average),
+    Kernel(
+        nn.AvgPool3d, Verdict.FOLLOWS, lambda: nn.AvgPool3d((2, 3, 3), 1, (1, 0, 1), count_include_pad=False),
+        shape=(2, 8, 4, 6, 5), limits=_divides_by_its_size,
+    ),
+    Kernel(nn.AdaptiveAvgPool3d, Verdict.FOLLOWS, lambda: nn.AdaptiveAvgPool3d((2, 1, 3)), shape=(2, 8, 4, 6, 5)),
     Kernel(nn.AdaptiveAvgPool1d, Verdict.FOLLOWS, lambda: nn.AdaptiveAvgPool1d(1), shape=(2, 8, 12)),
     Kernel(nn.AdaptiveAvgPool2d, Verdict.FOLLOWS, lambda: nn.AdaptiveAvgPool2d(1)),
     Kernel(nn.AdaptiveMaxPool2d, Verdict.FLOAT, lambda: nn.AdaptiveMaxPool2d(1), _NO_KERNEL),
@@ -251,7 +267,7 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(F.pad, Verdict.FOLLOWS, lambda: Call(F.pad, (1, 2, 1, 0)), call_limits=_zeros_or_reflect),
     Kernel(nn.ZeroPad1d, Verdict.FOLLOWS, lambda: nn.ZeroPad1d((1, 2)), shape=(2, 8, 12)),
     Kernel(nn.ZeroPad2d, Verdict.FOLLOWS, lambda: nn.ZeroPad2d((1, 2, 0, 1))),
-    Kernel(nn.ZeroPad3d, Verdict.FOLLOWS, lambda: nn.ZeroPad3d(1), shape=(1, 8, 4, 6, 6)),
+    Kernel(nn.ZeroPad3d, Verdict.FLOAT, lambda: nn.ZeroPad3d(1), _NO_PAD3D, shape=(2, 8, 4, 6, 5)),
     Kernel(nn.ReflectionPad2d, Verdict.FOLLOWS, lambda: nn.ReflectionPad2d(1)),
     Kernel(operator.getitem, Verdict.FOLLOWS, lambda: Call(operator.getitem, (slice(None), slice(2, 6)))),
     Kernel(F.interpolate, Verdict.FOLLOWS, _interpolate("nearest"), call_limits=_interpolation_mode),
@@ -265,6 +281,11 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(F.pixel_shuffle, Verdict.FOLLOWS, lambda: Call(F.pixel_shuffle, 2)),
     Kernel(nn.PixelUnshuffle, Verdict.FOLLOWS, lambda: nn.PixelUnshuffle(2)),
     Kernel(F.pixel_unshuffle, Verdict.FOLLOWS, lambda: Call(F.pixel_unshuffle, 2)),
+    # videos as images
+    Kernel(frames.ToFrames, Verdict.FOLLOWS, lambda: frames.ToFrames(2, 2), shape=(2, 8, 5, 6, 5)),
+    Kernel(frames.FromFrames, Verdict.FOLLOWS, lambda: _Sized(frames.FromFrames(), 2), shape=(6, 8, 5, 4)),
+    Kernel(frames.ToColumns, Verdict.FOLLOWS, frames.ToColumns, shape=(2, 8, 4, 6, 5)),
+    Kernel(frames.FromColumns, Verdict.FOLLOWS, lambda: _Sized(frames.FromColumns(), 3), shape=(2, 8, 5, 12)),
     # observed arithmetic
     Kernel(m.Add, Verdict.INT8, m.Add, inputs=2),
     Kernel(m.AddReLU, Verdict.INT8, m.AddReLU, inputs=2),
@@ -277,6 +298,17 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(m.WrappedUnary, Verdict.INT8, lambda: m.WrappedUnary(m.AddScalar(0.7))),
     Kernel(m.WrappedCat, Verdict.INT8, lambda: _List(m.WrappedCat(m.Cat(1))), inputs=2),
 )  # fmt: skip
+
+
+class _Sized(nn.Module):
+    """A module that takes a size beside its tensor, for the table's examples."""
+
+    def __init__(self, inner: nn.Module, size: int) -> None:
+        super().__init__()
+        self.inner, self.size = inner, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x, self.size)
 
 
 class _List(nn.Module):
@@ -303,6 +335,19 @@ KERNELS: dict[Callable[..., Any], Kernel] = {row.key: row for row in _ROWS}
 MULTIPLY_ACCUMULATE = frozenset(
     {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear, m.LinearRows, m.MatMul}
 )
+
+# The operations that move values and compute none.
+MOVES: frozenset[Callable[..., Any]] = frozenset(
+    {
+        frames.ToFrames, frames.FromFrames, frames.ToColumns, frames.FromColumns, nn.Flatten, nn.Unflatten,
+        torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.unflatten, torch.permute, Tensor.permute,
+        torch.transpose, Tensor.transpose, torch.swapaxes, Tensor.swapaxes, torch.movedim, Tensor.movedim,
+        Tensor.expand, torch.squeeze,
+        Tensor.squeeze, torch.unsqueeze, Tensor.unsqueeze, Tensor.contiguous, torch.narrow, Tensor.narrow,
+        operator.getitem, torch.flip, Tensor.flip, F.pad, nn.ZeroPad1d, nn.ZeroPad2d,
+        nn.PixelUnshuffle, F.pixel_unshuffle, nn.ChannelShuffle, F.channel_shuffle,
+    }
+)  # fmt: skip
 
 
 def verdict(

@@ -1,41 +1,61 @@
-"""Run an ordered list of passes over a model."""
+"""Run an ordered list of passes over a model, on each of the graphs it was traced into."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from rewrites.base import PassError, RewritePass
 from rewrites.diff import call_name, graph_lines, unified
 from rewrites.domains import Island, assign
 from rewrites.edits import Editor
+from rewrites.parts import graphs_in, prefixed, trace_parts
 from rewrites.passes import DEFAULT_PASSES, FusableNames, QuantBoundaries
-from rewrites.records import Edit, PassResult
+from rewrites.records import Edit, PassResult, Skip
 from rewrites.spec import check_names, check_rewritten, check_source
-from rewrites.tracing import FloatLeaf, trace
+from rewrites.tracing import Fixed, FloatLeaf
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A model after rewriting: the graph, what each pass did, and where the checkpoint's keys went.
+    """A model after rewriting: its graphs, what each pass did, and where the checkpoint's keys went.
 
-    `key_map` maps every key of the original state_dict to its new key, or to None when the forward
-    never reads it. `source_lines` is the traced model as text and `source_calls` how often it called what.
-    `leaves` are the modules that did not trace and stayed as they are, in float.
+    `module` is the whole model: one graph, or what did not trace with graphs in it. `key_map` maps every key of the
+    original state_dict to its new key, or to None when the forward never reads it. `source_lines` is the traced model
+    as text and `source_calls` how often it called what. `leaves` are the modules that did not trace and stayed as they
+    are, in float; `fixed` the decisions by size that were taken for the size of the example. `shapes` has the
+    original's shape for each of its keys whose tensor has another one now: a view, such as a factored kernel's.
+    `originals` has the original's key for the identity of each of its tensors.
     """
 
-    graph_module: fx.GraphModule
+    module: nn.Module
     source_lines: tuple[str, ...]
     source_calls: Mapping[str, int]
     results: tuple[PassResult, ...]
     key_map: Mapping[str, str | None]
     leaves: tuple[FloatLeaf, ...]
     tolerance: float
+    fixed: tuple[Fixed, ...] = ()
+    shapes: Mapping[str, torch.Size] = field(default_factory=dict)
+    originals: Mapping[int, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def graph_module(self) -> fx.GraphModule:
+        """The model as the one graph it is. Raises `ValueError` for one whose own forward did not trace."""
+        if not isinstance(self.module, fx.GraphModule):
+            raise ValueError("the model's own forward did not trace; its graphs are in .graphs")
+        return self.module
+
+    @property
+    def graphs(self) -> dict[str, fx.GraphModule]:
+        """The graphs of the model by path; "" is the whole."""
+        return graphs_in(self.module)
 
     @property
     def renames(self) -> tuple[Edit, ...]:
@@ -45,28 +65,47 @@ class Rewritten:
     @property
     def islands(self) -> tuple[Island, ...]:
         """The float operations between int8 ones, each with its reason."""
-        return assign(self.graph_module).islands()
+        return tuple(
+            Island(tuple(prefixed(path, node) for node in island.nodes), island.reason)
+            for path, graph in self.graphs.items()
+            for island in assign(graph).islands()
+        )
 
     def diff(self) -> str:
         """The diffs of all passes that changed something, in order."""
         return "\n".join(result.diff for result in self.results if result.diff)
 
     def state_dict_for(self, original: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """An original checkpoint under the new names, ready for `graph_module.load_state_dict`.
+        """An original checkpoint under the new names, ready for `module.load_state_dict`.
 
-        Raises KeyError naming the first key of the rewritten model the checkpoint lacks.
+        Raises KeyError naming the first key of the rewritten model the checkpoint lacks. A tensor that does not have
+        the original's shape is left as it is, for `load_state_dict` to refuse.
         """
         sources = {new: old for old, new in self.key_map.items() if new is not None}
-        twins = _keys_by_tensor(self.graph_module)
+        twins = _keys_by_tensor(self.module)
         for group in twins.values():
             known = next((sources[key] for key in group if key in sources), None)
             if known is not None:
                 sources.update({key: sources.get(key, known) for key in group})
-        return {new: original[old] for new, old in sources.items()}
+        state, own = {new: original[old] for new, old in sources.items()}, self.module.state_dict()
+        for new, old in sources.items():
+            if state[new].shape == self.shapes.get(old):
+                state[new] = state[new].reshape(own[new].shape)
+        return state
 
     def load_state_dict(self, original: Mapping[str, Tensor]) -> None:
         """Load a checkpoint of the original model into the rewritten one, strictly."""
-        self.graph_module.load_state_dict(self.state_dict_for(original))
+        self.module.load_state_dict(self.state_dict_for(original))
+        for graph in self.graphs.values():
+            for constant in graph.meta.get("folded", ()):
+                own = {key: original[old] for key, old in self._old_keys(constant.recipe).items()}
+                constant.recipe.load_state_dict(own, strict=False)
+                constant.work_out()
+
+    def _old_keys(self, recipe: nn.Module) -> dict[str, str]:
+        """The original's key for each of a recipe's tensors that is in its checkpoints."""
+        state = recipe.state_dict(keep_vars=True)
+        return {key: self.originals[id(tensor)] for key, tensor in state.items() if id(tensor) in self.originals}
 
 
 def _keys_by_tensor(module: nn.Module) -> dict[int, list[str]]:
@@ -77,6 +116,23 @@ def _keys_by_tensor(module: nn.Module) -> dict[int, list[str]]:
     return keys
 
 
+def _keys_by_original(module: nn.Module, original: Mapping[str, Any]) -> dict[int, list[str]]:
+    """The same, where a view of all values of a tensor of `original`, in their order, stands for that tensor."""
+    tensors = [tensor for tensor in original.values() if isinstance(tensor, Tensor)]
+    known = {id(tensor) for tensor in tensors}
+    places = {_place(t): id(t) for t in reversed(tensors) if t.numel() and t.is_contiguous()}
+    state, keys = module.state_dict(keep_vars=True), dict[int, list[str]]()
+    for tensor, names in _keys_by_tensor(module).items():
+        shown = tensor if tensor in known else places.get(_place(state[names[0]]), tensor)
+        keys.setdefault(shown, []).extend(names)
+    return keys
+
+
+def _place(tensor: Any) -> tuple[int, int] | None:
+    """Where the values of a tensor lie in memory, and how many there are."""
+    return (tensor.data_ptr(), tensor.numel()) if isinstance(tensor, Tensor) and tensor.is_contiguous() else None
+
+
 def _key_map(before: dict[int, list[str]], after: dict[int, list[str]]) -> dict[str, str | None]:
     """Pair old and new keys that hold the same tensor; tied weights are paired in order."""
     paired: dict[str, str | None] = {}
@@ -85,6 +141,14 @@ def _key_map(before: dict[int, list[str]], after: dict[int, list[str]]) -> dict[
         for index, old in enumerate(old_keys):
             paired[old] = new_keys[min(index, len(new_keys) - 1)] if new_keys else None
     return paired
+
+
+def _changed_shapes(
+    key_map: Mapping[str, str | None], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, torch.Size]:
+    """The old shape under each old key whose tensor has a new one."""
+    pairs = [(old, before[old], after[new]) for old, new in key_map.items() if new is not None]
+    return {old: was.shape for old, was, now in pairs if isinstance(was, Tensor) and was.shape != now.shape}
 
 
 def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
@@ -100,6 +164,32 @@ def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
     return PassResult(
         rule.name, rule.summary(), rule.why(), tuple(editor.edits), tuple(editor.skips), _diff(before, editor)
     )
+
+
+def run_pass_everywhere(graphs: Mapping[str, fx.GraphModule], rule: RewritePass) -> PassResult:
+    """Run one pass on every graph of a model. Names in the result stand behind the path of their graph."""
+    each = {path: run_pass(graph, rule) for path, graph in graphs.items()}
+    edits = [_edit_in(path, edit) for path, result in each.items() for edit in result.edits]
+    skips = [Skip(prefixed(path, skip.node), skip.reason) for path, result in each.items() for skip in result.skips]
+    diffs = [_headed(path, result.diff) for path, result in each.items() if result.diff]
+    return PassResult(rule.name, rule.summary(), rule.why(), tuple(edits), tuple(skips), "\n".join(diffs))
+
+
+def _edit_in(path: str, edit: Edit) -> Edit:
+    if not path:
+        return edit
+    node = prefixed(path, edit.node)
+    if edit.kind == "rename":
+        return replace(edit, node=node, before=prefixed(path, edit.before), after=prefixed(path, edit.after))
+    return replace(edit, node=node)
+
+
+def _headed(path: str, diff: str) -> str:
+    """A diff that says in which graph it is."""
+    if not path:
+        return diff
+    first, second, *rest = diff.splitlines()
+    return "\n".join([f"{first} in {path}", f"{second} in {path}", *rest])
 
 
 def _maker(graph_module: fx.GraphModule, name: str, rules: Sequence[RewritePass]) -> RewritePass:
@@ -119,39 +209,63 @@ def _diff(before: list[str], editor: Editor) -> str:
 def rewrite(
     model: nn.Module,
     passes: Iterable[RewritePass] = DEFAULT_PASSES,
-    after_pass: Callable[[PassResult, fx.GraphModule], Any] | None = None,
+    after_pass: Callable[[PassResult, nn.Module], Any] | None = None,
+    example: Sequence[Any] | None = None,
 ) -> Rewritten:
     """Trace a copy of `model` in eval mode and run `passes` over it; the model itself is not touched.
 
-    The result computes what the model computes in eval mode: `torch.equal`, or within
-    `Rewritten.tolerance` of the output's largest magnitude where a pass declares one.
-    `after_pass` is called after each pass with its result and the graph module. Raises `ValueError` for a
-    model that is quantized already, `UntraceableError` for one whose outermost forward does not
-    trace, and `PassError` when a pass is at fault.
+    The result computes what the model computes in eval mode: `torch.equal`, or within `Rewritten.tolerance` of the
+    output's largest magnitude where a pass declares one. `example` are positional arguments of the forward; with their
+    shapes more models trace, and loops over a list of inputs do. `after_pass` is called after each pass with its result
+    and the model. Raises `ValueError` for a model that is quantized already, `UntraceableError` for one of which no
+    part with weights traces, and `PassError` when a pass is at fault.
     """
     offences = check_source(model)
     if offences:
         raise ValueError(f"{offences[0].node}: {offences[0].rule}")
     source = copy.deepcopy(model).eval()
-    keys_before = _keys_by_tensor(source)
-    graph_module, leaves = trace(source)
-    graph_module.eval()
-    source_lines = tuple(graph_lines(graph_module))
-    source_calls = Counter(call_name(graph_module, n) for n in graph_module.graph.nodes if n.op.startswith("call_"))
+    keys_before, state_before = _keys_by_tensor(source), source.state_dict(keep_vars=True)
+    parts = trace_parts(source, example)
+    parts.module.eval()
+    lines = [prefixed(path, line) for path, graph in parts.graphs.items() for line in graph_lines(graph)]
+    calls = Counter(
+        call_name(graph, node)
+        for graph in parts.graphs.values()
+        for node in graph.graph.nodes
+        if node.op.startswith("call_")
+    )
     results, tolerance = [], 0.0
     rules = tuple(passes)
     for rule in rules:
-        result = run_pass(graph_module, rule)
+        result = run_pass_everywhere(parts.graphs, rule)
         results.append(result)
         if result.edits:
             tolerance = max(tolerance, rule.tolerance)
         if after_pass is not None:
-            after_pass(result, graph_module)
+            after_pass(result, parts.module)
+    for graph in parts.graphs.values():
+        _check(graph, rules)
+    key_map = _key_map(keys_before, _keys_by_original(parts.module, state_before))
+    shapes = _changed_shapes(key_map, state_before, parts.module.state_dict())
+    return Rewritten(
+        module=parts.module,
+        source_lines=tuple(lines),
+        source_calls=calls,
+        results=tuple(results),
+        key_map=key_map,
+        leaves=parts.leaves,
+        tolerance=tolerance,
+        fixed=parts.fixed,
+        shapes=shapes,
+        originals={tensor: keys[0] for tensor, keys in keys_before.items()},
+    )
+
+
+def _check(graph_module: fx.GraphModule, rules: Sequence[RewritePass]) -> None:
+    """Raises `PassError` when illegal nodes are left."""
     for kind, examine in ((FusableNames, check_names), (QuantBoundaries, check_rewritten)):
         if any(isinstance(rule, kind) for rule in rules) and (offences := examine(graph_module)):
             listed = "; ".join(f"{o.node}: {o.rule}" for o in offences)
             culprit = _maker(graph_module, offences[0].node, rules)
             message = f"illegal nodes after rewriting: {listed}"
             raise PassError(culprit.name, offences[0].node, message, culprit.is_own())
-    key_map = _key_map(keys_before, _keys_by_tensor(graph_module))
-    return Rewritten(graph_module, source_lines, source_calls, tuple(results), key_map, leaves, tolerance)

@@ -99,6 +99,13 @@ def modules_read_inside(graph_module: fx.GraphModule) -> set[int]:
     return {id(graph_module.get_submodule(path)) for path in holders}
 
 
+def is_inside_a_call(graph_module: fx.GraphModule, path: str) -> bool:
+    """Whether a module that some node calls, under whatever path, holds the parameter or buffer at `path`."""
+    holder = graph_module.get_submodule(path.rpartition(".")[0])
+    called = (submodule(graph_module, node) for node in graph_module.graph.nodes)
+    return any(part is holder for module in called if module is not None for part in module.modules())
+
+
 def attribute(root: nn.Module, path: str) -> Any:
     """The object at a dotted path below `root`."""
     return operator.attrgetter(path)(root)
@@ -151,7 +158,7 @@ def several_tensors(graph_module: fx.GraphModule) -> set[fx.Node]:
         target = callee(graph_module, node)
         sliced = target is operator.getitem and node.args[0] in found and isinstance(node.args[1], slice)
         joined = target in (operator.add, operator.mul) and any(n in found for n in node.all_input_nodes)
-        if target in _SEVERAL or sliced or joined:
+        if target in _SEVERAL or sliced or joined or "members" in node.meta:
             found.add(node)
     return found
 

@@ -7,15 +7,21 @@ from rewrites.passes.arithmetic_to_functional import ArithmeticToFunctional
 from rewrites.passes.attention_to_linear import AttentionToLinear
 from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
+from rewrites.passes.factor_conv3d import FactorConv3d
+from rewrites.passes.factor_pool3d import FactorPool3d
+from rewrites.passes.fold_constants import FoldConstants
 from rewrites.passes.fold_relu6 import FoldReLU6
 from rewrites.passes.functional_layers import FunctionalLayers
+from rewrites.passes.functional_convolution import FunctionalConvolution
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
+from rewrites.passes.join_images import JoinImages
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
 from rewrites.passes.scaled_dot_product import ScaledDotProduct
 from rewrites.passes.transformer_layers import TransformerLayers
+from rewrites.passes.unfreeze_batch_norms import UnfreezeBatchNorms
 from rewrites.passes.unshare_modules import UnshareModules
 from rewrites.passes.view_to_reshape import ViewToReshape
 from rewrites.passes.wrap_arithmetic import WrapArithmetic
@@ -24,15 +30,21 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     TransformerLayers(),  # first of all: these three make what the passes below then find
     AttentionToLinear(),  # behind the pass that finds attentions in torch's own layers
     ScaledDotProduct(),  # behind the pass that makes some
-    FunctionalLayers(),  # before modules are looked at: it makes calls of the model's own
+    FoldConstants(),  # before all others: what is worked out of parameters alone needs none of them
+    FunctionalLayers(),  # behind the above, which makes constants; before modules are looked at, for it calls some
     DropInferenceNoops(),  # before anything looks for neighbours: a dropout between two layers hides them
+    UnfreezeBatchNorms(),  # so that the passes below meet batch norms of one kind
     UnshareModules(),  # before modules are changed or replaced one call site at a time
     OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
     ViewToReshape(),  # after the above, which has to tell views from copies
     FunctionalToModule(),  # so that the passes below meet activations as modules only
+    FunctionalConvolution(),  # likewise, so that the passes below meet convolutions as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
     NumericPadding(),  # before any pass looks for what is fused with a convolution: it may put a pad in front of one
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now
+    FactorConv3d(),  # after padding is in numbers
+    FactorPool3d(),  # likewise, and after F.max_pool3d became a module
+    JoinImages(),  # after all that makes images of a video; before what is fused is looked for
     FoldReLU6(),  # needs to see convolutions, batch norms and the Add modules made above
     FusableNames(),  # after all modules exist, before stubs take their names from the nodes
     QuantBoundaries(),  # last: where int8 ends depends on everything above
@@ -53,15 +65,21 @@ __all__ = [
     "AttentionToLinear",
     "Decompose",
     "DropInferenceNoops",
+    "FactorConv3d",
+    "FactorPool3d",
+    "FoldConstants",
     "FoldReLU6",
     "FunctionalLayers",
+    "FunctionalConvolution",
     "FunctionalToModule",
     "FusableNames",
+    "JoinImages",
     "NumericPadding",
     "OutOfPlace",
     "QuantBoundaries",
     "ScaledDotProduct",
     "TransformerLayers",
+    "UnfreezeBatchNorms",
     "UnshareModules",
     "ViewToReshape",
     "WrapArithmetic",

@@ -1,6 +1,8 @@
-"""SiLU  ->  x * sigmoid(x)."""
+"""SiLU  ->  x * sigmoid(x); MaxPool2d(1, 2)  ->  x[:, :, ::2, ::2]."""
 
 from __future__ import annotations
+
+import operator
 
 from torch import Tensor, nn
 
@@ -8,16 +10,26 @@ from rewrites.base import RewritePass
 from rewrites.edits import Editor
 from rewrites.memory import changes_in_place
 from rewrites.modules import Mul
-from rewrites.values import callee
+from rewrites.values import callee, submodule
+
+
+def _single_value_pool(module: nn.Module | None) -> tuple[int, int] | None:
+    """The stride of a max pool over one value at a time; None for any other module."""
+    if type(module) is not nn.MaxPool2d or module.return_indices or module.padding not in (0, (0, 0)):
+        return None
+    if module.kernel_size not in (1, (1, 1)):
+        return None
+    return module.stride if isinstance(module.stride, tuple) else (module.stride, module.stride)
 
 
 class Decompose(RewritePass):
-    """SiLU becomes x * sigmoid(x): two operations that both have an int8 kernel.
+    """SiLU becomes x * sigmoid(x), a max pool over single values a slice: operations that have an int8 kernel.
 
     What it does: each `nn.SiLU` (and, after functional-to-module, each `F.silu`) becomes a sigmoid and
-    an observed multiplication.
+    an observed multiplication. `MaxPool2d(1, 2)`, by which feature pyramids make their last level, becomes
+    `x[:, :, ::2, ::2]`.
 
-    Why: the engine has no quantized SiLU; left whole, each one would be a float island with a
+    Why: the engine has no quantized SiLU and refuses 1x1 pooling; left whole, each would be a float island with a
     dequantize before and a quantize behind it.
 
     Leaves alone: everything else without a kernel. Declared tolerance: 1e-5 of the output's largest
@@ -29,6 +41,11 @@ class Decompose(RewritePass):
 
     def run(self, editor: Editor) -> None:
         for node in editor.nodes():
+            if (step := _single_value_pool(submodule(editor.graph_module, node))) is not None:
+                index = (slice(None), slice(None), *(slice(None, None, side) for side in step))
+                reason = "the engine refuses 1x1 pooling, which takes every second value or so"
+                editor.retarget(node, "call_function", operator.getitem, (node.all_input_nodes[0], index), {}, reason)
+                continue
             if callee(editor.graph_module, node) is not nn.SiLU:
                 continue
             if changes_in_place(editor.graph_module, node):

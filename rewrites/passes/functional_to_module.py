@@ -76,6 +76,19 @@ def _max_pool2d(
     return nn.MaxPool2d(kernel_size, stride or None, padding, dilation, ceil_mode=ceil_mode)
 
 
+def _max_pool3d(
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> nn.Module:
+    if return_indices:
+        raise Refusal("max_pool3d with return_indices has no int8 kernel")
+    return nn.MaxPool3d(kernel_size, stride or None, padding, dilation, ceil_mode=ceil_mode)
+
+
 def _avg_pool2d(
     kernel_size: Any,
     stride: Any = None,
@@ -85,6 +98,17 @@ def _avg_pool2d(
     divisor_override: int | None = None,
 ) -> nn.Module:
     return nn.AvgPool2d(kernel_size, stride or None, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def _avg_pool3d(
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> nn.Module:
+    return nn.AvgPool3d(kernel_size, stride or None, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def _no_arguments(module: type[nn.Module]) -> Callable[..., nn.Module]:
@@ -112,6 +136,9 @@ FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.max_pool2d: _max_pool2d,
     F.avg_pool2d: _avg_pool2d,
+    F.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
+    F.max_pool3d: _max_pool3d,
+    F.avg_pool3d: _avg_pool3d,
 }  # fmt: skip
 
 

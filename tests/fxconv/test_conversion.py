@@ -15,7 +15,7 @@ from torch import nn
 
 import fxconv
 from fxconv import conversion as pipeline
-from fxconv.artifact import load_lite
+from fxconv.artifact import load_lite, load_lite_bytes
 from fxconv.config import Arithmetic, Config, Engine, Method, WeightScheme
 from fxconv.conversion import _read_back
 from fxconv.errors import ConversionError, UserError
@@ -167,11 +167,12 @@ def test_output_receives_a_verified_artifact(small_model, batches, tmp_path):
 def test_a_file_that_runs_but_is_another_one_is_refused(small_conversion, tmp_path, batches):
     torch.backends.quantized.engine = "qnnpack"
     images = [(batches[0][:1],)]
-    reference = pipeline.verify.outputs(small_conversion.int8, images)
+    int8 = small_conversion.int8
+    reference = pipeline.verify.outputs(int8, images)
     path = tmp_path / "model.ptl"
     path.write_bytes(small_conversion.artifact.data)
-    assert _read_back(path, small_conversion.artifact.data, reference, images, False).passed
-    row = _read_back(path, small_conversion.artifact.data + b"?", reference, images, False)
+    assert _read_back(path, small_conversion.artifact.data, int8, reference, images, False).passed
+    row = _read_back(path, small_conversion.artifact.data + b"?", int8, reference, images, False)
     assert not row.passed
     assert row.problem == "the bytes on disk are not the bytes that were written"
 
@@ -214,11 +215,34 @@ def test_a_model_that_is_quantized_already_is_refused(small_conversion, batches)
         fxconv.convert(small_conversion.int8, calibration=batches)
 
 
-def test_a_model_that_does_not_trace_is_the_users_to_change(batches):
-    with pytest.raises(
-        UserError, match=r"does not trace: .*if x.sum\(\) > 0.*move what it cannot follow into a module"
-    ):
-        fxconv.convert(networks.Branching(), calibration=batches)
+def test_a_model_none_of_whose_layers_can_be_traced_is_the_users_to_change(batches):
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 3, 1, 1))
+
+        def forward(self, x):
+            return nn.functional.conv2d(x if x.sum() > 0 else -x, self.weight)
+
+    words = r"does not trace: .*if x.sum\(\) > 0.*move what it cannot follow into a module"
+    with pytest.raises(UserError, match=words):
+        fxconv.convert(Functional(), calibration=batches)
+
+
+def test_what_traces_of_a_model_that_does_not_is_int8(batches):
+    """A branch by value stays one in the artifact; the convolution on both sides of it is int8."""
+    model = networks.Branching().eval()
+    conversion = fxconv.convert(model, calibration=[*batches, -batches[0]])
+    assert conversion.verdict == "converted and verified"
+    assert list(conversion.rewritten.graphs) == ["conv"]
+    (leaf,) = conversion.rewritten.leaves
+    assert leaf.path == "" and "if x.sum() > 0:" in leaf.reason
+    artifact = load_lite_bytes(conversion.artifact.data)
+    for sign in (1, -1):
+        image = sign * batches[0][:1].abs()
+        with torch.no_grad():
+            wanted, got = model(image), artifact(image)
+        assert 10 * torch.log10(wanted.square().sum() / (wanted - got).square().sum()) > 20
 
 
 def test_wrapped_arithmetic_is_verified_and_converts_more_often(small_model, batches, small_conversion):

@@ -103,7 +103,7 @@ def test_the_bytes_do_not_depend_on_a_name(small_conversion, batches):
 def test_the_float_twin_computes_the_float_function(small_conversion, small_model, batches, tmp_path):
     fused = quantize.fuse(small_conversion.rewritten.graph_module)
     path = tmp_path / "float.ptl"
-    path.write_bytes(lower.lower_float(fused, (batches[0][:1],), Config()))
+    path.write_bytes(lower.lowered(fused, (batches[0][:1],), Config()).content)
     with torch.no_grad():
         assert torch.allclose(load_lite(path)(batches[0][:1]), small_model(batches[0][:1]), atol=1e-5)
     # torch numbers the classes it compiles: a second compilation may have longer names, in entries padded to 64 bytes

@@ -340,7 +340,7 @@ def test_an_observer_that_saw_a_part_of_the_values(command, after_observing):
 
 
 def test_an_audit_that_did_not_run_verifies_nothing(small_model, batches, monkeypatch):
-    monkeypatch.setattr(pipeline, "audit", lambda *_: Audit((), 0))
+    monkeypatch.setattr(pipeline, "audit_all", lambda *_: Audit((), 0))
     assert not fxconv.convert(small_model, calibration=batches).verified
 
 

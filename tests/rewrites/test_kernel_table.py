@@ -18,6 +18,7 @@ from rewrites.qnnpack import KERNELS, MULTIPLY_ACCUMULATE, Call, Kernel, Verdict
 
 STEPS, SHARE = 2, 0.001
 LAYOUTS = ("contiguous", "channels_last", "slice of channels_last", "permuted")
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def values(shape: tuple[int, ...], layout: str, seed: int) -> Tensor:
@@ -27,17 +28,17 @@ def values(shape: tuple[int, ...], layout: str, seed: int) -> Tensor:
         return torch.randn(sizes, generator=torch.Generator().manual_seed(seed)) * (3 + 4 * seed) + 0.3
 
     if layout == "channels_last":
-        return draw(*shape).contiguous(memory_format=torch.channels_last)
+        return draw(*shape).contiguous(memory_format=CHANNELS_LAST[len(shape)])
     if layout == "slice of channels_last":
-        wide = draw(shape[0], 2 * shape[1], *shape[2:]).contiguous(memory_format=torch.channels_last)
+        wide = draw(shape[0], 2 * shape[1], *shape[2:]).contiguous(memory_format=CHANNELS_LAST[len(shape)])
         return wide[:, shape[1] :]
     if layout == "permuted":
-        return draw(shape[3], shape[1], shape[2], shape[0]).permute(3, 1, 2, 0)
+        return draw(shape[-1], *shape[1:-1], shape[0]).transpose(0, -1)
     return draw(*shape)
 
 
 def layouts(shape: tuple[int, ...]) -> tuple[str, ...]:
-    return LAYOUTS if len(shape) == 4 else LAYOUTS[:1]
+    return LAYOUTS if len(shape) in CHANNELS_LAST else LAYOUTS[:1]
 
 
 def example(row: Kernel) -> nn.Module:
@@ -112,7 +113,10 @@ def test_follows(row, layout):
         assert all(result.dtype == torch.float32 for result in parts(module(*(q.dequantize() for q in inputs))))
 
 
-@pytest.mark.parametrize(("row", "layout"), [p for p in rows(Verdict.FLOAT) if p.values[0].key is not nn.Conv3d])
+SHOWN_ALONE = (nn.Conv3d, nn.ZeroPad3d)
+
+
+@pytest.mark.parametrize(("row", "layout"), [p for p in rows(Verdict.FLOAT) if p.values[0].key not in SHOWN_ALONE])
 def test_float(row, layout):
     module, inputs = example(row), quantized_inputs(row, layout)
     assert row.reason
@@ -130,6 +134,15 @@ def test_a_3d_convolution_runs_but_cannot_be_saved():
     assert row.verdict is Verdict.FLOAT
     with pytest.raises(RuntimeError, match="unpack"):
         torch.jit.save(torch.jit.script(quantized), io.BytesIO())
+
+
+def test_a_video_is_padded_in_one_layout_only():
+    row = KERNELS[nn.ZeroPad3d]
+    module = example(row)
+    assert row.verdict is Verdict.FLOAT
+    assert worst(module, module, quantized_inputs(row, "contiguous")) <= SHARE
+    with pytest.raises(RuntimeError, match="Quantized copy only works with contiguous and NHWC Tensors"):
+        module(*quantized_inputs(row, "channels_last"))
 
 
 @pytest.mark.parametrize(
@@ -172,8 +185,6 @@ SETTINGS = {
     "pointwise without bias": lambda: nn.Conv2d(8, 6, 1, bias=False),
     "transposed, grouped": lambda: nn.ConvTranspose2d(8, 6, 3, 2, 1, groups=2),
     "transposed with output padding": lambda: nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1),
-    "layer norm without weights": lambda: nn.LayerNorm(12, elementwise_affine=False),
-    "layer norm over an image": lambda: nn.LayerNorm((8, 12, 12)),
     "group norm over all channels": lambda: nn.GroupNorm(1, 8),
     "instance norm with weights": lambda: nn.InstanceNorm2d(8, affine=True),
     "adding nothing": lambda: m.AddScalar(0.0),

@@ -298,7 +298,10 @@ def test_a_child_that_does_not_trace_becomes_a_float_leaf():
 
 
 def test_a_root_that_does_not_trace():
-    with pytest.raises(UntraceableError, match=r"the model's own forward does not trace: .*test_runner\.py:\d+"):
+    with pytest.raises(
+        UntraceableError,
+        match=r"no layer of the model is within reach of tracing; its forward does not trace: .*test_runner\.py:\d+",
+    ):
         rewrite(model(loop))
 
 

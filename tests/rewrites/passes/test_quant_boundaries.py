@@ -80,10 +80,32 @@ def test_an_int8_region_fed_by_float_alone_is_given_up():
 
 
 def test_operations_that_follow_stay_where_their_input_is():
-    original = model(lambda self, x: self.conv(x.flatten(1).unflatten(1, (8, 8, 8))).flatten(1), conv=conv())
+    original = model(lambda self, x: self.conv((-x).flatten(1).unflatten(1, (8, 8, 8))).flatten(1), conv=conv())
     checked = check(RULE, original, before=EARLIER)
-    assert checked.skips["flatten"] == "follows x, which is in float"
+    assert checked.skips["flatten"] == "follows neg, which is in float"
     assert "flatten_1" not in checked.skips
+
+
+def test_an_input_that_is_only_moved_is_quantized_first():
+    original = model(lambda self, x: self.conv(x.flatten(1).unflatten(1, (8, 8, 8))), conv=conv())
+    checked = check(RULE, original, before=EARLIER)
+    assert [line for line in checked.lines if "Stub" in line] == [
+        "quant_x = self.quant_x(x)  # QuantStub()", "dequant_conv = self.dequant_conv(conv)  # DeQuantStub()",
+    ]  # fmt: skip
+    assert checked.whole.islands == ()
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        pytest.param(lambda self, x: (self.conv(y := x.flip(3)), y), id="it is also returned"),
+        pytest.param(lambda self, x: self.conv(y := x.flip(3)) + torch.log(y.abs()), id="it is also read in float"),
+        pytest.param(lambda self, x: self.conv(x.mean(3, True)), id="it computes"),
+    ],
+)
+def test_what_is_read_in_float_or_computes_stays_in_float(forward):
+    checked = check(RULE, model(forward, conv=conv()), before=EARLIER)
+    assert "follows x, which is in float" in checked.skips.values()
 
 
 @pytest.mark.parametrize(

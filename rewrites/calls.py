@@ -1,0 +1,78 @@
+"""With what each module of a model is called: one eager run on an example, and what it shows about every input."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one module is called with: its arguments by parameter name, tensors as empty ones of the same shape.
+
+    `agrees` says whether all calls of the module were alike but for the shapes of their tensors, so that one graph can
+    stand for all of them.
+    """
+
+    arguments: dict[str, Any]
+    agrees: bool = True
+
+
+def hollow(value: Any) -> Any:
+    """The same structure with every tensor replaced by one on the meta device, which has a shape and no values."""
+    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, value)
+
+
+def _bound(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
+
+
+def _alike(first: dict[str, Any], other: dict[str, Any]) -> bool:
+    leaves, structure = tree_flatten(first)
+    others, other_structure = tree_flatten(other)
+    if structure != other_structure:
+        return False
+    for a, b in zip(leaves, others, strict=True):
+        if isinstance(a, Tensor) != isinstance(b, Tensor):
+            return False
+        if isinstance(a, Tensor):
+            if a.ndim != b.ndim or a.dtype != b.dtype:
+                return False
+        elif (a is not b and type(a) is not type(b)) or (isinstance(a, (bool, int, float, str)) and a != b):
+            return False
+    return True
+
+
+def record_calls(model: nn.Module, example: Sequence[Any]) -> dict[nn.Module, Call]:
+    """Run `model` once on `example` and note what each of its modules is called with, itself included.
+
+    A module that is never called is missing. Raises what the model's own forward raises.
+    """
+    calls: dict[nn.Module, Call] = {}
+
+    def note(module: nn.Module, args: Any, kwargs: Any) -> None:
+        try:
+            arguments = hollow(_bound(module, args, kwargs))
+        except Exception:  # an argument that cannot be looked into: nothing is known of this module
+            calls[module] = Call({}, False)
+            return
+        known = calls.get(module)
+        if known is None:
+            calls[module] = Call(arguments)
+        elif known.agrees and not _alike(known.arguments, arguments):
+            calls[module] = Call(known.arguments, False)
+
+    hooks = [part.register_forward_pre_hook(note, with_kwargs=True) for part in model.modules()]
+    try:
+        with torch.no_grad():
+            model(*tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tuple(example)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls

@@ -1,0 +1,53 @@
+"""The two ways in which a video [N, C, T, H, W] is a batch of images, and the ways back.
+
+As *frames* [N*T, C, H, W] what a layer does within each frame is two-dimensional; as *columns* [N, C, T, H*W] what it
+does along time is. In the memory layout int8 convolutions hand on, channels last, all four are views of the same bytes
+unless frames overlap.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ToFrames(nn.Module):
+    """[N, C, T, H, W] to [N*T', C*taps, H, W]: every `step`-th frame, with the frames behind it as more channels.
+
+    Channel c of tap t is channel `c * taps + t`, so a kernel [O, I, taps, kh, kw] becomes one for images, of shape
+    [O, I*taps, kh, kw], by a view. T' is the number of times that `taps` frames fit.
+    """
+
+    def __init__(self, taps: int = 1, step: int = 1) -> None:
+        super().__init__()
+        self.taps, self.step = taps, step
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.taps == 1 and self.step == 1:
+            return x.transpose(1, 2).flatten(0, 1)
+        windows = x.unfold(2, self.taps, self.step)  # [N, C, T', H, W, taps]
+        # Copied with the channels last, as the convolution behind it wants them.
+        return windows.permute(0, 2, 3, 4, 1, 5).flatten(4, 5).flatten(0, 1).permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        return "" if self.taps == 1 and self.step == 1 else f"taps={self.taps}, step={self.step}"
+
+
+class FromFrames(nn.Module):
+    """[N*T, C, H, W] to [N, C, T, H, W], given N."""
+
+    def forward(self, x: Tensor, batch: int) -> Tensor:
+        return x.unflatten(0, [batch, -1]).transpose(1, 2)
+
+
+class ToColumns(nn.Module):
+    """[N, C, T, H, W] to [N, C, T, H*W]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(3)
+
+
+class FromColumns(nn.Module):
+    """[N, C, T, H*W] to [N, C, T, H, W], given W."""
+
+    def forward(self, x: Tensor, width: int) -> Tensor:
+        return x.unflatten(3, [-1, width])

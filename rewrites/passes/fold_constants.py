@@ -1,0 +1,134 @@
+"""self.table[self.index].permute(2, 0, 1)  ->  a constant."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+
+from rewrites.base import RewritePass
+from rewrites.edits import Editor
+from rewrites.memory import aliases, changed_value, changes_in_place
+from rewrites.values import attribute, callee, submodule, tensor_nodes
+
+# Calls that give something else every time, whatever they are given.
+_RANDOM = frozenset(
+    {
+        torch.rand_like, torch.randn_like, torch.randint_like, torch.bernoulli, torch.multinomial, torch.normal,
+        torch.dropout, nn.functional.dropout, Tensor.bernoulli_, Tensor.normal_, Tensor.uniform_, Tensor.exponential_,
+        Tensor.random_, Tensor.bernoulli, Tensor.multinomial,
+    }
+)  # fmt: skip
+
+
+def _may_be_constant(graph_module: fx.GraphModule, node: fx.Node, constant: set[fx.Node]) -> bool:
+    """Whether a node computes the same in every run: from parameters and buffers alone, without chance or memory."""
+    if node.op == "get_attr":
+        return isinstance(attribute(graph_module, str(node.target)), Tensor)
+    if node.op not in ("call_function", "call_method", "call_module") or not node.all_input_nodes:
+        return False
+    if callee(graph_module, node) in _RANDOM or "float_reason" in node.meta:
+        return False
+    module = submodule(graph_module, node)
+    if module is not None and not type(module).__module__.startswith("torch.nn"):
+        return False
+    return constant.issuperset(node.all_input_nodes)
+
+
+def _constants(graph_module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes whose values are the same in every run, and are changed by nothing else."""
+    constant: set[fx.Node] = set()
+    for node in graph_module.graph.nodes:
+        if _may_be_constant(graph_module, node, constant):
+            constant.add(node)
+    tensors = tensor_nodes(graph_module)
+    for node in graph_module.graph.nodes:
+        value = changed_value(node) if changes_in_place(graph_module, node) else None
+        if not isinstance(value, fx.Node):
+            continue
+        shared = {value, *aliases(graph_module, value, tensors, node)}
+        if node not in constant or any(other.op == "get_attr" for other in shared):
+            _give_up(constant, shared | {node})
+    return constant
+
+
+def _give_up(constant: set[fx.Node], nodes: Iterable[fx.Node]) -> None:
+    """Take nodes, and whatever is computed from them, out of the constants; what the model keeps stays readable."""
+    queue = [node for node in nodes if node.op != "get_attr"]
+    while queue:
+        node = queue.pop()
+        if node in constant:
+            constant.discard(node)
+            queue.extend(node.users)
+
+
+def _values(graph_module: fx.GraphModule, constant: set[fx.Node]) -> dict[fx.Node, Any]:
+    """What the constant nodes compute."""
+    found: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for node in graph_module.graph.nodes:
+            if node not in constant:
+                continue
+            if node.op == "get_attr":
+                found[node] = attribute(graph_module, str(node.target)).detach()
+                continue
+            args, kwargs = map_arg((node.args, node.kwargs), found.__getitem__)
+            function: Any = node.target
+            if node.op == "call_method":
+                function = operator.methodcaller(str(node.target), *args[1:], **kwargs)
+                args, kwargs = args[:1], {}
+            elif node.op == "call_module":
+                function = graph_module.get_submodule(str(node.target))
+            found[node] = function(*args, **kwargs)
+    return found
+
+
+class FoldConstants(RewritePass):
+    """What is computed from parameters alone is computed once.
+
+    What it does: `self.table[self.index].permute(2, 0, 1)`, `scale.clamp(max=4.6).exp()`, a multi-layer perceptron over
+    a table of coordinates: whatever reads parameters and buffers and nothing else becomes a constant. Loading
+    an original checkpoint into the rewritten model works it out again.
+
+    Why: relative position biases and the like would be float islands, worked out anew for every image, and a layer on
+    constants would be quantized for nothing.
+
+    Leaves alone: what is random, what is changed in place by something that depends on the input, a parameter itself.
+    """
+
+    name = "fold-constants"
+
+    def run(self, editor: Editor) -> None:
+        graph_module = editor.graph_module
+        constant = _constants(graph_module)
+        values = _values(graph_module, constant)
+        folded = [
+            node
+            for node in editor.nodes()
+            if node in constant
+            and node.op != "get_attr"
+            and isinstance(values[node], Tensor)
+            and not constant.issuperset(node.users)
+        ]
+        for node in folded:
+            editor.fold(node, values[node], "it reads parameters alone, so it is the same for every input")
+        for node in reversed(list(graph_module.graph.nodes)):
+            if node in constant and node.op != "get_attr" and not node.users:
+                editor.erase(node, "only constants were made of it")
+        editor.forget_unread()
+
+    @staticmethod
+    def example() -> nn.Module:
+        class Biased(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.table = nn.Parameter(torch.linspace(-1, 1, 16).view(2, 8))
+
+            def forward(self, x: Tensor) -> Tensor:
+                return x + self.table.sum(0).view(1, 8, 1, 1)
+
+        return Biased()

@@ -1,0 +1,61 @@
+"""FrozenBatchNorm2d  ->  BatchNorm2d in eval mode."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rewrites.base import RewritePass
+from rewrites.edits import Editor
+from rewrites.tracing import is_frozen_batch_norm
+from rewrites.values import submodule
+
+
+def _batch_norm(frozen: nn.Module) -> nn.BatchNorm2d:
+    """A batch norm that shares the tensors of the frozen one."""
+    weight, bias, mean, variance = (getattr(frozen, name) for name in ("weight", "bias", "running_mean", "running_var"))
+    made = nn.BatchNorm2d(len(mean), eps=float(frozen.eps), device="meta")  # type: ignore[arg-type]
+    made.weight, made.bias = (nn.Parameter(value, requires_grad=False) for value in (weight, bias))
+    made.running_mean, made.running_var = mean, variance
+    made.num_batches_tracked = None
+    return made.eval()
+
+
+class UnfreezeBatchNorms(RewritePass):
+    """A frozen batch norm becomes an ordinary one in eval mode.
+
+    What it does: torchvision's `FrozenBatchNorm2d`, and others of that name with the same four buffers, becomes an
+    `nn.BatchNorm2d` that holds the same tensors.
+
+    Why: it multiplies and adds with buffers, which would be two int8 operations behind every convolution of a detector;
+    a batch norm is folded into the convolution.
+
+    Leaves alone: everything else. Declared tolerance: 1e-5 of the output's largest magnitude, because a batch norm
+    rounds in another order.
+    """
+
+    name = "unfreeze-batch-norms"
+    tolerance = 1e-5
+
+    def run(self, editor: Editor) -> None:
+        for node in editor.nodes():
+            module = submodule(editor.graph_module, node)
+            if module is not None and is_frozen_batch_norm(module):
+                editor.replace_module(node, _batch_norm(module), "a batch norm is folded into its convolution")
+
+    @staticmethod
+    def example() -> nn.Module:
+        class FrozenBatchNorm2d(nn.Module):
+            def __init__(self, channels: int, eps: float = 1e-5) -> None:
+                super().__init__()
+                self.eps = eps
+                for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 2.0)):
+                    self.register_buffer(name, torch.full((channels,), value))
+
+            def forward(self, x: Tensor) -> Tensor:
+                names = ("weight", "bias", "running_mean", "running_var")
+                weight, bias, mean, variance = (self.get_buffer(name).reshape(1, -1, 1, 1) for name in names)
+                scale = weight * torch.rsqrt(variance + self.eps)
+                return x * scale + (bias - mean * scale)
+
+        return nn.Sequential(nn.Conv2d(8, 8, 1), FrozenBatchNorm2d(8), nn.ReLU())
