@@ -204,6 +204,7 @@ _ROWS: tuple[Kernel, ...] = (
         "the plain operator has no quantized kernel; the one that eager quantization leaves out has 256 steps from 0 to "
         "1, in which the weights of a long sequence vanish",
     ),
+    Kernel(F.normalize, Verdict.FLOAT, lambda: Call(F.normalize), _NO_KERNEL),
     Kernel(nn.LogSoftmax, Verdict.FLOAT, lambda: nn.LogSoftmax(-1), _NO_KERNEL),
     Kernel(nn.SELU, Verdict.FLOAT, nn.SELU, _NO_KERNEL),
     Kernel(nn.CELU, Verdict.FLOAT, nn.CELU, _NO_KERNEL),
@@ -261,6 +262,8 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.Unflatten, Verdict.FOLLOWS, lambda: nn.Unflatten(1, (2, 4))),
     Kernel(Tensor.expand, Verdict.FOLLOWS, lambda: Call(Tensor.expand, -1, 4, -1, -1), shape=(2, 1, 8, 12)),
     Kernel(Tensor.repeat, Verdict.FOLLOWS, lambda: Call(Tensor.repeat, 1, 2, 1, 1)),
+    Kernel(torch.roll, Verdict.FLOAT, lambda: Call(torch.roll, (1, -2), (2, 3)), _NO_KERNEL),
+    Kernel(Tensor.roll, Verdict.FLOAT, lambda: Call(Tensor.roll, (1, -2), (2, 3)), _NO_KERNEL),
     Kernel(torch.flip, Verdict.FOLLOWS, lambda: Call(torch.flip, [3])),
     Kernel(Tensor.flip, Verdict.FOLLOWS, lambda: Call(Tensor.flip, [3])),
     Kernel(Tensor.detach, Verdict.FOLLOWS, lambda: Call(Tensor.detach)),

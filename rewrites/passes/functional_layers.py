@@ -106,15 +106,20 @@ def _standing(graph_module: fx.GraphModule, layer: _Layer) -> str | None:
     return path if same else None
 
 
-def _stem(node: fx.Node, layer: _Layer) -> str:
-    """A name for a new module, from that of its weight: `qkv_weight` makes a `qkv`, `qkv.weight` a `qkv_linear`."""
-    word = class_word(type(layer.module))
+def _place(editor: Editor, node: fx.Node, layer: _Layer) -> str:
+    """The path for a new module: that of a holder of nothing but these parameters, or a free one named after them.
+
+    `qkv_weight` makes a `qkv`, `mlp.qkv_weight` an `mlp.qkv`; a `weight` of a module that does more makes a `linear`.
+    """
     path = str(layer.weight.target) if layer.weight is not None else ""
-    holder, _, leaf = path.rpartition(".")
-    own = leaf.removesuffix("weight").rstrip("_")
-    if own or holder in ("", module_scope(node)):
-        return own or word
-    return f"{holder.rpartition('.')[2]}_{word}"
+    parent, _, leaf = path.rpartition(".")
+    holder = editor.graph_module.get_submodule(parent)
+    own = {str(operand.target) for operand in (layer.weight, layer.bias) if operand is not None}
+    held = {f"{parent}.{name}" for part in (holder._parameters, holder._buffers) for name in part}
+    if parent and type(holder) is nn.Module and not holder._modules and held <= own:
+        return parent
+    stem = leaf.removesuffix("weight").rstrip("_") or class_word(type(layer.module))
+    return editor.free_path(module_scope(node), stem)
 
 
 class FunctionalLayers(RewritePass):
@@ -142,7 +147,7 @@ class FunctionalLayers(RewritePass):
                 continue
             path = _standing(graph_module, layer)
             if path is None:
-                path = editor.free_path(module_scope(node), _stem(node, layer))
+                path = _place(editor, node, layer)
                 graph_module.add_submodule(path, layer.module.train(graph_module.training))
             reason = "observers and quantized layers belong to modules"
             editor.retarget(node, "call_module", path, (layer.value,), {}, reason)
