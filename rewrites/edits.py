@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -297,6 +297,42 @@ class Editor:
             user.replace_input_with(value, fresh)
         self._record("insert", fresh.name, "", self.line(fresh), reason)
         return fresh
+
+    def insert_call(
+        self,
+        before: fx.Node,
+        op: str,
+        target: Any,
+        args: Sequence[Any],
+        name: str,
+        reason: str,
+        scope: str | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> fx.Node:
+        """Put a call in front of `before`, written in the module at path `scope` (default: where `before` was).
+
+        `op` and `target` are those of an fx.Node; the module that a `call_module` names is there already.
+        """
+        with self.graph.inserting_before(before):
+            fresh = self.graph.create_node(op, target, tuple(args), kwargs or {}, name)
+        fresh.meta = {key: value for key, value in before.meta.items() if key not in ("shape", "members")}
+        fresh.meta["rule"] = self.rule
+        if scope is not None:
+            fresh.meta["scope"] = scope
+        self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
+    def add_parts(self, path: str, parts: Mapping[str, nn.Module]) -> None:
+        """Give the module at `path` these parts, for calls of them to be inserted; `strip` ends what this begins."""
+        for name, part in parts.items():
+            setattr(self.graph_module.get_submodule(path), name, part.train(self.graph_module.training))
+
+    def strip(self, path: str, parts: Sequence[str]) -> None:
+        """Let the module at `path`, which nobody calls any more, be nothing but the holder of these parts of it."""
+        whole, holder = self.graph_module.get_submodule(path), nn.Module().train(self.graph_module.training)
+        for name in parts:
+            holder.add_module(name, whole.get_submodule(name))
+        self._set_module(path, holder)
 
     def copy_module(self, node: fx.Node, path: str, module: nn.Module, reason: str) -> None:
         """Let this call site have a module of its own at `path`."""

@@ -29,11 +29,11 @@ from torch.utils._pytree import tree_any, tree_leaves, tree_map
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.location import short, where
 from rewrites.memory import AUGMENTED
-from rewrites.modules import AddReLU, Arithmetic, CappedReLU, Wrapped
+from rewrites.modules import AddReLU, Arithmetic, CappedReLU, LinearRows, Wrapped
 
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
 _WAYS = (ToFrames, FromFrames, ToColumns, FromColumns)
-_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, Wrapped, QuantStub, DeQuantStub, *_WAYS)
+_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, LinearRows, Wrapped, QuantStub, DeQuantStub, *_WAYS)
 
 # Methods that make a tensor of their own out of sizes alone: it is made while tracing, as torch.zeros is.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})

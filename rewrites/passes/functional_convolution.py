@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.values import attribute, callee, module_scope
+from rewrites.values import attribute, callee, is_inside_a_call, module_scope
 
 _KINDS: dict[Any, Any] = {torch.conv1d: nn.Conv1d, torch.conv2d: nn.Conv2d, torch.conv3d: nn.Conv3d}
 
@@ -30,11 +30,6 @@ def _parameter(graph_module: fx.GraphModule, value: Any, what: str) -> nn.Parame
     if not isinstance(held, nn.Parameter):
         raise Refusal(f"its {what} is computed when the model runs; a module's is a parameter")
     return held
-
-
-def _is_in_a_called_module(graph_module: fx.GraphModule, read: fx.Node) -> bool:
-    called = (f"{node.target}." for node in graph_module.graph.nodes if node.op == "call_module")
-    return str(read.target).startswith(tuple(called))
 
 
 def _holder(graph_module: fx.GraphModule, call: fx.Node, weight: fx.Node, bias: fx.Node | None) -> str:
@@ -81,7 +76,7 @@ class FunctionalConvolution(RewritePass):
         if weight is None or not isinstance(video, fx.Node) or any(isinstance(v, fx.Node) for v in settings.values()):
             raise Refusal("its settings are computed when the model runs; a module's are fixed")
         for read in (weight_node, bias_node):
-            if read is not None and (len(read.users) > 1 or _is_in_a_called_module(graph_module, read)):
+            if read is not None and (len(read.users) > 1 or is_inside_a_call(graph_module, str(read.target))):
                 raise Refusal(f"{read.target} is also read elsewhere")
         out_channels, channels, *kernel = weight.shape
         made = _KINDS[node.target](
