@@ -175,7 +175,11 @@ def _emulated_beside_float(graph_module: fx.GraphModule, domains: Domains) -> It
     """The int8 calls whose kernels compute in float, next to an operation that does so without the detour."""
     for node in sorted(domains.int8):
         row = KERNELS.get(callee(graph_module, node))  # type: ignore[arg-type]
-        if row is not None and row.emulated and not domains.reasons.keys().isdisjoint((*node.all_input_nodes, *node.users)):
+        if (
+            row is not None
+            and row.emulated
+            and not domains.reasons.keys().isdisjoint((*node.all_input_nodes, *node.users))
+        ):
             yield node, f"{call_name(graph_module, node)}: its kernel computes in float, like the operation beside it"
 
 
@@ -255,7 +259,7 @@ def assign(graph_module: fx.GraphModule) -> Domains:
             if kinds & MULTIPLY_ACCUMULATE or QuantStub in kinds or not feeds & set(domains.reasons):
                 continue
             why = "lies behind a float operation, with no convolution or linear layer to quantize for"
-            given_up |= {node: why for node in region}
+            given_up |= dict.fromkeys(region, why)
         given_up = given_up or dict(_emulated_beside_float(graph_module, domains))
         given_up = given_up or dict(_better_in_float(graph_module, domains))
         if not given_up:

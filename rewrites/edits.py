@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from rewrites.diff import node_line
+from rewrites.memory import aliases, changed_value, changes_in_place
 from rewrites.records import Edit, EditKind, Skip
-from rewrites.values import module_scope, submodule
+from rewrites.values import module_scope, submodule, tensor_nodes
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,15 @@ class Folded:
 
 def _recipe(graph_module: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
     """A graph without inputs that computes what `node` does; it shares parameters and modules with the whole."""
-    needed, queue = set(), [node]
+    changes = _changes_before(graph_module, node)
+    needed: set[fx.Node] = set()
+    queue = [node]
     while queue:
         current = queue.pop()
         if current not in needed:
             needed.add(current)
             queue.extend(current.all_input_nodes)
-            # what changes a value in place has no reader that would lead here
-            queue.extend(user for user in current.users if not user.users and user < node)
+            queue.extend(change for change, changed in changes.items() if current in changed)
     graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
     for current in graph_module.graph.nodes:
         if current in needed:
@@ -45,14 +47,28 @@ def _recipe(graph_module: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
     return fx.GraphModule(graph_module, graph, "Recipe").eval()
 
 
+def _changes_before(graph_module: fx.GraphModule, node: fx.Node) -> dict[fx.Node, set[fx.Node]]:
+    """What each node that writes in place before `node` changes: the value and all that may share its memory."""
+    tensors, changes = tensor_nodes(graph_module), {}
+    for other in graph_module.graph.nodes:
+        if other is node:
+            break
+        value = changed_value(other) if changes_in_place(graph_module, other) else None
+        if isinstance(value, fx.Node):
+            changes[other] = {value, *aliases(graph_module, value, tensors, other)}
+    return changes
+
+
 class Editor:
     """A graph under the hands of one pass.
 
-    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages.
+    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages. `path` is
+    where the graph stands in its model; "" is the whole of it.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, rule: str = "") -> None:
+    def __init__(self, graph_module: fx.GraphModule, rule: str = "", path: str = "") -> None:
         self.graph_module = graph_module
+        self.path = path
         self.graph = graph_module.graph
         self.rule = rule
         self.edits: list[Edit] = []
@@ -108,6 +124,8 @@ class Editor:
         Given a `path` it stands there, in place of what stood there. The node keeps its name, so that the lines of its
         readers do not change.
         """
+        if path:
+            node.meta["scope"] = path.rpartition(".")[0]
         path = path or self.free_path(module_scope(node), stem)
         module.train(self.graph_module.training)
         self.graph_module.add_submodule(path, module)
@@ -259,6 +277,16 @@ class Editor:
             user.replace_input_with(node, fresh)
         return fresh
 
+    def move_behind(self, node: fx.Node, other: fx.Node, reason: str) -> None:
+        """Let `node` be called on what `other`, its only reader, gives, and not on what `other` is called on."""
+        before, value, readers = self.line(node), node.args[0], list(other.users)
+        other.replace_input_with(node, value)  # type: ignore[arg-type]
+        node.replace_input_with(value, other)  # type: ignore[arg-type]
+        for reader in readers:
+            reader.replace_input_with(other, node)
+        other.append(node)
+        self._record("replace", node.name, before, self.line(node), reason)
+
     def insert_method(self, value: fx.Node, method: str, reason: str) -> fx.Node:
         """Put a call of a tensor method without arguments behind `value`, for all users of it."""
         users = list(value.users)
@@ -359,9 +387,11 @@ class Editor:
         setattr(self.graph_module.get_submodule(parent), leaf, module)
 
     def _forget_unused(self, path: str) -> None:
-        """Delete the module at `path` when no node reads it or anything in it any more."""
-        targets = [str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
-        if not any(target == path or target.startswith(f"{path}.") for target in targets):
+        """Delete what stands at `path` when no node reads it, anything in it, or calls what it stands in any more."""
+        readers = [node for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
+        inside = (str(node.target) == path or str(node.target).startswith(f"{path}.") for node in readers)
+        around = (node.op == "call_module" and path.startswith(f"{node.target}.") for node in readers)
+        if not any(inside) and not any(around):
             self._delete(path)
 
     def _delete(self, path: str) -> None:

@@ -61,18 +61,25 @@ def trace_parts(model: nn.Module, example: Sequence[Any] | None = None) -> Parts
 def _missed_attribute(
     whole: nn.Module, graphs: Mapping[str, fx.GraphModule], example: Sequence[Any] | None
 ) -> str | None:
-    """The path of a graph of which the untraced code around it wants a method that graphs do not have."""
+    """The path of a graph of which the untraced code around it wants a method, length or item that graphs lack."""
     if example is None or "" in graphs:
         return None
     try:
         with torch.no_grad():
             whole(*tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tuple(example)))
-    except AttributeError as error:
+    except (AttributeError, TypeError) as error:
         for path, graph in graphs.items():
-            if str(error).startswith(f"'{type(graph).__name__}' object has no attribute"):
+            if _is_about(error, graph):
                 return path
         raise
     return None
+
+
+def _is_about(error: Exception, graph: fx.GraphModule) -> bool:
+    """Whether Python says that `graph` cannot do something: "object of type 'Sequential' has no len()"."""
+    if isinstance(error, AttributeError):
+        return error.obj is graph
+    return f" '{type(graph).__name__}' " in f" {error} "
 
 
 class _Finder:

@@ -16,15 +16,15 @@ import operator
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.ao.quantization import DeQuantStub, QuantStub
-from torch.utils._pytree import tree_any, tree_map
+from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.location import short, where
@@ -37,6 +37,8 @@ _OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, LinearRows, Wrapped, QuantStub, 
 
 # Methods that make a tensor of their own out of sizes alone: it is made while tracing, as torch.zeros is.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
+# Methods that hand what is in a tensor to Python: of a buffer the numbers that are in it.
+_HANDING_OUT = frozenset({"item", "tolist", "numpy"})
 
 _UNKNOWN = object()
 
@@ -80,15 +82,22 @@ class _Value(fx.Proxy):
 
     def __getattr__(self, name: str) -> Any:
         known, members = _known(self), cast(Any, self)
-        if isinstance(known, dict) and name in ("keys", "values", "items", "get"):
+        if isinstance(known, dict) and name in ("values", "items", "get"):
             return getattr({key: members[key] for key in known}, name)
         if name.startswith("__") and name.endswith("__"):  # a protocol, such as numpy's, that a value may lack
             raise AttributeError(name)
+        if isinstance(known, Tensor) and not hasattr(Tensor, name):  # such as what tells a parameter
+            raise AttributeError(f"'Tensor' object has no attribute {name!r}")
         return _Attribute(self, name)
 
 
 def _known(proxy: fx.Proxy) -> Any:
     return proxy.node.meta.get("value", _UNKNOWN)
+
+
+def _is_constant(known: Any) -> bool:
+    """Whether a known value is a tensor with its numbers: a buffer, or what is computed from buffers alone."""
+    return isinstance(known, Tensor) and not isinstance(known, FakeTensor)
 
 
 def _in_place(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,16 +113,16 @@ def _set_item(self: fx.Proxy, index: Any, value: Any) -> None:
 
 def _length(self: fx.Proxy) -> int:
     known = _known(self)
-    if isinstance(known, (list, tuple, dict, str)):
+    if isinstance(known, (list, tuple, dict, str)) or _is_constant(known):
         return len(known)
     raise fx.proxy.TraceError("len() of a value that is not known while tracing")
 
 
 def _number(self: fx.Proxy) -> Any:
     known = _known(self)
-    if isinstance(known, (bool, int, float)):
+    if isinstance(known, (bool, int, float)) or _is_constant(known):
         self.tracer.fix(self)  # type: ignore[attr-defined]
-        return known
+        return known.item() if isinstance(known, Tensor) else known
     raise fx.proxy.TraceError("a number is needed that is not known while tracing")
 
 
@@ -125,12 +134,14 @@ for _proxy in _proxies_of_ours:
     _proxy.__len__ = _length
     _proxy.__index__ = _proxy.__int__ = _number
     _proxy.__float__ = lambda self: float(_number(self))
+    _proxy.__array_ufunc__ = None  # numpy.sqrt(64) * x is for x to work out
 
 
 class _Tracer(fx.Tracer):
     record_stack_traces = True
+    proxy_buffer_attributes = True
 
-    def __init__(self, leaves: set[str], example: Mapping[str, Any] | None) -> None:
+    def __init__(self, leaves: set[str], example: Mapping[str, Any] | None, own_tensors: set[int]) -> None:
         super().__init__()
         self.leaves = leaves
         self.failed: str | None = None
@@ -138,25 +149,31 @@ class _Tracer(fx.Tracer):
         self.fixed: dict[Fixed, None] = {}
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.is_evaluating = False
+        self.own_tensors = own_tensors
 
     # -- what the forward may ask a value ----------------------------------------------------------
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """The truth of a number or a list; that of a tensor is not known."""
+        """The truth of a number, a list or a buffer; that of any other tensor is not known."""
         known = _known(obj)
-        if known is _UNKNOWN or isinstance(known, Tensor):
+        if known is _UNKNOWN or isinstance(known, FakeTensor):
             return super().to_bool(obj)
         self.fix(obj)
         return bool(known)
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        """The members of a tuple, list or dict; those of a tensor are as many as the batch is large."""
+        """The members of a tuple, list, dict or buffer; those of another tensor are as many as the batch is large."""
         known = _known(obj)
         if isinstance(known, dict):
             return iter(known)
-        if isinstance(known, (tuple, list)):
+        if isinstance(known, (tuple, list)) or _is_constant(known):
             return iter([obj[index] for index in range(len(known))])  # type: ignore[index]
         return super().iter(obj)
+
+    def keys(self, obj: fx.Proxy) -> Any:
+        """The keys of a dict, of which the values are its members."""
+        known = _known(obj)
+        return known.keys() if isinstance(known, dict) else super().keys(obj)
 
     def fix(self, proxy: fx.Proxy) -> None:
         """Note the line that takes a decision by `proxy`, if sizes have a say in it."""
@@ -178,6 +195,8 @@ class _Tracer(fx.Tracer):
     def create_arg(self, a: Any) -> Any:
         if type(a) in (_Value, _Attribute):  # isinstance() would take it for the tensor it stands for
             return a.node
+        if type(a).__module__ == "numpy" and getattr(a, "ndim", None) == 0:  # numpy.sqrt(64): a number as any other
+            return a.item()
         return super().create_arg(a)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
@@ -192,6 +211,10 @@ class _Tracer(fx.Tracer):
             raise fx.proxy.TraceError("items are assigned in a tensor that does not come from the input")
         if kind == "call_method" and target in _MAKERS:
             return self._made(target, args, kwargs)
+        if kind in ("call_function", "call_method") and self._is_made_of_sizes(args, kwargs):
+            return self._worked_out(kind, target, args, kwargs)
+        if kind == "call_method" and target in _HANDING_OUT and _is_constant(_known(args[0])):
+            return getattr(_known(args[0]), target)(*args[1:], **kwargs)
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
         value = self._evaluated(kind, target, args, kwargs)
         if value is not _UNKNOWN:
@@ -229,6 +252,20 @@ class _Tracer(fx.Tracer):
         args, kwargs = _plain((args[1:], kwargs))
         return getattr(torch.empty(0, dtype=like.dtype), method)(*args, **kwargs)
 
+    def _is_made_of_sizes(self, args: Any, kwargs: Any) -> bool:
+        """Whether a call reads known numbers, and tensors that the forward itself made of such numbers."""
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if type(leaf) not in (_Value, _Attribute)]
+        tensors = [leaf for leaf in tensors if isinstance(leaf, Tensor)]
+        if not tensors or any(id(tensor) in self.own_tensors for tensor in tensors):
+            return False
+        return all(isinstance(_known(proxy), (bool, int, float)) for proxy in _proxies((args, kwargs)))
+
+    def _worked_out(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for proxy in _proxies((args, kwargs)):
+            self.fix(proxy)
+        args, kwargs = _plain((args, kwargs))
+        return getattr(args[0], target)(*args[1:], **kwargs) if kind == "call_method" else target(*args, **kwargs)
+
     def looked_into(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a function hidden by torch.fx.wrap returns, recorded as if it were not.
 
@@ -246,16 +283,24 @@ class _Tracer(fx.Tracer):
         return whole
 
     def _evaluated(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The value of a call on empty tensors of the known shapes; _UNKNOWN where it needs the numbers in them."""
+        """The value of a call on empty tensors of the known shapes; _UNKNOWN where it needs the numbers in them.
+
+        Buffers have their numbers, in memory of their own, and so has what is computed from them alone: a forward may
+        loop over a buffer of strides.
+        """
         if any(_known(proxy) is _UNKNOWN for proxy in _proxies((args, kwargs))):
             return _UNKNOWN
         self.is_evaluating = True
         try:
             if kind == "get_attr":
                 value = operator.attrgetter(target)(self.root)
+                if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+                    return value.detach().clone()
                 with self.fake:
                     return _faked(value) if isinstance(value, Tensor) else _UNKNOWN
             args, kwargs = _plain((args, kwargs))
+            given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            is_constant = bool(given) and all(map(_is_constant, given)) and kind != "call_module"
             function = target
             if kind == "call_method":
                 function, args = getattr(args[0], target), args[1:]
@@ -263,7 +308,7 @@ class _Tracer(fx.Tracer):
                 function = self.root.get_submodule(target)
             if function is getattr and args[1] == "data":
                 return args[0]
-            with self.fake, torch.no_grad():
+            with nullcontext() if is_constant else self.fake, torch.no_grad():
                 return function(*args, **kwargs)
         except Exception:  # it needs numbers, or an operator that does not say what shape it gives
             return _UNKNOWN
@@ -380,7 +425,7 @@ def _depends_on_size(node: fx.Node) -> bool:
         is_shape = current.target is getattr and current.args[1] == "shape"
         if is_shape or (current.op == "call_method" and current.target in ("size", "numel", "nelement", "stride")):
             return True
-        if not isinstance(current.meta.get("value", _UNKNOWN), Tensor):
+        if not isinstance(current.meta.get("value", _UNKNOWN), FakeTensor):
             queue.extend(current.all_input_nodes)
     return False
 
@@ -455,11 +500,14 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
     leaves: dict[str, FloatLeaf] = {}
     own, kept = set(dir(model)), set(model.state_dict())
+    held = (value for part in model.modules() for value in (*vars(part).values(), *part._buffers.values()))
+    tensors = {id(value) for value in (*held, *model.parameters()) if isinstance(value, Tensor)}
     while True:
-        tracer = _Tracer(set(leaves), example)
+        tracer = _Tracer(set(leaves), example, tensors)
         try:
-            with _hidden_functions_looked_into(tracer), _quiet():
+            with _unchanged(model), _hidden_functions_looked_into(tracer), _quiet():
                 graph = tracer.trace(model)
+                made = {name: value for name, value in vars(model).items() if name.startswith("_tensor_constant")}
             break
         except Exception as error:
             reason = f"{where(error)}: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}"
@@ -467,6 +515,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
             if not path or path in leaves:
                 raise UntraceableError(f"the model's own forward does not trace: {reason}") from error
             leaves[path] = FloatLeaf(path, f"does not trace: {reason}")
+    vars(model).update(made)
     _read_attributes_once(graph)
     graph_module = fx.GraphModule(model, graph, type(model).__name__)
     _keep_out_of_checkpoints(graph_module, kept)

@@ -11,14 +11,15 @@ from rewrites.passes.factor_conv3d import FactorConv3d
 from rewrites.passes.factor_pool3d import FactorPool3d
 from rewrites.passes.fold_constants import FoldConstants
 from rewrites.passes.fold_relu6 import FoldReLU6
-from rewrites.passes.functional_layers import FunctionalLayers
 from rewrites.passes.functional_convolution import FunctionalConvolution
+from rewrites.passes.functional_layers import FunctionalLayers
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.join_images import JoinImages
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
+from rewrites.passes.reduced_dims import ReducedDims
 from rewrites.passes.scaled_dot_product import ScaledDotProduct
 from rewrites.passes.transformer_layers import TransformerLayers
 from rewrites.passes.unfreeze_batch_norms import UnfreezeBatchNorms
@@ -37,6 +38,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     UnshareModules(),  # before modules are changed or replaced one call site at a time
     OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
     ViewToReshape(),  # after the above, which has to tell views from copies
+    ReducedDims(),  # whatever comes before or behind
     FunctionalToModule(),  # so that the passes below meet activations as modules only
     FunctionalConvolution(),  # likewise, so that the passes below meet convolutions as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
@@ -69,14 +71,15 @@ __all__ = [
     "FactorPool3d",
     "FoldConstants",
     "FoldReLU6",
-    "FunctionalLayers",
     "FunctionalConvolution",
+    "FunctionalLayers",
     "FunctionalToModule",
     "FusableNames",
     "JoinImages",
     "NumericPadding",
     "OutOfPlace",
     "QuantBoundaries",
+    "ReducedDims",
     "ScaledDotProduct",
     "TransformerLayers",
     "UnfreezeBatchNorms",

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rewrites.base import RewritePass
 from rewrites.edits import Editor
 from rewrites.memory import aliases, changed_value, changes_in_place
-from rewrites.values import attribute, callee, submodule, tensor_nodes
+from rewrites.values import attribute, submodule, tensor_nodes
 
-# Calls that give something else every time, whatever they are given.
-_RANDOM = frozenset(
-    {
-        torch.rand_like, torch.randn_like, torch.randint_like, torch.bernoulli, torch.multinomial, torch.normal,
-        torch.dropout, nn.functional.dropout, Tensor.bernoulli_, Tensor.normal_, Tensor.uniform_, Tensor.exponential_,
-        Tensor.random_, Tensor.bernoulli, Tensor.multinomial,
-    }
-)  # fmt: skip
+
+class _Chance(TorchDispatchMode):
+    """Notices when random numbers are drawn."""
+
+    drawn = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.drawn |= torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
 
 
 def _may_be_constant(graph_module: fx.GraphModule, node: fx.Node, constant: set[fx.Node]) -> bool:
-    """Whether a node computes the same in every run: from parameters and buffers alone, without chance or memory."""
+    """Whether a node computes the same in every run, but for chance: from parameters and buffers alone."""
     if node.op == "get_attr":
         return isinstance(attribute(graph_module, str(node.target)), Tensor)
     if node.op not in ("call_function", "call_method", "call_module") or not node.all_input_nodes:
         return False
-    if callee(graph_module, node) in _RANDOM or "float_reason" in node.meta:
+    if "float_reason" in node.meta:
         return False
     module = submodule(graph_module, node)
     if module is not None and not type(module).__module__.startswith("torch.nn"):
@@ -39,11 +43,11 @@ def _may_be_constant(graph_module: fx.GraphModule, node: fx.Node, constant: set[
     return constant.issuperset(node.all_input_nodes)
 
 
-def _constants(graph_module: fx.GraphModule) -> set[fx.Node]:
-    """The nodes whose values are the same in every run, and are changed by nothing else."""
+def _constants(graph_module: fx.GraphModule, random: Container[fx.Node] = ()) -> set[fx.Node]:
+    """The nodes whose values are the same in every run, and are changed by nothing else; none is one of `random`."""
     constant: set[fx.Node] = set()
     for node in graph_module.graph.nodes:
-        if _may_be_constant(graph_module, node, constant):
+        if node not in random and _may_be_constant(graph_module, node, constant):
             constant.add(node)
     tensors = tensor_nodes(graph_module)
     for node in graph_module.graph.nodes:
@@ -57,8 +61,8 @@ def _constants(graph_module: fx.GraphModule) -> set[fx.Node]:
 
 
 def _give_up(constant: set[fx.Node], nodes: Iterable[fx.Node]) -> None:
-    """Take nodes, and whatever is computed from them, out of the constants; what the model keeps stays readable."""
-    queue = [node for node in nodes if node.op != "get_attr"]
+    """Take nodes, and whatever is computed from them, out of the constants."""
+    queue = list(nodes)
     while queue:
         node = queue.pop()
         if node in constant:
@@ -66,10 +70,11 @@ def _give_up(constant: set[fx.Node], nodes: Iterable[fx.Node]) -> None:
             queue.extend(node.users)
 
 
-def _values(graph_module: fx.GraphModule, constant: set[fx.Node]) -> dict[fx.Node, Any]:
-    """What the constant nodes compute."""
+def _values(graph_module: fx.GraphModule, constant: set[fx.Node]) -> tuple[dict[fx.Node, Any], set[fx.Node]]:
+    """What the constant nodes compute, and which of them drew random numbers for it."""
     found: dict[fx.Node, Any] = {}
-    with torch.no_grad():
+    random: set[fx.Node] = set()
+    with torch.no_grad(), torch.random.fork_rng(devices=()):
         for node in graph_module.graph.nodes:
             if node not in constant:
                 continue
@@ -83,8 +88,11 @@ def _values(graph_module: fx.GraphModule, constant: set[fx.Node]) -> dict[fx.Nod
                 args, kwargs = args[:1], {}
             elif node.op == "call_module":
                 function = graph_module.get_submodule(str(node.target))
-            found[node] = function(*args, **kwargs)
-    return found
+            with _Chance() as chance:
+                found[node] = function(*args, **kwargs)
+            if chance.drawn:
+                random.add(node)
+    return found, random
 
 
 class FoldConstants(RewritePass):
@@ -104,8 +112,8 @@ class FoldConstants(RewritePass):
 
     def run(self, editor: Editor) -> None:
         graph_module = editor.graph_module
-        constant = _constants(graph_module)
-        values = _values(graph_module, constant)
+        values, random = _values(graph_module, _constants(graph_module))
+        constant = _constants(graph_module, random)
         folded = [
             node
             for node in editor.nodes()

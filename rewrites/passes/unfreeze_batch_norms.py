@@ -17,7 +17,7 @@ def _batch_norm(frozen: nn.Module) -> nn.BatchNorm2d:
     made = nn.BatchNorm2d(len(mean), eps=float(frozen.eps), device="meta")  # type: ignore[arg-type]
     made.weight, made.bias = (nn.Parameter(value, requires_grad=False) for value in (weight, bias))
     made.running_mean, made.running_var = mean, variance
-    made.num_batches_tracked = None
+    made.num_batches_tracked = torch.tensor(0)  # torch looks for one, and makes it for a checkpoint that has none
     return made.eval()
 
 

@@ -60,3 +60,47 @@ def test_refuses_what_changes_its_input():
 
     checked = check(RULE, model(forward, conv=conv(), act=nn.SiLU(inplace=True)))
     assert checked.skips == {"act": "it changes its input in place; the product would not"}
+
+
+def pool(*settings: object, **named: object) -> nn.Module:
+    return model(lambda self, x: self.pool(self.conv(x)), conv=conv(), pool=nn.MaxPool2d(*settings, **named))
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        pytest.param(pool(2, 2), id="a window of four"),
+        pytest.param(pool((1, 2), 2), id="a window of two"),
+        pytest.param(model(lambda self, x: self.pool(x), pool=nn.AvgPool2d(1, 2)), id="an average"),
+        pytest.param(pool(1, 2, return_indices=True), id="indices too"),
+    ],
+)
+def test_pools_left_as_they_are(original):
+    assert check(RULE, original).result.edits == ()
+
+
+@pytest.mark.parametrize(
+    ("original", "index"),
+    [
+        (pool(1, 2), ":, :, ::2, ::2"),
+        (pool((1, 1), (2, 4)), ":, :, ::2, ::4"),
+        (pool(1, 3), ":, :, ::3, ::3"),
+        (pool(1), ":, :, ::1, ::1"),
+        (pool(1, 3, ceil_mode=True), ":, :, ::3, ::3"),
+        (pool(1, 2, dilation=3), ":, :, ::2, ::2"),
+        (pool(1, 5, ceil_mode=True), ":, :, ::5, ::5"),
+    ],
+    ids=str,
+)
+def test_a_max_pool_over_single_values(original, index):
+    checked = check(RULE, original)
+    assert checked.changes == [f"-pool = self.pool(conv)  # {checked.changes[0].partition('# ')[2]}",
+                               f"+pool = conv[{index}]"]  # fmt: skip
+    assert checked.result.edits[0].reason.startswith("the engine refuses 1x1 pooling")
+    assert checked.whole.islands == ()
+
+
+def test_the_last_level_of_a_feature_pyramid():
+    checked = check(RULE, model(lambda self, x: F.max_pool2d(self.conv(x), 1, 2, 0), conv=conv()),
+                    before=(FunctionalToModule(),))  # fmt: skip
+    assert checked.changes[1] == "+max_pool2d = conv[:, :, ::2, ::2]"
