@@ -192,43 +192,48 @@ def _conversions(around: set[fx.Node], int8: set[fx.Node], tensors: set[fx.Node]
     return sum(any(crosses(value, user) for user in value.users) for value in around & tensors)
 
 
-def _pays(
-    graph_module: fx.GraphModule, domains: Domains, group: set[fx.Node], readers: set[fx.Node], tensors: set[fx.Node]
-) -> bool:
-    """Whether fewer conversions are needed when this group of int8 operations is in float.
+def _pays(graph_module: fx.GraphModule, domains: Domains, group: set[fx.Node], tensors: set[fx.Node]) -> bool:
+    """Whether this group of int8 operations had better be in float: fewer conversions are needed then.
 
-    When as many are, it stays in int8, unless it feeds an operation to which the steps of int8 are too coarse.
+    When as many are, it stays in int8, unless it feeds an operation to which the steps of int8 are too coarse, or makes
+    one island of several.
     """
     around = group.union(*(node.all_input_nodes for node in group))
     stays = _conversions(around, domains.int8, tensors)
     moved = _conversions(around, domains.int8 - group, tensors)
-    is_coarse = any(_ruling(graph_module, node) is Verdict.COARSE for node in readers)
-    return moved < stays or (is_coarse and moved == stays)
+    if moved != stays:
+        return moved < stays
+    readers = {user for node in group for user in node.users} & domains.reasons.keys()
+    if any(_ruling(graph_module, node) is Verdict.COARSE for node in readers):
+        return True
+    beside = readers.union(*(node.all_input_nodes for node in group))
+    return sum(not beside.isdisjoint(island) for island in _components(set(domains.reasons))) > 1
 
 
-def _read_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
-    """The int8 operations that only float ones read, where one conversion before them does the work of several behind.
+def _better_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+    """The int8 operations beside float ones whose move spares conversions.
 
-    Views come first: they cost as little in float as in int8.
+    First what only float operations read, where one conversion before does the work of several behind, and of it the
+    views, which cost as little in float as in int8; then whatever lies between layers.
     """
     tensors = tensor_nodes(graph_module)
     fixed = {node for chain in fusable_nodes(graph_module) for node in chain}
-    for verdicts in ((Verdict.FOLLOWS,), (Verdict.FOLLOWS, Verdict.INT8)):
+    movable: dict[fx.Node, Verdict] = {}
+    for node in sorted(domains.int8 - fixed):
+        kind = callee(graph_module, node)
+        if kind not in MULTIPLY_ACCUMULATE and kind is not QuantStub:
+            movable[node] = _ruling(graph_module, node)
+    views = {node for node, ruling in movable.items() if ruling is Verdict.FOLLOWS}
+    for candidates, among_float in ((views, True), (set(movable), True), (set(movable), False)):
         found: set[fx.Node] = set()
-        for node in sorted(domains.int8 - fixed, reverse=True):
-            kind = callee(graph_module, node)
-            if kind in MULTIPLY_ACCUMULATE or kind is QuantStub or _ruling(graph_module, node) not in verdicts:
-                continue
+        for node in sorted(candidates, reverse=True):
             readers = [user for user in node.users if user in tensors or user.op == "output"]
-            if readers and all(user not in domains.int8 or user in found for user in readers):
+            if readers and all(not among_float or user not in domains.int8 or user in found for user in readers):
                 found.add(node)
-        paying = []
-        for group in _components(found):
-            outside = {user for node in group for user in node.users} - group
-            if _pays(graph_module, domains, group, outside, tensors):
-                paying += sorted(group)
+        paying = [group for group in _components(found) if _pays(graph_module, domains, group, tensors)]
         if paying:
-            yield from ((node, "follows those who read it, which are in float") for node in paying)
+            for group in paying:
+                yield from ((node, "follows the float operations beside it") for node in sorted(group))
             return
 
 
@@ -240,7 +245,7 @@ def assign(graph_module: fx.GraphModule) -> Domains:
     - An int8 region without any multiply-accumulate that is fed by a float operation is given up: quantizing it alone
       would add conversions and save nothing.
     - A kernel that computes in float itself joins a float operation beside it.
-    - What is read in float only is in float, when one conversion before it does the work of several behind it.
+    - What lies between float operations is in float where that spares conversions.
     - A view of an input or a parameter that is read in int8 only is a view in int8.
     - A module runs in one domain wherever it is called.
     """
@@ -256,7 +261,7 @@ def assign(graph_module: fx.GraphModule) -> Domains:
             why = "lies behind a float operation, with no convolution or linear layer to quantize for"
             given_up |= dict.fromkeys(region, why)
         given_up = given_up or dict(_emulated_beside_float(graph_module, domains))
-        given_up = given_up or dict(_read_in_float(graph_module, domains))
+        given_up = given_up or dict(_better_in_float(graph_module, domains))
         if not given_up:
             return domains
         forced |= given_up
