@@ -118,7 +118,10 @@ def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
     if namespace == "quantized" and operator.startswith(("conv", "linear")):
         return _layer_macs(args[1].unpack()[0], args[0], out, "transpose" in operator)
     if namespace == "prepacked" and operator.endswith("_run"):
-        return _layer_macs(args[1].unpack()[0], args[0], out, "transpose" in operator)
+        transposed = "transpose" in operator
+        # the packed weights of a float transposed convolution have no other way out
+        packed = args[1].__getstate__()[0] if transposed else args[1].unpack()
+        return _layer_macs(packed[0], args[0], out, transposed)
     if name in ("aten::convolution", "aten::_convolution"):
         return _layer_macs(args[1], args[0], out, bool(args[6]))
     if name in ("aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::mkldnn_convolution"):

@@ -11,7 +11,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.diff import call_name
 from rewrites.fusion import fusable_nodes
-from rewrites.modules import Cat, WrappedCat
+from rewrites.modules import Cat, Stack, WrappedCat
 from rewrites.qnnpack import KERNELS, MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.values import callee, modules_read_inside, several_tensors, submodule, tensor_nodes
 
@@ -63,7 +63,7 @@ def _components(nodes: set[fx.Node]) -> Iterator[set[fx.Node]]:
         yield group
 
 
-_TAKES_A_LIST = (Cat, WrappedCat)
+_TAKES_A_LIST = (Cat, Stack, WrappedCat)
 
 
 def _taken_apart(

@@ -9,10 +9,12 @@ torch.ao.quantization.convert(graph_module, mapping=CONVERT_MAPPING, inplace=Tru
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import torch
 import torch.ao.nn.intrinsic as nni
 from torch import fx, nn
 from torch.ao.quantization.fuser_method_mappings import fuse_conv_bn_relu
@@ -53,6 +55,22 @@ def _capped(fuser: Callable[..., Any], is_qat: bool, *modules: nn.Module) -> nn.
     return fused
 
 
+def _transposed(is_qat: bool, conv: Any, norm: Any) -> nn.Module:
+    """A transposed convolution with its batch norm folded in, for any number of groups; torch's own knows one only.
+
+    Its weights are `[channels in, channels out / groups, ...]`: each group's inputs meet that group's outputs.
+    """
+    fused: Any = copy.deepcopy(conv)
+    scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
+    groups = scale.reshape(conv.groups, 1, -1, *(1 for _ in conv.weight.shape[2:]))
+    weight = conv.weight.reshape(conv.groups, -1, *conv.weight.shape[1:]) * groups
+    bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias
+    fused.weight = nn.Parameter(weight.reshape(conv.weight.shape).detach())
+    shift = 0 if norm.bias is None else norm.bias
+    fused.bias = nn.Parameter(((bias - norm.running_mean) * scale + shift).detach())
+    return cast(nn.Module, fused)
+
+
 def _pair(kind: type[nn.Module]) -> Callable[..., nn.Module]:
     return functools.partial(_capped, lambda is_qat, first, relu: kind(first, relu))
 
@@ -64,6 +82,7 @@ FUSE_CONFIG: dict[str, Any] = {
             for head, norm in _HEADS.items()
             if head is not nn.Linear
         },
+        **dict.fromkeys(_TRANSPOSED.items(), _transposed),
         (nn.Conv1d, CappedReLU): _pair(nni.ConvReLU1d),
         (nn.Conv2d, CappedReLU): _pair(nni.ConvReLU2d),
         (nn.Conv3d, CappedReLU): _pair(nni.ConvReLU3d),

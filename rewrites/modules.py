@@ -178,6 +178,20 @@ class Cat(Arithmetic):
         return f"dim={self.dim}"
 
 
+class Stack(Arithmetic):
+    """torch.stack(tensors, dim), as the concatenation along a new axis that it is."""
+
+    def __init__(self, dim: int = 0) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        return self.op.cat([tensor.unsqueeze(self.dim) for tensor in tensors], self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
 class ScalarArithmetic(Arithmetic):
     """Base of the operators with a constant: their int8 form moves the range along, so nothing is observed."""
 

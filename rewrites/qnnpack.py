@@ -95,8 +95,20 @@ def _own_statistics(module: nn.Module) -> str | None:
     return None
 
 
+def _window(module: nn.Module) -> str | None:
+    """Why a pool of any kind is refused for the windows it slides."""
+    kernel = module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,)
+    if all(size == 1 for size in kernel):
+        return "its kernel refuses windows of a single value"
+    if isinstance(module, (nn.MaxPool1d, nn.AvgPool1d)) and module.ceil_mode:
+        return "its kernel computes a ceil_mode wrong on what was a channels_last image before it was flattened"
+    return None
+
+
 def _undilated(module: nn.Module) -> str | None:
-    return None if module.dilation in (1, (1, 1)) else "its kernel computes dilated pooling wrong"
+    if module.dilation not in (1, (1,), (1, 1)):
+        return "its kernel computes dilated pooling wrong"
+    return _window(module)
 
 
 def _plain_average(module: nn.Module) -> str | None:
@@ -104,6 +116,12 @@ def _plain_average(module: nn.Module) -> str | None:
         return "its kernel ignores divisor_override"
     if not module.count_include_pad and module.padding not in (0, (0, 0), (0,)):
         return "its kernel ignores count_include_pad=False"
+    return _window(module)
+
+
+def _called_alone(node: fx.Node) -> str | None:
+    if len(node.args) + len(node.kwargs) > 1:
+        return "the int8 layer takes no output_size"
     return None
 
 
@@ -135,6 +153,10 @@ def _zeros_or_reflect(node: fx.Node) -> str | None:
     if mode == "constant":
         return None if value in (None, 0) else "a padding value other than 0 may lie outside of the range"
     return None if mode == "reflect" else f"no quantized kernel pads in mode {mode!r}"
+
+
+def _with_zeros(module: nn.Module) -> str | None:
+    return None if module.value == 0 else "a value other than 0 may lie outside of the range"
 
 
 def _divides_by_its_size(module: nn.Module) -> str | None:
@@ -169,11 +191,15 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.Conv3d, Verdict.FLOAT, lambda: nn.Conv3d(8, 6, 3), _NO_CONV3D, shape=(1, 8, 4, 6, 6)),
     Kernel(
         nn.ConvTranspose2d, Verdict.INT8, lambda: nn.ConvTranspose2d(8, 6, 4, 2, 1),
-        "with per-tensor weights, which is what its kernel demands",
+        "with per-tensor weights, which is what its kernel demands", call_limits=_called_alone,
     ),
     Kernel(
         nn.ConvTranspose1d, Verdict.INT8, lambda: nn.ConvTranspose1d(8, 6, 4, 2, 1),
-        "with per-tensor weights, which is what its kernel demands", shape=(2, 8, 12),
+        "with per-tensor weights, which is what its kernel demands", shape=(2, 8, 12), call_limits=_called_alone,
+    ),
+    Kernel(
+        nn.ConvTranspose3d, Verdict.FLOAT, lambda: nn.ConvTranspose3d(8, 6, 4, 2, 1), _NO_CONV3D,
+        shape=(1, 8, 4, 6, 6),
     ),
     Kernel(nn.Linear, Verdict.INT8, lambda: nn.Linear(12, 7)),
     Kernel(
@@ -230,6 +256,29 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(Tensor.mean, Verdict.FOLLOWS, lambda: Call(Tensor.mean, (2, 3))),
     Kernel(torch.sum, Verdict.FLOAT, lambda: Call(torch.sum, (2, 3)), _NO_KERNEL),
     Kernel(Tensor.sum, Verdict.FLOAT, lambda: Call(Tensor.sum, (2, 3)), _NO_KERNEL),
+    Kernel(torch.amax, Verdict.FLOAT, lambda: Call(torch.amax, (2, 3)), _NO_KERNEL),
+    Kernel(Tensor.amax, Verdict.FLOAT, lambda: Call(Tensor.amax, (2, 3)), _NO_KERNEL),
+    Kernel(torch.amin, Verdict.FLOAT, lambda: Call(torch.amin, (2, 3)), _NO_KERNEL),
+    Kernel(Tensor.amin, Verdict.FLOAT, lambda: Call(Tensor.amin, (2, 3)), _NO_KERNEL),
+    Kernel(torch.cumsum, Verdict.FLOAT, lambda: Call(torch.cumsum, 1), _NO_KERNEL),
+    Kernel(Tensor.cumsum, Verdict.FLOAT, lambda: Call(Tensor.cumsum, 1), _NO_KERNEL),
+    Kernel(torch.maximum, Verdict.FLOAT, lambda: Call(torch.maximum), _NO_KERNEL, inputs=2),
+    Kernel(torch.minimum, Verdict.FLOAT, lambda: Call(torch.minimum), _NO_KERNEL, inputs=2),
+    Kernel(torch.where, Verdict.FLOAT, lambda: Call(_where), _NO_KERNEL, inputs=2),
+    Kernel(torch.einsum, Verdict.FLOAT, lambda: Call(_einsum), _NO_KERNEL, inputs=2),
+    Kernel(torch.abs, Verdict.FLOAT, lambda: Call(torch.abs), _NO_KERNEL),
+    Kernel(Tensor.abs, Verdict.FLOAT, lambda: Call(Tensor.abs), _NO_KERNEL),
+    Kernel(torch.neg, Verdict.FLOAT, lambda: Call(torch.neg), _NO_KERNEL),
+    Kernel(operator.neg, Verdict.FLOAT, lambda: Call(operator.neg), _NO_KERNEL),
+    Kernel(torch.exp, Verdict.FLOAT, lambda: Call(torch.exp), _NO_KERNEL),
+    Kernel(torch.sqrt, Verdict.FLOAT, lambda: Call(torch.sqrt), _NO_KERNEL),
+    Kernel(operator.pow, Verdict.FLOAT, lambda: Call(operator.pow, 2), _NO_KERNEL),
+    Kernel(torch.pow, Verdict.FLOAT, lambda: Call(torch.pow, 2), _NO_KERNEL),
+    Kernel(Tensor.pow, Verdict.FLOAT, lambda: Call(Tensor.pow, 2), _NO_KERNEL),
+    Kernel(nn.GLU, Verdict.FLOAT, lambda: nn.GLU(1), _NO_KERNEL),
+    Kernel(F.glu, Verdict.FLOAT, lambda: Call(F.glu, 1), _NO_KERNEL),
+    Kernel(F.unfold, Verdict.FLOAT, lambda: Call(F.unfold, 3), _NO_KERNEL),
+    Kernel(F.fold, Verdict.FLOAT, lambda: Call(F.fold, (24, 24), 2, stride=2), _NO_KERNEL, shape=(2, 8, 144)),
     Kernel(nn.Flatten, Verdict.FOLLOWS, nn.Flatten),
     Kernel(torch.flatten, Verdict.FOLLOWS, lambda: Call(torch.flatten, 1)),
     Kernel(Tensor.flatten, Verdict.FOLLOWS, lambda: Call(Tensor.flatten, 1)),
@@ -267,17 +316,47 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(torch.flip, Verdict.FOLLOWS, lambda: Call(torch.flip, [3])),
     Kernel(Tensor.flip, Verdict.FOLLOWS, lambda: Call(Tensor.flip, [3])),
     Kernel(Tensor.detach, Verdict.FOLLOWS, lambda: Call(Tensor.detach)),
+    Kernel(torch.clone, Verdict.FOLLOWS, lambda: Call(torch.clone)),
+    Kernel(Tensor.clone, Verdict.FOLLOWS, lambda: Call(Tensor.clone)),
+    Kernel(torch.tile, Verdict.FOLLOWS, lambda: Call(torch.tile, (1, 2, 1, 1))),
+    Kernel(Tensor.tile, Verdict.FOLLOWS, lambda: Call(Tensor.tile, 1, 1, 2, 1)),
+    Kernel(torch.repeat_interleave, Verdict.FOLLOWS, lambda: Call(torch.repeat_interleave, 2, 2)),
+    Kernel(Tensor.repeat_interleave, Verdict.FOLLOWS, lambda: Call(Tensor.repeat_interleave, 2, 1)),
+    Kernel(torch.broadcast_to, Verdict.FOLLOWS, lambda: Call(torch.broadcast_to, (2, 4, 8, 12)), shape=(2, 1, 8, 12)),
+    Kernel(Tensor.broadcast_to, Verdict.FOLLOWS, lambda: Call(Tensor.broadcast_to, 2, 4, 8, 12), shape=(2, 1, 8, 12)),
+    Kernel(Tensor.expand_as, Verdict.FOLLOWS, lambda: _Alike(Tensor.expand_as), shape=(2, 1, 8, 12)),
+    Kernel(Tensor.reshape_as, Verdict.FOLLOWS, lambda: _Alike(Tensor.reshape_as), shape=(2, 1, 8, 12)),
+    Kernel(torch.select, Verdict.FOLLOWS, lambda: Call(torch.select, 1, 2)),
+    Kernel(Tensor.select, Verdict.FOLLOWS, lambda: Call(Tensor.select, 1, 2)),
+    Kernel(Tensor.unfold, Verdict.FOLLOWS, lambda: Call(Tensor.unfold, 2, 4, 4)),
+    Kernel(torch.unflatten, Verdict.FOLLOWS, lambda: Call(torch.unflatten, 1, (2, 4))),
+    Kernel(torch.tensor_split, Verdict.FOLLOWS, lambda: Call(torch.tensor_split, 3, 1)),
+    Kernel(Tensor.tensor_split, Verdict.FOLLOWS, lambda: Call(Tensor.tensor_split, 3, 1)),
+    Kernel(torch.swapdims, Verdict.FOLLOWS, lambda: Call(torch.swapdims, 1, 3)),
+    Kernel(Tensor.swapdims, Verdict.FOLLOWS, lambda: Call(Tensor.swapdims, 1, 3)),
+    Kernel(torch.moveaxis, Verdict.FOLLOWS, lambda: Call(torch.moveaxis, 1, 3)),
+    Kernel(Tensor.moveaxis, Verdict.FOLLOWS, lambda: Call(Tensor.moveaxis, 1, 3)),
+    Kernel(torch.rot90, Verdict.FOLLOWS, lambda: Call(torch.rot90, 1, (2, 3))),
+    Kernel(Tensor.rot90, Verdict.FOLLOWS, lambda: Call(Tensor.rot90, 1, (2, 3))),
     Kernel(F.pad, Verdict.FOLLOWS, lambda: Call(F.pad, (1, 2, 1, 0)), call_limits=_zeros_or_reflect),
     Kernel(nn.ZeroPad1d, Verdict.FOLLOWS, lambda: nn.ZeroPad1d((1, 2)), shape=(2, 8, 12)),
     Kernel(nn.ZeroPad2d, Verdict.FOLLOWS, lambda: nn.ZeroPad2d((1, 2, 0, 1))),
     Kernel(nn.ZeroPad3d, Verdict.FLOAT, lambda: nn.ZeroPad3d(1), _NO_PAD3D, shape=(2, 8, 4, 6, 5)),
     Kernel(nn.ReflectionPad2d, Verdict.FOLLOWS, lambda: nn.ReflectionPad2d(1)),
+    Kernel(nn.ReflectionPad1d, Verdict.FOLLOWS, lambda: nn.ReflectionPad1d(2), shape=(2, 8, 12)),
+    Kernel(nn.ConstantPad1d, Verdict.FOLLOWS, lambda: nn.ConstantPad1d(2, 0.0), shape=(2, 8, 12), limits=_with_zeros),
+    Kernel(nn.ConstantPad2d, Verdict.FOLLOWS, lambda: nn.ConstantPad2d(1, 0.0), limits=_with_zeros),
+    Kernel(nn.Threshold, Verdict.FOLLOWS, lambda: nn.Threshold(0.5, 0.0), limits=_with_zeros),
+    Kernel(nn.ReplicationPad2d, Verdict.FLOAT, lambda: nn.ReplicationPad2d(1), _NO_KERNEL),
+    Kernel(nn.CircularPad2d, Verdict.FLOAT, lambda: nn.CircularPad2d(1), _NO_KERNEL),
     Kernel(operator.getitem, Verdict.FOLLOWS, lambda: Call(operator.getitem, (slice(None), slice(2, 6)))),
     Kernel(F.interpolate, Verdict.FOLLOWS, _interpolate("nearest"), call_limits=_interpolation_mode),
     Kernel(
         nn.Upsample, Verdict.FOLLOWS, lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
         limits=_upsample_mode,
     ),
+    Kernel(nn.UpsamplingNearest2d, Verdict.FOLLOWS, lambda: nn.UpsamplingNearest2d(scale_factor=2)),
+    Kernel(nn.UpsamplingBilinear2d, Verdict.FOLLOWS, lambda: nn.UpsamplingBilinear2d(scale_factor=2)),
     Kernel(nn.ChannelShuffle, Verdict.FOLLOWS, lambda: nn.ChannelShuffle(2)),
     Kernel(F.channel_shuffle, Verdict.FOLLOWS, lambda: Call(F.channel_shuffle, 2)),
     Kernel(nn.PixelShuffle, Verdict.FOLLOWS, lambda: nn.PixelShuffle(2)),
@@ -295,6 +374,7 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(m.Mul, Verdict.INT8, m.Mul, inputs=2),
     Kernel(m.MatMul, Verdict.INT8, m.MatMul, inputs=2, emulated=True),
     Kernel(m.Cat, Verdict.INT8, lambda: _List(m.Cat(1)), inputs=2),
+    Kernel(m.Stack, Verdict.INT8, lambda: _List(m.Stack(1)), inputs=2),
     Kernel(m.AddScalar, Verdict.INT8, lambda: m.AddScalar(0.7)),
     Kernel(m.MulScalar, Verdict.INT8, lambda: m.MulScalar(-1.3)),
     Kernel(m.WrappedBinary, Verdict.INT8, lambda: m.WrappedBinary(m.Add()), inputs=2),
@@ -312,6 +392,26 @@ class _Sized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x, self.size)
+
+
+class _Alike(nn.Module):
+    """A method that gives a tensor the shape of another, here that of four of its kind side by side."""
+
+    def __init__(self, method: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, x: Tensor) -> Tensor:
+        other = x.repeat(1, 4, 1, 1)
+        return self.method(x, other) if self.method is Tensor.expand_as else self.method(other, x.expand_as(other))
+
+
+def _where(x: Tensor, y: Tensor) -> Tensor:
+    return torch.where(torch.arange(12) > 5, x, y)
+
+
+def _einsum(x: Tensor, y: Tensor) -> Tensor:
+    return torch.einsum("bchw,bdhw->bcd", x, y)
 
 
 class _List(nn.Module):

@@ -182,6 +182,10 @@ def whole_numbers(graph_module: fx.GraphModule) -> set[fx.Node]:
             whole = ranked or node.args[0] in found
         elif target is getattr:
             whole = node.args[1] == "indices" or node.args[0] in found
+        elif target is torch.arange:
+            given = [*node.args, *(value for key, value in node.kwargs.items() if key in ("start", "end", "step"))]
+            dtype = node.kwargs.get("dtype")
+            whole = not any(map(_is_float, given)) if dtype is None else dtype in _WHOLE_TYPES
         elif target in _FRACTIONAL or node.op in ("call_module", "placeholder"):
             whole = False
         elif target is operator.getitem:
@@ -194,6 +198,13 @@ def whole_numbers(graph_module: fx.GraphModule) -> set[fx.Node]:
         if whole or target in _WHOLE:
             found.add(node)
     return found
+
+
+_WHOLE_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, float)
 
 
 def _is_fractional(dtype: torch.dtype) -> bool:

@@ -9,6 +9,7 @@ from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
 from rewrites.passes.factor_conv3d import FactorConv3d
 from rewrites.passes.factor_pool3d import FactorPool3d
+from rewrites.passes.float_settings import FloatSettings
 from rewrites.passes.fold_constants import FoldConstants
 from rewrites.passes.fold_relu6 import FoldReLU6
 from rewrites.passes.functional_convolution import FunctionalConvolution
@@ -39,6 +40,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
     ViewToReshape(),  # after the above, which has to tell views from copies
     ReducedDims(),  # whatever comes before or behind
+    FloatSettings(),  # before functions become modules, which keep their settings as they were given
     FunctionalToModule(),  # so that the passes below meet activations as modules only
     FunctionalConvolution(),  # likewise, so that the passes below meet convolutions as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
@@ -69,6 +71,7 @@ __all__ = [
     "DropInferenceNoops",
     "FactorConv3d",
     "FactorPool3d",
+    "FloatSettings",
     "FoldConstants",
     "FoldReLU6",
     "FunctionalConvolution",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal
-from rewrites.modules import Add, AddScalar, Cat, MatMul, Mul, MulScalar
+from rewrites.modules import Add, AddScalar, Cat, MatMul, Mul, MulScalar, Stack
 from rewrites.values import callee, is_scalar, several_tensors, tensor_nodes, whole_numbers
 
 _ADD: frozenset[Callable[..., Any]] = frozenset({operator.add, torch.add, Tensor.add})
@@ -25,7 +25,8 @@ _MATMUL: frozenset[Callable[..., Any]] = frozenset(
     {operator.matmul, torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm}
 )
 _CAT: frozenset[Callable[..., Any]] = frozenset({torch.cat, torch.concat, torch.concatenate})
-_ARITHMETIC = _ADD | _SUB | _MUL | _DIV | _MATMUL | _CAT
+_STACK: frozenset[Callable[..., Any]] = frozenset({torch.stack})
+_ARITHMETIC = _ADD | _SUB | _MUL | _DIV | _MATMUL | _CAT | _STACK
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,12 @@ def _cat(node: fx.Node, tensors: set[fx.Node]) -> Operation:
     values, dim, out = bind(*node.args, **node.kwargs)
     if out is not None or not isinstance(dim, int):
         raise Refusal("only a concatenation along a constant dim, without out=, has an int8 kernel")
+    kind, stem = (Stack, "stack") if node.target in _STACK else (Cat, "cat")
     if isinstance(values, fx.Node):  # a list made elsewhere: what it holds is decided there
-        return Operation(Cat(dim), (values,), "cat")
+        return Operation(kind(dim), (values,), stem)
     if not all(isinstance(value, fx.Node) and value in tensors for value in values):
         raise Refusal("it concatenates something that is not a tensor of this graph")
-    return Operation(Cat(dim), (list(values),), "cat")
+    return Operation(kind(dim), (list(values),), stem)
 
 
 def _with_scalar(kind: frozenset[Callable[..., Any]], tensor: fx.Node, scalar: float, tensor_first: bool) -> Operation:
@@ -94,7 +96,7 @@ def operation(graph_module: fx.GraphModule, node: fx.Node) -> Operation | None:
         return None
     if not whole_numbers(graph_module).isdisjoint(node.all_input_nodes):
         raise Refusal("whole numbers and masks stay what they are; only fractional values are quantized")
-    if target in _CAT:
+    if target in _CAT | _STACK:
         return _cat(node, tensors)
     x, y = _binary(node)
     kind = next(kind for kind in (_ADD, _SUB, _MUL, _DIV, _MATMUL) if target in kind)

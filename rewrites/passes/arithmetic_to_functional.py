@@ -26,9 +26,9 @@ def _relu_behind(editor: Editor, node: fx.Node) -> fx.Node | None:
 class ArithmeticToFunctional(RewritePass):
     """`+ * @ torch.cat` on tensors become FloatFunctional operations an observer can watch.
 
-    What it does: `a + b`, `torch.add(a, b)`, `a.add(b)`, a constant on either side, broadcast products,
-    `a - 2`, `a / 4`, `torch.cat` and `a @ b` become modules that hold a FloatFunctional. An addition read
-    only by a ReLU takes it in and becomes `add_relu`.
+    What it does: `a + b`, `torch.add(a, b)`, `a.add(b)`, a constant on either side, broadcast products, `a - 2`,
+    `a / 4`, `torch.cat`, `torch.stack` and `a @ b` become modules that hold a FloatFunctional. An addition read only by
+    a ReLU takes it in and becomes `add_relu`.
 
     Why: the plain operators have no quantized kernel ("Could not run aten::add.out with arguments from
     the QuantizedCPU backend"); the observed form is given a range and becomes `quantized::add`.

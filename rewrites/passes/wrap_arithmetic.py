@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.modules import Cat, ScalarArithmetic, WrappedBinary, WrappedCat, WrappedUnary
+from rewrites.modules import Cat, ScalarArithmetic, Stack, WrappedBinary, WrappedCat, WrappedUnary
 from rewrites.passes._operators import operation
 
 
@@ -35,7 +35,7 @@ class WrapArithmetic(RewritePass):
             if found is None:
                 continue
             kind: type[nn.Module] = WrappedBinary
-            if isinstance(found.module, Cat):
+            if isinstance(found.module, (Cat, Stack)):
                 kind = WrappedCat
             elif isinstance(found.module, ScalarArithmetic):
                 kind = WrappedUnary

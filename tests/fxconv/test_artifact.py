@@ -81,6 +81,22 @@ def test_multiply_accumulates_of_float_layers_by_hand(tmp_path):
     assert found.int8_calls == {}
 
 
+def test_multiply_accumulates_of_a_prepacked_transposed_convolution():
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.kernel = nn.Conv2d(3, 4, 1), nn.Parameter(torch.randn(4, 2, 2, 2))
+
+        def forward(self, x):
+            return nn.functional.conv_transpose2d(self.conv(x), self.kernel, stride=2)
+
+    conversion = fxconv.convert(Functional(), calibration=[torch.randn(2, 3, 8, 8)])
+    assert conversion.artifact.macs == {
+        "quantized::conv2d": 64 * 4 * 3,
+        "prepacked::conv2d_transpose_clamp_run": 64 * 4 * (2 * 4),
+    }
+
+
 def test_a_network_without_layers_has_no_share(tmp_path):
     path = tmp_path / "x.ptl"
     path.write_bytes(torch.jit.script(nn.ReLU())._save_to_buffer_for_lite_interpreter())

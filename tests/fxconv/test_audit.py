@@ -88,6 +88,12 @@ def test_a_range_that_cuts_off_a_tenth_of_the_power_fails():
     assert row.problem == "14.7 % of its power lies outside its range"
 
 
+def test_what_rounds_to_an_end_is_not_cut_off():
+    # one step holds it all, as when a range was widened for a sum of a much larger range
+    assert by_hand(torch.tensor([0.04, -0.04, 0.02]), 0.1, 0).cut == 0
+    assert by_hand(torch.tensor([-0.06]), 0.1, 0).cut == 1
+
+
 def test_a_few_values_a_little_outside_are_sound():
     assert by_hand(torch.tensor([20.0, 25.9, 26.0, 27.0]), 0.1, 0).problem == ""
 

@@ -163,6 +163,27 @@ def test_the_operation_goes_to_float(name):
     assert words in skips[node]
 
 
+NO_KERNEL = {
+    "nearest in one dimension": (
+        lambda net, x: net.c(nn.functional.interpolate(x.flatten(2), scale_factor=2.0).unflatten(2, (6, 12))),
+        "interpolate", "the engine refuses it: Could not run 'aten::upsample_nearest1d.out' with arguments from the",
+    ),
+    "a pool of images without a batch": (
+        lambda net, x: net.c(nn.functional.max_pool2d(x.flatten(0, 1), 2).unflatten(0, (-1, 8))), "max_pool2d",
+        "the engine refuses it: qnnpack_maxpool2d(): Expected input to be 4-dimensional",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_KERNEL)
+def test_what_the_engine_refuses_when_tried_goes_to_float(name):
+    function, node, words = NO_KERNEL[name]
+    conversion = convert(function)
+    assert conversion.verdict == "converted and verified"
+    (island,) = conversion.rewritten.islands
+    assert island.nodes == (node, "unflatten") and island.reason.startswith(words)
+
+
 ORDINARY = {
     "a branch ten thousand times as large": lambda net, x: net.c(x + net.b(x) * 1e4),
     "a product of nothing": lambda net, x: net.c(net.b(x) * 1e-6 * (net.b(x) * 1e-6)),

@@ -24,7 +24,7 @@ from rewrites.modules import ScalarArithmetic, Wrapped
 from rewrites.values import submodule
 
 # Their output channels come second, and their kernels take one scale for all weights.
-PER_TENSOR = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.PReLU)
+PER_TENSOR = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.PReLU)
 
 
 def qconfig_for(module: nn.Module) -> QConfig:

@@ -60,6 +60,37 @@ def test_linear_and_batch_norm_leave_the_relu_out():
     assert chains(original) == [["second", "third"]]
 
 
+TRANSPOSED = {
+    "one group": lambda: (nn.ConvTranspose2d(8, 6, 3, 2, 1, bias=False), nn.BatchNorm2d(6)),
+    "groups": lambda: (nn.ConvTranspose2d(8, 6, 3, 2, 1, 1, groups=2), nn.BatchNorm2d(6)),
+    "depthwise": lambda: (nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=8), nn.BatchNorm2d(8)),
+    "depthwise with a multiplier": lambda: (nn.ConvTranspose2d(8, 16, 2, groups=8), nn.BatchNorm2d(16, affine=False)),
+    "in one dimension": lambda: (nn.Flatten(2), nn.ConvTranspose1d(8, 4, 3, groups=4), nn.BatchNorm1d(4)),
+    "in three": lambda: (nn.Unflatten(1, (4, 2)), nn.ConvTranspose3d(4, 6, 2, groups=2), nn.BatchNorm3d(6)),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_a_batch_norm_folds_into_a_transposed_convolution(name):
+    # torch's own function takes the groups' outputs for the whole layer's
+    torch.manual_seed(0)
+    original = sequence(*TRANSPOSED[name]())
+    for part in original.modules():
+        if getattr(part, "running_mean", None) is not None:
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
+            if part.affine:
+                nn.init.normal_(part.weight)
+                nn.init.normal_(part.bias)
+    found = chains(original)
+    assert len(found) == 1 and len(found[0]) == 2
+    graph_module = rewrite(original).graph_module
+    fuse_modules(graph_module, found, inplace=True, fuse_custom_config_dict=FUSE_CONFIG)
+    x = images()[0]
+    with torch.no_grad():
+        torch.testing.assert_close(graph_module(x), original(x), rtol=1e-4, atol=1e-5)
+
+
 def test_a_value_that_is_read_twice_does_not_fuse():
     def forward(self, x):
         y = self.conv(x)

@@ -75,7 +75,17 @@ def chunks_returned(self, x):
 
 
 def chunks_joined_in_float(self, x):
-    return torch.stack(self.conv1(x).chunk(2, 1), 0)
+    return torch.hstack(self.conv1(x).chunk(2, 1))
+
+
+def chunks_stacked(self, x):
+    left, right = self.conv1(x).chunk(2, 1)
+    return torch.stack([right * 3.0, left, right], -1)
+
+
+def many_copies(self, x):
+    y = self.conv1(x)
+    return self.conv2(y.repeat_interleave(2, 2).tile(1, 1, 1, 2) + y.mean((2, 3), True).expand_as(y).repeat(1, 1, 2, 2))
 
 
 def mask(self, x):
@@ -121,8 +131,8 @@ def padded_and_resized(self, x):
 NETWORKS = [
     changed_through_a_view, changed_twice_through_a_view, relu_through_a_view, sum_before_a_change, sum_after_a_change,
     island_changed_through_a_view, relu_read_before_and_after, flat_view_before_a_classifier, chunks, chunks_returned,
-    chunks_joined_in_float, mask, shared_convolution, shared_by_both_domains, weight_read_by_name, parameter, gate,
-    scalars, norm_alone, padded_and_resized,
+    chunks_joined_in_float, chunks_stacked, many_copies, mask, shared_convolution, shared_by_both_domains,
+    weight_read_by_name, parameter, gate, scalars, norm_alone, padded_and_resized,
 ]  # fmt: skip
 
 

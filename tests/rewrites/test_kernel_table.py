@@ -38,6 +38,8 @@ def values(shape: tuple[int, ...], layout: str, seed: int) -> Tensor:
 
 
 def layouts(shape: tuple[int, ...]) -> tuple[str, ...]:
+    if len(shape) == 3:
+        return ("contiguous", "flattened channels_last")
     return LAYOUTS if len(shape) in CHANNELS_LAST else LAYOUTS[:1]
 
 
@@ -78,7 +80,15 @@ def worst(module: nn.Module, quantized: nn.Module, inputs: list[Tensor]) -> floa
 
 
 def quantized_inputs(row: Kernel, layout: str) -> list[Tensor]:
+    if layout == "flattened channels_last":
+        return [flattened(row.shape, seed) for seed in range(row.inputs)]
     return [quantize_like(values(row.shape, layout, seed)) for seed in range(row.inputs)]
+
+
+def flattened(shape: tuple[int, ...], seed: int) -> Tensor:
+    """What a sequence `[N, C, L]` looks like that was an image before; a float one would be quantized into NCL."""
+    images = values((*shape[:2], 2, shape[2] // 2), "channels_last", seed)
+    return quantize_like(images).flatten(2)
 
 
 def rows(*verdicts: Verdict) -> list:
@@ -113,7 +123,7 @@ def test_follows(row, layout):
         assert all(result.dtype == torch.float32 for result in parts(module(*(q.dequantize() for q in inputs))))
 
 
-SHOWN_ALONE = (nn.Conv3d, nn.ZeroPad3d)
+SHOWN_ALONE = (nn.Conv3d, nn.ConvTranspose3d, nn.ZeroPad3d)
 
 
 @pytest.mark.parametrize(("row", "layout"), [p for p in rows(Verdict.FLOAT) if p.values[0].key not in SHOWN_ALONE])
@@ -127,8 +137,9 @@ def test_float(row, layout):
         convert_operation(module, [tensor.dequantize() for tensor in inputs])(*inputs)
 
 
-def test_a_3d_convolution_runs_but_cannot_be_saved():
-    row = KERNELS[nn.Conv3d]
+@pytest.mark.parametrize("kind", [nn.Conv3d, nn.ConvTranspose3d])
+def test_a_3d_convolution_runs_but_cannot_be_saved(kind):
+    row = KERNELS[kind]
     module, inputs = example(row), quantized_inputs(row, "contiguous")
     quantized = convert_operation(module, [tensor.dequantize() for tensor in inputs])
     assert row.verdict is Verdict.FLOAT
@@ -187,6 +198,23 @@ SETTINGS = {
     "transposed with output padding": lambda: nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1),
     "group norm over all channels": lambda: nn.GroupNorm(1, 8),
     "instance norm with weights": lambda: nn.InstanceNorm2d(8, affine=True),
+    "transposed, depthwise": lambda: nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=8),
+    "transposed, depthwise with a multiplier": lambda: nn.ConvTranspose2d(8, 16, 3, 2, groups=8),
+    "transposed, dilated": lambda: nn.ConvTranspose2d(8, 6, 3, 2, 1, dilation=2),
+    "transposed, all at once": lambda: nn.ConvTranspose2d(8, 6, (3, 2), 3, 1, (2, 1), groups=2, dilation=3),
+    "transposed, pointwise without bias": lambda: nn.ConvTranspose2d(8, 6, 1, bias=False),
+    "a kernel wider than the image": lambda: nn.Conv2d(8, 4, (1, 300), padding=(0, 150)),
+    "grouped, oblong, dilated": lambda: nn.Conv2d(8, 12, (3, 2), (2, 1), (1, 0), (2, 1), groups=4),
+    "depthwise, oblong": lambda: nn.Conv2d(8, 8, (1, 9), padding=(0, 4), groups=8),
+    "depthwise 7x7": lambda: nn.Conv2d(8, 8, 7, padding=3, groups=8),
+    "depthwise 5x5, dilated": lambda: nn.Conv2d(8, 8, 5, 2, 4, 2, groups=8),
+    "a stride beyond the kernel": lambda: nn.Conv2d(8, 6, 2, 5),
+    "pointwise, padded": lambda: nn.Conv2d(8, 6, 1, padding=1),
+    "one output": lambda: nn.Linear(12, 1),
+    "leaky relu without a slope": lambda: nn.LeakyReLU(0.0),
+    "leaky relu, steep": lambda: nn.LeakyReLU(1.5),
+    "leaky relu that turns round": lambda: nn.LeakyReLU(-0.2),
+    "elu below -1": lambda: nn.ELU(2.0),
     "adding nothing": lambda: m.AddScalar(0.0),
     "adding more than the range": lambda: m.AddScalar(100.0),
     "subtracting more than the range": lambda: m.AddScalar(-100.0),
@@ -226,6 +254,15 @@ FOLLOWING = {
     "every second value": lambda: Call(lambda x: x[..., ::2, 1::2]),
     "a new axis": lambda: Call(lambda x: x[:, None]),
     "one channel": lambda: Call(lambda x: x[:, -1]),
+    "adaptive pool to its own size": lambda: nn.AdaptiveAvgPool2d(12),
+    "adaptive pool to more": lambda: nn.AdaptiveAvgPool2d((24, 5)),
+    "average pool of one side": lambda: nn.AvgPool2d((1, 2)),
+    "cropped": lambda: Call(F.pad, (-1, 1, 2, -3)),
+    "padded in channels": lambda: Call(F.pad, (0, 0, 0, 0, 0, 3)),
+    "nearest by a fraction": lambda: Call(F.interpolate, scale_factor=1.5, mode="nearest"),
+    "bilinear by a fraction": lambda: Call(F.interpolate, scale_factor=1.7, mode="bilinear"),
+    "bilinear down": lambda: Call(F.interpolate, scale_factor=0.4, mode="bilinear", recompute_scale_factor=True),
+    "upsampled by two factors": lambda: nn.Upsample(scale_factor=(2, 3)),
     "a view of merged axes": lambda: Call(Tensor.reshape, 2, -1),
 }
 
@@ -235,6 +272,20 @@ FOLLOWING = {
 def test_settings_that_follow(name, layout):
     module = FOLLOWING[name]().eval()
     assert worst(module, module, [quantize_like(values((2, 8, 12, 12), layout, 0))]) <= SHARE
+
+
+WRONG_SEQUENCES = {
+    "max pool, rounded up": lambda: nn.MaxPool1d(3, 2, 1, ceil_mode=True),
+    "average pool, rounded up": lambda: nn.AvgPool1d(2, ceil_mode=True),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_SEQUENCES)
+def test_pools_of_flattened_images_the_engine_gets_wrong_are_refused(name):
+    module = WRONG_SEQUENCES[name]().eval()
+    ruling, reason = verdict(type(module), module)
+    assert ruling is Verdict.FLOAT and reason.startswith("its kernel computes a ceil_mode wrong")
+    assert worst(module, module, [flattened((1, 8, 256), 0)]) > SHARE, f"{name} is right now: drop the limit"
 
 
 WRONG_SETTINGS = {
@@ -251,6 +302,11 @@ def test_settings_the_engine_gets_wrong_are_refused(name):
     assert ruling is Verdict.FLOAT and reason.startswith("its kernel")
     inputs = [quantize_like(values((2, 8, 12, 12), "contiguous", 0))]
     assert worst(module, module, inputs) > SHARE, f"{name} is right now: upstream has mended it, drop the limit"
+
+
+def test_values_that_may_lie_outside_are_refused():
+    for module in (nn.Threshold(0.0, 20.0), nn.ConstantPad2d(1, 1.0)):
+        assert verdict(type(module), module) == (Verdict.FLOAT, "a value other than 0 may lie outside of the range")
 
 
 def test_instance_norm_with_statistics_is_refused():
@@ -270,6 +326,8 @@ def test_instance_norm_with_statistics_is_refused():
         pytest.param(lambda: nn.BatchNorm2d(8, affine=False), id="batch norm without weights"),
         pytest.param(lambda: nn.BatchNorm2d(8, track_running_stats=False), id="batch norm without statistics"),
         pytest.param(lambda: nn.Upsample(scale_factor=2, mode="bicubic"), id="bicubic"),
+        pytest.param(lambda: nn.AvgPool2d(1, 2), id="an average of single values"),
+        pytest.param(lambda: nn.MaxPool2d(1, 2), id="a maximum of single values"),
     ],
 )
 def test_settings_that_stop_the_engine_are_refused(module):

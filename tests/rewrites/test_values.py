@@ -43,11 +43,26 @@ def test_whole_numbers():
         shifted = index * 2 + 1
         mask = x > 0
         first, where = x.topk(2, 1)[0], x.max(1)[1]
-        return half, shifted, mask, first, where, index.float(), x.to(torch.int32), index + 0.5, x + self.count
+        places, thirds = torch.arange(8, device=x.device), torch.arange(0, 1, 0.125, device=x.device)
+        steps = torch.arange(8, dtype=x.dtype) + torch.arange(8, dtype=torch.float32, device=x.device)
+        return (
+            places,
+            thirds,
+            steps,
+            half,
+            shifted,
+            mask,
+            first,
+            where,
+            index.float(),
+            x.to(torch.int32),
+            index + 0.5,
+            x + self.count,
+        )
 
     graph_module, _ = nodes(model(forward, count=torch.arange(8)))
     found = {node.name for node in whole_numbers(graph_module)}
-    assert found == {"argmax", "mul", "add", "gt", "getitem_1", "to", "count"}
+    assert found == {"argmax", "mul", "add", "gt", "getitem_1", "to", "count", "arange"}
 
 
 def test_several_tensors():

@@ -122,6 +122,9 @@ def test_a_constant(forward, line):
         (lambda self, x: torch.cat((self.conv(x), x), axis=2), "cat = self.cat([conv, x])  # Cat(dim=2)"),
         (lambda self, x: torch.cat(tensors=[self.conv(x), x], dim=1), "cat = self.cat([conv, x])  # Cat(dim=1)"),
         (lambda self, x: torch.concat([self.conv(x), x], 1), "concat = self.cat([conv, x])  # Cat(dim=1)"),
+        (lambda self, x: torch.stack([self.conv(x), x]), "stack = self.stack([conv, x])  # Stack(dim=0)"),
+        (lambda self, x: torch.stack((self.conv(x), x), dim=-1), "stack = self.stack([conv, x])  # Stack(dim=-1)"),
+        (lambda self, x: torch.stack((self.conv(x), x), -2), "stack = self.stack([conv, x])  # Stack(dim=-2)"),
         (lambda self, x: torch.concatenate([self.conv(x), x], 1), "concatenate = self.cat([conv, x])  # Cat(dim=1)"),
     ],
 )
@@ -132,6 +135,8 @@ def test_concatenation(forward, line):
 def test_concatenation_of_a_list_made_elsewhere():
     checked = check(RULE, model(lambda self, x: torch.cat(self.conv(x).chunk(2, 1), 0), conv=conv()))
     assert "cat = self.cat(chunk)  # Cat(dim=0)" in checked.lines
+    checked = check(RULE, model(lambda self, x: torch.stack(self.conv(x).chunk(2, 1), 1), conv=conv()))
+    assert "stack = self.stack(chunk)  # Stack(dim=1)" in checked.lines
 
 
 @pytest.mark.parametrize(

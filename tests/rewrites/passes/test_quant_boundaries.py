@@ -117,7 +117,7 @@ def test_what_is_read_in_float_or_computes_stays_in_float(forward):
             id="a tuple leaves the network",
         ),
         pytest.param(
-            lambda self, x: torch.stack(self.conv(x).chunk(2, 1)),
+            lambda self, x: torch.hstack(self.conv(x).chunk(2, 1)),
             "several tensors are handed on at once, and a stub takes one",
             id="a tuple is read in float",
         ),
