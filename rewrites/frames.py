@@ -2,34 +2,40 @@
 
 As *frames* [N*T, C, H, W] what a layer does within each frame is two-dimensional; as *columns* [N, C, T, H*W] what it
 does along time is. In the memory layout int8 convolutions hand on, channels last, all four are views of the same bytes
-unless frames overlap.
+unless a frame is joined with others.
 """
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class ToFrames(nn.Module):
     """[N, C, T, H, W] to [N*T', C*taps, H, W]: every `step`-th frame, with the frames behind it as more channels.
 
-    Channel c of tap t is channel `c * taps + t`, so a kernel [O, I, taps, kh, kw] becomes one for images, of shape
-    [O, I*taps, kh, kw], by a view. T' is the number of times that `taps` frames fit.
+    These are `taps` frames in all, `spread` frames apart, of a video with `padding` black frames at either end. Channel
+    c of tap t is channel `c * taps + t`, so a kernel [O, I, taps, kh, kw] becomes one for images, of shape
+    [O, I*taps, kh, kw], by a view. T' is the number of times that the frames fit.
     """
 
-    def __init__(self, taps: int = 1, step: int = 1) -> None:
+    def __init__(self, taps: int = 1, step: int = 1, padding: int = 0, spread: int = 1) -> None:
         super().__init__()
-        self.taps, self.step = taps, step
+        self.taps, self.step, self.padding, self.spread = taps, step, padding, spread
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.padding > 0:  # as columns, for the engine pads no quantized video
+            x = F.pad(x.flatten(3), [0, 0, self.padding, self.padding]).unflatten(3, [-1, x.size(4)])
         if self.taps == 1 and self.step == 1:
             return x.transpose(1, 2).flatten(0, 1)
-        windows = x.unfold(2, self.taps, self.step)  # [N, C, T', H, W, taps]
+        windows = x.unfold(2, (self.taps - 1) * self.spread + 1, self.step)  # [N, C, T', H, W, frames]
+        windows = windows[..., :: self.spread]
         # Copied with the channels last, as the convolution behind it wants them.
         return windows.permute(0, 2, 3, 4, 1, 5).flatten(4, 5).flatten(0, 1).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
-        return "" if self.taps == 1 and self.step == 1 else f"taps={self.taps}, step={self.step}"
+        settings = {"taps": self.taps, "step": self.step, "padding": self.padding, "spread": self.spread}
+        return ", ".join(f"{name}={value}" for name, value in settings.items() if value != int(name != "padding"))
 
 
 class FromFrames(nn.Module):

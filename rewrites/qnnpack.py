@@ -364,7 +364,7 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.PixelUnshuffle, Verdict.FOLLOWS, lambda: nn.PixelUnshuffle(2)),
     Kernel(F.pixel_unshuffle, Verdict.FOLLOWS, lambda: Call(F.pixel_unshuffle, 2)),
     # videos as images
-    Kernel(frames.ToFrames, Verdict.FOLLOWS, lambda: frames.ToFrames(2, 2), shape=(2, 8, 5, 6, 5)),
+    Kernel(frames.ToFrames, Verdict.FOLLOWS, lambda: frames.ToFrames(2, 2, 1, 2), shape=(2, 8, 6, 6, 5)),
     Kernel(frames.FromFrames, Verdict.FOLLOWS, lambda: _Sized(frames.FromFrames(), 2), shape=(6, 8, 5, 4)),
     Kernel(frames.ToColumns, Verdict.FOLLOWS, frames.ToColumns, shape=(2, 8, 4, 6, 5)),
     Kernel(frames.FromColumns, Verdict.FOLLOWS, lambda: _Sized(frames.FromColumns(), 3), shape=(2, 8, 5, 12)),

@@ -35,7 +35,7 @@ def form_of(graph_module: fx.GraphModule, value: Any) -> Form | None:
 
 def is_plain(module: nn.Module) -> bool:
     """Whether a way there rearranges the video as it is: each frame once, and no channels made of frames."""
-    return type(module) is ToColumns or (type(module) is ToFrames and module.taps == module.step == 1)
+    return type(module) in (ToFrames, ToColumns) and not module.extra_repr()
 
 
 def images(editor: Editor, video: fx.Node, there: nn.Module, reader: fx.Node, reason: str) -> fx.Node:

@@ -17,12 +17,6 @@ def _within_columns(conv: nn.Conv3d) -> bool:
     return conv.kernel_size[1:] == conv.stride[1:] == (1, 1) and conv.padding[1:] == (0, 0)
 
 
-def _within_frames(conv: nn.Conv3d) -> bool:
-    """Whether no two results read the same frame, unless they read nothing but that frame."""
-    taps, step, pad, spread = conv.kernel_size[0], conv.stride[0], conv.padding[0], conv.dilation[0]
-    return taps <= step and pad == 0 and (taps == 1 or spread == 1)
-
-
 def _form(graph_module: fx.GraphModule, node: fx.Node, conv: nn.Conv3d) -> Form:
     """The images on which a 2-D convolution computes what `conv` does on the video. Raises `Refusal` for none."""
     if conv.padding_mode != "zeros":
@@ -31,12 +25,16 @@ def _form(graph_module: fx.GraphModule, node: fx.Node, conv: nn.Conv3d) -> Form:
         raise Refusal(f"its padding is not in numbers but {conv.padding!r}")
     if not conv.weight.is_contiguous():
         raise Refusal("its weights do not lie in memory in the order of their dimensions")
-    both = _within_columns(conv), _within_frames(conv)
-    if all(both) and conv.kernel_size[0] == 1:
-        return form_of(graph_module, node.all_input_nodes[0]) or FRAMES
-    if not any(both):
-        raise Refusal("its kernel spans time and space at once, and the engine has no 3-D convolution")
-    return COLUMNS if both[0] else FRAMES
+    if not _within_columns(conv):
+        return FRAMES
+    is_pointwise = conv.kernel_size[0] == conv.stride[0] == 1 and conv.padding[0] == 0
+    return form_of(graph_module, node.all_input_nodes[0]) or FRAMES if is_pointwise else COLUMNS
+
+
+def _windows(conv: nn.Conv3d) -> ToFrames:
+    """The frames each result is made of."""
+    taps, spread = conv.kernel_size[0], conv.dilation[0]
+    return ToFrames(taps, conv.stride[0], int(conv.padding[0]), spread if taps > 1 else 1)
 
 
 def _conv2d(conv: nn.Conv3d, form: Form) -> nn.Conv2d:
@@ -82,18 +80,17 @@ def _check_readers(graph_module: fx.GraphModule, node: fx.Node, module: nn.Modul
 
 
 class FactorConv3d(RewritePass):
-    """A 3-D convolution that works within frames, or along time alone, becomes a 2-D one.
+    """A 3-D convolution becomes a 2-D one on the frames of a video, or on its columns.
 
     What it does: a kernel 1xkxk convolves the frames of all videos as one batch of images; a kernel kx1x1 an image a
-    video with time as its height and all pixels as its width; a kernel whose windows do not overlap in time (a patch
-    embedding) takes the frames of a window as channels. The batch norm behind it becomes a 2-D one with it. Weights are
-    views of the original ones, so old checkpoints load. Between int8 layers the rearranging moves no byte.
+    video with time as its height and all pixels as its width: between int8 layers neither moves a byte. A kernel that
+    spans time and space takes the frames it spans as channels of one image, for which they are copied. The batch norm
+    behind it becomes a 2-D one with it. Weights are views of the original ones, so old checkpoints load.
 
     Why: qnnpack cannot save a quantized 3-D convolution, so all of these would run in float.
 
-    Leaves alone: a kernel that spans time and space at once with overlapping windows, and any padding but zeros; they
-    run in float, with the reason. Declared tolerance: 1e-5 of the output's largest magnitude, because a 2-D convolution
-    sums in another order.
+    Leaves alone: padding with anything but zeros, which no quantized convolution does; it runs in float, with the
+    reason. Declared tolerance: 1e-5 of the output's largest magnitude, because a 2-D convolution sums in another order.
     """
 
     name = "factor-conv3d"
@@ -126,7 +123,7 @@ class FactorConv3d(RewritePass):
         for call in calls:
             there: nn.Module = ToColumns()
             if form is FRAMES:
-                there = ToFrames(old.kernel_size[0], old.stride[0]) if isinstance(old, nn.Conv3d) else ToFrames()
+                there = _windows(old) if isinstance(old, nn.Conv3d) else ToFrames()
             take_images(editor, call, form, there, words)
 
     def _factor_norm(self, editor: Editor, node: fx.Node, norm: nn.BatchNorm3d) -> None:

@@ -62,6 +62,20 @@ class Video(nn.Module):
         return self.classifier(self.average(x)).mean((2, 3, 4))
 
 
+class Spanning(nn.Module):
+    """Kernels that span time and space at once, padded at all ends, one of them depthwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.deep = unit(3, 16, (3, 5, 5), 2), unit(16, 16, (3, 3, 3))
+        self.depthwise, self.head = nn.Conv3d(16, 16, 3, 1, 1, groups=16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.deep(self.stem(x))
+        x = torch.relu(self.depthwise(x) + x)
+        return self.head(nn.functional.adaptive_avg_pool3d(x, 1).flatten(1))
+
+
 class Patches(nn.Module):
     """A patch embedding, whose kernels span time and space and do not overlap, and a layer on its tokens."""
 
@@ -83,7 +97,7 @@ def converted(model: nn.Module, shape: tuple[int, ...] = (3, 8, 24, 20)) -> Conv
     return fxconv.convert(model.eval(), batches)
 
 
-@pytest.mark.parametrize("kind", [Video, Patches])
+@pytest.mark.parametrize("kind", [Video, Spanning, Patches])
 def test_wholly_right(kind):
     torch.manual_seed(0)
     conversion = converted(kind())

@@ -128,8 +128,27 @@ def test_along_time():
 def test_windows_that_do_not_overlap_in_time(frames, kernel, settings):
     layer = nn.Conv3d(8, 8, kernel, **settings)
     checked = check(RULE, model(lambda self, x: self.conv(x), conv=layer), *video(shape=(2, 8, frames, 9, 7)))
-    taps, step = kernel[0], layer.stride[0]
-    assert called(checked.lines) == [f"ToFrames(taps={taps}, step={step})", "Conv2d", "FromFrames()"]
+    taps = f"taps={kernel[0]}, " if kernel[0] > 1 else ""
+    assert called(checked.lines) == [f"ToFrames({taps}step={layer.stride[0]})", "Conv2d", "FromFrames()"]
+    assert checked.whole.islands == ()
+
+
+@pytest.mark.parametrize("frames", [6, 7], ids="{} frames".format)
+@pytest.mark.parametrize(
+    ("kernel", "settings", "there"),
+    [
+        pytest.param(3, {"padding": 1}, "taps=3, padding=1", id="3x3x3"),
+        pytest.param((3, 5, 3), {"stride": (2, 1, 2), "padding": (1, 2, 0)}, "taps=3, step=2, padding=1", id="strided"),
+        pytest.param(2, {"dilation": (3, 2, 1), "groups": 8}, "taps=2, spread=3", id="dilated depthwise"),
+        pytest.param((2, 1, 1), {"stride": (1, 2, 2)}, "taps=2", id="along time, strided in space"),
+        pytest.param((1, 3, 3), {"padding": (2, 0, 0)}, "padding=2", id="frames of nothing around the video"),
+        pytest.param((2, 3, 3), {"stride": (2, 1, 1), "padding": (1, 0, 0)}, "taps=2, step=2, padding=1", id="padded"),
+    ],
+)
+def test_windows_that_overlap(frames, kernel, settings, there):
+    layer = nn.Conv3d(8, 8, kernel, **settings)
+    checked = check(RULE, model(lambda self, x: self.conv(x), conv=layer), *video(shape=(2, 8, frames, 9, 7)))
+    assert called(checked.lines) == [f"ToFrames({there})", "Conv2d", "FromFrames()"]
     assert checked.whole.islands == ()
 
 
