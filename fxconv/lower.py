@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -172,7 +174,20 @@ def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.Scri
     if _pads_in_words(scripted):
         blocked.add(_optimizer_type(MobilePass.insert_fold_prepack_ops))
     with quiet():
-        return optimize_for_mobile(scripted, optimization_blocklist=blocked)
+        return optimize_for_mobile(_apart(scripted), optimization_blocklist=blocked)
+
+
+def _apart(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """The same program in a compilation unit of its own, written and read back.
+
+    optimize_for_mobile makes constants of the weights, and lays the functions that hold them into the unit of the
+    module it is given. The one that scripting uses lives as long as the process: each call would keep twice the
+    weights.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "module.pt"))
+        torch.jit.save(scripted, path)
+        return torch.jit.load(path)
 
 
 def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:
