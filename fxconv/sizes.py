@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from fxconv.equality import same_function
 from fxconv.inputs import InputForm
 from rewrites import Rewritten
 
-# Height and width of the inputs tried, as shares of the example's, rounded to multiples of 32 pixels.
+# Height and width of the inputs tried, as shares of the example's, rounded to the next multiple of 32 pixels beyond.
 _SHARES = ((0.75, 1.25), (1.25, 1.0))
 _MULTIPLE = 32
 
@@ -83,14 +84,17 @@ def _problem(
         return f"it fails ({type(error).__name__})"
 
 
+def _beyond(side: int, share: float) -> int:
+    """The multiple next to `share` of a side, away from the side itself: another size of a small image too."""
+    rounded = math.ceil if share > 1 else math.floor
+    return max(_MULTIPLE, rounded(side * share / _MULTIPLE) * _MULTIPLE)
+
+
 def _resized(value: Tensor, shares: tuple[float, float]) -> Tensor:
     """An image at these shares of its height and width; any other tensor as it is."""
     if value.ndim < 3 or not value.is_floating_point():
         return value
-    sides = [
-        max(_MULTIPLE, round(side * share / _MULTIPLE) * _MULTIPLE)
-        for side, share in zip(value.shape[-2:], shares, strict=True)
-    ]
+    sides = [_beyond(side, share) for side, share in zip(value.shape[-2:], shares, strict=True)]
     flat = value.reshape(1, -1, *value.shape[-2:])
     with torch.no_grad():
         return F.interpolate(flat, sides, mode="bilinear", align_corners=False).reshape(*value.shape[:-2], *sides)

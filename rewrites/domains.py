@@ -140,7 +140,7 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
 
 
 def _quantize_inputs_first(graph_module: fx.GraphModule, domains: Domains, forced: dict[fx.Node, str]) -> None:
-    """Values only moved on their way from an input or parameter to int8 operations are quantized before: fewer bytes."""
+    """What is only moved from an input or parameter to int8 operations is quantized before that: fewer bytes."""
     tensors = tensor_nodes(graph_module)
     moved = {node for node in tensors if node.op in ("placeholder", "get_attr")}
     for node in graph_module.graph.nodes:

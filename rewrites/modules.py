@@ -6,7 +6,7 @@ turns into its int8 counterpart; in float each computes exactly the operator it 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.ao.nn.intrinsic.quantized as nniq
@@ -95,7 +95,7 @@ class LinearRows(nn.Module):
         bind(self, "bias", bias)
         self.start, self.stop = start, stop
 
-    def _rows(self, values: Tensor) -> Tensor:
+    def _rows(self, values: Any) -> Tensor:
         return values if values.shape[0] == self.stop - self.start else values[self.start : self.stop]
 
     def forward(self, input: Tensor) -> Tensor:

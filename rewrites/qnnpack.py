@@ -227,8 +227,8 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.GELU, Verdict.FOLLOWS, nn.GELU),
     Kernel(
         nn.Softmax, Verdict.FLOAT, lambda: nn.Softmax(-1),
-        "the plain operator has no quantized kernel; the one that eager quantization leaves out has 256 steps from 0 to "
-        "1, in which the weights of a long sequence vanish",
+        "the plain operator has no quantized kernel; the one that eager quantization leaves out has 256 steps from 0 "
+        "to 1, in which the weights of a long sequence vanish",
     ),
     Kernel(F.normalize, Verdict.FLOAT, lambda: Call(F.normalize), _NO_KERNEL),
     Kernel(nn.LogSoftmax, Verdict.FLOAT, lambda: nn.LogSoftmax(-1), _NO_KERNEL),

@@ -230,7 +230,7 @@ def constant_tensor(graph_module: fx.GraphModule, node: fx.Node) -> torch.Tensor
             if part.op == "get_attr":
                 known[part] = attribute(graph_module, str(part.target))
                 continue
-            args = fx.map_arg((part.args, part.kwargs), lambda n: known[n])
+            args, kwargs = fx.node.map_arg((part.args, part.kwargs), lambda n: known[n])
             target: Any = part.target if part.op == "call_function" else getattr(torch.Tensor, str(part.target))
-            known[part] = target(*args[0], **args[1])  # type: ignore[index]
+            known[part] = target(*args, **kwargs)
     return known[node] if isinstance(known[node], torch.Tensor) else None

@@ -64,12 +64,12 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> _Call:
     takers: dict[int, list[fx.Node]] = {0: [], 1: []}
     for user in node.users:
         which = user.args[1] if callee(graph_module, user) is operator.getitem else None
-        if which not in (0, 1) or user.args[0] is not node:
+        if not isinstance(which, int) or which not in (0, 1) or user.args[0] is not node:
             raise Refusal(f"both of its results are handed on at once, to {user.name}")
         takers[which].append(user)
     if any(user.users for user in takers[1]):
         raise Refusal("its attention weights, its second result, are read as well")
-    return _Call(node, inputs, mask, tuple(takers[0]), tuple(takers[1]))  # type: ignore[arg-type]
+    return _Call(node, inputs, mask, tuple(takers[0]), tuple(takers[1]))
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

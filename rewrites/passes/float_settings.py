@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
@@ -74,7 +74,7 @@ class FloatSettings(RewritePass):
         module = submodule(editor.graph_module, node)
         if module is None or not type(module).__module__.startswith("torch.nn."):
             return
-        for name, takes_float in _declared_floats(type(module)).items():
+        for name, takes_float in _declared_floats(cast(Any, type(module))).items():
             if not takes_float:
                 continue
             value = getattr(module, name, None)

@@ -135,7 +135,7 @@ class TransformerLayers(RewritePass):
         held: dict[str, list[str]] = {}
         for node in editor.nodes():
             layer = submodule(editor.graph_module, node)
-            bind = _SIGNATURES.get(type(layer))
+            bind = _SIGNATURES.get(type(layer)) if layer is not None else None
             if bind is None:
                 continue
             settings = bind(*node.args, **node.kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 
 
@@ -111,3 +112,73 @@ def needs_an_argument(width: int) -> nn.Module:
 
 def not_a_module() -> int:
     return 3
+
+
+class _Pyramid(nn.Module):
+    """Three scales of features, as a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(16, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()) for _ in range(2)
+        )
+        self.out_channels = 16
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.stem(x)
+        levels = {}
+        for number, stage in enumerate(self.stages):
+            x = stage(x)
+            levels[f"p{number}"] = x
+        levels["pool"] = F.max_pool2d(x, 1, 2, 0)
+        return levels
+
+
+class _Heads(nn.Module):
+    """Class scores and boxes for every place of every level; one set of weights for all of them."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.tower = nn.Sequential(nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(inplace=True))
+        self.logits, self.boxes = nn.Conv2d(16, classes, 3, padding=1), nn.Conv2d(16, 4, 3, padding=1)
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        logits, boxes = [], []
+        for level in features:
+            y = self.tower(level)
+            logits.append(self.logits(y).flatten(2).permute(0, 2, 1))
+            boxes.append(self.boxes(y).flatten(2).permute(0, 2, 1))
+        return {"logits": torch.cat(logits, 1), "boxes": torch.cat(boxes, 1)}
+
+
+class Detector(nn.Module):
+    """Backbone, heads on a list of levels, and in plain Python the best, those above a threshold, those not hidden.
+
+    Iterating over the images of a batch does not trace.
+    """
+
+    BEST = 40
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = _Pyramid()
+        self.heads = _Heads(self.backbone.out_channels, 3)
+
+    def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
+        levels = list(self.backbone(images).values())
+        found = self.heads(levels)
+        return [self.selected(logits, boxes) for logits, boxes in zip(found["logits"], found["boxes"], strict=True)]
+
+    def selected(self, logits: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        scores, labels = logits.sigmoid().max(1)
+        scores, best = scores.topk(self.BEST)
+        above = torch.where(scores > scores.mean())[0]
+        scores, boxes, labels = scores[above], boxes[best[above]], labels[best[above]]
+        corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:].abs()], 1)
+        kept = torchvision.ops.nms(corners, scores, 0.5)
+        return {"boxes": corners[kept], "scores": scores[kept], "labels": labels[kept]}
+
+
+def detector() -> nn.Module:
+    return Detector()

@@ -15,6 +15,7 @@ from torch import nn
 
 import fxconv
 from fxconv import conversion as pipeline
+from fxconv import quantize
 from fxconv.artifact import load_lite, load_lite_bytes
 from fxconv.config import Arithmetic, Config, Engine, Method, WeightScheme
 from fxconv.conversion import _read_back
@@ -365,3 +366,56 @@ def test_what_to_do_about_a_failure(stage, words, small_conversion):
     cure = replace(small_conversion, ledger=rows).cure
     assert words in cure
     assert bool(cure) == bool(words)
+
+
+# -- one image at a time, where a batch would decide otherwise -------------------------------------------------
+
+
+class Windowed(nn.Module):
+    """A convolution, and behind it something of the test's own."""
+
+    def __init__(self, behind) -> None:
+        super().__init__()
+        self.conv, self.behind = nn.Conv2d(3, 4, 3, padding=1), behind
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.behind(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("behind", "single"),
+    [
+        pytest.param(lambda y: y * 2, False, id="nothing is decided"),
+        pytest.param(lambda y: y * 2 if y.shape[2] > 4 else y, False, id="a decision by the height"),
+        pytest.param(lambda y: y * 2 if y.shape[0] == 1 else y, True, id="a decision by the batch"),
+        pytest.param(lambda y: y + y.new_ones(y.shape[0], 1, 1, 1), False, id="one row for all images broadcasts"),
+        pytest.param(lambda y: y.reshape(int(y.shape[0]), -1), True, id="a shape for one image"),
+        pytest.param(lambda y: y if y.sum() > -1e9 else -y, True, id="a forward that does not trace"),
+    ],
+)
+def test_images_are_calibrated_with_one_at_a_time_where_a_batch_would_decide_otherwise(behind, single, monkeypatch):
+    sizes, hooks = [], []
+    observe, convert_observed = quantize.observe, quantize.convert_observed
+
+    def noting(*args: object) -> nn.Module:
+        observed = observe(*args)
+        hooks.append(observed.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0]))))
+        return observed
+
+    def converting(observed: nn.Module) -> nn.Module:
+        hooks[0].remove()
+        return convert_observed(observed)
+
+    monkeypatch.setattr(pipeline.quantize, "observe", noting)
+    monkeypatch.setattr(pipeline.quantize, "convert_observed", converting)
+    torch.manual_seed(0)
+    converted = fxconv.convert(Windowed(behind).eval(), [torch.randn(3, 3, 16, 16)])
+    assert converted.verified
+    assert converted.calibration.images == 3
+    assert sizes == ([1, 1, 1] if single else [3])
+
+
+def test_a_single_image_is_one_batch():
+    torch.manual_seed(0)
+    converted = fxconv.convert(Windowed(lambda y: y * len(y.shape[0:1])).eval(), [torch.randn(1, 3, 16, 16)])
+    assert converted.verified and converted.calibration.images == 1

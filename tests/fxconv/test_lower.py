@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch._C import _MobileOptimizerType
 from torch.jit._builtins import _get_builtin_table
+from torch.utils._pytree import tree_leaves
 
 import fxconv
 from fxconv import lower, quantize
-from fxconv.artifact import load_lite
+from fxconv.artifact import load_lite, load_lite_bytes
 from fxconv.config import Config, Method, MobilePass
+from fxconv.errors import ConversionError, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +145,120 @@ def test_padding_in_words_becomes_int8(kernel, batches):
     assert conversion.artifact.float_calls == {}
     assert conversion.artifact.int8_calls["quantized::conv2d_relu"] == 2
     assert conversion.int8(batches[0]).shape == model(batches[0]).shape
+
+
+# -- script, or else trace -----------------------------------------------------------------------------------
+
+
+class Nested(nn.Module):
+    """A convolution whose result is handed out in whatever `shape` makes of it."""
+
+    def __init__(self, shape) -> None:
+        super().__init__()
+        self.conv, self.shape = nn.Conv2d(3, 4, 1), shape
+
+    def forward(self, x):
+        return self.shape(self.conv(x))
+
+
+class Unscriptable(nn.Module):
+    """TorchScript knows no *args."""
+
+    def forward(self, *inputs):
+        x = inputs[0]
+        return x * 2 if x.sum() > 0 else x
+
+
+EXAMPLE = (torch.ones(1, 3, 8, 8),)
+
+
+def test_auto_scripts_what_can_be_scripted():
+    found = lower.lowered(nn.Conv2d(3, 4, 1), EXAMPLE, Config())
+    assert (found.method, found.warnings) == (Method.script, ())
+    assert isinstance(found.scripted, torch.jit.RecursiveScriptModule)
+
+
+def test_auto_traces_what_cannot_be_scripted_and_says_so():
+    found = lower.lowered(Unscriptable(), EXAMPLE, Config())
+    assert found.method is Method.trace
+    why, decided = found.warnings
+    assert why.startswith("traced, because it cannot be scripted: TorchScript refuses the model (script): ")
+    assert "--method" not in why
+    line = Unscriptable.forward.__code__.co_firstlineno + 2
+    assert decided == f"tracing took decisions once, as the example has them: tests/fxconv/test_lower.py:{line}"
+    assert torch.equal(found.scripted(EXAMPLE[0]), EXAMPLE[0] * 2)
+
+
+def test_what_was_asked_for_is_done_or_refused():
+    assert lower.lowered(nn.Conv2d(3, 4, 1), EXAMPLE, Config(method=Method.trace)).method is Method.trace
+    with pytest.raises(ConversionError, match=r"TorchScript refuses the model \(script\): .*; --method trace may take"):
+        lower.lowered(Unscriptable(), EXAMPLE, Config(method=Method.script))
+
+
+def test_auto_traces_what_only_the_lite_interpreter_refuses(monkeypatch):
+    loads = []
+
+    def load(content: bytes) -> object:
+        loads.append(content)
+        if len(loads) == 1:
+            raise RuntimeError("Unknown builtin op: somebody's::own\nand more")
+        return load_lite_bytes(content)
+
+    load_lite_bytes = lower.load_lite_bytes
+    monkeypatch.setattr(lower, "load_lite_bytes", load)
+    found = lower.lowered(nn.Conv2d(3, 4, 1), EXAMPLE, Config())
+    assert found.method is Method.trace and len(loads) == 2
+    assert found.warnings[0].startswith("traced, because it cannot be scripted: Unknown builtin op: somebody's::own")
+
+
+def test_at_most_three_decisions_are_named():
+    class Deciding(Unscriptable):
+        def forward(self, *inputs):
+            x = inputs[0]
+            x = x * 2 if x.sum() > 0 else x
+            x = x * 2 if x.sum() > 0 else x
+            x = x * 2 if x.sum() > 0 else x
+            x = x * 2 if x.sum() > 0 else x
+            return x * 2 if x.sum() > 0 else x
+
+    line = Deciding.forward.__code__.co_firstlineno + 2
+    (_, decided) = lower.lowered(Deciding(), EXAMPLE, Config()).warnings
+    shown = ", ".join(f"tests/fxconv/test_lower.py:{line + number}" for number in range(3))
+    assert decided.endswith(f"has them: {shown} and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [
+        pytest.param(lambda y: y, 0, id="a tensor"),
+        pytest.param(lambda y: (y, y * 2), 2, id="a tuple"),
+        pytest.param(lambda y: {"a": y, "b": y * 2}, None, id="a dict"),
+        pytest.param(lambda y: [y, y * 2], 2, id="a list"),
+        pytest.param(lambda y: [{"a": y, "b": (y * 2, y * 3)}], 3, id="a list of dicts"),
+        pytest.param(lambda y: (y, [y * 2, {"c": y * 3}]), 3, id="mixed"),
+        pytest.param(lambda y: y.max(1), 2, id="a named tuple of torch's"),
+        pytest.param(lambda y: {"a": [y]}, 0, id="a dict of lists"),
+        pytest.param(lambda y: (y, None), 0, id="None in it is left out"),
+    ],
+)
+def test_a_trace_hands_out_any_nesting_as_a_tuple_of_tensors(shape, count):
+    model = Nested(shape).eval()
+    found = lower.lowered(model, EXAMPLE, Config(method=Method.trace))
+    with torch.no_grad():
+        wanted, got = model(*EXAMPLE), load_lite_bytes(found.content)(*EXAMPLE)
+    if count is None:
+        assert list(got) == ["a", "b"] and torch.equal(got["b"], wanted["b"])
+        return
+    assert isinstance(got, tuple) is (count > 0) and len(got if count else [got]) == max(count, 1)
+    tensors = [got] if isinstance(got, torch.Tensor) else got
+    expected = [leaf for leaf in tree_leaves(wanted) if leaf is not None]
+    assert all(torch.equal(a, b) for a, b in zip(tensors, expected, strict=True))
+
+
+def test_outputs_of_mixed_types_cannot_be_scripted():
+    class Mixed(nn.Module):
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor | list[torch.Tensor]]:
+            return [x, [x]]
+
+    with pytest.raises(UserError, match=r"mix types in one list or dict \(.*Union.*\); return a tuple of tensors"):
+        lower.lowered(Mixed(), EXAMPLE, Config(method=Method.script))
