@@ -123,17 +123,18 @@ class AttentionToLinear(RewritePass):
             if type(attention) is not nn.MultiheadAttention or id(attention) in done:
                 continue
             done.add(id(attention))
-            calls = []
+            callers = calls_of(graph_module, node)
             try:
                 _check_module(graph_module, attention)
-                calls = [_decide(graph_module, call) for call in calls_of(graph_module, node)]
+                calls = [_decide(graph_module, caller) for caller in callers]
             except Refusal as refusal:
                 editor.skip(node, str(refusal))
                 continue
             together = all(call.inputs[0] is call.inputs[1] is call.inputs[2] for call in calls)
             path, parts = str(node.target), _parts(attention, together and attention.in_proj_weight is not None)
             editor.add_parts(path, parts)
-            for call in calls:
+            for caller in callers:
+                call = _decide(graph_module, caller)  # once more: it may read what another call gave
                 self._write_out(editor, call, path, attention, "in_proj" in parts)
             editor.strip(path, list(parts))
 
