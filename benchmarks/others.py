@@ -37,12 +37,10 @@ class Other:
 
 NETWORKS = (
     Other("timm", "timm.models.mobilevit:mobilevit_xxs", "256", "SiLU, depthwise convolution, attention, layer norm"),
-    Other("timm", "timm.models.repvit:repvit_m0_9", "224", "GELU, squeeze-excite, depthwise convolution"),
     Other("timm", "timm.models.efficientnet:test_efficientnet_gn", "160", "group norm, SiLU, squeeze-excite"),
     Other("pytorchcv", "pytorchcv.models.efficientnet:efficientnet_b0", "224", "squeeze-excite, SiLU written out"),
-    Other(
-        "facenet-pytorch", "facenet_pytorch:InceptionResnetV1", "160", "scaled residual branches, batch norm at the end"
-    ),
+    Other("timm", "timm.models.metaformer:poolformer_s12", "224", "GELU, group norm, layer norm"),
+    Other("geffnet", "geffnet:mixnet_s", "224", "mixed depthwise kernels, SiLU, squeeze-excite"),
 )
 
 
