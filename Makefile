@@ -1,7 +1,7 @@
 # make demo   an environment, and a first conversion with its report
 # make test   a fresh environment, and the tests
 # make check  everything .ci/run checks: tests, lint, types, generated docs
-# make benchmarks PHOTOGRAPHS=DIR   the tables under docs/, on a machine with nothing else to do (40 minutes)
+# make benchmarks PHOTOGRAPHS=DIR   the tables under docs/, on a machine with nothing else to do (2 hours)
 
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
@@ -46,6 +46,7 @@ benchmarks: .venv/done
 	.venv/bin/python benchmarks/latency.py
 	.venv/bin/python benchmarks/conversion_time.py $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 	.venv/bin/python benchmarks/robustness.py
+	.venv/bin/python benchmarks/zoo.py
 	$(if $(PHOTOGRAPHS),.venv/bin/python benchmarks/accuracy.py --photographs $(PHOTOGRAPHS))
 
 clean:

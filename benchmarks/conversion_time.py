@@ -14,10 +14,8 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks import supervised
 from benchmarks.networks import ROOT, TEN, machine, seeded, table, write
 from fxconv.synthetic import natural_images
 
@@ -35,13 +34,10 @@ PHOTOGRAPHS = 120
 
 def run(words: list[str]) -> tuple[float, float]:
     """Seconds and peak memory in MiB of one process. Exits when it fails: its figures would mean nothing."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-W", "ignore", *words], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"{' '.join(words)}: status {os.waitstatus_to_exitcode(status)}")
-    return seconds, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+    done = supervised.run(["-W", "ignore", *words])
+    if done.trouble:
+        raise SystemExit(f"{' '.join(words)}: {done.trouble}")
+    return done.seconds, done.peak_mib
 
 
 def generated(folder: Path) -> Path:

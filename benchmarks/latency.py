@@ -36,7 +36,7 @@ WARM_UP, FEWEST, MOST, SECONDS = 3, 40, 200, 40.0
 NOISE, RELU6_GAIN = 1.03, 0.90
 
 
-def forms(name: str, folder: Path) -> tuple[dict[str, Any], Tensor]:
+def forms(name: str, folder: Path) -> tuple[dict[str, Any], tuple[Tensor]]:
     """The four files of a network, loaded in the lite interpreter, and an input for them."""
     loaded, batches = seeded(name)
     example = batches[0][:1]
@@ -49,25 +49,34 @@ def forms(name: str, folder: Path) -> tuple[dict[str, Any], Tensor]:
         path = folder / f"{form}.ptl"
         path.write_bytes(content)
         modules[form] = load_lite(path)
-    return {form: modules[form] for form in FORMS}, example
+    return {form: modules[form] for form in FORMS}, (example,)
 
 
-def medians(modules: dict[str, Any], example: Tensor) -> tuple[dict[str, float], float]:
+def medians(
+    modules: dict[str, Any],
+    example: tuple[Any, ...],
+    fewest: int = FEWEST,
+    most: int = MOST,
+    seconds: float = SECONDS,
+    warm_up: int = WARM_UP,
+) -> tuple[dict[str, float], float]:
     """Median milliseconds of each; and the median of the ratio of the first to the second, run by run."""
     times: dict[str, list[float]] = {form: [] for form in modules}
     order, shuffle = list(modules), random.Random(0).shuffle
     with single_thread(), torch.no_grad():
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             for form in order:
-                modules[form](example)
-        deadline = time.perf_counter() + SECONDS
-        while len(times["float"]) < FEWEST or (time.perf_counter() < deadline and len(times["float"]) < MOST):
+                modules[form](*example)
+        runs, deadline = 0, time.perf_counter() + seconds
+        while runs < fewest or (time.perf_counter() < deadline and runs < most):
             for form in order:
                 start = time.perf_counter()
-                modules[form](example)
+                modules[form](*example)
                 times[form].append(1000 * (time.perf_counter() - start))
             shuffle(order)  # whoever runs after a big one finds a cold cache: let it be another one each time
-    ratio = statistics.median(a / b for a, b in zip(times["fxconv"], times["stock flow"], strict=True))
+            runs += 1
+    first, second, *_ = times.values()
+    ratio = statistics.median(a / b for a, b in zip(first, second, strict=True))
     return {form: statistics.median(taken) for form, taken in times.items()}, ratio
 
 

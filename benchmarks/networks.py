@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import fxconv
 from fxconv import models
-from fxconv.calibration import Generated
+from fxconv.calibration import open_calibration
 from fxconv.models import LoadedModel
 from fxconv.weights import reestimate_batch_norms
 
@@ -32,12 +33,64 @@ TEN = (
 RELU6 = frozenset({"mobilenet_v2"})
 
 
-def seeded(name: str, images: int = 20) -> tuple[LoadedModel, list[Tensor]]:
-    """A network with random weights and the statistics of generated images, and those images in batches."""
-    loaded = models.load(name, "random")
-    batches = list(Generated(loaded.preprocessing, images, 10, 0).batches())
+Batch = Tensor | tuple[Tensor, ...]
+# Values of a parameter that a network begins with when a branch of it is to be silent at first.
+_SILENT = 1e-3
+
+
+def seeded(
+    name: str, images: int = 20, input_size: str | None = None, batch_size: int = 10, is_trained_like: bool = False
+) -> tuple[LoadedModel, list[Batch]]:
+    """A network with random weights and the statistics of generated images, and those images in batches.
+
+    A detector brings images to its own size whatever they come in; with an `input_size` that is the shorter side's.
+    `is_trained_like` draws what `draw_like_trained` says.
+    """
+    loaded = models.load(name, "random", input_size)
+    if input_size and is_detector(loaded.module) and loaded.module.transform.fixed_size is None:
+        side = loaded.preprocessing.height
+        loaded.module.transform.min_size, loaded.module.transform.max_size = (side,), 2 * side
+    if is_trained_like:
+        draw_like_trained(loaded.module)
+    data = open_calibration(None, loaded.preprocessing, images, batch_size, 0, loaded.form.names)
+    batches = [batch if len(batch) > 1 else batch[0] for batch in data.batches()]
     reestimate_batch_norms(loaded.module, batches)
     return loaded, batches
+
+
+def draw_like_trained(module: nn.Module, seed: int = 0) -> None:
+    """Draw what a network begins with so that it trains, and what would let nothing be compared before it is trained.
+
+    Batch norms that all have weight 1 and bias 0 amplify every disturbance from layer to layer (Yang et al. 2019, A
+    Mean Field Theory of Batch Normalization): behind fifty of them the rounding of the first layer is as large as the
+    signal, whoever rounded. Here their weights are uniform in [0.5, 1.5] and their biases normal around 1, so that most
+    activations work where they are linear, and rounding stays what it is. Parameters that are all zero, or all the
+    same tiny number, as a vision transformer's head and class token and ConvNeXt's layer scale, silence what they are
+    for, so that a comparison would say nothing of it; they are drawn too.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in module.modules():
+            norm = isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine
+            for name, values in layer.named_parameters(recurse=False):
+                if norm and name == "weight":
+                    values.uniform_(0.5, 1.5, generator=draw)
+                elif norm:
+                    values.normal_(1.0, 0.5, generator=draw)
+                elif values.ndim > 1 and not values.any():
+                    values.normal_(0.0, values[0].numel() ** -0.5 if name == "weight" else 1.0, generator=draw)
+                elif values.numel() > 1 and 0 < values.flatten()[0].abs() < _SILENT and values.unique().numel() == 1:
+                    values.uniform_(0.1, 0.5, generator=draw)
+
+
+def tensors(batch: Batch) -> tuple[Tensor, ...]:
+    """The tensors of a batch, one for each input of the network."""
+    return (batch,) if isinstance(batch, Tensor) else batch
+
+
+def is_detector(module: nn.Module) -> bool:
+    """Whether this is one of torchvision's networks that take a list of images and give their boxes."""
+    return isinstance(getattr(module, "transform", None), GeneralizedRCNNTransform)
 
 
 def machine() -> str:

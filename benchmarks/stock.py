@@ -12,7 +12,8 @@ import copy
 import random
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +27,60 @@ from torch.jit.mobile import _load_for_lite_interpreter
 from torch.utils.mobile_optimizer import optimize_for_mobile
 
 COUNT, BATCH = 100, 10
+Batch = Tensor | tuple[Tensor, ...]
 
 
-def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """prepare_fx, calibrate, convert_fx."""
+class StockError(Exception):
+    """A step of the stock flow failed: the message is the step's name, `__cause__` what was raised."""
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Whatever is raised inside is a `StockError` of the step `name`."""
+    try:
+        yield
+    except Exception as error:
+        raise StockError(name) from error
+
+
+def first_of(batch: Batch) -> tuple[Tensor, ...]:
+    """The first image of a batch, as arguments."""
+    return tuple(each[:1] for each in ((batch,) if isinstance(batch, Tensor) else batch))
+
+
+def quantize(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
+    """prepare_fx, calibrate, convert_fx. A batch is a tensor, or one for each of several inputs."""
     torch.backends.quantized.engine = "qnnpack"
     batches = list(batches)
-    prepared = prepare_fx(copy.deepcopy(model).eval(), get_default_qconfig_mapping("qnnpack"), (batches[0][:1],))
-    with torch.no_grad():
+    example = first_of(batches[0])
+    with step("prepare_fx"):
+        prepared = prepare_fx(copy.deepcopy(model).eval(), get_default_qconfig_mapping("qnnpack"), example)
+    with step("calibration"), torch.no_grad():
         for batch in batches:
-            prepared(batch)
-    converted: nn.Module = convert_fx(prepared)
+            prepared(*((batch,) if isinstance(batch, Tensor) else batch))
+    with step("convert_fx"):
+        converted: nn.Module = convert_fx(prepared)
     return converted
 
 
-def write(model: nn.Module, batches: Iterable[Tensor], path: Path) -> Any:
-    """The whole stock flow to a .ptl, loaded back in the lite interpreter."""
-    optimized = optimize_for_mobile(torch.jit.script(quantize(model, batches)))
-    optimized._save_for_lite_interpreter(str(path))  # type: ignore[operator]
-    return _load_for_lite_interpreter(str(path))
+def to_torchscript(converted: nn.Module, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
+    """Scripted, or traced when TorchScript refuses the source."""
+    try:
+        return torch.jit.script(converted)
+    except Exception:
+        with step("torch.jit.trace, after torch.jit.script failed"), torch.no_grad():
+            return torch.jit.trace(converted, example, check_trace=False, strict=False)
+
+
+def write(model: nn.Module, batches: Iterable[Batch], path: Path) -> Any:
+    """The whole stock flow to a .ptl, loaded back in the lite interpreter. Raises `StockError`."""
+    batches = list(batches)
+    scripted = to_torchscript(quantize(model, batches), first_of(batches[0]))
+    with step("optimize_for_mobile"):
+        optimized = optimize_for_mobile(scripted)
+    with step("the lite interpreter"):
+        optimized._save_for_lite_interpreter(str(path))  # type: ignore[operator]
+        return _load_for_lite_interpreter(str(path))
 
 
 def main() -> None:

@@ -87,29 +87,70 @@ def open_array(path: Path, option: str, ranks: tuple[int, ...] = (4,)) -> ArrayF
     Of several arrays in an .npz file the only one of a fitting type with one of the `ranks` is taken. Raises
     `UserError` in one line when there is none, or it is not of floating-point numbers or uint8.
     """
+    file_path, member = _file(path, option)
+    with _trouble(option, str(file_path)):
+        is_archive = _is_archive(file_path)
+        if member and not is_archive:
+            raise UserError(f"{option} {path}: {file_path.name} holds one array without a name; leave out :{member}")
+        found = _chosen(file_path, member, option, ranks) if is_archive else _described(file_path, None, option)
+    return _usable(found)
+
+
+def open_arrays(path: Path, names: tuple[str, ...], option: str) -> tuple[ArrayFile, ...]:
+    """The arrays of an .npz file for the inputs `names`: those so named, or all in their order when none is.
+
+    Raises `UserError` in one line when they are not as many, or not all of floating-point numbers.
+    """
+    file_path, member = _file(path, option)
+    wanted = f"the model takes {len(names)} inputs ({', '.join(names)})"
+    cure = f"save them with np.savez({file_path.name!r}, {', '.join(f'{name}=...' for name in names)})"
+    with _trouble(option, str(file_path)):
+        if member or not _is_archive(file_path):
+            raise UserError(f"{option} {path}: is one array and {wanted}; {cure}")
+        members = _members(file_path)
+        known = [name for name in names if name in members]
+        if len(members) != len(names) or (known and len(known) != len(names)):
+            raise UserError(f"{option} {path}: holds {', '.join(members) or 'no arrays'} and {wanted}; {cure}")
+        found = tuple(_usable(_described(file_path, name, option)) for name in known or members)
+    for array in found:
+        if array.dtype == np.uint8:
+            raise UserError(
+                f"{option} {array.name}: holds uint8; give each of several inputs as float, as the model takes it"
+            )
+    return found
+
+
+def _file(path: Path, option: str) -> tuple[Path, str | None]:
+    """The file and the name of the array in it. Raises `UserError` when it is no such file."""
     file_path, member = split_name(path)
     if file_path.suffix.lower() not in (".npy", ".npz"):
         folder = "a folder of photographs, " if option == "--calib" else ""
         raise UserError(f"{option} {path}: expected {folder}an .npy or an .npz file, not {file_path.suffix or 'this'}")
     if not file_path.is_file():
         raise UserError(f"{option} {file_path}: {'not a file' if file_path.exists() else 'no such file'}")
-    with _trouble(option, str(file_path)):
-        with file_path.open("rb") as file:
-            is_archive = file.read(2) == b"PK"
-        if member and not is_archive:
-            raise UserError(f"{option} {path}: {file_path.name} holds one array without a name; leave out :{member}")
-        if is_archive:
-            found = _chosen(file_path, member, option, ranks)
-        else:
-            found = _described(file_path, None, option)
+    return file_path, member
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _members(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _usable(found: ArrayFile) -> ArrayFile:
+    """The array itself. Raises `UserError` when it is not of floating-point numbers or uint8."""
     if found.dtype.hasobject:
         raise UserError(
-            f"{option} {found.name}: holds Python objects, which are not unpickled; save an array of numbers"
+            f"{found.option} {found.name}: holds Python objects, which are not unpickled; save an array of numbers"
         )
     if not _is_usable(found.dtype):
         kind = "structures" if found.dtype.names else str(found.dtype)
         raise UserError(
-            f"{option} {found.name}: values of type {kind}; expected float32 (preprocessed) or uint8 (pixels)"
+            f"{found.option} {found.name}: values of type {kind}; expected float32 (preprocessed) or uint8 (pixels)"
         )
     return found
 
@@ -119,8 +160,7 @@ def _is_usable(dtype: np.dtype[Any]) -> bool:
 
 
 def _chosen(path: Path, member: str | None, option: str, ranks: tuple[int, ...]) -> ArrayFile:
-    with zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    names = _members(path)
     if not names:
         raise UserError(f"{option} {path}: a zip archive without arrays")
     if member is not None:

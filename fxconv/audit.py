@@ -189,30 +189,46 @@ def _described(node: fx.Node) -> str:
     return f"{node.name} = {_where(node)}({arguments})"
 
 
-def refused_at(int8: nn.Module, image: tuple[Any, ...]) -> str:
-    """The operation at which `int8` stops on this input, as `where (operator)`; empty when it runs through."""
+@dataclass(frozen=True)
+class Stop:
+    """Where an int8 model stops: the operation, the path of its graph, and whether it was given int8 values."""
+
+    path: str
+    graph: fx.GraphModule
+    node: fx.Node
+    in_int8: bool
+    error: RuntimeError
+
+    def __str__(self) -> str:
+        return f"{prefixed(self.path, _where(self.node))} ({_operator(self.graph, self.node)})"
+
+
+def stop_of(int8: nn.Module, image: tuple[Any, ...]) -> Stop | None:
+    """The operation at which `int8` stops on this input; None when it runs through."""
     stopped = failing(int8, image)
     if stopped is None:
-        return ""
+        return None
     path, graph, inputs = stopped
     runner = _Runner(graph)
     try:
         with torch.no_grad():
             runner.run(*verify.cloned(inputs))
-    except RuntimeError:
-        node = runner.at
-        return f"{prefixed(path, _where(node))} ({_operator(graph, node)})"
-    return ""
+    except RuntimeError as error:
+        return Stop(path, graph, runner.at, runner.in_int8, error)
+    return None
 
 
 class _Runner(fx.Interpreter):
     """Runs a module node by node and knows where it is."""
 
     at: fx.Node
+    in_int8 = False
 
     def run_node(self, n: fx.Node) -> Any:
         """One node."""
         self.at = n
+        given = [self.env[value] for value in n.all_input_nodes]
+        self.in_int8 = any(isinstance(leaf, Tensor) and leaf.is_quantized for leaf in tree_leaves(given))
         return super().run_node(n)
 
 
@@ -290,8 +306,11 @@ class _Auditor(fx.Interpreter):
             limits = torch.iinfo(got.dtype)
             seen = wanted.clamp(low, high) if math.isfinite(low) or math.isfinite(high) else wanted
             inside = seen.clamp((limits.min - zero_point) * scale, (limits.max - zero_point) * scale)
+            beyond = (seen - inside).double()
+            # what lies within half a step of an end is rounded to it, not cut off
+            beyond[beyond.abs() <= scale / 2] = 0
             count.power += float(seen.double().square().sum())
-            count.beyond += float((seen - inside).double().square().sum())
+            count.beyond += float(beyond.square().sum())
 
     def _wiring(self, node: fx.Node, args: Any, result: Any) -> str:
         """What is wrong with the weights and the output range of a node, whatever it computes; empty when nothing."""

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.ao.quantization import ObserverBase, QConfig
 
-from rewrites.modules import AddScalar, MulScalar
-from rewrites.qnnpack import KERNELS, Verdict
-from rewrites.values import callee, submodule
+from fxconv.scales import source
+from rewrites.values import submodule
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 
@@ -76,23 +75,5 @@ def _input_scale(observed: fx.GraphModule, node: fx.Node) -> float | None:
     Behind AddScalar it may be larger, for its kernel widens a range that the sum would leave: then there is room to
     spare.
     """
-    factor = 1.0
-    while node.all_input_nodes:
-        node = node.all_input_nodes[0]
-        module = submodule(observed, node)
-        row = KERNELS.get(callee(observed, node))  # type: ignore[arg-type]
-        if isinstance(module, MulScalar):
-            factor *= abs(module.scalar) or 1.0
-        elif not isinstance(module, AddScalar) and not (row is not None and row.verdict is Verdict.FOLLOWS):
-            scale = _observed_scale(module)
-            return None if scale is None else factor * scale
-    return None
-
-
-def _observed_scale(module: nn.Module | None) -> float | None:
-    """The scale a module's observer calls for: its own, that of its arithmetic, or of the stub that ends it."""
-    for part in (module, getattr(module, "op", None), getattr(module, "quant", None)):
-        observer = getattr(part, "activation_post_process", None)
-        if isinstance(observer, ObserverBase):
-            return float(observer.calculate_qparams()[0])
-    return None
+    given = source(observed, node.all_input_nodes[0])
+    return None if given is None else (given.factor or 1.0) * float(given.observer.calculate_qparams()[0])

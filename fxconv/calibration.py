@@ -1,21 +1,27 @@
-"""Photographs or arrays to batches. Everything streams: a folder of any size needs the memory of one batch."""
+"""Photographs or arrays to batches. Everything streams: a folder of any size needs the memory of one batch.
+
+What one call of a network takes is a tuple of tensors, one for each of its inputs: one for most networks. Generated
+images and photographs fill each with an image, or a clip.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fxconv import photographs
-from fxconv.arrays import open_array, split_name
+from fxconv.arrays import ArrayFile, open_array, open_arrays, split_name
 from fxconv.errors import UserError
 from fxconv.preprocessing import Preprocessing
 from fxconv.synthetic import natural_images
@@ -44,18 +50,18 @@ class CalibrationData(ABC):
         return []
 
     @abstractmethod
-    def images(self) -> Iterator[Tensor]:
-        """Float32 tensors `[C, H, W]`, in the same order every time."""
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
+        """Float32 tensors, each input of the network without N (`[C, H, W]`), in the same order every time."""
 
-    def batches(self, limit: int | None = None) -> Iterator[Tensor]:
-        """Tensors `[N, C, H, W]` of at most `batch_size` images, `limit` images in all."""
+    def batches(self, limit: int | None = None) -> Iterator[tuple[Tensor, ...]]:
+        """Each input as a tensor `[N, ...]` of at most `batch_size` rows, `limit` rows in all."""
         stream = islice(self.images(), limit)
         while batch := list(islice(stream, self.batch_size)):
-            yield torch.stack(batch)
+            yield tuple(torch.stack(each) for each in zip(*batch, strict=True))
 
-    def first(self, count: int) -> Tensor:
-        """The first `count` images as one batch `[N, C, H, W]`."""
-        return torch.stack(list(islice(self.images(), count)))
+    def examples(self, count: int) -> list[tuple[Tensor, ...]]:
+        """The first `count` rows, each a batch with N = 1."""
+        return [tuple(each[None].contiguous() for each in row) for row in islice(self.images(), count)]
 
 
 class Photographs(CalibrationData):
@@ -99,7 +105,7 @@ class Photographs(CalibrationData):
         files = [f"{name} was left out of calibration: {why}" for name, why in self._unreadable]
         return [*_few(folders, "folders were not searched"), *_few(files, "photographs were left out of calibration")]
 
-    def images(self) -> Iterator[Tensor]:
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
         least = 2 * max(self.preprocessing.covered)
         position = 0
         while position < len(self.paths):
@@ -109,8 +115,8 @@ class Photographs(CalibrationData):
             except photographs.UnreadablePhotograph as error:
                 self._leave_out(position, error)
                 continue
+            yield self.preprocessing.inputs(image, position)
             position += 1
-            yield self.preprocessing.fitted(image)
 
     def _leave_out(self, position: int, error: Exception) -> None:
         """Put a spare photograph at `position`, or close the gap: the order stays as it is for the next reading."""
@@ -136,38 +142,48 @@ def _few(sentences: list[str], others: str) -> list[str]:
 
 
 class Arrays(CalibrationData):
-    """Inputs from an .npy or .npz file: float `[N, C, H, W]`, preprocessed already, or uint8 pixels `[N, H, W, C]`."""
+    """Inputs from an .npy or .npz file: float `[N, C, H, W]`, preprocessed already, or uint8 pixels `[N, H, W, C]`.
+
+    Of a network that takes clips, `[N, C, T, H, W]` or `[N, T, H, W, C]`.
+    """
 
     def __init__(self, path: Path, preprocessing: Preprocessing, count: int, batch_size: int) -> None:
-        self.array = open_array(path, "--calib")
+        frames, time = ((), "") if preprocessing.frames is None else ((preprocessing.frames,), "T, ")
+        self.array = open_array(path, "--calib", ranks=(4 + len(frames),))
         name, shape, channels = self.array.name, self.array.shape, preprocessing.channels
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.is_pixels = self.array.dtype == np.uint8
-        if len(shape) != 4 or 0 in shape:
+        if len(shape) != 4 + len(frames) or 0 in shape:
             raise UserError(
-                f"--calib {name}: shape {shape} is not [N, {channels}, H, W] (float, preprocessed) "
-                f"or [N, H, W, {channels}] (uint8 pixels) with N at least 1"
+                f"--calib {name}: shape {shape} is not [N, {channels}, {time}H, W] (float, preprocessed) "
+                f"or [N, {time}H, W, {channels}] (uint8 pixels) with N at least 1"
             )
-        found = shape[3 if self.is_pixels else 1]
+        found = shape[-1 if self.is_pixels else 1]
         if found != channels:
-            expected = "[N, H, W, C]" if self.is_pixels else "[N, C, H, W]"
-            other = shape[1 if self.is_pixels else 3] == channels
+            expected = f"[N, {time}H, W, C]" if self.is_pixels else f"[N, C, {time}H, W]"
+            other = shape[1 if self.is_pixels else -1] == channels
             cure = f"; transpose it to {expected}" if other else ""
             raise UserError(f"--calib {name}: {found} channels in shape {shape} read as {expected}; "
                             f"the network takes {channels}{cure}")  # fmt: skip
-        if not self.is_pixels and shape[2:] != (preprocessing.height, preprocessing.width):
+        height, width = shape[-3:-1] if self.is_pixels else shape[-2:]
+        given = shape[1:-3] if self.is_pixels else shape[2:-2]
+        if frames and given != frames:
+            raise UserError(f"--calib {name}: clips of {given[0]} frames, the network's input has {frames[0]}; "
+                            f"set --input-size, such as {channels}x{given[0]}x{height}x{width}")  # fmt: skip
+        fits = (height, width) == (preprocessing.height, preprocessing.width)
+        if not self.is_pixels and not fits:
             raise UserError(
-                f"--calib {name}: images of {shape[2]}x{shape[3]}, the network's input is "
+                f"--calib {name}: images of {height}x{width}, the network's input is "
                 f"{preprocessing.height}x{preprocessing.width}; preprocess them to that size or set --input-size"
             )
-        if self.is_pixels and channels not in (1, 3) and shape[1:3] != preprocessing.shape[1:]:
+        if self.is_pixels and channels not in (1, 3) and not fits:
             raise UserError(
                 f"--calib {name}: uint8 images of {channels} channels cannot be resized; give them as "
-                f"[N, {preprocessing.height}, {preprocessing.width}, {channels}]"
+                f"[N, {time}{preprocessing.height}, {preprocessing.width}, {channels}]"
             )
-        if self.is_pixels and shape[1] * shape[2] > photographs.MOST_PIXELS:
+        if self.is_pixels and height * width > photographs.MOST_PIXELS:
             most = f"{photographs.MOST_PIXELS:,}"
-            raise UserError(f"--calib {name}: images of {shape[1]}x{shape[2]}; at most {most} pixels an image are read")
+            raise UserError(f"--calib {name}: images of {height}x{width}; at most {most} pixels an image are read")
         self.count = min(count, shape[0])
         kind = "uint8 images" if self.is_pixels else "preprocessed arrays"
         self.source = f"first {self.count} of {shape[0]} {kind} in {name}"
@@ -183,20 +199,65 @@ class Arrays(CalibrationData):
             "uint8 [N, H, W, C]"
         ]
 
-    def images(self) -> Iterator[Tensor]:
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
         for index, row in enumerate(self.array.rows(self.count)):
-            if self.is_pixels:
-                yield self.preprocessing.pixels(row)
-                continue
-            with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite, and told below
-                values = row.astype(np.float32)
-            if not np.isfinite(values).all():
-                raise UserError(
-                    f"--calib {self.array.name}: row {index} holds values that are not finite (NaN or infinite)"
-                )
-            self._lowest = min(self._lowest, float(values.min()))
-            self._highest = max(self._highest, float(values.max()))
-            yield torch.from_numpy(np.ascontiguousarray(values))
+            if not self.is_pixels:
+                values = _float_row(self.array, index, row)
+                self._lowest = min(self._lowest, float(values.min()))
+                self._highest = max(self._highest, float(values.max()))
+                yield (values,)
+            elif self.preprocessing.frames is None:
+                yield (self.preprocessing.pixels(row),)
+            else:
+                yield (torch.stack([self.preprocessing.pixels(frame) for frame in row], dim=1),)
+
+
+def _float_row(array: ArrayFile, index: int, row: npt.NDArray[Any]) -> Tensor:
+    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite, and told below
+        values = row.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise UserError(f"{array.option} {array.name}: row {index} holds values that are not finite (NaN or infinite)")
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+class NamedArrays(CalibrationData):
+    """Inputs of a network that takes several: one float array `[N, ...]` for each, from an .npz file.
+
+    `option` is the command-line option that named the file. The arrays are named as the parameters of the network's
+    forward, or stand in their order. When one of them has the shape `image`, they are a single row, without N.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        names: tuple[str, ...],
+        image: tuple[int, ...],
+        count: int,
+        batch_size: int,
+        option: str = "--calib",
+    ) -> None:
+        self.arrays = open_arrays(path, names, option)
+        shapes = [array.shape for array in self.arrays]
+        self._is_row = image in shapes
+        rows = {shape[:1] for shape in shapes}
+        if any(0 in shape or not shape for shape in shapes) or (len(rows) > 1 and not self._is_row):
+            listed = ", ".join(f"{array.member} {array.shape}" for array in self.arrays)
+            raise UserError(f"{option} {path}: the arrays must hold the same number of rows, [N, ...]: {listed}")
+        self.shapes = shapes if self._is_row else [shape[1:] for shape in shapes]
+        found = 1 if self._is_row else shapes[0][0]
+        self.count, self.batch_size = min(count, found), batch_size
+        members = ", ".join(str(array.member) for array in self.arrays)
+        self.source = f"first {self.count} of {found} rows of {members} in {path}"
+        if option != "--calib":
+            self.source += f" ({option}), for images cannot fill all inputs"
+
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
+        if self._is_row:
+            yield tuple(_float_row(array, 0, np.stack(list(array.rows(array.shape[0])))) for array in self.arrays)
+            return
+        rows = zip(*(array.rows(self.count) for array in self.arrays), strict=True)
+        for index, row in enumerate(rows):
+            yield tuple(_float_row(array, index, values) for array, values in zip(self.arrays, row, strict=True))
 
 
 class Generated(CalibrationData):
@@ -210,49 +271,68 @@ class Generated(CalibrationData):
     def warnings(self) -> list[str]:
         return ["calibrated on generated images; photographs (--calib DIR) give better ranges"]
 
-    def images(self) -> Iterator[Tensor]:
-        channels, height, width = self.preprocessing.shape
-        for array in natural_images(self.count, height, width, channels, self.seed):
-            yield self.preprocessing.pixels(array)
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
+        wanted = self.preprocessing
+        height, width = (wanted.height, wanted.width) if wanted.is_still else wanted.covered
+        for index, array in enumerate(natural_images(self.count, height, width, wanted.channels, self.seed)):
+            if wanted.is_still:
+                yield (wanted.pixels(array),)
+            else:
+                yield wanted.moving(torch.from_numpy(array).permute(2, 0, 1), index)
 
 
 class Batches(CalibrationData):
-    """Floating-point tensors `[N, C, H, W]` given from Python; each is used as one batch, as float32."""
+    """Floating-point tensors `[N, ...]` given from Python; each is used as one batch, as float32.
 
-    def __init__(self, batches: Iterable[Tensor]) -> None:
+    For a network of several inputs a batch is a tuple or list of tensors, one for each, of the same N.
+    """
+
+    def __init__(self, batches: Iterable[Tensor | Sequence[Tensor]]) -> None:
         # A lone tensor is one batch, not many; and a one-shot iterator must be kept.
-        self._batches = [batches] if isinstance(batches, Tensor) else list(batches)
-        if not self._batches or not all(isinstance(b, Tensor) and b.ndim >= 1 and len(b) for b in self._batches):
+        listed = [batches] if isinstance(batches, Tensor) else list(batches)
+        given = [tuple(batch) if isinstance(batch, (tuple, list)) else (batch,) for batch in listed]
+        if (
+            not given
+            or not all(given)
+            or not all(isinstance(t, Tensor) and t.ndim and len(t) for b in given for t in b)
+        ):
             raise ValueError("calibration needs at least one tensor [N, ...] with N at least 1")
-        if not all(batch.is_floating_point() for batch in self._batches):
+        if not all(tensor.is_floating_point() for batch in given for tensor in batch):
             raise ValueError(
                 "the calibration tensors hold integers; give float32, preprocessed as the network's inputs"
             )
-        self._batches = [batch.detach().float() for batch in self._batches]
-        if not all(batch.isfinite().all() for batch in self._batches):
+        if any(len(tensor) != len(batch[0]) for batch in given for tensor in batch):
+            raise ValueError("the tensors of one calibration batch are of different N; a batch is one tensor an input")
+        self._batches = [tuple(tensor.detach().float() for tensor in batch) for batch in given]
+        if not all(tensor.isfinite().all() for batch in self._batches for tensor in batch):
             raise ValueError("the calibration tensors hold values that are not finite (NaN or infinite)")
-        self.count = sum(len(batch) for batch in self._batches)
-        self.batch_size = max(len(batch) for batch in self._batches)
+        self.count = sum(len(batch[0]) for batch in self._batches)
+        self.batch_size = max(len(batch[0]) for batch in self._batches)
         self.source = f"{self.count} tensors given from Python"
 
-    def images(self) -> Iterator[Tensor]:
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
         for batch in self._batches:
-            yield from batch
+            yield from zip(*batch, strict=True)
 
-    def batches(self, limit: int | None = None) -> Iterator[Tensor]:
+    def batches(self, limit: int | None = None) -> Iterator[tuple[Tensor, ...]]:
         left = self.count if limit is None else limit
         for batch in self._batches:
             if left > 0:
-                yield batch[:left]
-            left -= len(batch)
+                yield tuple(tensor[:left] for tensor in batch)
+            left -= len(batch[0])
 
 
 def open_calibration(
-    path: Path | None, preprocessing: Preprocessing, count: int, batch_size: int, seed: int
+    path: Path | None,
+    preprocessing: Preprocessing,
+    count: int,
+    batch_size: int,
+    seed: int,
+    names: tuple[str, ...] = ("x",),
 ) -> CalibrationData:
     """The calibration source a path names: a folder, an array file, or generated images when there is no path.
 
-    Raises `UserError` when the path gives no images the network can take.
+    `names` are those of the network's inputs. Raises `UserError` when the path gives nothing the network can take.
     """
     if path is None:
         return Generated(preprocessing, count, batch_size, seed)
@@ -260,6 +340,8 @@ def open_calibration(
         raise UserError(f"--calib {path}: no such file or folder")
     if path.is_dir():
         return Photographs(path, preprocessing, count, batch_size, seed)
+    if len(names) > 1:
+        return NamedArrays(path, names, preprocessing.shape, count, batch_size)
     return Arrays(path, preprocessing, count, batch_size)
 
 

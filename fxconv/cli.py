@@ -49,7 +49,18 @@ UnsafeLoadOption = Annotated[
     ),
 ]
 InputSizeOption = Annotated[
-    str | None, typer.Option(metavar="N|HxW|CxHxW", help="Input size in pixels.", rich_help_panel="Model")
+    str | None,
+    typer.Option(
+        metavar="N|HxW|CxHxW|CxTxHxW", help="Input size in pixels; T frames of a clip.", rich_help_panel="Model"
+    ),
+]
+ExampleOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.npy|.npz",
+        help="Preprocessed input a trace records; of several inputs, arrays named as forward's parameters or in order.",
+        rich_help_panel="Model",
+    ),
 ]
 SeedOption = Annotated[
     int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything drawn at random.", rich_help_panel="Calibration")
@@ -96,15 +107,13 @@ def convert(
     weights: WeightsOption = "auto",
     unsafe_load: UnsafeLoadOption = False,
     input_size: InputSizeOption = None,
-    example: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.npy|.npz", help="Preprocessed input a trace records.", rich_help_panel="Model"),
-    ] = None,
+    example: ExampleOption = None,
     calib: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR|FILE.npy|.npz",
-            help="Photographs, or an array of inputs, FILE.npz:NAME for one of several; generated images unless said.",
+            help="Photographs, or an array of inputs, FILE.npz:NAME for one of several, FILE.npz for all of several "
+            "inputs; generated images unless said.",
             rich_help_panel="Calibration",
         ),
     ] = None,
@@ -192,7 +201,7 @@ def convert(
     reads |= {"--calib": calib and split_name(calib)[0], "--example": example and split_name(example)[0]}
     check_distinct({"-o": output, "--json": json}, reads)
     if dry_run:
-        _show_rewriting(model, weights, unsafe_load, input_size, config, json, "would rewrite")
+        _show_rewriting(model, weights, unsafe_load, input_size, example, config, json, "would rewrite")
         return
     from fxconv.environment import check
 
@@ -242,6 +251,7 @@ def diff(
     weights: WeightsOption = "random",
     unsafe_load: UnsafeLoadOption = False,
     input_size: InputSizeOption = None,
+    example: ExampleOption = None,
     seed: SeedOption = 0,
     arithmetic: ArithmeticOption = Arithmetic.functional,
     pass_: PassOption = None,
@@ -254,7 +264,7 @@ def diff(
 ) -> None:
     """Rewrite only, and print the diffs; nothing is calibrated or written."""
     config = Config(arithmetic=arithmetic, seed=seed, passes=tuple(pass_ or ()), skip=tuple(skip or ()), until=until)
-    _show_rewriting(model, weights, unsafe_load, input_size, config, json, "rewrote")
+    _show_rewriting(model, weights, unsafe_load, input_size, example, config, json, "rewrote")
 
 
 def _show_rewriting(
@@ -262,6 +272,7 @@ def _show_rewriting(
     weights: str,
     unsafe_load: bool,
     input_size: str | None,
+    example: Path | None,
     config: Config,
     json: Path | None,
     tense: str,
@@ -276,7 +287,7 @@ def _show_rewriting(
     from fxconv.screen import console
 
     with stage(lambda: "rewriting"):
-        result = rewrite_only(model, weights, input_size, config, unsafe_load)
+        result = rewrite_only(model, weights, input_size, config, unsafe_load, example)
     try:
         if json is not None:
             _write_json(json, result.json_text())

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, lower, quantize, soundness, verify
+from fxconv import artifact, lower, quantize, refusals, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, refused_at, watch_all
+from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.config import MIN_SQNR, Config, Engine
 from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
-from fxconv.errors import ConversionError, UserError, telling_line
+from fxconv.equality import same_function
+from fxconv.errors import ConversionError, UserError, engine_words
+from fxconv.inputs import InputForm, sizes
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.ranges import expected_ranges
+from fxconv.refusals import Adjustment
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
 from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
@@ -52,8 +55,8 @@ class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds.
 
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
-    each of its int8 operations, `ledger` one for each
-    stage that ran; `sizes` says at which other input sizes the artifact was tried; `timings` are seconds a step.
+    each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
+    artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them.
     """
 
     model: ModelInfo
@@ -69,6 +72,7 @@ class Conversion:
     sizes: tuple[SizeCheck, ...]
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
+    adjusted: tuple[Adjustment, ...] = field(default=())
 
     @property
     def verified(self) -> bool:
@@ -152,7 +156,7 @@ class _Clock:
 
 def convert(
     model: nn.Module,
-    calibration: CalibrationData | Iterable[Tensor],
+    calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]],
     example_inputs: tuple[Any, ...] | None = None,
     config: Config | None = None,
     *,
@@ -164,8 +168,10 @@ def convert(
 ) -> Conversion:
     """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
 
-    `calibration` gives float tensors `[N, C, H, W]`, preprocessed; `example_inputs` is what a trace records and
-    latency is measured on (default: the first calibration image). `config` or its fields as keywords choose
+    `calibration` gives float tensors `[N, C, H, W]`, preprocessed (of another rank, if the model takes that); tuples of
+    them for a model of several inputs. A model whose forward takes a list of images gets each batch as a list.
+    `example_inputs` are the arguments a trace records and latency is measured on (default: the first calibration
+    image). `config` or its fields as keywords choose
     how. With `output` the verified artifact is moved there, and only if it is verified. `progress` is
     called with a step's name, how much of it is done, and how much there is.
 
@@ -180,26 +186,39 @@ def convert(
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
     rules, clock = selected(config), _Clock(progress)
     model = soundness.own_copy(model)
+    form = InputForm.of(model)
     settle_mobile_threads()  # before the first mobile kernel runs
     with quantize.engine(config.engine.value):
         with clock.step("reading images"):
-            images = [(image,) for image in data.first(LEDGER_IMAGES).split(1)]
-        example = verify.cloned(example_inputs or images[0])
+            tensors = data.examples(LEDGER_IMAGES)
+            images = [form.arguments(image) for image in tensors]
+        example = form.tensors(example_inputs) if example_inputs else tensors[0]
         with clock.step("verification"):
             original = soundness.reference(model, images)
-        with clock.step("rewriting"):
-            rewritten = rewrite_with(model, rules, images[0])
+        refused: dict[str, str] = {}
+        while True:
+            with clock.step("rewriting"):
+                rewritten = rewrite_with(model, refusals.keeping_float(rules, refused), images[0])
+            with clock.step("calibration"):
+                observed = quantize.observe(rewritten.module, config)
+                singly = _must_be_single(model, rewritten, form, data)
+                calibrated = _calibrate(model, observed, form, data, singly, progress)
+            if idle := refusals.never_reached(observed):
+                refused.update(idle)
+                continue
+            foreseen = refusals.foresee(observed, config.engine)
+            if not foreseen.refused:
+                with clock.step("audit"):
+                    steps = foreseen.smallest_steps
+                    ranges = {path: expected_ranges(graph, steps[path]) for path, graph in graphs_in(observed).items()}
+                with clock.step("conversion"):
+                    int8 = quantize.convert_observed(observed)
+                if not (met := refusals.met(int8, images[0])) or met.keys() <= refused.keys():
+                    break
+            refused.update(foreseen.refused or met)  # what goes to float changes its neighbours, and their ranges
         with clock.step("verification"):
-            found = verify.outputs(rewritten.module, images)
-            ledger = [verify.same_function("rewritten", original, found, rewritten.tolerance)]
-        with clock.step("calibration"):
-            observed = quantize.observe(rewritten.module, config)
-            singly = _must_be_single(model, rewritten, data)
-            calibrated = _calibrate(model, observed, data, singly, progress)
-        with clock.step("audit"):
-            ranges = {path: expected_ranges(graph) for path, graph in graphs_in(observed).items()}
+            ledger = [same_function(model, rewritten, original, images)]
         with clock.step("conversion"):
-            int8 = quantize.convert_observed(observed)
             floating = quantize.fuse(rewritten.module)
         with clock.step("verification"):
             watched = watch_all(floating, images[:AUDIT_INPUTS])
@@ -212,21 +231,23 @@ def convert(
             reference = [*audited.outputs, *verify.outputs(int8, images[len(audited.outputs) :])]
             ledger.append(_int8_row(model, floating, int8, original, reference, images, least))
         with clock.step("lowering"):
-            lowered = lower.lowered(int8, example, config)
-            float_content = lower.lowered(floating, example, replace(config, method=lowered.method)).content
+            whole = lower.taking_tensors(int8, form)
+            lowered = lower.lowered(whole, example, config)
+            twin_config = replace(config, method=lowered.method)
+            float_content = lower.lowered(lower.taking_tensors(floating, form), example, twin_config).content
         has_islands = bool(rewritten.islands or rewritten.leaves)
         with clock.step("verification"):
-            few = images[:BETWEEN_IMAGES]
+            few = tensors[:BETWEEN_IMAGES]
             for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized)):
-                ledger.append(verify.same_bits(stage, *told_apart(int8, module, reference, few), has_islands))
+                ledger.append(verify.same_bits(stage, *told_apart(whole, module, reference, few), has_islands))
         with StagedFile(output, lowered.content) as staged:
             with clock.step("verification"):
-                some = images[:RELOADED_IMAGES]
-                ledger.append(_read_back(staged.path, lowered.content, int8, reference, some, has_islands))
+                some = tensors[:RELOADED_IMAGES]
+                ledger.append(_read_back(staged.path, lowered.content, whole, reference, some, has_islands))
                 readable = ledger[-1].images > 0
                 size = len(float_content)
                 written = artifact.describe(staged.path, lowered.content, example, size) if readable else None
-                sizes = other_sizes(model, rewritten, int8, load_lite(staged.path), images[0]) if readable else ()
+                checks = other_sizes(model, rewritten, whole, form, staged.path, tensors[0]) if readable else ()
             with clock.step("latency"):
                 latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
             conversion = Conversion(
@@ -240,7 +261,7 @@ def convert(
                 ledger=tuple(ledger),
                 artifact=written or artifact.unreadable(lowered.content, size),
                 latency=latency or Latency(math.nan, math.nan),
-                sizes=sizes,
+                sizes=checks,
                 timings=clock.total(),
                 warnings=(
                     *warnings,
@@ -248,8 +269,9 @@ def convert(
                     *_engine_warnings(config),
                     *_constant_warnings(original),
                     *lowered.warnings,
-                    *(check.warning for check in sizes if check.warning),
+                    *(check.warning for check in checks if check.warning),
                 ),
+                adjusted=foreseen.adjustments,
             )
             if output is not None and conversion.verified:
                 staged.commit()
@@ -282,7 +304,7 @@ def _int8_row(
 ) -> StageParity:
     """The int8 module against the original; one that is not a single graph takes the original's decisions."""
     if not isinstance(int8, fx.GraphModule):
-        original, reference = compared_outputs(floating, int8, model, images)
+        original, reference = compared_outputs(floating, int8, model, images[:AUDIT_INPUTS])
     return verify.close_enough("int8", original, reference, least)
 
 
@@ -292,13 +314,12 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (where := refused_at(int8, image)):
+        if not (stop := stop_of(int8, image)):
             raise
-        words = telling_line(str(error).split("please report a bug to PyTorch.")[-1]).strip("' ")
-        raise ConversionError(f"the engine refuses to run {where}: {words}") from error
+        raise ConversionError(f"the engine refuses to run {stop}: {engine_words(error)}") from error
 
 
-def _must_be_single(model: nn.Module, rewritten: Rewritten, data: CalibrationData) -> bool:
+def _must_be_single(model: nn.Module, rewritten: Rewritten, form: InputForm, data: CalibrationData) -> bool:
     """Whether images have to be calibrated with one at a time, as the artifact will see them.
 
     Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
@@ -308,38 +329,43 @@ def _must_be_single(model: nn.Module, rewritten: Rewritten, data: CalibrationDat
         return True
     if not rewritten.fixed or min(data.count, data.batch_size) < 2:
         return False
-    pair = next(data.batches(2))
+    pair = [form.arguments(next(data.batches(2)))]
     try:
-        wanted, found = verify.outputs(model, [(pair,)]), verify.outputs(rewritten.module, [(pair,)])
+        wanted, found = verify.outputs(model, pair), verify.outputs(rewritten.module, pair)
     except Exception:  # whatever a graph made for one image raises for two
         return True
     return not verify.same_function("rewritten", wanted, found, rewritten.tolerance).passed
 
 
 def _calibrate(
-    model: nn.Module, observed: nn.Module, data: CalibrationData, singly: bool, progress: Progress
+    model: nn.Module, observed: nn.Module, form: InputForm, data: CalibrationData, singly: bool, progress: Progress
 ) -> Calibration:
     """Run all images through the observers, and one batch through the model itself to know what that costs."""
-    seconds, float_seconds, done, first = 0.0, 0.0, 0, 0
+    seconds, float_seconds, done, first = 0.0, 0.0, 0, 1
     with torch.no_grad():
         for whole in data.batches():
-            for batch in whole.split(1) if singly else (whole,):
+            for batch in _one_by_one(whole) if singly else (whole,):
+                arguments = form.arguments(batch)
                 if not done:
-                    first, start = len(batch), time.perf_counter()
-                    model(batch.clone())  # it may write into its input
+                    first, start = len(batch[0]), time.perf_counter()
+                    model(*verify.cloned(arguments))  # it may write into its input
                     float_seconds = time.perf_counter() - start
                 start = time.perf_counter()
                 try:
-                    observed(batch.clone())
+                    observed(*verify.cloned(arguments))
                 except RuntimeError as error:
-                    if place := soundness.infinite_at(observed, (batch,)):
+                    if place := soundness.infinite_at(observed, arguments):
                         words = f"the model's values in calibration are infinite or NaN at {place}"
                         raise UserError(f"{words}; mend its weights, or scale its inputs") from error
                     raise
                 seconds += time.perf_counter() - start
-                done += len(batch)
+                done += len(batch[0])
                 progress("calibration", done, data.count)
     return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
+
+
+def _one_by_one(batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(values.split(1) for values in batch), strict=True)
 
 
 def _read_back(
@@ -378,4 +404,4 @@ def _parameters(model: nn.Module) -> int:
 
 
 def _shape(example: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(example[0].shape[1:]) if isinstance(example[0], Tensor) else ()
+    return next(iter(sizes(example)), ())

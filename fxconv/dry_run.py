@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from fxconv import models, soundness, verify
-from fxconv.calibration import Generated
+from fxconv import models, soundness
 from fxconv.config import Config
 from fxconv.conversion import ModelInfo
+from fxconv.equality import same_function
 from fxconv.passes import rewrite_with, selected
 from fxconv.report.json import heading, passes, plain
-from fxconv.source import check_input
+from fxconv.source import check_input, open_inputs
 from fxconv.verify import StageParity
 from rewrites import Rewritten
 
@@ -39,16 +38,21 @@ class DryRun:
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def rewrite_only(model: str, weights: str, input_size: str | None, config: Config, unsafe_load: bool = False) -> DryRun:
+def rewrite_only(
+    model: str,
+    weights: str,
+    input_size: str | None,
+    config: Config,
+    unsafe_load: bool = False,
+    example: Path | None = None,
+) -> DryRun:
     """Rewrite the named model and compare it with the original. Raises `UserError` for what the user can mend."""
     rules = selected(config)
     loaded = models.load(model, weights, input_size, config.seed, structure_only=True, unsafe_load=unsafe_load)
     info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
-    data = Generated(loaded.preprocessing, 1, 1, config.seed)
+    data, _ = open_inputs(loaded, None, example, replace(config, calib_count=1, batch_size=1))
     check_input(model, loaded, data)
-    image = data.first(1)
-    original = soundness.reference(loaded.module, [(image,)], model)
-    rewritten = rewrite_with(loaded.module, rules, (image,))
-    with torch.no_grad():
-        found = verify.outputs(rewritten.module, [(image,)])
-    return DryRun(info, config, rewritten, verify.same_function("rewritten", original, found, rewritten.tolerance))
+    images = [loaded.form.arguments(image) for image in data.examples(1)]
+    original = soundness.reference(loaded.module, images, model)
+    rewritten = rewrite_with(loaded.module, rules, images[0])
+    return DryRun(info, config, rewritten, same_function(loaded.module, rewritten, original, images))

@@ -59,6 +59,11 @@ def telling_line(error: BaseException | str) -> str:
     return _shortened(line)
 
 
+def engine_words(error: BaseException) -> str:
+    """What an engine's kernel says when it refuses, in one line, without torch's words around it."""
+    return telling_line(str(error).split("please report a bug to PyTorch.")[-1]).strip("' ")
+
+
 def described(error: BaseException) -> str:
     """An exception in one line: its type, and the telling line of its message if it has one."""
     words = telling_line(error)

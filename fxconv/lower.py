@@ -19,6 +19,7 @@ from fxconv.artifact import load_lite_bytes
 from fxconv.config import Config, Method, MobilePass
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import ConversionError, UserError, telling_line
+from fxconv.inputs import InputForm
 from fxconv.quantize import quiet
 from rewrites.location import short
 
@@ -54,6 +55,8 @@ def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowe
     """
     if config.method is not Method.auto:
         return _lowered(module, example, config)
+    if isinstance(module, _TakingTensors):
+        return _lowered(module, example, replace(config, method=Method.trace))
     try:
         return _lowered(module, example, replace(config, method=Method.script))
     except (ConversionError, RuntimeError) as error:
@@ -83,6 +86,22 @@ def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
         return ()
     shown = ", ".join(list(places)[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")
     return (f"tracing took decisions once, as the example has them: {shown}",)
+
+
+class _TakingTensors(nn.Module):
+    """A model that takes a list of images, called with one tensor of them, as an artifact is."""
+
+    def __init__(self, module: nn.Module, form: InputForm) -> None:
+        super().__init__()
+        self.module, self.form = module, form
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.module(*self.form.arguments(tensors))
+
+
+def taking_tensors(module: nn.Module, form: InputForm) -> nn.Module:
+    """The module itself, or one that makes of a tensor `[1, C, H, W]` the list of images that it takes."""
+    return _TakingTensors(module, form).eval() if form.as_list else module
 
 
 class Flat(nn.Module):

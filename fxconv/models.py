@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 
 from fxconv import soundness
-from fxconv.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint
+from fxconv.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint, some
 from fxconv.errors import UserError
 from fxconv.imports import object_at
-from fxconv.preprocessing import Preprocessing
+from fxconv.inputs import InputForm
+from fxconv.preprocessing import FRAMES, Preprocessing
+from fxconv.random_weights import redraw_silent
 from fxconv.weights import cached_or_fetched, check_values
 from rewrites.spec import check_source
 
@@ -30,6 +32,10 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
 }
 # Numbers in one input: with more, every layer needs gigabytes.
 _MOST_VALUES = 3 * 4096 * 4096
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# Pixels, square, for networks that take images in a list, of any size, and resize them themselves: the short side of
+# most of COCO's photographs, so that they enlarge as much as in training; and square, for that is the least to compute.
+_OF_LISTS = 480
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ class LoadedModel:
     weights: str
     is_random: bool
     warnings: tuple[str, ...] = ()
+
+    @property
+    def form(self) -> InputForm:
+        """How it takes its images. Raises `UserError` when they alone are not enough."""
+        return InputForm.of(self.module, self.name)
 
     @property
     def parameters(self) -> int:
@@ -72,19 +83,33 @@ def resolve(text: str) -> str:
     raise UserError(f"unknown model {text!r}{hint} (fxconv models lists all; or give FILE.py:FACTORY)")
 
 
-def parse_input_size(text: str | None) -> tuple[int | None, int, int] | None:
-    """`N`, `HxW` or `CxHxW` to (channels or None, height, width) in pixels; None when nothing is given."""
+@dataclass(frozen=True)
+class InputSize:
+    """What --input-size says: pixels, and channels and frames of a clip where they are given."""
+
+    height: int
+    width: int
+    channels: int | None = None
+    frames: int | None = None
+
+
+def parse_input_size(text: str | None) -> InputSize | None:
+    """`N`, `HxW`, `CxHxW` or, of clips, `CxTxHxW`; None when nothing is given."""
     if text is None:
         return None
     parts = text.lower().split("x")
-    if not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts) or len(parts) > 3:
-        raise UserError(f"--input-size {text}: expected N, HxW or CxHxW in pixels, such as 224, 240x320 or 1x28x28")
+    if not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts) or len(parts) > 4:
+        raise UserError(
+            f"--input-size {text}: expected N, HxW, CxHxW or CxTxHxW in pixels, such as 224, 240x320, 1x28x28 or "
+            "3x16x112x112"
+        )
     sizes = [int(part) for part in parts]
-    channels = sizes.pop(0) if len(sizes) == 3 else None
+    channels = sizes.pop(0) if len(sizes) > 2 else None
+    frames = sizes.pop(0) if len(sizes) > 2 else None
     height, width = sizes * 2 if len(sizes) == 1 else sizes
-    if (channels or 3) * height * width > _MOST_VALUES:
+    if (channels or 3) * (frames or 1) * height * width > _MOST_VALUES:
         raise UserError(f"--input-size {text}: is too large; 3x4096x4096 is the most")
-    return channels, height, width
+    return InputSize(height, width, channels, frames)
 
 
 def load(
@@ -105,14 +130,28 @@ def load(
     if ":" in text:
         loaded = _from_factory(text, weights, seed, unsafe_load)
     else:
-        loaded = _from_torchvision(resolve(text), weights, seed, structure_only, unsafe_load)
+        loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, unsafe_load)
+    form, frames = loaded.form, FRAMES if _takes_clips(loaded.module) else None
+    preprocessing = replace(loaded.preprocessing, images=form.count, frames=frames)
+    if form.as_list:
+        preprocessing = preprocessing.resized(None, _OF_LISTS, _OF_LISTS)
     if size is not None:
-        loaded = replace(loaded, preprocessing=loaded.preprocessing.resized(*size))
+        preprocessing = preprocessing.resized(size.channels, size.height, size.width, size.frames)
+    loaded = replace(loaded, preprocessing=preprocessing)
+    if loaded.is_random and (drawn := redraw_silent(loaded.module, seed)):
+        note = f"parameters that {loaded.name} begins with at one constant near 0 are drawn at random: {some(drawn)}"
+        loaded = replace(loaded, warnings=(*loaded.warnings, note))
     if offences := check_source(loaded.module):
         raise UserError(f"{text}: {offences[0].node}: {offences[0].rule}")
     soundness.plain(loaded.module.eval())
     notes = check_values(loaded.module, f"{text} ({loaded.weights})")
     return replace(loaded, warnings=(*loaded.warnings, *notes))
+
+
+def _takes_clips(module: nn.Module) -> bool:
+    """Whether the first convolution is three-dimensional: the input then has a depth, which is time in a video."""
+    first = next((layer for layer in module.modules() if isinstance(layer, _CONVOLUTIONS)), None)
+    return isinstance(first, nn.Conv3d)
 
 
 def _seeded(build: Callable[[], Any], seed: int) -> Any:
@@ -121,11 +160,18 @@ def _seeded(build: Callable[[], Any], seed: int) -> Any:
         return build()
 
 
-def _from_torchvision(name: str, weights: str, seed: int, structure_only: bool, unsafe_load: bool) -> LoadedModel:
+def _from_torchvision(
+    name: str, weights: str, size: InputSize | None, seed: int, structure_only: bool, unsafe_load: bool
+) -> LoadedModel:
     published = zoo.get_model_weights(name)
     default = published.DEFAULT if len(published) else None
     preset, state, described, warnings = default, None, f"random, seed {seed}", []
+    resizes_inside = _accepts(name, "min_size") and _accepts(name, "max_size")
     options: dict[str, Any] = {}
+    if resizes_inside and size is not None:
+        options = {"min_size": min(size.height, size.width), "max_size": max(size.height, size.width)}
+        warnings.append(f"{name} resizes its images itself: to --input-size, {size.height}x{size.width}, now, and not "
+                        "to the size torchvision trained it with")  # fmt: skip
     if weights not in ("auto", "random"):
         path, described = Path(weights), weights
         state = read_checkpoint(path, unsafe_load)
@@ -134,11 +180,11 @@ def _from_torchvision(name: str, weights: str, seed: int, structure_only: bool, 
         if known is None and name in _PUBLISHED:
             warnings.append(f"a checkpoint does not say whether its {name} had transform_input=True, as torchvision's "
                             "pretrained one has; taken as False (FILE.py:FACTORY can say)")  # fmt: skip
-        options = _PUBLISHED.get(name, {}) if known else {}
+        options |= _PUBLISHED.get(name, {}) if known else {}
     elif weights == "auto" and default is not None and not structure_only:
         state = cached_or_fetched(default)
         if state is not None:
-            described, options = str(default), _PUBLISHED.get(name, {})
+            described, options = str(default), options | _PUBLISHED.get(name, {})
         else:
             warnings.append(
                 f"RANDOM WEIGHTS: {default} is not cached and could not be fetched. The artifact shows the conversion, "
@@ -215,4 +261,5 @@ def _from_factory(text: str, weights: str, seed: int, unsafe_load: bool) -> Load
     elif weights != "auto":
         load_into(module, read_checkpoint(Path(weights), unsafe_load), weights, text)
         described = weights
-    return LoadedModel(factory_name, module, Preprocessing(), described, is_random)
+    preprocessing = Preprocessing.in_unit_range() if InputForm.of(module, text).as_list else Preprocessing()
+    return LoadedModel(factory_name, module, preprocessing, described, is_random)

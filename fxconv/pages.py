@@ -46,6 +46,7 @@ _VERDICTS = {
     Verdict.FOLLOWS: "as its input",
     Verdict.FLOAT: "float",
     Verdict.WRONG: "wrong, so float",
+    Verdict.COARSE: "too coarse, so float",
 }
 
 

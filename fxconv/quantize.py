@@ -24,7 +24,7 @@ from fxconv.config import Config, Engine, WeightScheme
 from fxconv.environment import has_vnni
 from fxconv.observers import L2Observer, distinguishable, weight_observer
 from rewrites.domains import assign
-from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, fusable_chains
+from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fusable_chains
 from rewrites.modules import ScalarArithmetic, Wrapped
 from rewrites.parts import graphs_in, keep_attributes, own_modules, prefixed
 from rewrites.values import submodule
@@ -87,7 +87,7 @@ def fuse(module: nn.Module) -> nn.Module:
     originals = graphs_in(module)
     for path, graph in graphs_in(fused).items():
         keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses
-        _fuse_graph(graph)
+        _fuse_graph(cut_out_rows(graph))
     return fused
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx
+import torch
+from torch import Tensor, fx, nn
 from torch.ao.quantization import ObserverBase
 
 from fxconv.errors import ConversionError
 from fxconv.observers import L2Observer
 from rewrites.parts import own_modules
+
+# The smallest scale torch gives a range: that of a value which is always the same.
+_SMALLEST = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
@@ -25,20 +30,21 @@ class Expected:
     problem: str = ""
 
 
-def expected_ranges(observed: fx.GraphModule) -> dict[str, Expected]:
+def expected_ranges(observed: fx.GraphModule, smallest_steps: Mapping[str, float] | None = None) -> dict[str, Expected]:
     """What each observer of a calibrated module calls for, by the path of the module it observes.
 
+    `smallest_steps` are the steps of ranges that were widened for a kernel's sake; no others may be.
     Raises `ConversionError` naming every observer that never saw a value: its module would get scale 1.
     """
     found, idle = {}, []
     for path, module in own_modules(observed):
-        observer = getattr(module, "activation_post_process", None)
-        if not isinstance(observer, ObserverBase):
+        observer = own_range(module)
+        if observer is None:
             continue
-        if isinstance(getattr(observer, "min_val", None), Tensor) and not _has_seen(observer):
+        if not has_seen(observer):
             idle.append(path)
         else:
-            found[path] = _expected(observer)
+            found[path] = _expected(observer, (smallest_steps or {}).get(path, 0.0))
     if idle:
         raise ConversionError(
             f"calibration never reached {', '.join(idle)}: no value was observed there, so it has no range; "
@@ -47,18 +53,27 @@ def expected_ranges(observed: fx.GraphModule) -> dict[str, Expected]:
     return found
 
 
-def _has_seen(observer: Any) -> bool:
+def own_range(module: nn.Module) -> ObserverBase | None:
+    """The observer of what a module gives; None when it has none."""
+    observer = getattr(module, "activation_post_process", None)
+    return observer if isinstance(observer, ObserverBase) else None
+
+
+def has_seen(observer: Any) -> bool:
+    """Whether any value went into an observer; one whose range is fixed needs none."""
+    if not isinstance(getattr(observer, "min_val", None), Tensor):
+        return True
     return observer.min_val.numel() > 0 and bool((observer.min_val <= observer.max_val).all())
 
 
-def _expected(observer: Any) -> Expected:
+def _expected(observer: Any, smallest: float) -> Expected:
     """The qparams worked out again from the observer's own interval, so that a wrong one does not vouch for itself."""
     scale, zero_point = (value.item() for value in observer.calculate_qparams())
     if not isinstance(observer, L2Observer):
         return Expected(scale, int(zero_point))
     least, most = observer.min_val.item(), observer.max_val.item()
     low, high = (value.item() for value in observer.interval())
-    step = max((high - low) / (observer.quant_max - observer.quant_min), observer.eps.item())
+    step = max((high - low) / (observer.quant_max - observer.quant_min), smallest, _SMALLEST)
     zero = min(max(observer.quant_min - round(low / step), observer.quant_min), observer.quant_max)
     problem = ""
     slack = 1e-4 * (high - low)

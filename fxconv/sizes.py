@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fxconv import verify
+from fxconv.artifact import load_lite
 from fxconv.decisions import told_apart
+from fxconv.equality import same_function
+from fxconv.inputs import InputForm
 from rewrites import Rewritten
 
 # Height and width of the inputs tried, as shares of the example's, rounded to the next multiple of 32 pixels beyond.
@@ -35,38 +39,45 @@ class SizeCheck:
 
 
 def other_sizes(
-    model: nn.Module, rewritten: Rewritten, int8: nn.Module, artifact: Any, image: tuple[Any, ...]
+    model: nn.Module, rewritten: Rewritten, int8: nn.Module, form: InputForm, path: Path, tensors: tuple[Tensor, ...]
 ) -> tuple[SizeCheck, ...]:
-    """Try the artifact at two other sizes, where anything in it may depend on the size.
+    """Try the artifact at `path` at two other sizes, where anything in it may depend on the size.
 
-    Nothing is tried when all of the model is one graph that decided nothing by size, nor where the float model itself
-    takes no other size.
+    `int8` takes `tensors`, as the artifact does, `model` and `rewritten` what `form` makes of them. Nothing is tried
+    when all of the model is one graph that decided nothing by size, nor where the float model takes no other size.
     """
     if isinstance(int8, fx.GraphModule) and not rewritten.fixed:
         return ()
     checks = []
     for shares in _SHARES:
-        resized = tuple(_resized(value, shares) for value in image)
-        if all(a.shape == b.shape for a, b in zip(verify.tensors(image), verify.tensors(resized), strict=True)):
+        resized = tuple(_resized(value, shares) for value in tensors)
+        if [value.shape for value in tensors] == [value.shape for value in resized]:
             continue
+        images = [form.arguments(resized)]
         try:
-            wanted = verify.outputs(model, [resized])
+            wanted = verify.outputs(model, images)
         except Exception:  # whatever a model raises that takes one size only
             return ()
-        height, width = verify.tensors(resized)[0].shape[-2:]
-        checks.append(SizeCheck((height, width), _problem(rewritten, int8, artifact, resized, wanted)))
+        found = _problem(model, rewritten, int8, load_lite(path), images, resized, wanted)
+        height, width = next(value.shape[-2:] for value in resized if value.ndim > 2)
+        checks.append(SizeCheck((height, width), found))
     return tuple(checks)
 
 
 def _problem(
-    rewritten: Rewritten, int8: nn.Module, artifact: Any, image: tuple[Any, ...], wanted: verify.Outputs
+    model: nn.Module,
+    rewritten: Rewritten,
+    int8: nn.Module,
+    artifact: Any,
+    images: list[tuple[Any, ...]],
+    tensors: tuple[Tensor, ...],
+    wanted: verify.Outputs,
 ) -> str:
     try:
-        found = verify.outputs(rewritten.module, [image])
-        row = verify.same_function("rewritten", wanted, found, rewritten.tolerance)
+        row = same_function(model, rewritten, wanted, images)
         if not row.passed:
             return f"it computes something else than the model ({row.problem})"
-        both = told_apart(int8, artifact, verify.outputs(int8, [image]), [image])
+        both = told_apart(int8, artifact, verify.outputs(int8, [tensors]), [tensors])
         row = verify.same_bits("reloaded", *both, has_islands=True)
         return "" if row.passed else f"tracing has fixed what depends on the size ({row.problem})"
     except Exception as error:  # whatever a graph made for one size raises at another
@@ -79,11 +90,9 @@ def _beyond(side: int, share: float) -> int:
     return max(_MULTIPLE, rounded(side * share / _MULTIPLE) * _MULTIPLE)
 
 
-def _resized(value: Any, shares: tuple[float, float]) -> Any:
-    """An image tensor at these shares of its height and width; lists of them member by member; others as they are."""
-    if isinstance(value, (list, tuple)):
-        return type(value)([_resized(item, shares) for item in value])
-    if not isinstance(value, Tensor) or value.ndim < 3 or not value.is_floating_point():
+def _resized(value: Tensor, shares: tuple[float, float]) -> Tensor:
+    """An image at these shares of its height and width; any other tensor as it is."""
+    if value.ndim < 3 or not value.is_floating_point():
         return value
     sides = [_beyond(side, share) for side, share in zip(value.shape[-2:], shares, strict=True)]
     flat = value.reshape(1, -1, *value.shape[-2:])

@@ -19,6 +19,7 @@ from fxconv.checkpoints import some
 from fxconv.endings import blamed, is_out_of_memory
 from fxconv.errors import UserError, described, telling_line
 from fxconv.graphs import failing
+from fxconv.inputs import in_words
 from rewrites.parts import prefixed
 
 # What torch's own tools leave on a layer as a hook, by the module they lie in, and how to be rid of it.
@@ -125,7 +126,7 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
     An artifact hands out tensors, alone or in tuples, lists and dicts: raises `UserError` for anything else, for inputs
     the model cannot take, and for outputs that nothing can be compared with. A copy runs: `model` stays as it is.
     """
-    given = f"an input of {_size(images[0])}"
+    given = f"an input of {in_words(images[0])}"
     model = copied(model, what)
     try:
         with torch.no_grad():
@@ -228,7 +229,3 @@ class _FirstInfinite(fx.Interpreter):
         if any(isinstance(leaf, Tensor) and not leaf.isfinite().all() for leaf in tree_leaves(value)):
             raise ArithmeticError
         return value
-
-
-def _size(image: tuple[Any, ...]) -> str:
-    return "x".join(map(str, image[0].shape[1:])) if isinstance(image[0], Tensor) else type(image[0]).__name__

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fxconv import models, soundness
+from fxconv import models, soundness, verify
 from fxconv.arrays import open_array, split_name
-from fxconv.calibration import CalibrationData, open_calibration
+from fxconv.calibration import CalibrationData, NamedArrays, open_calibration
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config
 from fxconv.conversion import ModelInfo
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
+from fxconv.inputs import in_words
 from fxconv.models import LoadedModel
 from fxconv.passes import selected
-from fxconv.weights import reestimate_batch_norms
+from fxconv.random_weights import settle
 
-# Enough for stable statistics: a batch norm averages over every pixel of every image.
-_BATCH_NORM_IMAGES = 40
 _RANDOM_WEIGHTS = (
     "deep networks with random weights amplify rounding: trained weights give a far higher SQNR than these"
 )
@@ -59,8 +56,8 @@ def open_source(
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
-    A model with random weights gets the batch-norm statistics of the calibration images, and 3 dB are asked of it
-    where nothing else was said.
+    A model with random weights is settled on the calibration images: their batch-norm statistics, and outputs that say
+    something. 3 dB are asked of it where nothing else was said.
     """
     selected(config)  # a misspelt pass is found here, not after minutes of work
     if calib is not None and not split_name(calib)[0].exists():
@@ -68,17 +65,46 @@ def open_source(
     if example is not None and not split_name(example)[0].exists():
         raise UserError(f"--example {example}: no such file")
     loaded = models.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load)
-    data = open_calibration(calib, loaded.preprocessing, config.calib_count, config.batch_size, config.seed)
-    inputs = read_example(example, loaded) if example else None
+    data, inputs = open_inputs(loaded, calib, example, config)
     check_input(model, loaded, data)
     notes = list(loaded.warnings)
     if loaded.is_random:
-        reestimate_batch_norms(loaded.module, data.batches(_BATCH_NORM_IMAGES))
-        notes.append(_RANDOM_WEIGHTS)
+        notes += [*settle(loaded.module, data), _RANDOM_WEIGHTS]
         if config.min_sqnr is None:
             config = replace(config, min_sqnr=RANDOM_MIN_SQNR)
             notes[-1] += f", so {RANDOM_MIN_SQNR:g} dB are enough here instead of {MIN_SQNR:g}"
     return Source(config, loaded, data, inputs, tuple(notes))
+
+
+def open_inputs(
+    loaded: LoadedModel, calib: Path | None, example: Path | None, config: Config
+) -> tuple[CalibrationData, tuple[Any, ...] | None]:
+    """The calibration data, and the example's arguments if there is an example.
+
+    Where images cannot fill all the inputs of a model of several, and nothing else is said, the example's rows serve
+    for calibration, too.
+    """
+    form, image = loaded.form, loaded.preprocessing.shape
+    if example is None:
+        return _open(loaded, calib, config), None
+    if form.count == 1:
+        return _open(loaded, calib, config), form.arguments(read_example(example, loaded))
+    rows = NamedArrays(example, form.names, image, config.calib_count, config.batch_size, "--example")
+    arguments = form.arguments(rows.examples(1)[0])
+    odd = [f"{name} {shape}" for name, shape in zip(form.names, rows.shapes, strict=True) if shape != image]
+    if not odd or (calib is not None and not calib.is_dir()):
+        return _open(loaded, calib, config), arguments
+    if calib is not None:
+        raise UserError(
+            f"--calib {calib}: photographs cannot fill the input {odd[0]}; give an .npz file of as many rows of "
+            f"{' and '.join(form.names)}"
+        )
+    return rows, arguments
+
+
+def _open(loaded: LoadedModel, calib: Path | None, config: Config) -> CalibrationData:
+    count, batch_size, names = config.calib_count, config.batch_size, loaded.form.names
+    return open_calibration(calib, loaded.preprocessing, count, batch_size, config.seed, names)
 
 
 def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
@@ -86,30 +112,31 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
 
     The model itself is not touched: a copy runs.
     """
-    parameters = inspect.signature(loaded.module.forward).parameters.values()
-    needed = [
-        p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(needed) != 1:
-        raise UserError(f"{model} takes {len(needed)} inputs ({', '.join(needed)}); only one image is supported")
-    size = "x".join(map(str, loaded.preprocessing.shape))
-    batch = data.first(min(2, data.count, data.batch_size))
+    form = loaded.form
+    several = next(data.batches(min(2, data.count, data.batch_size)))
+    single = tuple(each[:1] for each in several)
+    size = in_words(form.arguments(single))
+    unfilled = f"give --example FILE.npz with {' and '.join(form.names)}" if form.count > 1 else "set --input-size"
     module = soundness.copied(loaded.module, model)
-    for images, cure in ((batch[:1], "set --input-size"), (batch, "set --batch-size 1")):
+    empty = _watch(module)
+    for images, cure in ((single, unfilled), (several, "set --batch-size 1")):
         try:
             with torch.inference_mode():
-                lost = _lost(copy.deepcopy(module), images)
+                outputs = tree_leaves(module(*verify.cloned(form.arguments(images))))
         except Exception as error:  # whatever the user's own forward raises
             if is_out_of_memory(error):
                 raise
-            what = f"an input of {size}" if len(images) == 1 else f"{len(images)} images of {size} at a time"
+            count = len(images[0])
+            what = f"an input of {size}" if count == 1 else f"{count} images of {size} at a time"
             raise soundness.cannot_take(error, model, what, cure) from error
+        nan = any(leaf.isnan().any() for leaf in outputs if isinstance(leaf, Tensor))
+        lost = empty[0] if empty else "its outputs are NaN" if nan else None
         if lost is not None:
             raise UserError(f"{model} cannot take an input of {size} ({lost}); set --input-size")
 
 
-def _lost(module: nn.Module, images: Tensor) -> str | None:
-    """Where the image is lost, in words: the first layer whose output is empty, or NaN in what the model returns."""
+def _watch(module: nn.Module) -> list[str]:
+    """A list that fills, as the module runs, with the layers whose output is empty, in words."""
     empty: list[str] = []
 
     def look(name: str, output: object) -> None:
@@ -119,23 +146,22 @@ def _lost(module: nn.Module, images: Tensor) -> str | None:
 
     for name, layer in module.named_modules():
         layer.register_forward_hook(lambda _, __, output, name=name or "the model": look(name, output))
-    outputs = [leaf for leaf in tree_leaves(module(images.clone())) if isinstance(leaf, Tensor)]
-    if empty:
-        return empty[0]
-    return "its outputs are NaN" if any(leaf.isnan().any() for leaf in outputs) else None
+    return empty
 
 
-def read_example(path: Path, loaded: LoadedModel) -> tuple[Any, ...]:
-    """One preprocessed input from an array file, float `[C, H, W]` or `[N, C, H, W]` (the first is taken)."""
-    array = open_array(path, "--example", ranks=(3, 4))
-    size, (channels, height, width) = loaded.preprocessing.shape, loaded.preprocessing.shape
-    if array.dtype == np.uint8 or array.shape[-3:] != size or len(array.shape) not in (3, 4) or not array.shape[0]:
+def read_example(path: Path, loaded: LoadedModel) -> Tensor:
+    """One preprocessed input `[1, C, H, W]` from an array file, float `[C, H, W]` or `[N, C, H, W]` (its first)."""
+    size = loaded.preprocessing.shape
+    rank = len(size)
+    array = open_array(path, "--example", ranks=(rank, rank + 1))
+    fits = array.shape[-rank:] == size and len(array.shape) in (rank, rank + 1)
+    if array.dtype == np.uint8 or not fits or not array.shape[0]:
         raise UserError(
-            f"--example {array.name}: {array.dtype} {array.shape} is not float [{channels}, {height}, {width}], "
+            f"--example {array.name}: {array.dtype} {array.shape} is not float [{', '.join(map(str, size))}], "
             "preprocessed, with or without a leading N"
         )
-    rows = list(array.rows(1 if len(array.shape) == 4 else channels))
-    image = np.stack(rows).reshape(1, channels, height, width).astype(np.float32)
+    rows = list(array.rows(1 if len(array.shape) > rank else size[0]))
+    image = np.stack(rows).reshape(1, *size).astype(np.float32)
     if not np.isfinite(image).all():
         raise UserError(f"--example {array.name}: holds values that are not finite (NaN or infinite)")
-    return (torch.from_numpy(image),)
+    return torch.from_numpy(image)

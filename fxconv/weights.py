@@ -7,7 +7,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from fxconv.checkpoints import some
 from fxconv.errors import UserError
+from fxconv.inputs import InputForm
+from fxconv.verify import cloned
 
 _CONNECT_SECONDS = 5.0
 _FETCH_SECONDS = 20.0
 _CHUNK = 1 << 20
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def cached_or_fetched(weights: Any) -> dict[str, Tensor] | None:
@@ -96,7 +98,7 @@ def check_values(module: nn.Module, what: str) -> tuple[str, ...]:
     )
 
 
-def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> int:
+def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]]) -> int:
     """Set every batch norm's running statistics to those of the batches; returns how many there are.
 
     A freshly initialised network's outputs fade towards zero through its depth, and a comparison against
@@ -104,12 +106,12 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> int:
     a channel, of which there is no variance, gets mean 0 and variance 1. The training flag and the momentum of each
     layer are left as they were.
     """
-    norms = [layer for layer in module.modules() if isinstance(layer, _BATCH_NORMS) and layer.track_running_stats]
+    norms = [layer for layer in module.modules() if isinstance(layer, BATCH_NORMS) and layer.track_running_stats]
     if not norms:
         return 0
     before = [(layer.training, layer.momentum) for layer in norms]
     hooks = [layer.register_forward_pre_hook(_train_on_several_values) for layer in norms]
-    was_training = module.training
+    form, was_training = InputForm.of(module), module.training
     module.eval()
     try:
         for layer in norms:
@@ -117,7 +119,7 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> int:
             layer.momentum = None  # cumulative average over all batches
         with torch.inference_mode():
             for batch in batches:
-                module(batch.clone())  # it may write into its input
+                module(*cloned(form.arguments(batch)))  # it may write into its input
     finally:
         for hook in hooks:
             hook.remove()

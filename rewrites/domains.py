@@ -12,7 +12,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from rewrites.diff import call_name
 from rewrites.fusion import fusable_nodes
 from rewrites.modules import Cat, WrappedCat
-from rewrites.qnnpack import MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
+from rewrites.qnnpack import KERNELS, MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.values import callee, modules_read_inside, several_tensors, submodule, tensor_nodes
 
 
@@ -140,9 +140,9 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
 
 
 def _quantize_inputs_first(graph_module: fx.GraphModule, domains: Domains, forced: dict[fx.Node, str]) -> None:
-    """Values that are only moved on their way from an input to int8 operations are quantized before: fewer bytes."""
+    """Values only moved on their way from an input or parameter to int8 operations are quantized before: fewer bytes."""
     tensors = tensor_nodes(graph_module)
-    moved = {node for node in tensors if node.op == "placeholder"}
+    moved = {node for node in tensors if node.op in ("placeholder", "get_attr")}
     for node in graph_module.graph.nodes:
         sources = tensors.intersection(node.all_input_nodes)
         free = node in domains.reasons and node not in forced and "float_reason" not in node.meta
@@ -152,7 +152,7 @@ def _quantize_inputs_first(graph_module: fx.GraphModule, domains: Domains, force
                 moved.add(node)
     for node in reversed(graph_module.graph.nodes):
         readers = [user for user in node.users if user in tensors or user.op == "output"]
-        if node in moved and node.op != "placeholder" and readers and domains.int8.issuperset(readers):
+        if node in moved and node in domains.reasons and readers and domains.int8.issuperset(readers):
             domains.floating.discard(node)
             domains.reasons.pop(node, None)
             domains.int8.add(node)
@@ -167,25 +167,96 @@ def _called_in_both(graph_module: fx.GraphModule, domains: Domains) -> Iterator[
             yield node, f"{node.target} is also called in float, at {other.name}, with the same weights"
 
 
+def _ruling(graph_module: fx.GraphModule, node: fx.Node) -> Verdict:
+    return verdict(callee(graph_module, node), submodule(graph_module, node), node)[0]
+
+
+def _emulated_beside_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+    """The int8 calls whose kernels compute in float, next to an operation that does so without the detour."""
+    for node in sorted(domains.int8):
+        row = KERNELS.get(callee(graph_module, node))  # type: ignore[arg-type]
+        if (
+            row is not None
+            and row.emulated
+            and not domains.reasons.keys().isdisjoint((*node.all_input_nodes, *node.users))
+        ):
+            yield node, f"{call_name(graph_module, node)}: its kernel computes in float, like the operation beside it"
+
+
+def _conversions(around: set[fx.Node], int8: set[fx.Node], tensors: set[fx.Node]) -> int:
+    """How many of the values `around` need a stub: they are read in the other domain."""
+
+    def crosses(value: fx.Node, user: fx.Node) -> bool:
+        return value in int8 if user.op == "output" else user in tensors and (user in int8) != (value in int8)
+
+    return sum(any(crosses(value, user) for user in value.users) for value in around & tensors)
+
+
+def _pays(
+    graph_module: fx.GraphModule, domains: Domains, group: set[fx.Node], readers: set[fx.Node], tensors: set[fx.Node]
+) -> bool:
+    """Whether fewer conversions are needed when this group of int8 operations is in float.
+
+    When as many are, it stays in int8, unless it feeds an operation to which the steps of int8 are too coarse.
+    """
+    around = group.union(*(node.all_input_nodes for node in group))
+    stays = _conversions(around, domains.int8, tensors)
+    moved = _conversions(around, domains.int8 - group, tensors)
+    is_coarse = any(_ruling(graph_module, node) is Verdict.COARSE for node in readers)
+    return moved < stays or (is_coarse and moved == stays)
+
+
+def _read_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+    """The int8 operations that only float ones read, where one conversion before them does the work of several behind.
+
+    Views come first: they cost as little in float as in int8.
+    """
+    tensors = tensor_nodes(graph_module)
+    fixed = {node for chain in fusable_nodes(graph_module) for node in chain}
+    for verdicts in ((Verdict.FOLLOWS,), (Verdict.FOLLOWS, Verdict.INT8)):
+        found: set[fx.Node] = set()
+        for node in sorted(domains.int8 - fixed, reverse=True):
+            kind = callee(graph_module, node)
+            if kind in MULTIPLY_ACCUMULATE or kind is QuantStub or _ruling(graph_module, node) not in verdicts:
+                continue
+            readers = [user for user in node.users if user in tensors or user.op == "output"]
+            if readers and all(user not in domains.int8 or user in found for user in readers):
+                found.add(node)
+        paying = []
+        for group in _components(found):
+            outside = {user for node in group for user in node.users} - group
+            if _pays(graph_module, domains, group, outside, tensors):
+                paying += sorted(group)
+        if paying:
+            yield from ((node, "follows those who read it, which are in float") for node in paying)
+            return
+
+
 def assign(graph_module: fx.GraphModule) -> Domains:
     """Decide for every tensor node whether it runs in int8 or in float.
 
-    An int8 region without any multiply-accumulate that is fed by a float operation is given up: quantizing it
-    alone would add conversions and save nothing. A module runs in one domain wherever it is called.
+    The kernel table rules first; then, where it leaves a choice, the fewer conversions decide:
+
+    - An int8 region without any multiply-accumulate that is fed by a float operation is given up: quantizing it alone
+      would add conversions and save nothing.
+    - A kernel that computes in float itself joins a float operation beside it.
+    - What is read in float only is in float, when one conversion before it does the work of several behind it.
+    - A view of an input or a parameter that is read in int8 only is a view in int8.
+    - A module runs in one domain wherever it is called.
     """
     forced: dict[fx.Node, str] = {}
     while True:
         domains = _assign_once(graph_module, forced)
-        given_up = False
-        for node, why in _called_in_both(graph_module, domains):
-            given_up, forced[node] = True, why
+        given_up = dict(_called_in_both(graph_module, domains))
         for region in _components(domains.int8):
             kinds = {callee(graph_module, node) for node in region}
             feeds = {n for node in region for n in node.all_input_nodes}
             if kinds & MULTIPLY_ACCUMULATE or QuantStub in kinds or not feeds & set(domains.reasons):
                 continue
-            given_up = True
-            for node in region:
-                forced[node] = "lies behind a float operation, with no convolution or linear layer to quantize for"
+            why = "lies behind a float operation, with no convolution or linear layer to quantize for"
+            given_up |= dict.fromkeys(region, why)
+        given_up = given_up or dict(_emulated_beside_float(graph_module, domains))
+        given_up = given_up or dict(_read_in_float(graph_module, domains))
         if not given_up:
             return domains
+        forced |= given_up

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,13 @@ def _changes_before(graph_module: fx.GraphModule, node: fx.Node) -> dict[fx.Node
 class Editor:
     """A graph under the hands of one pass.
 
-    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages.
+    `edits` and `skips` grow as the pass works; `current` is the node looked at last, for error messages. `path` is
+    where the graph stands in its model; "" is the whole of it.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, rule: str = "") -> None:
+    def __init__(self, graph_module: fx.GraphModule, rule: str = "", path: str = "") -> None:
         self.graph_module = graph_module
+        self.path = path
         self.graph = graph_module.graph
         self.rule = rule
         self.edits: list[Edit] = []
@@ -122,6 +124,8 @@ class Editor:
         Given a `path` it stands there, in place of what stood there. The node keeps its name, so that the lines of its
         readers do not change.
         """
+        if path:
+            node.meta["scope"] = path.rpartition(".")[0]
         path = path or self.free_path(module_scope(node), stem)
         module.train(self.graph_module.training)
         self.graph_module.add_submodule(path, module)
@@ -273,6 +277,16 @@ class Editor:
             user.replace_input_with(node, fresh)
         return fresh
 
+    def move_behind(self, node: fx.Node, other: fx.Node, reason: str) -> None:
+        """Let `node` be called on what `other`, its only reader, gives, and not on what `other` is called on."""
+        before, value, readers = self.line(node), node.args[0], list(other.users)
+        other.replace_input_with(node, value)  # type: ignore[arg-type]
+        node.replace_input_with(value, other)  # type: ignore[arg-type]
+        for reader in readers:
+            reader.replace_input_with(other, node)
+        other.append(node)
+        self._record("replace", node.name, before, self.line(node), reason)
+
     def insert_method(self, value: fx.Node, method: str, reason: str) -> fx.Node:
         """Put a call of a tensor method without arguments behind `value`, for all users of it."""
         users = list(value.users)
@@ -283,6 +297,42 @@ class Editor:
             user.replace_input_with(value, fresh)
         self._record("insert", fresh.name, "", self.line(fresh), reason)
         return fresh
+
+    def insert_call(
+        self,
+        before: fx.Node,
+        op: str,
+        target: Any,
+        args: Sequence[Any],
+        name: str,
+        reason: str,
+        scope: str | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> fx.Node:
+        """Put a call in front of `before`, written in the module at path `scope` (default: where `before` was).
+
+        `op` and `target` are those of an fx.Node; the module that a `call_module` names is there already.
+        """
+        with self.graph.inserting_before(before):
+            fresh = self.graph.create_node(op, target, tuple(args), kwargs or {}, name)
+        fresh.meta = {key: value for key, value in before.meta.items() if key not in ("shape", "members")}
+        fresh.meta["rule"] = self.rule
+        if scope is not None:
+            fresh.meta["scope"] = scope
+        self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
+    def add_parts(self, path: str, parts: Mapping[str, nn.Module]) -> None:
+        """Give the module at `path` these parts, for calls of them to be inserted; `strip` ends what this begins."""
+        for name, part in parts.items():
+            setattr(self.graph_module.get_submodule(path), name, part.train(self.graph_module.training))
+
+    def strip(self, path: str, parts: Sequence[str]) -> None:
+        """Let the module at `path`, which nobody calls any more, be nothing but the holder of these parts of it."""
+        whole, holder = self.graph_module.get_submodule(path), nn.Module().train(self.graph_module.training)
+        for name in parts:
+            holder.add_module(name, whole.get_submodule(name))
+        self._set_module(path, holder)
 
     def copy_module(self, node: fx.Node, path: str, module: nn.Module, reason: str) -> None:
         """Let this call site have a module of its own at `path`."""
@@ -337,9 +387,11 @@ class Editor:
         setattr(self.graph_module.get_submodule(parent), leaf, module)
 
     def _forget_unused(self, path: str) -> None:
-        """Delete the module at `path` when no node reads it or anything in it any more."""
-        targets = [str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
-        if not any(target == path or target.startswith(f"{path}.") for target in targets):
+        """Delete what stands at `path` when no node reads it, anything in it, or calls what it stands in any more."""
+        readers = [node for node in self.graph.nodes if node.op in ("call_module", "get_attr")]
+        inside = (str(node.target) == path or str(node.target).startswith(f"{path}.") for node in readers)
+        around = (node.op == "call_module" and path.startswith(f"{node.target}.") for node in readers)
+        if not any(inside) and not any(around):
             self._delete(path)
 
     def _delete(self, path: str) -> None:

@@ -1,5 +1,6 @@
 """What torch.ao fuses in the rewritten graph, and the extra mappings its eager functions need for it.
 
+cut_out_rows(graph_module)
 chains = fusable_chains(graph_module)
 torch.ao.quantization.fuse_modules(graph_module, chains, inplace=True, fuse_custom_config_dict=FUSE_CONFIG)
 # prepare and calibrate as usual, then:
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.ao.nn.intrinsic as nni
 from torch import fx, nn
@@ -21,10 +22,13 @@ from rewrites.modules import (
     CappedFloatFunctional,
     CappedQFunctional,
     CappedReLU,
+    LinearRows,
     ScriptableBatchNorm2d,
     ScriptableBNReLU2d,
 )
 from rewrites.values import modules_read_inside, sole_user, submodule
+
+Root = TypeVar("Root", bound=nn.Module)
 
 _HEADS = {
     nn.Conv1d: nn.BatchNorm1d,
@@ -126,3 +130,16 @@ def fusable_nodes(graph_module: fx.GraphModule) -> list[list[fx.Node]]:
 def fusable_chains(graph_module: fx.GraphModule) -> list[list[str]]:
     """`fusable_nodes` as module names, in the form `torch.ao.quantization.fuse_modules` takes."""
     return [[str(node.target) for node in chain] for chain in fusable_nodes(graph_module)]
+
+
+def cut_out_rows(module: Root) -> Root:
+    """Let each layer in `module` that is some rows of a shared weight be a layer of its own, in place; returns it.
+
+    For when no checkpoint will be loaded any more: observers and int8 weights belong to layers of their own.
+    """
+    plain = {id(part): part.cut_out() for part in module.modules() if isinstance(part, LinearRows)}
+    for holder in list(module.modules()):
+        for name, part in list(holder._modules.items()):
+            if id(part) in plain:
+                setattr(holder, name, plain[id(part)])
+    return module

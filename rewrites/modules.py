@@ -82,6 +82,48 @@ def _with_scalar_qparams(quantized: nn.Module) -> nn.Module:
     return quantized
 
 
+class LinearRows(nn.Module):
+    """Some output features of a linear layer: rows `start` to `stop` of a weight that several such layers share.
+
+    The parameters are those of the whole layer, so that its checkpoints load; `cut_out` is the layer of these rows
+    alone. A weight that has only `stop - start` rows, beside a bias that has them all, is taken whole.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, start: int, stop: int) -> None:
+        super().__init__()
+        bind(self, "weight", weight)
+        bind(self, "bias", bias)
+        self.start, self.stop = start, stop
+
+    def _rows(self, values: Tensor) -> Tensor:
+        return values if values.shape[0] == self.stop - self.start else values[self.start : self.stop]
+
+    def forward(self, input: Tensor) -> Tensor:
+        bias = self.bias
+        return nn.functional.linear(input, self._rows(self.weight), None if bias is None else self._rows(bias))
+
+    def cut_out(self) -> nn.Linear:
+        """The layer of these rows alone, with parameters of its own."""
+        weight = self._rows(self.weight).detach().clone()
+        plain = nn.Linear(weight.shape[1], weight.shape[0], self.bias is not None, device="meta").train(self.training)
+        plain.weight = nn.Parameter(weight)
+        if self.bias is not None:
+            plain.bias = nn.Parameter(self._rows(self.bias).detach().clone())
+        return plain
+
+    def extra_repr(self) -> str:
+        return f"rows={self.start}:{self.stop}"
+
+
+def bind(module: nn.Module, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+    """Let `module` hold this very tensor under `name`: a parameter as one, any other as a buffer."""
+    module._parameters.pop(name, None)
+    if tensor is None or isinstance(tensor, nn.Parameter):
+        module.register_parameter(name, tensor)
+    else:
+        module.register_buffer(name, tensor, persistent)
+
+
 class Arithmetic(nn.Module):
     """Base of the operators made observable. Shapes broadcast as the plain operator's do."""
 

@@ -151,10 +151,13 @@ def _changed_shapes(
     return {old: was.shape for old, was, now in pairs if isinstance(was, Tensor) and was.shape != now.shape}
 
 
-def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
-    """Run one pass on a graph module, in place. Raises `PassError` when the pass itself is at fault."""
+def run_pass(graph_module: fx.GraphModule, rule: RewritePass, path: str = "") -> PassResult:
+    """Run one pass on a graph module, in place, which stands at `path` of its model.
+
+    Raises `PassError` when the pass itself is at fault.
+    """
     before = graph_lines(graph_module)
-    editor = Editor(graph_module, rule.name)
+    editor = Editor(graph_module, rule.name, path)
     try:
         rule.run(editor)
         graph_module.graph.lint()
@@ -168,7 +171,7 @@ def run_pass(graph_module: fx.GraphModule, rule: RewritePass) -> PassResult:
 
 def run_pass_everywhere(graphs: Mapping[str, fx.GraphModule], rule: RewritePass) -> PassResult:
     """Run one pass on every graph of a model. Names in the result stand behind the path of their graph."""
-    each = {path: run_pass(graph, rule) for path, graph in graphs.items()}
+    each = {path: run_pass(graph, rule, path) for path, graph in graphs.items()}
     edits = [_edit_in(path, edit) for path, result in each.items() for edit in result.edits]
     skips = [Skip(prefixed(path, skip.node), skip.reason) for path, result in each.items() for skip in result.skips]
     diffs = [_headed(path, result.diff) for path, result in each.items() if result.diff]

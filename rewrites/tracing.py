@@ -29,11 +29,11 @@ from torch.utils._pytree import tree_any, tree_leaves, tree_map
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.location import short, where
 from rewrites.memory import AUGMENTED
-from rewrites.modules import AddReLU, Arithmetic, CappedReLU, Wrapped
+from rewrites.modules import AddReLU, Arithmetic, CappedReLU, LinearRows, Wrapped
 
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
 _WAYS = (ToFrames, FromFrames, ToColumns, FromColumns)
-_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, Wrapped, QuantStub, DeQuantStub, *_WAYS)
+_OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, LinearRows, Wrapped, QuantStub, DeQuantStub, *_WAYS)
 
 # Methods that make a tensor of their own out of sizes alone: it is made while tracing, as torch.zeros is.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
@@ -141,7 +141,7 @@ class _Tracer(fx.Tracer):
     record_stack_traces = True
     proxy_buffer_attributes = True
 
-    def __init__(self, leaves: set[str], example: Mapping[str, Any] | None) -> None:
+    def __init__(self, leaves: set[str], example: Mapping[str, Any] | None, own_tensors: set[int]) -> None:
         super().__init__()
         self.leaves = leaves
         self.failed: str | None = None
@@ -149,6 +149,7 @@ class _Tracer(fx.Tracer):
         self.fixed: dict[Fixed, None] = {}
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.is_evaluating = False
+        self.own_tensors = own_tensors
 
     # -- what the forward may ask a value ----------------------------------------------------------
 
@@ -210,6 +211,8 @@ class _Tracer(fx.Tracer):
             raise fx.proxy.TraceError("items are assigned in a tensor that does not come from the input")
         if kind == "call_method" and target in _MAKERS:
             return self._made(target, args, kwargs)
+        if kind in ("call_function", "call_method") and self._is_made_of_sizes(args, kwargs):
+            return self._worked_out(kind, target, args, kwargs)
         if kind == "call_method" and target in _HANDING_OUT and _is_constant(_known(args[0])):
             return getattr(_known(args[0]), target)(*args[1:], **kwargs)
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
@@ -248,6 +251,20 @@ class _Tracer(fx.Tracer):
             self.fix(proxy)
         args, kwargs = _plain((args[1:], kwargs))
         return getattr(torch.empty(0, dtype=like.dtype), method)(*args, **kwargs)
+
+    def _is_made_of_sizes(self, args: Any, kwargs: Any) -> bool:
+        """Whether a call reads known numbers, and tensors that the forward itself made of such numbers."""
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if type(leaf) not in (_Value, _Attribute)]
+        tensors = [leaf for leaf in tensors if isinstance(leaf, Tensor)]
+        if not tensors or any(id(tensor) in self.own_tensors for tensor in tensors):
+            return False
+        return all(isinstance(_known(proxy), (bool, int, float)) for proxy in _proxies((args, kwargs)))
+
+    def _worked_out(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for proxy in _proxies((args, kwargs)):
+            self.fix(proxy)
+        args, kwargs = _plain((args, kwargs))
+        return getattr(args[0], target)(*args[1:], **kwargs) if kind == "call_method" else target(*args, **kwargs)
 
     def looked_into(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a function hidden by torch.fx.wrap returns, recorded as if it were not.
@@ -483,8 +500,10 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
     leaves: dict[str, FloatLeaf] = {}
     own, kept = set(dir(model)), set(model.state_dict())
+    held = (value for part in model.modules() for value in (*vars(part).values(), *part._buffers.values()))
+    tensors = {id(value) for value in (*held, *model.parameters()) if isinstance(value, Tensor)}
     while True:
-        tracer = _Tracer(set(leaves), example)
+        tracer = _Tracer(set(leaves), example, tensors)
         try:
             with _unchanged(model), _hidden_functions_looked_into(tracer), _quiet():
                 graph = tracer.trace(model)

@@ -99,6 +99,13 @@ def modules_read_inside(graph_module: fx.GraphModule) -> set[int]:
     return {id(graph_module.get_submodule(path)) for path in holders}
 
 
+def is_inside_a_call(graph_module: fx.GraphModule, path: str) -> bool:
+    """Whether a module that some node calls, under whatever path, holds the parameter or buffer at `path`."""
+    holder = graph_module.get_submodule(path.rpartition(".")[0])
+    called = (submodule(graph_module, node) for node in graph_module.graph.nodes)
+    return any(part is holder for module in called if module is not None for part in module.modules())
+
+
 def attribute(root: nn.Module, path: str) -> Any:
     """The object at a dotted path below `root`."""
     return operator.attrgetter(path)(root)
@@ -191,3 +198,28 @@ def whole_numbers(graph_module: fx.GraphModule) -> set[fx.Node]:
 
 def _is_fractional(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point or dtype.is_complex
+
+
+def constant_tensor(graph_module: fx.GraphModule, node: fx.Node) -> torch.Tensor | None:
+    """The value of a node that is made of parameters, buffers and literals alone; None when an input has a part in it.
+
+    It is worked out on the values the model holds now: look at its type and shape, another checkpoint has others.
+    """
+    nodes, queue = {node}, [node]
+    while queue:
+        for given in queue.pop().all_input_nodes:
+            if given not in nodes:
+                nodes.add(given)
+                queue.append(given)
+    if any(n.op not in ("get_attr", "call_function", "call_method") for n in nodes):
+        return None
+    known: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for part in sorted(nodes):
+            if part.op == "get_attr":
+                known[part] = attribute(graph_module, str(part.target))
+                continue
+            args = fx.map_arg((part.args, part.kwargs), lambda n: known[n])
+            target: Any = part.target if part.op == "call_function" else getattr(torch.Tensor, str(part.target))
+            known[part] = target(*args[0], **args[1])  # type: ignore[index]
+    return known[node] if isinstance(known[node], torch.Tensor) else None

@@ -118,7 +118,15 @@ def print_rewriting(rewritten: Rewritten, console: Console, tense: str = "rewrot
     if rewritten.leaves:
         _section(console, "Did not trace, stays as it is in float")
         for leaf in rewritten.leaves:
-            console.print(f"{leaf.path}: {leaf.reason}", soft_wrap=True, markup=False)
+            console.print(f"{leaf.path or 'the model itself'}: {leaf.reason}", soft_wrap=True, markup=False)
+    if "" not in rewritten.graphs:
+        _section(console, "Rewritten each by itself, inside what did not trace")
+        for path in rewritten.graphs:
+            console.print(path, soft_wrap=True, markup=False)
+    if rewritten.fixed:
+        _section(console, "Decided once, for the size of the input it was traced with")
+        for entry in rewritten.fixed:
+            console.print(f"{entry.place}: {entry.code}", soft_wrap=True, markup=False)
 
 
 def print_dry_run(result: DryRun, console: Console, tense: str) -> None:
@@ -172,6 +180,7 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
             f"{edits} edits by {_count(active, 'pass', 'passes')}; {_function(stages['rewritten'])}",
         ),
         ("int8", f"{_percent(artifact.int8_macs_share)} of multiply-accumulates; {_stubs(conversion)}"),
+        *_in_parts(rewritten),
         *_kept_float(conversion),
         ("audit", _audited(conversion.audit)),
         ("against float", f"{_decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
@@ -182,12 +191,23 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
             f"{_size(artifact.float_bytes)}",
         ),
     ]
+    if conversion.sizes and not any(check.problem for check in conversion.sizes):
+        tried = " and ".join("x".join(map(str, check.size)) for check in conversion.sizes)
+        rows.append(("other sizes", f"holds at {tried} too"))
     if math.isfinite(conversion.latency.int8_ms):
         rows.append(("latency", _latency(conversion)))
     rows.append(("calibrated on", conversion.calibration.source))
     rows.append(("time", f"{conversion.timings['total']:.1f} s"))
     rows.append(("written", str(artifact.path) if artifact.path else "nothing"))
     return rows
+
+
+def _in_parts(rewritten: Rewritten) -> list[tuple[str, str]]:
+    """Which parts of a model whose own forward does not trace were converted."""
+    graphs = tuple(rewritten.graphs)
+    if "" in graphs:
+        return []
+    return [("in parts", f"{_some(graphs)}; the code around them stays in float")]
 
 
 def _kept_float(conversion: Conversion) -> list[tuple[str, str]]:
@@ -253,6 +273,8 @@ def print_report(conversion: Conversion, console: Console) -> None:
     )
     for island in conversion.rewritten.islands:
         console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
+    for made in conversion.adjusted:
+        console.print(f"range widened: {made.node}: {made.reason}", soft_wrap=True, markup=False)
     _section(console, "Kernel audit")
     console.print(Text(_audited(conversion.audit)))
     _show(_audit_table(conversion.audit), console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rewrites.base import RewritePass
 from rewrites.passes.arithmetic_to_functional import ArithmeticToFunctional
+from rewrites.passes.attention_to_linear import AttentionToLinear
 from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
 from rewrites.passes.factor_conv3d import FactorConv3d
@@ -11,24 +12,33 @@ from rewrites.passes.factor_pool3d import FactorPool3d
 from rewrites.passes.fold_constants import FoldConstants
 from rewrites.passes.fold_relu6 import FoldReLU6
 from rewrites.passes.functional_convolution import FunctionalConvolution
+from rewrites.passes.functional_layers import FunctionalLayers
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.join_images import JoinImages
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
+from rewrites.passes.reduced_dims import ReducedDims
+from rewrites.passes.scaled_dot_product import ScaledDotProduct
+from rewrites.passes.transformer_layers import TransformerLayers
 from rewrites.passes.unfreeze_batch_norms import UnfreezeBatchNorms
 from rewrites.passes.unshare_modules import UnshareModules
 from rewrites.passes.view_to_reshape import ViewToReshape
 from rewrites.passes.wrap_arithmetic import WrapArithmetic
 
 DEFAULT_PASSES: tuple[RewritePass, ...] = (
-    FoldConstants(),  # first of all: what is worked out of parameters alone needs no other pass
+    TransformerLayers(),  # first of all: these three make what the passes below then find
+    AttentionToLinear(),  # behind the pass that finds attentions in torch's own layers
+    ScaledDotProduct(),  # behind the pass that makes some
+    FoldConstants(),  # before all others: what is worked out of parameters alone needs none of them
+    FunctionalLayers(),  # behind the above, which makes constants; before modules are looked at, for it calls some
     DropInferenceNoops(),  # before anything looks for neighbours: a dropout between two layers hides them
     UnfreezeBatchNorms(),  # so that the passes below meet batch norms of one kind
     UnshareModules(),  # before modules are changed or replaced one call site at a time
     OutOfPlace(),  # before all that move or replace a value: from here on it is what its node made it
     ViewToReshape(),  # after the above, which has to tell views from copies
+    ReducedDims(),  # whatever comes before or behind
     FunctionalToModule(),  # so that the passes below meet activations as modules only
     FunctionalConvolution(),  # likewise, so that the passes below meet convolutions as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
@@ -54,6 +64,7 @@ __all__ = [
     "DEFAULT_PASSES",
     "WRAPPED_PASSES",
     "ArithmeticToFunctional",
+    "AttentionToLinear",
     "Decompose",
     "DropInferenceNoops",
     "FactorConv3d",
@@ -61,12 +72,16 @@ __all__ = [
     "FoldConstants",
     "FoldReLU6",
     "FunctionalConvolution",
+    "FunctionalLayers",
     "FunctionalToModule",
     "FusableNames",
     "JoinImages",
     "NumericPadding",
     "OutOfPlace",
     "QuantBoundaries",
+    "ReducedDims",
+    "ScaledDotProduct",
+    "TransformerLayers",
     "UnfreezeBatchNorms",
     "UnshareModules",
     "ViewToReshape",

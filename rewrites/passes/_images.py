@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from rewrites.edits import Editor
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
-from rewrites.values import submodule
+from rewrites.values import sole_user, submodule
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ def _next(video: fx.Node) -> fx.Node:
 def take_images(editor: Editor, node: fx.Node, form: Form, there: nn.Module, reason: str) -> None:
     """Let `node`, a call on one video, be called on images, and turn what it gives into a video again."""
     video = node.all_input_nodes[0]
+    made_of = form_of(editor.graph_module, video)
+    if made_of is form and is_plain(there) and sole_user(video) is node:
+        editor.move_behind(video, node, reason)
+        _move_shape(node, video)
+        return
     taken = images(editor, video, there, node, reason)
     back = size(editor, video, form.dim, node)
     editor.redirect(node, video, taken, reason)
@@ -81,6 +86,12 @@ def take_images(editor: Editor, node: fx.Node, form: Form, there: nn.Module, rea
 def as_video(editor: Editor, node: fx.Node, form: Form, back: fx.Node) -> fx.Node:
     """Turn the images that `node` gives from now on into the video it gave, for all its readers."""
     video = editor.insert_behind(node, form.back(), (back,), f"from_{form.name}", "its readers take a video")
+    _move_shape(node, video)
+    return video
+
+
+def _move_shape(node: fx.Node, video: fx.Node) -> None:
+    """What `node` gave is what `video` gives now."""
+    video.meta.pop("shape", None)
     if "shape" in node.meta:
         video.meta["shape"] = node.meta.pop("shape")
-    return video

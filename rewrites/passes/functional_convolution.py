@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.values import attribute, callee
+from rewrites.values import attribute, callee, is_inside_a_call, module_scope
 
 _KINDS: dict[Any, Any] = {torch.conv1d: nn.Conv1d, torch.conv2d: nn.Conv2d, torch.conv3d: nn.Conv3d}
 
@@ -32,14 +32,11 @@ def _parameter(graph_module: fx.GraphModule, value: Any, what: str) -> nn.Parame
     return held
 
 
-def _is_in_a_called_module(graph_module: fx.GraphModule, read: fx.Node) -> bool:
-    called = (f"{node.target}." for node in graph_module.graph.nodes if node.op == "call_module")
-    return str(read.target).startswith(tuple(called))
-
-
-def _holder(graph_module: fx.GraphModule, weight: fx.Node, bias: fx.Node | None) -> str:
-    """Path of a module that is nothing but this weight and bias, as a subclass of a layer is; "" when there is none."""
+def _holder(graph_module: fx.GraphModule, call: fx.Node, weight: fx.Node, bias: fx.Node | None) -> str:
+    """Path of a module that is nothing but this convolution, as a subclass of a layer is; "" when there is none."""
     path = str(weight.target).rpartition(".")[0]
+    if any(module_scope(node) == path and node not in (call, weight, bias) for node in graph_module.graph.nodes):
+        return ""  # its forward does more than that
     named = {"weight": str(weight.target)} | ({"bias": str(bias.target)} if bias is not None else {})
     holder = graph_module.get_submodule(path)
     held = {name for name, _ in holder.named_parameters()} | {name for name, _ in holder.named_buffers()}
@@ -79,14 +76,14 @@ class FunctionalConvolution(RewritePass):
         if weight is None or not isinstance(video, fx.Node) or any(isinstance(v, fx.Node) for v in settings.values()):
             raise Refusal("its settings are computed when the model runs; a module's are fixed")
         for read in (weight_node, bias_node):
-            if read is not None and (len(read.users) > 1 or _is_in_a_called_module(graph_module, read)):
+            if read is not None and (len(read.users) > 1 or is_inside_a_call(graph_module, str(read.target))):
                 raise Refusal(f"{read.target} is also read elsewhere")
         out_channels, channels, *kernel = weight.shape
         made = _KINDS[node.target](
             channels * settings["groups"], out_channels, tuple(kernel), **settings, bias=False, device="meta"
         )
         made.weight, made.bias = weight, bias
-        path = _holder(graph_module, weight_node, bias_node)
+        path = _holder(graph_module, node, weight_node, bias_node)
         reason = "observers, fusion and int8 weights belong to modules"
         editor.replace_with_module(node, made, (video,), "conv", reason, path)
         for read in (weight_node, bias_node):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.base import RewritePass
 from rewrites.domains import assign
 from rewrites.edits import Editor
+from rewrites.parts import prefixed
 from rewrites.values import tensor_nodes
 
 
@@ -20,13 +23,21 @@ class QuantBoundaries(RewritePass):
     Why: int8 kernels take quantized tensors only and float kernels float ones. As few conversions as
     possible, because each costs a pass over memory; every float island carries its reason.
 
-    Leaves alone: operations that work on either kind of tensor follow the value they are given.
+    Leaves alone: operations that work on either kind of tensor follow the value they are given. Operations that the
+    caller wants in float stay there, with the caller's reason.
     """
 
     name = "quant-boundaries"
 
+    def __init__(self, keep_float: Mapping[str, str] | None = None) -> None:
+        """`keep_float` maps names of nodes, behind the path of their graph, to why they must run in float."""
+        self.kept = dict(keep_float or {})
+
     def run(self, editor: Editor) -> None:
         graph_module = editor.graph_module
+        for node in editor.nodes():
+            if (name := prefixed(editor.path, node.name)) in self.kept:
+                editor.keep_float(node, self.kept[name])
         domains = assign(graph_module)
         tensors = tensor_nodes(graph_module)
         for node in editor.nodes():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxconv.arrays import open_array, split_name
+from fxconv.arrays import open_array, open_arrays, split_name
 from fxconv.errors import UserError
 
 ARRAY = np.arange(40 * 3 * 4 * 5, dtype=np.float32).reshape(40, 3, 4, 5)
@@ -189,3 +189,30 @@ def test_a_file_that_shrinks_while_it_is_read_is_one_line(order, tmp_path):
         file.truncate(1000)
     with pytest.raises(UserError, match=r"x.npy: not a readable array \(cut off: it has become shorter since"):
         list(found.rows(8000))
+
+
+def test_arrays_of_several_inputs_are_found_by_name_or_in_order(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, right=np.zeros((2, 3)), left=np.zeros((2, 4), np.float32))
+    assert [array.member for array in open_arrays(path, ("left", "right"), "--example")] == ["left", "right"]
+    assert [array.member for array in open_arrays(path, ("a", "b"), "--example")] == ["right", "left"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("left",), r"holds right, left and the model takes 1 inputs \(left\)"),
+        (("left", "middle"), r"holds right, left and .*; save them with np.savez\('x.npz', left=..., middle=...\)$"),
+        (("a", "b", "c"), r"holds right, left and the model takes 3 inputs \(a, b, c\)"),
+    ],
+)
+def test_arrays_that_are_not_the_inputs_are_told_with_the_cure(names, message, tmp_path):
+    np.savez(tmp_path / "x.npz", right=np.zeros((2, 3)), left=np.zeros((2, 4)))
+    with pytest.raises(UserError, match=message):
+        open_arrays(tmp_path / "x.npz", names, "--example")
+
+
+def test_one_array_is_not_several_inputs(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 3)))
+    with pytest.raises(UserError, match=r"is one array and the model takes 2 inputs \(a, b\); save them with np.savez"):
+        open_arrays(tmp_path / "x.npy", ("a", "b"), "--calib")

@@ -5,17 +5,28 @@ from __future__ import annotations
 import os
 import tracemalloc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from fxconv.calibration import Arrays, Batches, Generated, Photographs, open_calibration
+from fxconv.calibration import Arrays, Batches, CalibrationData, Generated, NamedArrays, Photographs, open_calibration
 from fxconv.errors import UserError
 from fxconv.preprocessing import Preprocessing
 
 SMALL = Preprocessing().resized(None, 16, 16)
+
+
+def first(data: CalibrationData, count: int) -> torch.Tensor:
+    """The first rows of what calibrates a network of one input, as a batch."""
+    return torch.cat([image for (image,) in data.examples(count)])
+
+
+def all_of(data: CalibrationData) -> torch.Tensor:
+    """All rows of what calibrates a network of one input."""
+    return torch.cat([batch for (batch,) in data.batches()])
 
 
 @pytest.fixture
@@ -30,10 +41,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def greys(data) -> list[int]:
+def greys(data: CalibrationData) -> list[int]:
     """Which of the photographs were drawn, in order, read back from their pixels."""
     mean, std = torch.tensor(SMALL.mean).view(3, 1, 1), torch.tensor(SMALL.std).view(3, 1, 1)
-    return [round(((image * std + mean) * 255).mean().item() / 20) for image in data.images()]
+    return [round(((image * std + mean) * 255).mean().item() / 20) for (image,) in data.images()]
 
 
 def test_photographs_are_drawn_from_nested_folders(folder):
@@ -49,13 +60,13 @@ def test_the_seed_decides_which_are_drawn_and_in_which_order(folder):
 
 def test_a_second_reading_gives_the_same_images(folder):
     data = Photographs(folder, SMALL, 5, 2, seed=0)
-    assert torch.equal(torch.cat(list(data.batches())), data.first(5))
+    assert torch.equal(all_of(data), first(data, 5))
 
 
 def test_batches_have_the_asked_size_and_the_rest(folder):
     data = Photographs(folder, SMALL, 7, 3, seed=0)
-    assert [tuple(batch.shape) for batch in data.batches()] == [(3, 3, 16, 16), (3, 3, 16, 16), (1, 3, 16, 16)]
-    assert [len(batch) for batch in data.batches(limit=4)] == [3, 1]
+    assert [tuple(batch.shape) for (batch,) in data.batches()] == [(3, 3, 16, 16), (3, 3, 16, 16), (1, 3, 16, 16)]
+    assert [len(batch) for (batch,) in data.batches(limit=4)] == [3, 1]
 
 
 @pytest.mark.parametrize("damage", ["text", "cut off"])
@@ -127,7 +138,7 @@ def test_ten_thousand_photographs_need_the_memory_of_one_batch(tmp_path):
     large = Preprocessing(resize=1.0).resized(None, 16, 16)
     data = Photographs(tmp_path, large, 10_000, 100, seed=0)
     alive, most = weakref.WeakSet(), 0
-    for batch in data.batches():
+    for (batch,) in data.batches():
         alive.add(batch)
         most = max(most, len(alive))
         if len(alive) == 1:
@@ -149,14 +160,14 @@ def test_float_arrays_are_used_as_they_are(tmp_path):
     np.save(tmp_path / "x.npy", array)
     data = Arrays(tmp_path / "x.npy", SMALL, 4, 3)
     assert data.source == f"first 4 of 5 preprocessed arrays in {tmp_path / 'x.npy'}"
-    assert torch.equal(torch.cat(list(data.batches())), torch.from_numpy(array[:4].astype(np.float32)))
+    assert torch.equal(all_of(data), torch.from_numpy(array[:4].astype(np.float32)))
 
 
 def test_float_arrays_are_copies_of_the_file(tmp_path):
     np.save(tmp_path / "x.npy", np.ones((2, 3, 16, 16), np.float32))
     data = Arrays(tmp_path / "x.npy", SMALL, 2, 2)
-    next(data.images()).zero_()  # a view of the mapped file would crash here or change it
-    assert next(data.images()).sum().item() == 3 * 16 * 16
+    next(data.images())[0].zero_()  # a view of the mapped file would crash here or change it
+    assert next(data.images())[0].sum().item() == 3 * 16 * 16
 
 
 @pytest.mark.parametrize("size", [(16, 16), (40, 30)], ids=["right size", "other size"])
@@ -165,7 +176,7 @@ def test_uint8_arrays_are_preprocessed_as_photographs(size, tmp_path):
     np.save(tmp_path / "x.npy", array)
     data = Arrays(tmp_path / "x.npy", SMALL, 10, 10)
     assert data.count == 2
-    assert torch.equal(data.first(2), torch.stack([SMALL.pixels(row) for row in array]))
+    assert torch.equal(first(data, 2), torch.stack([SMALL.pixels(row) for row in array]))
 
 
 def test_uint8_arrays_of_many_channels_cannot_be_resized(tmp_path):
@@ -180,7 +191,7 @@ def test_float_arrays_that_look_like_pixels_are_warned_of(tmp_path):
         array[1, 0, 0, 0] = lowest
         np.save(tmp_path / "x.npy", array)
         data = Arrays(tmp_path / "x.npy", SMALL, 3, 3)
-        data.first(3)
+        first(data, 3)
         assert len(data.warnings) == count
 
 
@@ -188,7 +199,7 @@ def test_float_arrays_that_look_like_pixels_are_warned_of(tmp_path):
 def test_float_arrays_of_any_precision_become_float32(dtype, tmp_path):
     array = np.asfortranarray(np.random.default_rng(0).normal(size=(3, 3, 16, 16)).astype(dtype))
     np.savez(tmp_path / "x.npz", array)
-    images = Arrays(tmp_path / "x.npz", SMALL, 3, 3).first(3)
+    images = first(Arrays(tmp_path / "x.npz", SMALL, 3, 3), 3)
     assert images.dtype == torch.float32
     assert torch.equal(images, torch.from_numpy(array.astype(np.float32)))
 
@@ -200,7 +211,7 @@ def test_values_float32_has_not_are_refused(value, tmp_path):
     np.save(tmp_path / "x.npy", array)
     data = Arrays(tmp_path / "x.npy", SMALL, 3, 3)
     with pytest.raises(UserError, match=r"x.npy: row 2 holds values that are not finite \(NaN or infinite\)"):
-        data.first(3)
+        first(data, 3)
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 0, 3), (0, 16, 16, 3), (2, 16, 16)])
@@ -220,13 +231,13 @@ def test_generated_images_are_told_and_warned_of():
     data = Generated(SMALL, 4, 2, seed=3)
     assert data.source == "4 generated images (1/f noise and dead leaves, seed 3), no photographs"
     assert data.warnings == ["calibrated on generated images; photographs (--calib DIR) give better ranges"]
-    assert torch.equal(data.first(4), torch.cat(list(Generated(SMALL, 4, 2, seed=3).batches())))
-    assert not torch.equal(data.first(4), Generated(SMALL, 4, 2, seed=4).first(4))
+    assert torch.equal(first(data, 4), all_of(Generated(SMALL, 4, 2, seed=3)))
+    assert not torch.equal(first(data, 4), first(Generated(SMALL, 4, 2, seed=4), 4))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_generated_images_fill_any_number_of_channels(channels):
-    assert Generated(SMALL.resized(channels, 16, 24), 2, 2, 0).first(2).shape == (2, channels, 16, 24)
+    assert first(Generated(SMALL.resized(channels, 16, 24), 2, 2, 0), 2).shape == (2, channels, 16, 24)
 
 
 def test_the_kind_of_source_follows_the_path(folder, tmp_path):
@@ -247,12 +258,12 @@ def test_tensors_from_python_may_come_from_a_generator():
     data = Batches(batch for batch in given)
     assert data.count == 3
     for _ in range(2):
-        assert torch.equal(torch.stack(list(data.images())), torch.cat(given))
+        assert torch.equal(torch.stack([image for (image,) in data.images()]), torch.cat(given))
 
 
 def test_tensors_from_python_are_used_as_float32():
     given = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    (batch,) = Batches([given]).batches()
+    ((batch,),) = Batches([given]).batches()
     assert (batch.dtype, batch.requires_grad) == (torch.float32, False)
     assert torch.equal(batch, given.detach().float())
 
@@ -260,7 +271,7 @@ def test_tensors_from_python_are_used_as_float32():
 def test_a_lone_tensor_is_one_batch():
     data = Batches(torch.arange(6.0).view(2, 3, 1, 1))
     assert (data.count, data.batch_size) == (2, 2)
-    assert [tuple(batch.shape) for batch in data.batches()] == [(2, 3, 1, 1)]
+    assert [tuple(batch.shape) for (batch,) in data.batches()] == [(2, 3, 1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -278,3 +289,55 @@ def test_a_lone_tensor_is_one_batch():
 def test_tensors_from_python_must_hold_numbers(given, message):
     with pytest.raises(ValueError, match=message):
         Batches(given)
+
+
+def test_photographs_and_generated_images_fill_several_inputs_and_clips(folder):
+    two, clip = replace(SMALL, images=2), SMALL.resized(None, 16, 16, frames=4)
+    for make in (lambda wanted: Photographs(folder, wanted, 3, 2, 0), lambda wanted: Generated(wanted, 3, 2, 0)):
+        assert [tuple(each.shape) for each in next(make(two).batches())] == [(2, 3, 16, 16)] * 2
+        ((batch,), (last,)) = make(clip).batches()
+        assert (batch.shape, last.shape) == ((2, 3, 4, 16, 16), (1, 3, 4, 16, 16))
+        for example, row in zip(make(clip).examples(9), make(clip).images(), strict=True):
+            assert torch.equal(example[0][0], row[0])
+            assert example[0].is_contiguous()
+    left, right = Generated(two, 1, 1, 0).examples(1)[0]
+    assert not torch.equal(left, right)  # it has moved
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_arrays_of_clips(dtype, tmp_path):
+    clip = SMALL.resized(None, 16, 16, frames=4)
+    shape = (2, 3, 4, 16, 16) if dtype == np.float32 else (2, 4, 20, 20, 3)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, shape).astype(dtype))
+    (batch,) = next(Arrays(tmp_path / "x.npy", clip, 2, 2).batches())
+    assert batch.shape == (2, 3, 4, 16, 16)
+
+
+def test_arrays_of_several_inputs_are_read_row_by_row(tmp_path):
+    a, b = np.random.default_rng(0).normal(size=(5, 3, 16, 16)), np.arange(10.0).reshape(5, 2)
+    np.savez(tmp_path / "x.npz", b=b, a=a)
+    data = NamedArrays(tmp_path / "x.npz", ("a", "b"), SMALL.shape, 4, 3)
+    assert (data.count, data.shapes) == (4, [(3, 16, 16), (2,)])
+    assert data.source == f"first 4 of 5 rows of a, b in {tmp_path / 'x.npz'}"
+    (first_a, first_b), (last_a, last_b) = data.batches()
+    assert torch.equal(torch.cat([first_a, last_a]), torch.from_numpy(a[:4].astype(np.float32)))
+    assert torch.equal(torch.cat([first_b, last_b]), torch.from_numpy(b[:4].astype(np.float32)))
+
+
+def test_arrays_of_an_images_shape_are_one_row(tmp_path):
+    a, b = np.ones((3, 16, 16), np.float32), np.arange(2.0)
+    np.savez(tmp_path / "x.npz", a, b)
+    data = NamedArrays(tmp_path / "x.npz", ("a", "b"), SMALL.shape, 4, 3, "--example")
+    ((first_a, first_b),) = data.examples(2)
+    assert (data.count, first_a.shape, first_b.tolist()) == (1, (1, 3, 16, 16), [[0.0, 1.0]])
+
+
+def test_tensors_of_several_inputs_come_in_tuples_or_lists():
+    given = [(torch.zeros(2, 3, 4, 4), torch.ones(2, 5)), [torch.ones(1, 3, 4, 4), torch.zeros(1, 5)]]
+    data = Batches(given)
+    assert (data.count, data.batch_size) == (3, 2)
+    assert [len(batch) for batch in data.batches()] == [2, 2]
+    assert [tuple(t.shape) for t in list(data.batches(limit=1))[0]] == [(1, 3, 4, 4), (1, 5)]  # noqa: RUF015
+    assert [tuple(t.shape) for t in data.examples(1)[0]] == [(1, 3, 4, 4), (1, 5)]
+    with pytest.raises(ValueError, match="of one calibration batch are of different N"):
+        Batches([(torch.zeros(2, 3), torch.ones(3, 3))])

@@ -44,20 +44,21 @@ def test_a_name_like_no_other_gets_no_wrong_advice():
     ("text", "size"),
     [
         (None, None),
-        ("224", (None, 224, 224)),
-        ("240x320", (None, 240, 320)),
-        ("1x28X28", (1, 28, 28)),
-        ("0096x160", (None, 96, 160)),
-        ("4096", (None, 4096, 4096)),
+        ("224", models.InputSize(224, 224)),
+        ("240x320", models.InputSize(240, 320)),
+        ("1x28X28", models.InputSize(28, 28, 1)),
+        ("0096x160", models.InputSize(96, 160)),
+        ("4096", models.InputSize(4096, 4096)),
+        ("3x16x112x128", models.InputSize(112, 128, 3, 16)),
     ],
 )
 def test_input_sizes(text, size):
     assert models.parse_input_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "-1", "3.5", "3x", "1x2x3x4", "²", "224 x 224", "9" * 5000])
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "3.5", "3x", "1x2x3x4x5", "²", "224 x 224", "9" * 5000])
 def test_input_sizes_that_are_none(text):
-    with pytest.raises(UserError, match="expected N, HxW or CxHxW in pixels"):
+    with pytest.raises(UserError, match="expected N, HxW, CxHxW or CxTxHxW in pixels"):
         models.parse_input_size(text)
 
 
@@ -190,7 +191,7 @@ def test_a_pickled_model_is_loaded_only_when_that_is_said(tmp_path):
     assert torch.equal(loaded.module.classifier[3].weight, trained.classifier[3].weight)
 
 
-@pytest.mark.parametrize("text", ["100000", "3x5000x5000", "64x2048x2048"])
+@pytest.mark.parametrize("text", ["100000", "3x5000x5000", "64x2048x2048", "3x1000x512x512"])
 def test_inputs_that_no_memory_holds_are_refused(text):
     with pytest.raises(UserError, match=f"--input-size {text}: is too large; 3x4096x4096 is the most"):
         models.parse_input_size(text)

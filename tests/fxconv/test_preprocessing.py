@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,63 @@ def test_a_photograph_on_disk_is_not_changed(tmp_path):
     with Image.open(path) as image:
         Preprocessing().resized(None, 32, 32).photograph(image)
     assert path.read_bytes() == before
+
+
+def test_presets_that_name_no_normalization_are_asked_for_black_and_white():
+    flow = get_model_weights("raft_small").DEFAULT
+    image = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)
+    preprocessing = Preprocessing.from_preset(flow.transforms(), str(flow))
+    assert preprocessing.mean == preprocessing.std == (0.5, 0.5, 0.5)
+    assert torch.equal(preprocessing.normalized(image), flow.transforms()(image, image)[0])
+    detection = get_model_weights("fcos_resnet50_fpn").DEFAULT
+    preprocessing = Preprocessing.from_preset(detection.transforms(), str(detection))
+    assert torch.equal(preprocessing.normalized(image), detection.transforms()(image))
+
+
+def test_presets_that_resize_and_do_not_crop_give_a_square():
+    weights = get_model_weights("lraspp_mobilenet_v3_large").DEFAULT
+    preprocessing = Preprocessing.from_preset(weights.transforms(), str(weights))
+    assert (preprocessing.shape, preprocessing.covered) == ((3, 520, 520), (520, 520))
+    square = photograph(600, 600)
+    assert torch.equal(preprocessing.photograph(square), weights.transforms()(square))
+
+
+def moving(frames: int | None, images: int) -> Preprocessing:
+    return replace(Preprocessing(height=16, width=24, resize=1.5), frames=frames, images=images)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_clips_and_several_images_are_one_photograph_moved(index):
+    down, right = ((1, 1), (-1, 1), (-1, -1), (1, -1))[index]
+    rows, columns = torch.meshgrid(torch.arange(24), torch.arange(36), indexing="ij")
+    pixels = torch.stack([rows, columns, rows]).to(torch.uint8)
+    mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
+
+    def corner(view: torch.Tensor) -> list[int]:
+        return ((view * std + mean) * 255).round()[:2, 0, 0].int().tolist()
+
+    first, second = moving(None, 2).moving(pixels, index)
+    assert first.shape == second.shape == (3, 16, 24)
+    assert corner(first) == [0 if down > 0 else 8, 0 if right > 0 else 12]
+    assert corner(second) == [8 if down > 0 else 0, 12 if right > 0 else 0]
+    (clip,) = moving(5, 1).moving(pixels, index)
+    assert clip.shape == moving(5, 1).shape == (3, 5, 16, 24)
+    assert torch.equal(clip[:, 0], first)
+    assert torch.equal(clip[:, 4], second)
+    assert corner(clip[:, 2]) == [4, 6]  # the centre
+    before, after = moving(3, 2).moving(pixels, index)
+    assert before.shape == after.shape == (3, 3, 16, 24)
+
+
+def test_a_wide_photograph_moves_no_further_than_the_margin():
+    first, second = moving(None, 2).inputs(Image.new("RGB", (400, 24)), 0)
+    assert first.shape == second.shape == (3, 16, 24)
+    pixels = torch.arange(400).expand(3, 24, 400).to(torch.uint8)
+    a, b = moving(None, 2).moving(pixels, 0)
+    assert torch.equal(a[..., 12:], b[..., :12])
+
+
+def test_a_still_of_one_image_is_the_photograph():
+    image = photograph(50, 40)
+    (still,) = Preprocessing().resized(None, 32, 32).inputs(image, 3)
+    assert torch.equal(still, Preprocessing().resized(None, 32, 32).photograph(image))

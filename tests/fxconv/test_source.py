@@ -329,12 +329,3 @@ def test_an_example_of_no_numbers_is_told_in_one_line(command, tmp_path):
     np.savez(path, np.full((3, 32, 32), np.inf, np.float32))
     run = command("convert", *SMALL, "--method", "trace", "--example", str(path))
     assert_user_error(run, f"--example {path}:arr_0: holds values that are not finite (NaN or infinite)")
-
-
-def test_a_model_of_two_inputs_is_told_how_many_it_may_have(command, tmp_path):
-    two = tmp_path / "two.py"
-    two.write_text(
-        "from torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, x, y):\n        return x + y\n"
-    )
-    run = command("convert", f"{two}:Net", "--input-size", "16")
-    assert_user_error(run, "takes 2 inputs (x, y); only one image is supported")

@@ -19,7 +19,7 @@ from torch.ao.quantization import (
 )
 
 from rewrites.domains import assign
-from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, fusable_chains
+from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fusable_chains
 from rewrites.modules import ScalarArithmetic, Wrapped
 from rewrites.values import submodule
 
@@ -58,6 +58,7 @@ def convert_operation(module: nn.Module, inputs: Sequence[Tensor]) -> nn.Module:
     """One operation in int8, calibrated on these float inputs; `Call` and `List` examples are looked into."""
     root = nn.Sequential()
     root.op = copy.deepcopy(module).eval()
+    cut_out_rows(root)
     for part in root.modules():
         part.qconfig = None
     set_qconfig(getattr(root.op, "inner", root.op))
@@ -72,7 +73,7 @@ def convert_operation(module: nn.Module, inputs: Sequence[Tensor]) -> nn.Module:
 def convert_network(rewritten: fx.GraphModule, batches: Iterable[Sequence[Tensor]]) -> fx.GraphModule:
     """A whole rewritten network in int8, calibrated on these batches of inputs."""
     int8 = {node.name for node in assign(rewritten).int8}
-    network = copy.deepcopy(rewritten)
+    network = cut_out_rows(copy.deepcopy(rewritten))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         if chains := fusable_chains(network):

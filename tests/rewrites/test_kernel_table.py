@@ -185,8 +185,6 @@ SETTINGS = {
     "pointwise without bias": lambda: nn.Conv2d(8, 6, 1, bias=False),
     "transposed, grouped": lambda: nn.ConvTranspose2d(8, 6, 3, 2, 1, groups=2),
     "transposed with output padding": lambda: nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1),
-    "layer norm without weights": lambda: nn.LayerNorm(12, elementwise_affine=False),
-    "layer norm over an image": lambda: nn.LayerNorm((8, 12, 12)),
     "group norm over all channels": lambda: nn.GroupNorm(1, 8),
     "instance norm with weights": lambda: nn.InstanceNorm2d(8, affine=True),
     "adding nothing": lambda: m.AddScalar(0.0),
