@@ -323,7 +323,7 @@ class _Tracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if self.is_evaluating:
+        if self.is_evaluating or not self._is_installed(m):
             return forward(*args, **kwargs)
         try:
             return super().call_module(m, forward, args, kwargs)
@@ -331,6 +331,14 @@ class _Tracer(fx.Tracer):
             # The innermost call fails first, so the first path noted is the smallest module.
             self.failed = self.failed or self.path_of_module(m)
             raise
+
+    def _is_installed(self, module: nn.Module) -> bool:
+        """Whether a module is one of the model's, and not made in its forward, as a slice of an nn.Sequential is."""
+        try:
+            self.path_of_module(module)
+        except NameError:
+            return False
+        return True
 
 
 def is_frozen_batch_norm(module: nn.Module) -> bool:
