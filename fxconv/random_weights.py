@@ -5,6 +5,7 @@ Trained weights never come here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -58,10 +59,12 @@ def settle(module: nn.Module, data: CalibrationData, images: int = ENOUGH_IMAGES
     arguments = InputForm.of(module).arguments(next(data.batches(_SETTLED_ON)))
     reestimate_batch_norms(module, data.batches(images))
     notes: tuple[str, ...] = ()
+    layers: list[nn.Module] = []
     for deviation in _DEVIATIONS:
         if not _says_nothing(module, arguments):
             break
-        strengthened = strengthen(module, arguments, deviation)
+        layers += unnormalized(module, arguments)  # once there are detections, heads with batch norms run on them
+        strengthened = strengthen(module, arguments, layers, deviation)
         reestimate_batch_norms(module, data.batches(images))
         notes = (
             "with random weights an output was empty, or all were constant, so layers of faint output were scaled to a "
@@ -70,11 +73,12 @@ def settle(module: nn.Module, data: CalibrationData, images: int = ENOUGH_IMAGES
     return notes
 
 
-def strengthen(module: nn.Module, arguments: tuple[Any, ...], deviation: float = 1.0) -> list[str]:
-    """Scale the weights of each layer whose output deviates by less than `deviation` up to it; their names.
+def strengthen(
+    module: nn.Module, arguments: tuple[Any, ...], layers: Iterable[nn.Module], deviation: float = 1.0
+) -> list[str]:
+    """Scale the weights of each of the layers whose output deviates by less than `deviation` up to it; their names.
 
-    Layer-sequential unit variance (Mishkin and Matas 2015), in one forward pass; biases stay, and so do the layers
-    that run before a batch norm.
+    Layer-sequential unit variance (Mishkin and Matas 2015), in one forward pass; biases stay.
     """
     names = {layer: name for name, layer in module.named_modules()}
     strengthened: list[str] = []
@@ -90,21 +94,25 @@ def strengthen(module: nn.Module, arguments: tuple[Any, ...], deviation: float =
         layer.weight.mul_(deviation / present)
         return alone * (deviation / present) + bias
 
-    layers = _unnormalized(module, arguments)
-    _run(module, arguments, [layer.register_forward_hook(scale) for layer in layers])
+    _run(module, arguments, [layer.register_forward_hook(scale) for layer in dict.fromkeys(layers)])
     return strengthened
 
 
-def _unnormalized(module: nn.Module, arguments: tuple[Any, ...]) -> list[nn.Module]:
+def unnormalized(module: nn.Module, arguments: tuple[Any, ...]) -> list[nn.Module]:
     """The layers that run after the last batch norm, which has made up for whatever was faint before it."""
     found: list[nn.Module] = []
+
+    def forget(norm: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if output.numel():  # a head without detections runs on nothing
+            found.clear()
+
     hooks = [
         layer.register_forward_hook(lambda layer, _, __: found.append(layer))
         for layer in module.modules()
         if isinstance(layer, _LAYERS)
     ]
     norms = (layer for layer in module.modules() if isinstance(layer, BATCH_NORMS))
-    hooks += [norm.register_forward_hook(lambda *_: found.clear()) for norm in norms]
+    hooks += [norm.register_forward_hook(forget) for norm in norms]
     _run(module, arguments, hooks)
     return list(dict.fromkeys(found))
 

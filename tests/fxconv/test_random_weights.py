@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fxconv import models
 from fxconv.calibration import Batches
-from fxconv.random_weights import redraw_silent, settle, strengthen
+from fxconv.random_weights import redraw_silent, settle, strengthen, unnormalized
 
 
 class Scaled(nn.Module):
@@ -81,6 +81,12 @@ def test_layers_of_faint_output_are_strengthened_until_the_outputs_say_something
     assert torch.equal(model.scores.bias, bias)
 
 
+def test_layers_before_a_batch_norm_need_no_strength():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1), nn.Conv2d(2, 2, 1))
+    assert unnormalized(model.eval(), (torch.randn(2, 3, 4, 4),)) == [model[3], model[4]]
+    assert len(unnormalized(model.eval(), (torch.randn(0, 3, 4, 4),))) == 3  # it made up for nothing
+
+
 def test_outputs_that_say_something_are_left_alone(small_model, batches):
     model = copy.deepcopy(small_model)
     assert settle(model, Batches(batches)) == ()
@@ -92,13 +98,13 @@ def test_outputs_that_say_something_are_left_alone(small_model, batches):
 def test_a_strengthened_layer_deviates_as_said_once_however_often_it_runs(deviation):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 6, bias=False), nn.ReLU(), nn.Linear(6, 50))
-    model.append(model[0].__class__(50, 6))
+    model.append(nn.Linear(50, 6))
     with torch.no_grad():
         for layer in (model[0], model[2], model[3]):
             layer.weight.mul_(0.01)
         model[3].weight.mul_(1e4)  # loud already
     loud, x = model[3].weight.clone(), torch.randn(200, 6)
-    assert strengthen(model, (x,), deviation) == ["0", "2"]
+    assert strengthen(model, (x,), unnormalized(model, (x,)), deviation) == ["0", "2"]
     assert model[0](x).std().item() == pytest.approx(deviation, rel=1e-4)
     assert (model[:3](x) - model[2].bias).std().item() == pytest.approx(deviation, rel=1e-4)
     assert torch.equal(model[3].weight, loud)
