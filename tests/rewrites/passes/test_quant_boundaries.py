@@ -209,3 +209,68 @@ def test_settings_the_kernels_refuse(part, reason):
 def test_calls_the_kernels_refuse(call, reason):
     checked = check(RULE, model(lambda self, x: call(self.conv(x)), conv=conv()), before=EARLIER)
     assert list(checked.skips.values()) == [reason]
+
+
+def test_views_that_only_float_operations_read_are_views_in_float():
+    def forward(self, x):
+        y = self.conv(x).unflatten(1, (2, 4))
+        return torch.cos(y[:, 0]) + torch.sin(y[:, 1])
+
+    checked = check(RULE, model(forward, conv=conv()), before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_conv"]
+    reason = "follows the float operations beside it"
+    assert checked.skips["unflatten"] == checked.skips["getitem"] == checked.skips["getitem_1"] == reason
+
+
+def test_views_stay_int8_where_that_takes_as_few_conversions():
+    checked = check(RULE, model(lambda self, x: torch.cos(self.conv(x).flatten(1)), conv=conv()), before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_flatten"]
+
+
+def test_a_product_whose_kernel_computes_in_float_joins_a_float_operation():
+    def forward(self, x):
+        y = self.conv(x)
+        return self.conv2((y @ y.mT).softmax(-1) @ y)
+
+    checked = check(RULE, model(forward, conv=conv(), conv2=conv()), before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_conv", "quant_matmul_1", "dequant_conv2"]
+    assert len(checked.whole.islands) == 1
+    assert checked.skips["matmul"] == "MatMul: its kernel computes in float, like the operation beside it"
+
+
+def test_such_a_product_among_int8_operations_is_int8():
+    original = model(lambda self, x: self.conv2(self.conv(x) @ self.conv(x)), conv=conv(), conv2=conv())
+    checked = check(RULE, original, before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "dequant_conv2"] and checked.whole.islands == ()
+
+
+def test_what_a_layer_norm_reads_is_float_where_that_costs_nothing():
+    # As many conversions either way: in int8 the sum would be too coarse for the norm.
+    def forward(self, x):
+        return self.linear2(self.norm(x.flatten(1).cos() + self.linear(x.flatten(1))))
+
+    original = model(forward, linear=nn.Linear(512, 512), norm=nn.LayerNorm(512), linear2=nn.Linear(512, 4))
+    checked = check(RULE, original, before=EARLIER)
+    assert checked.skips["add"] == "follows the float operations beside it"
+    assert stubs(checked.lines) == ["quant_x", "dequant_linear", "quant_norm", "dequant_linear2"]
+
+
+def test_a_sum_between_norms_makes_one_island_of_theirs():
+    def forward(self, x):
+        x = self.norm(self.linear(x))
+        for layer, norm in ((self.linear2, self.norm2), (self.linear3, self.norm3)):
+            x = x + norm(layer(x))
+        return self.linear4(x)
+
+    layers = {f"linear{n}": nn.Linear(8, 8) for n in ("", 2, 3, 4)} | {f"norm{n}": nn.LayerNorm(8) for n in ("", 2, 3)}
+    checked = check(RULE, model(forward, **layers), before=EARLIER)
+    assert [set(island.nodes) for island in checked.whole.islands] == [{"norm", "norm2", "add", "norm3", "add_1"}]
+
+
+def test_a_parameter_that_is_only_moved_is_quantized_first():
+    def forward(self, x):
+        return self.conv2(torch.cat([self.conv(x), self.token.expand(x.shape[0], -1, 8, 8)], 1))
+
+    original = model(forward, conv=conv(), conv2=conv(16), token=nn.Parameter(torch.randn(1, 8, 1, 1)))
+    checked = check(RULE, original, before=EARLIER)
+    assert stubs(checked.lines) == ["quant_x", "quant_token", "dequant_conv2"] and checked.whole.islands == ()
