@@ -13,6 +13,7 @@ import functools
 import inspect
 import logging
 import operator
+import sys
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -67,18 +68,8 @@ class _Attribute(fx.proxy.Attribute):
     """An attribute of a proxy, such as `x.T`; everything but asking for it is as for `_Value`."""
 
 
-def _class(self: fx.Proxy) -> type:
-    """What isinstance() sees: the class of the value, so that `isinstance(x, Tensor)` takes the branch it takes."""
-    known = self.__dict__["node"].meta.get("value", _UNKNOWN) if "node" in self.__dict__ else _UNKNOWN
-    if isinstance(known, Tensor):
-        return Tensor
-    return type(self) if known is _UNKNOWN else type(known)
-
-
 class _Value(fx.Proxy):
     """A proxy that knows the shape or number it stands for, when its tracer was given an example."""
-
-    __class__ = property(_class)
 
     def __getattr__(self, name: str) -> Any:
         known, members = _known(self), cast(Any, self)
@@ -378,6 +369,43 @@ def _mapped(value: Any, change: Callable[[fx.Proxy], Any]) -> Any:
     return value
 
 
+def _is_instance(value: Any, kinds: Any) -> bool:
+    """isinstance() of the value that a proxy stands for, so that `isinstance(x, Tensor)` takes the branch it takes.
+
+    A proxy that claims to be a tensor by itself is believed by torch's argument parser too, which then reads a tensor's
+    memory where there is none.
+    """
+    known = _known(value) if type(value) in (_Value, _Attribute) else _UNKNOWN
+    return isinstance(value if known is _UNKNOWN else known, kinds)
+
+
+def _is_tensor(value: Any) -> bool:
+    return _is_instance(value, Tensor)
+
+
+@contextmanager
+def _asked_for_the_class(model: nn.Module) -> Iterator[None]:
+    """While tracing, `isinstance` and `torch.is_tensor` in the model's own code see through proxies."""
+    packages = {kind.__module__.partition(".")[0] for part in model.modules() for kind in type(part).__mro__}
+    packages = (packages | {"torchvision"}) - {"torch", "builtins"}
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages]
+    scopes = {id(vars(module)): vars(module) for module in modules if isinstance(module, types.ModuleType)}
+    for part in model.modules():  # code that lies in no module that could be found by its name
+        scope = getattr(inspect.unwrap(type(part).forward), "__globals__", {})
+        if scope.get("__name__", "torch").partition(".")[0] != "torch":
+            scopes[id(scope)] = scope
+    changed = [scope for scope in scopes.values() if "isinstance" not in scope]
+    for scope in changed:
+        scope["isinstance"] = _is_instance
+    before, torch.is_tensor = torch.is_tensor, cast(Any, _is_tensor)
+    try:
+        yield
+    finally:
+        torch.is_tensor = before
+        for scope in changed:
+            scope.pop("isinstance", None)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """An operator that does not say what shape it gives is not worth a traceback on stderr."""
@@ -513,7 +541,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
     while True:
         tracer = _Tracer(set(leaves), example, tensors)
         try:
-            with _unchanged(model), _hidden_functions_looked_into(tracer), _quiet():
+            with _unchanged(model), _hidden_functions_looked_into(tracer), _asked_for_the_class(model), _quiet():
                 graph = tracer.trace(model)
                 made = {name: value for name, value in vars(model).items() if name.startswith("_tensor_constant")}
             break

@@ -87,9 +87,7 @@ def test_weights_nobody_reads(need_weights):
     ],
 )
 def test_several_inputs(inputs, batch_first):
-    original = model(
-        lambda self, x, y: self.attention(*inputs(x, y))[0], attention=attention(batch_first=batch_first)
-    )
+    original = model(lambda self, x, y: self.attention(*inputs(x, y))[0], attention=attention(batch_first=batch_first))
     checked = check(RULE, original, *images(shape=(2, 5, 16), count=2))
     layers = [line.split("  # ")[1] for line in checked.lines if "_proj(" in line]
     assert layers == ["LinearRows(rows=0:16)", "LinearRows(rows=16:32)", "LinearRows(rows=32:48)", "Linear"]
@@ -101,9 +99,7 @@ def test_several_inputs(inputs, batch_first):
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_keys_and_values_of_other_widths(bias):
-    original = model(
-        lambda self, x, y, z: self.attention(x, y, z)[0], attention=attention(kdim=6, vdim=7, bias=bias)
-    )
+    original = model(lambda self, x, y, z: self.attention(x, y, z)[0], attention=attention(kdim=6, vdim=7, bias=bias))
     inputs = (images(shape=(2, 5, 16))[0], images(shape=(2, 4, 6))[0], images(shape=(2, 4, 7))[0])
     checked = check(RULE, original, *inputs)
     assert checked.skips == {} and len(checked.whole.key_map) == (6 if bias else 4)
@@ -117,16 +113,12 @@ def test_keys_and_values_of_other_widths(bias):
     ],
 )
 def test_a_constant_mask(mask):
-    original = model(
-        lambda self, x: self.attention(x, x, x, attn_mask=self.mask)[0], attention=attention(), mask=mask
-    )
+    original = model(lambda self, x: self.attention(x, x, x, attn_mask=self.mask)[0], attention=attention(), mask=mask)
     assert check(RULE, original, *TOKENS).skips == {}
 
 
 def test_an_attention_called_twice_keeps_one_set_of_weights():
-    original = model(
-        lambda self, x: self.attention(y := self.attention(x, x, x)[0], y, y)[0], attention=attention()
-    )
+    original = model(lambda self, x: self.attention(y := self.attention(x, x, x)[0], y, y)[0], attention=attention())
     checked = check(RULE, original, *TOKENS)
     assert sum("self.attention.in_proj(" in line for line in checked.lines) == 2
     assert len(checked.whole.module.state_dict()) == 4

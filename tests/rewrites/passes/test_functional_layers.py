@@ -54,9 +54,7 @@ def test_a_weight_that_is_a_buffer():
 
 
 def test_a_bias_worked_out_of_parameters():
-    original = model(
-        lambda self, x: F.linear(x, self.layer.weight, self.layer.bias.abs()), layer=nn.Linear(8, 12)
-    )
+    original = model(lambda self, x: F.linear(x, self.layer.weight, self.layer.bias.abs()), layer=nn.Linear(8, 12))
     checked = check(RULE, original, *TOKENS)
     assert checked.skips == {"linear": "its bias is computed when the model runs; a module's is a parameter"}
     # as fold-constants has made a constant of it before

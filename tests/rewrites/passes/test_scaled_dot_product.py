@@ -55,7 +55,10 @@ def test_a_mask_worked_out_of_parameters():
 @pytest.mark.parametrize(
     ("forward", "reason"),
     [
-        (attend(enable_gqa=True), "enable_gqa repeats the keys for groups of heads; only one key a head is written out"),
+        (
+            attend(enable_gqa=True),
+            "enable_gqa repeats the keys for groups of heads; only one key a head is written out",
+        ),
         (
             lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, q @ k.mT),
             "its mask depends on the input: whether it is added or selects is not known before it runs",
