@@ -387,12 +387,12 @@ def _is_tensor(value: Any) -> bool:
 def _asked_for_the_class(model: nn.Module) -> Iterator[None]:
     """While tracing, `isinstance` and `torch.is_tensor` in the model's own code see through proxies."""
     packages = {kind.__module__.partition(".")[0] for part in model.modules() for kind in type(part).__mro__}
-    packages = (packages | {"torchvision"}) - {"torch", "builtins"}
+    packages = (packages | {"torchvision"}) - {"torch", "builtins", __name__.partition(".")[0]}
     modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages]
     scopes = {id(vars(module)): vars(module) for module in modules if isinstance(module, types.ModuleType)}
     for part in model.modules():  # code that lies in no module that could be found by its name
         scope = getattr(inspect.unwrap(type(part).forward), "__globals__", {})
-        if scope.get("__name__", "torch").partition(".")[0] != "torch":
+        if scope.get("__name__", "torch").partition(".")[0] not in ("torch", __name__.partition(".")[0]):
             scopes[id(scope)] = scope
     changed = [scope for scope in scopes.values() if "isinstance" not in scope]
     for scope in changed:
