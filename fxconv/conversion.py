@@ -192,13 +192,14 @@ def convert(
         with clock.step("reading images"):
             tensors = data.examples(LEDGER_IMAGES)
             images = [form.arguments(image) for image in tensors]
-        example = form.tensors(example_inputs) if example_inputs else tensors[0]
+        example = verify.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
         with clock.step("verification"):
             original = soundness.reference(model, images)
         refused: dict[str, str] = {}
         while True:
             with clock.step("rewriting"):
-                rewritten = rewrite_with(model, refusals.keeping_float(rules, refused), images[0])
+                passes = refusals.keeping_float(rules, refused)
+                rewritten = rewrite_with(model, passes, images[0], share_parameters=True)
             with clock.step("calibration"):
                 observed = quantize.observe(rewritten.module, config)
                 singly = _must_be_single(model, rewritten, form, data)

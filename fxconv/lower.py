@@ -77,6 +77,11 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Low
     return Lowered(scripted, optimized, content, config.method, _decisions(caught))
 
 
+def twin_bytes(module: nn.Module, example: tuple[Any, ...], config: Config) -> bytes:
+    """The bytes of the float twin, lowered by `config.method`; nothing else of it stays in memory."""
+    return to_bytes(optimize(to_torchscript(module, example, config), config))
+
+
 def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
     """What a trace took once and for all: the lines of Python that looked at a tensor."""
     places = dict.fromkeys(

@@ -76,13 +76,18 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
     return tuple(rule for rule in rules if rule.name not in config.skip)
 
 
-def rewrite_with(model: nn.Module, rules: Sequence[RewritePass], example: Sequence[Any] | None = None) -> Rewritten:
+def rewrite_with(
+    model: nn.Module,
+    rules: Sequence[RewritePass],
+    example: Sequence[Any] | None = None,
+    share_parameters: bool = False,
+) -> Rewritten:
     """The model after these passes.
 
     Raises `UserError` when its own forward cannot be recorded as a graph, or when a pass of the user's own fails.
     """
     try:
-        return rewrite(model, rules, example=example)
+        return rewrite(model, rules, example=example, share_parameters=share_parameters)
     except UntraceableError as error:
         raise UserError(
             f"{telling_line(error)}; move what it cannot follow into a module of its own, which then stays in float"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import warnings
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from fxconv.bias_room import make_room_for_biases
 from fxconv.config import Config, Engine, WeightScheme
 from fxconv.environment import has_vnni
 from fxconv.observers import L2Observer, distinguishable, weight_observer
+from rewrites.copies import sharing_parameters
 from rewrites.domains import assign
 from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fusable_chains
 from rewrites.modules import ScalarArithmetic, Wrapped
@@ -83,7 +83,7 @@ def fuse(module: nn.Module) -> nn.Module:
 
     Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
     """
-    fused = copy.deepcopy(module)
+    fused = sharing_parameters(module)
     originals = graphs_in(module)
     for path, graph in graphs_in(fused).items():
         keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses

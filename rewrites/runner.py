@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rewrites.base import PassError, RewritePass
+from rewrites.copies import sharing_parameters
 from rewrites.diff import call_name, graph_lines, unified
 from rewrites.domains import Island, assign
 from rewrites.edits import Editor
@@ -214,19 +215,21 @@ def rewrite(
     passes: Iterable[RewritePass] = DEFAULT_PASSES,
     after_pass: Callable[[PassResult, nn.Module], Any] | None = None,
     example: Sequence[Any] | None = None,
+    share_parameters: bool = False,
 ) -> Rewritten:
     """Trace a copy of `model` in eval mode and run `passes` over it; the model itself is not touched.
 
     The result computes what the model computes in eval mode: `torch.equal`, or within `Rewritten.tolerance` of the
     output's largest magnitude where a pass declares one. `example` are positional arguments of the forward; with their
     shapes more models trace, and loops over a list of inputs do. `after_pass` is called after each pass with its result
-    and the model. Raises `ValueError` for a model that is quantized already, `UntraceableError` for one of which no
-    part with weights traces, and `PassError` when a pass is at fault.
+    and the model. With `share_parameters` the result holds the parameters of `model` itself, which spares their memory:
+    loading a checkpoint into it changes `model` as well. Raises `ValueError` for a model that is quantized already,
+    `UntraceableError` for one of which no part with weights traces, and `PassError` when a pass is at fault.
     """
     offences = check_source(model)
     if offences:
         raise ValueError(f"{offences[0].node}: {offences[0].rule}")
-    source = copy.deepcopy(model).eval()
+    source = (sharing_parameters(model) if share_parameters else copy.deepcopy(model)).eval()
     keys_before, state_before = _keys_by_tensor(source), source.state_dict(keep_vars=True)
     parts = trace_parts(source, example)
     parts.module.eval()

@@ -272,7 +272,6 @@ def masked(net, x):
     ("before", "behind", "message"),
     [
         (None, overflowing, "the model gives nothing but infinity for an input of 3x32x32; mend its weights or its"),
-        (None, lambda net, x: F.relu(x) * 1e30 * 1e30, "the model's values are infinite or NaN at mul_scalar"),
         (
             lambda x: x * 1e30 * 1e30,
             lambda net, x: x.nan_to_num(1, 1, 1),

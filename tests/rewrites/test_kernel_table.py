@@ -176,7 +176,7 @@ def test_wrong(row):
     "row", [row for row in KERNELS.values() if row.verdict is Verdict.COARSE], ids=lambda row: row.name
 )
 def test_coarse(row):
-    """A token a hundred times quieter than the loudest: the kernel is right, but of that token next to nothing is left."""
+    """A token a hundred times quieter than the loudest: the kernel is right, but next to nothing of it is left."""
     module, tokens = example(row), values(row.shape, "contiguous", 0)
     tokens[:, 0] /= 100
     inputs = [quantize_like(tokens)]
