@@ -12,35 +12,44 @@ from fxconv import models
 # Natural sizes where one processor can afford them; smaller ones for these, with the operations in billions of
 # multiply-accumulates that is left of torchvision's figure. A network not named has torchvision's own size.
 SMALLER: tuple[tuple[str, str, float], ...] = (
-    ("efficientnet_b5", "300", 0.43),
-    ("efficientnet_b6", "300", 0.32),
-    ("efficientnet_b7", "300", 0.25),
+    ("efficientnet_b4", "256", 0.45),
+    ("efficientnet_b5", "256", 0.31),
+    ("efficientnet_b6", "256", 0.23),
+    ("efficientnet_b7", "256", 0.18),
     ("efficientnet_v2_s", "256", 0.44),
-    ("efficientnet_v2_[ml]", "256", 0.28),
-    ("regnet_?_32gf", "160", 0.51),
+    ("efficientnet_v2_[ml]", "224", 0.22),
+    ("regnet_?_16gf", "160", 0.51),
+    ("regnet_?_32gf", "160", 0.26),
     ("regnet_y_128gf", "160", 0.17),
+    ("vgg*", "160", 0.51),
+    ("resnext101_*", "160", 0.51),
+    ("wide_resnet101_2", "160", 0.51),
+    ("convnext_base", "160", 0.51),
+    ("convnext_large", "160", 0.51),
+    ("deeplabv3_resnet*", "160", 0.095),
+    ("fcn_*", "160", 0.095),
     ("deeplabv3_*", "260", 0.25),
-    ("fcn_*", "260", 0.25),
     ("lraspp_*", "260", 0.25),
     ("ssdlite320_*", "320", 1.0),
     ("ssd300_*", "300", 1.0),
-    ("*rcnn_*", "320", 0.12),
-    ("retinanet_*", "320", 0.12),
-    ("fcos_*", "320", 0.12),
+    ("*rcnn_mobilenet*", "320", 0.12),
+    ("*rcnn_*", "224", 0.06),
+    ("retinanet_*", "224", 0.06),
+    ("fcos_*", "224", 0.06),
     ("vit_h_14", "224", 0.16),
-    ("r3d_18", "3x8x112x112", 0.5),
-    ("mc3_18", "3x8x112x112", 0.5),
-    ("r2plus1d_18", "3x8x112x112", 0.5),
-    ("s3d", "3x16x128x128", 0.33),
+    ("r3d_18", "3x8x96x96", 0.37),
+    ("mc3_18", "3x8x96x96", 0.37),
+    ("r2plus1d_18", "3x8x96x96", 0.37),
+    ("s3d", "3x14x224x224", 1.0),
     ("swin3d_*", "3x8x112x112", 0.06),
     ("mvit_*", "3x16x224x224", 1.0),
     ("raft_*", "128", 0.04),
 )
 # Multiply-accumulates that the calibration images of one network may take together, in billions.
-_CALIBRATION_GMACS = 60.0
-_FEWEST, _MOST = 4, 16
+_CALIBRATION_GMACS = 40.0
+_FEWEST, _MOST = 4, 8
 # With more parameters than these nothing else runs beside it.
-_ALONE = 250_000_000
+_ALONE = 400_000_000
 
 
 @dataclass(frozen=True)
