@@ -9,17 +9,12 @@ another name for the same tensor sees the change, as it does in eager mode.
 
 from __future__ import annotations
 
-import functools
 import inspect
-import logging
 import operator
-import sys
-import types
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -29,8 +24,19 @@ from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.location import short, where
-from rewrites.memory import AUGMENTED
 from rewrites.modules import AddReLU, Arithmetic, CappedReLU, LinearRows, Wrapped
+from rewrites.proxies import (
+    UNKNOWN,
+    Attribute,
+    Value,
+    depends_on_size,
+    faked,
+    is_constant,
+    known_value,
+    plain,
+    proxies_in,
+)
+from rewrites.surroundings import asked_for_the_class, hidden_functions_looked_into, quiet, unchanged
 
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
 _WAYS = (ToFrames, FromFrames, ToColumns, FromColumns)
@@ -40,8 +46,6 @@ _OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, LinearRows, Wrapped, QuantStub, 
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
 # Methods that hand what is in a tensor to Python: of a buffer the numbers that are in it.
 _HANDING_OUT = frozenset({"item", "tolist", "numpy"})
-
-_UNKNOWN = object()
 
 
 @dataclass(frozen=True)
@@ -64,70 +68,6 @@ class UntraceableError(Exception):
     """Not even the outermost forward traces; the message says which line stopped it."""
 
 
-class _Attribute(fx.proxy.Attribute):
-    """An attribute of a proxy, such as `x.T`; everything but asking for it is as for `_Value`."""
-
-
-class _Value(fx.Proxy):
-    """A proxy that knows the shape or number it stands for, when its tracer was given an example."""
-
-    def __getattr__(self, name: str) -> Any:
-        known, members = _known(self), cast(Any, self)
-        if isinstance(known, dict) and name in ("values", "items", "get"):
-            return getattr({key: members[key] for key in known}, name)
-        if name.startswith("__") and name.endswith("__"):  # a protocol, such as numpy's, that a value may lack
-            raise AttributeError(name)
-        if isinstance(known, Tensor) and not hasattr(Tensor, name):  # such as what tells a parameter
-            raise AttributeError(f"'Tensor' object has no attribute {name!r}")
-        return _Attribute(self, name)
-
-
-def _known(proxy: fx.Proxy) -> Any:
-    return proxy.node.meta.get("value", _UNKNOWN)
-
-
-def _is_constant(known: Any) -> bool:
-    """Whether a known value is a tensor with its numbers: a buffer, or what is computed from buffers alone."""
-    return isinstance(known, Tensor) and not isinstance(known, FakeTensor)
-
-
-def _in_place(function: Callable[..., Any]) -> Callable[..., Any]:
-    def record(self: fx.Proxy, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", function, (self, other), {})
-
-    return record
-
-
-def _set_item(self: fx.Proxy, index: Any, value: Any) -> None:
-    self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
-
-
-def _length(self: fx.Proxy) -> int:
-    known = _known(self)
-    if isinstance(known, (list, tuple, dict, str)) or _is_constant(known):
-        return len(known)
-    raise fx.proxy.TraceError("len() of a value that is not known while tracing")
-
-
-def _number(self: fx.Proxy) -> Any:
-    known = _known(self)
-    if isinstance(known, (bool, int, float)) or _is_constant(known):
-        self.tracer.fix(self)  # type: ignore[attr-defined]
-        return known.item() if isinstance(known, Tensor) else known
-    raise fx.proxy.TraceError("a number is needed that is not known while tracing")
-
-
-_proxies_of_ours: Any = (_Value, _Attribute)
-for _proxy in _proxies_of_ours:
-    for _function in AUGMENTED:
-        setattr(_proxy, f"__{_function.__name__}__", _in_place(_function))
-    _proxy.__setitem__ = _set_item
-    _proxy.__len__ = _length
-    _proxy.__index__ = _proxy.__int__ = _number
-    _proxy.__float__ = lambda self: float(_number(self))
-    _proxy.__array_ufunc__ = None  # numpy.sqrt(64) * x is for x to work out
-
-
 class _Tracer(fx.Tracer):
     record_stack_traces = True
     proxy_buffer_attributes = True
@@ -146,29 +86,29 @@ class _Tracer(fx.Tracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """The truth of a number, a list or a buffer; that of any other tensor is not known."""
-        known = _known(obj)
-        if known is _UNKNOWN or isinstance(known, FakeTensor):
+        known = known_value(obj)
+        if known is UNKNOWN or isinstance(known, FakeTensor):
             return super().to_bool(obj)
         self.fix(obj)
         return bool(known)
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         """The members of a tuple, list, dict or buffer; those of another tensor are as many as the batch is large."""
-        known = _known(obj)
+        known = known_value(obj)
         if isinstance(known, dict):
             return iter(known)
-        if isinstance(known, (tuple, list)) or _is_constant(known):
+        if isinstance(known, (tuple, list)) or is_constant(known):
             return iter([obj[index] for index in range(len(known))])  # type: ignore[index]
         return super().iter(obj)
 
     def keys(self, obj: fx.Proxy) -> Any:
         """The keys of a dict, of which the values are its members."""
-        known = _known(obj)
+        known = known_value(obj)
         return known.keys() if isinstance(known, dict) else super().keys(obj)
 
     def fix(self, proxy: fx.Proxy) -> None:
         """Note the line that takes a decision by `proxy`, if sizes have a say in it."""
-        if not _depends_on_size(proxy.node):
+        if not depends_on_size(proxy.node):
             return
         frame = inspect.currentframe()
         while frame is not None and (frame.f_code.co_filename == __file__ or "/torch/fx/" in frame.f_code.co_filename):
@@ -181,10 +121,10 @@ class _Tracer(fx.Tracer):
     # -- recording -----------------------------------------------------------------------------------
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Value(node, self)
+        return Value(node, self)
 
     def create_arg(self, a: Any) -> Any:
-        if type(a) in (_Value, _Attribute):  # isinstance() would take it for the tensor it stands for
+        if type(a) in (Value, Attribute):  # isinstance() would take it for the tensor it stands for
             return a.node
         if type(a).__module__ == "numpy" and getattr(a, "ndim", None) == 0:  # numpy.sqrt(64): a number as any other
             return a.item()
@@ -204,11 +144,11 @@ class _Tracer(fx.Tracer):
             return self._made(target, args, kwargs)
         if kind in ("call_function", "call_method") and self._is_made_of_sizes(args, kwargs):
             return self._worked_out(kind, target, args, kwargs)
-        if kind == "call_method" and target in _HANDING_OUT and _is_constant(_known(args[0])):
-            return getattr(_known(args[0]), target)(*args[1:], **kwargs)
+        if kind == "call_method" and target in _HANDING_OUT and is_constant(known_value(args[0])):
+            return getattr(known_value(args[0]), target)(*args[1:], **kwargs)
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
         value = self._evaluated(kind, target, args, kwargs)
-        if value is not _UNKNOWN:
+        if value is not UNKNOWN:
             proxy.node.meta["value"] = value
         return proxy
 
@@ -230,31 +170,31 @@ class _Tracer(fx.Tracer):
         if not starred and not tree_any(lambda leaf: isinstance(leaf, Tensor), given[name]):
             return given[name]
         with self.fake:
-            proxy.node.meta["value"] = tree_map(_faked, given[name])
+            proxy.node.meta["value"] = tree_map(faked, given[name])
         return proxy
 
     def _made(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """A constant tensor whose size the example gives."""
-        like = _known(args[0])
+        like = known_value(args[0])
         if not isinstance(like, Tensor):
             raise fx.proxy.TraceError(f"{method} of a tensor whose type is not known while tracing")
-        for proxy in _proxies((args[1:], kwargs)):
+        for proxy in proxies_in((args[1:], kwargs)):
             self.fix(proxy)
-        args, kwargs = _plain((args[1:], kwargs))
+        args, kwargs = plain((args[1:], kwargs))
         return getattr(torch.empty(0, dtype=like.dtype), method)(*args, **kwargs)
 
     def _is_made_of_sizes(self, args: Any, kwargs: Any) -> bool:
         """Whether a call reads known numbers, and tensors that the forward itself made of such numbers."""
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if type(leaf) not in (_Value, _Attribute)]
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if type(leaf) not in (Value, Attribute)]
         tensors = [leaf for leaf in tensors if isinstance(leaf, Tensor)]
         if not tensors or any(id(tensor) in self.own_tensors for tensor in tensors):
             return False
-        return all(isinstance(_known(proxy), (bool, int, float)) for proxy in _proxies((args, kwargs)))
+        return all(isinstance(known_value(proxy), (bool, int, float)) for proxy in proxies_in((args, kwargs)))
 
     def _worked_out(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for proxy in _proxies((args, kwargs)):
+        for proxy in proxies_in((args, kwargs)):
             self.fix(proxy)
-        args, kwargs = _plain((args, kwargs))
+        args, kwargs = plain((args, kwargs))
         return getattr(args[0], target)(*args[1:], **kwargs) if kind == "call_method" else target(*args, **kwargs)
 
     def looked_into(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -274,13 +214,13 @@ class _Tracer(fx.Tracer):
         return whole
 
     def _evaluated(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The value of a call on empty tensors of the known shapes; _UNKNOWN where it needs the numbers in them.
+        """The value of a call on empty tensors of the known shapes; UNKNOWN where it needs the numbers in them.
 
         Buffers have their numbers, in memory of their own, and so has what is computed from them alone: a forward may
         loop over a buffer of strides.
         """
-        if any(_known(proxy) is _UNKNOWN for proxy in _proxies((args, kwargs))):
-            return _UNKNOWN
+        if any(known_value(proxy) is UNKNOWN for proxy in proxies_in((args, kwargs))):
+            return UNKNOWN
         self.is_evaluating = True
         try:
             if kind == "get_attr":
@@ -288,10 +228,10 @@ class _Tracer(fx.Tracer):
                 if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
                     return value.detach().clone()
                 with self.fake:
-                    return _faked(value) if isinstance(value, Tensor) else _UNKNOWN
-            args, kwargs = _plain((args, kwargs))
+                    return faked(value) if isinstance(value, Tensor) else UNKNOWN
+            args, kwargs = plain((args, kwargs))
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            is_constant = bool(given) and all(map(_is_constant, given)) and kind != "call_module"
+            has_numbers = bool(given) and all(map(is_constant, given)) and kind != "call_module"
             function = target
             if kind == "call_method":
                 function, args = getattr(args[0], target), args[1:]
@@ -299,10 +239,10 @@ class _Tracer(fx.Tracer):
                 function = self.root.get_submodule(target)
             if function is getattr and args[1] == "data":
                 return args[0]
-            with nullcontext() if is_constant else self.fake, torch.no_grad():
+            with nullcontext() if has_numbers else self.fake, torch.no_grad():
                 return function(*args, **kwargs)
         except Exception:  # it needs numbers, or an operator that does not say what shape it gives
-            return _UNKNOWN
+            return UNKNOWN
         finally:
             self.is_evaluating = False
 
@@ -336,134 +276,6 @@ def is_frozen_batch_norm(module: nn.Module) -> bool:
     """Whether a module is a batch norm written out with buffers, as detectors use them."""
     buffers = {"weight", "bias", "running_mean", "running_var"}
     return type(module).__name__ == "FrozenBatchNorm2d" and buffers <= set(module._buffers) and hasattr(module, "eps")
-
-
-def _faked(value: Any) -> Any:
-    """An empty tensor of the same shape; under a FakeTensorMode it holds no memory."""
-    return torch.empty(value.shape, dtype=value.dtype) if isinstance(value, Tensor) else value
-
-
-def _proxies(value: Any) -> list[fx.Proxy]:
-    found: list[fx.Proxy] = []
-    _mapped(value, lambda proxy: found.append(proxy))
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """The same arguments with known values in the place of proxies."""
-    return _mapped(value, _known)
-
-
-def _mapped(value: Any, change: Callable[[fx.Proxy], Any]) -> Any:
-    """`change` on every proxy in nested tuples, lists, dicts and slices."""
-    if type(value) in (_Value, _Attribute):
-        return change(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_mapped(item, change) for item in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)([_mapped(item, change) for item in value])
-    if isinstance(value, dict):
-        return {key: _mapped(item, change) for key, item in value.items()}
-    if isinstance(value, slice):
-        return slice(*(_mapped(item, change) for item in (value.start, value.stop, value.step)))
-    return value
-
-
-def _is_instance(value: Any, kinds: Any) -> bool:
-    """isinstance() of the value that a proxy stands for, so that `isinstance(x, Tensor)` takes the branch it takes.
-
-    A proxy that claims to be a tensor by itself is believed by torch's argument parser too, which then reads a tensor's
-    memory where there is none.
-    """
-    known = _known(value) if type(value) in (_Value, _Attribute) else _UNKNOWN
-    return isinstance(value if known is _UNKNOWN else known, kinds)
-
-
-def _is_tensor(value: Any) -> bool:
-    return _is_instance(value, Tensor)
-
-
-@contextmanager
-def _asked_for_the_class(model: nn.Module) -> Iterator[None]:
-    """While tracing, `isinstance` and `torch.is_tensor` in the model's own code see through proxies."""
-    packages = {kind.__module__.partition(".")[0] for part in model.modules() for kind in type(part).__mro__}
-    packages = (packages | {"torchvision"}) - {"torch", "builtins", __name__.partition(".")[0]}
-    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages]
-    scopes = {id(vars(module)): vars(module) for module in modules if isinstance(module, types.ModuleType)}
-    for part in model.modules():  # code that lies in no module that could be found by its name
-        scope = getattr(inspect.unwrap(type(part).forward), "__globals__", {})
-        if scope.get("__name__", "torch").partition(".")[0] not in ("torch", __name__.partition(".")[0]):
-            scopes[id(scope)] = scope
-    changed = [scope for scope in scopes.values() if "isinstance" not in scope]
-    for scope in changed:
-        scope["isinstance"] = _is_instance
-    before, torch.is_tensor = torch.is_tensor, cast(Any, _is_tensor)
-    try:
-        yield
-    finally:
-        torch.is_tensor = before
-        for scope in changed:
-            scope.pop("isinstance", None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """An operator that does not say what shape it gives is not worth a traceback on stderr."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before
-
-
-@contextmanager
-def _hidden_functions_looked_into(tracer: _Tracer) -> Iterator[None]:
-    """While tracing, functions of the user's that torch.fx.wrap hides are looked into."""
-    hidden = {key: scope for key, scope in fx._symbolic_trace._wrapped_fns_to_patch.items() if _is_users(scope, key[1])}
-    originals = {key: scope[key[1]] for key, scope in hidden.items()}
-    for key, scope in hidden.items():
-        del fx._symbolic_trace._wrapped_fns_to_patch[key]
-        scope[key[1]] = _looking_into(tracer, originals[key])
-    try:
-        yield
-    finally:
-        for key, scope in hidden.items():
-            fx._symbolic_trace._wrapped_fns_to_patch[key] = scope
-            scope[key[1]] = originals[key]
-
-
-def _looking_into(tracer: _Tracer, function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        if _proxies((args, kwargs)):
-            return tracer.looked_into(function, args, kwargs)
-        return function(*args, **kwargs)
-
-    return called
-
-
-def _is_users(scope: Mapping[str, Any], name: str) -> bool:
-    """Whether a name stands for Python code from outside of torch."""
-    function = scope.get(name)
-    home = getattr(function, "__module__", None) or ""
-    return isinstance(function, types.FunctionType) and home.partition(".")[0] not in ("torch", "math", "rewrites")
-
-
-def _depends_on_size(node: fx.Node) -> bool:
-    """Whether a number comes from the size of a tensor, and not only from its rank or type."""
-    seen, queue = set(), [node]
-    while queue:
-        current = queue.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        is_shape = current.target is getattr and current.args[1] == "shape"
-        if is_shape or (current.op == "call_method" and current.target in ("size", "numel", "nelement", "stride")):
-            return True
-        if not isinstance(current.meta.get("value", _UNKNOWN), FakeTensor):
-            queue.extend(current.all_input_nodes)
-    return False
 
 
 def _scope(node: fx.Node) -> str:
@@ -510,27 +322,8 @@ def trace(model: nn.Module, example: Mapping[str, Any] | None = None) -> tuple[f
     it is known, a node's `meta["shape"]` is the shape of its value, and `meta["members"]` how many tensors it holds.
     Raises `UntraceableError` when the outermost forward itself does not trace.
     """
-    with _unchanged(model):
+    with unchanged(model):
         return _trace(model, example)
-
-
-@contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Whatever a forward writes into its modules while it is traced, proxies as a rule, is taken back."""
-    before = {part: dict(vars(part)) for part in model.modules()}
-    inside = [
-        (holder, type(holder)(holder)) for values in before.values() for holder in values.values()
-        if type(holder) in (dict, OrderedDict, list, set)
-    ]  # fmt: skip
-    try:
-        yield
-    finally:
-        for part, values in before.items():
-            vars(part).clear()
-            vars(part).update(values)
-        for holder, content in inside:
-            holder.clear()
-            (holder.extend if isinstance(holder, list) else holder.update)(content)
 
 
 def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
@@ -541,7 +334,12 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
     while True:
         tracer = _Tracer(set(leaves), example, tensors)
         try:
-            with _unchanged(model), _hidden_functions_looked_into(tracer), _asked_for_the_class(model), _quiet():
+            with (
+                unchanged(model),
+                hidden_functions_looked_into(tracer.looked_into),
+                asked_for_the_class(model),
+                quiet(),
+            ):
                 graph = tracer.trace(model)
                 made = {name: value for name, value in vars(model).items() if name.startswith("_tensor_constant")}
             break

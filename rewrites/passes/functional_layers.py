@@ -18,6 +18,8 @@ from rewrites.modules import bind
 from rewrites.naming import class_word
 from rewrites.values import attribute, is_inside_a_call, module_scope
 
+_TENSORS = ("weight", "bias", "running_mean", "running_var")
+
 # Each factory has the signature of the functions it stands for, without the input, so that Python itself binds the
 # arguments. It makes a module whose parameters lie nowhere yet; those of the call take their places.
 
@@ -38,21 +40,44 @@ def _group_norm(num_groups: int, weight: Any = None, bias: Any = None, eps: floa
     return nn.GroupNorm(num_groups, weight.shape[0], eps, device="meta")
 
 
+def _batch_norm(
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    rank: int,
+) -> nn.Module:
+    if training or running_mean is None or running_var is None:
+        raise Refusal("a batch norm that takes its statistics from its input is not what its module does in eval mode")
+    kind = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(rank)
+    if kind is None:
+        raise Refusal("a batch norm of an input whose rank is not known has no module")
+    if (weight is None) != (bias is None):
+        raise Refusal("a batch norm with one of weight and bias has no module")
+    made = kind(len(running_mean), eps, momentum, affine=weight is not None, device="meta")
+    made.num_batches_tracked = torch.tensor(0)  # torch looks for one, and makes it for a checkpoint that has none
+    return made
+
+
 FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
     F.linear: _linear,
     F.layer_norm: _layer_norm,
     F.group_norm: _group_norm,
+    F.batch_norm: _batch_norm,
 }
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """The module that says what a call does, the value it takes, and the nodes that read its weight and bias."""
+    """The module that says what a call does, the value it takes, and the nodes that read its tensors, by name."""
 
     module: nn.Module
     value: fx.Node
-    weight: fx.Node | None
-    bias: fx.Node | None
+    reads: dict[str, fx.Node]
 
 
 def _held(graph_module: fx.GraphModule, operand: Any, what: str) -> Tensor | None:
@@ -80,8 +105,11 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> _Layer | None:
     value, settings = (node.args[0], node.args[1:]) if node.args else (kwargs.pop("input", None), ())
     if not isinstance(value, fx.Node):
         raise Refusal("its input is not a tensor of this graph")
-    given = inspect.signature(factory).bind(*settings, **kwargs).arguments
-    operands = {name: given.pop(name, None) for name in ("weight", "bias")}
+    signature = inspect.signature(factory)
+    if "rank" in signature.parameters:
+        kwargs["rank"] = len(value.meta.get("shape", ()))
+    given = signature.bind(*settings, **kwargs).arguments
+    operands = {name: given.pop(name, None) for name in _TENSORS if name in signature.parameters}
     if any(isinstance(leaf, fx.Node) for leaf in tree_leaves(list(given.values()))):
         raise Refusal("its settings are computed when the model runs; a module's are fixed")
     tensors = {name: _held(graph_module, operand, name) for name, operand in operands.items()}
@@ -90,17 +118,18 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> _Layer | None:
         operand = operands[name]
         persistent = not isinstance(operand, fx.Node) or _is_persistent(graph_module, str(operand.target))
         bind(module, name, tensor, persistent)
-    return _Layer(module, value, operands["weight"], operands["bias"])
+    return _Layer(module, value, {name: read for name, read in operands.items() if isinstance(read, fx.Node)})
 
 
 def _standing(graph_module: fx.GraphModule, layer: _Layer) -> str | None:
     """The path of a module of the model's own that is this very layer; None when there is none."""
-    path = str(layer.weight.target).rpartition(".")[0] if layer.weight is not None else ""
+    path = str(layer.reads["weight"].target).rpartition(".")[0] if "weight" in layer.reads else ""
     holder: Any = graph_module.get_submodule(path)
     same = (
         type(holder) is type(layer.module)
-        and holder.weight is layer.module.weight
-        and holder.bias is layer.module.bias
+        and all(
+            getattr(holder, name) is getattr(layer.module, name, None) for name in _TENSORS if hasattr(holder, name)
+        )
         and holder.extra_repr() == layer.module.extra_repr()
     )
     return path if same else None
@@ -111,12 +140,13 @@ def _place(editor: Editor, node: fx.Node, layer: _Layer) -> str:
 
     `qkv_weight` makes a `qkv`, `mlp.qkv_weight` an `mlp.qkv`; a `weight` of a module that does more makes a `linear`.
     """
-    path = str(layer.weight.target) if layer.weight is not None else ""
+    path = str(layer.reads["weight"].target) if "weight" in layer.reads else ""
     parent, _, leaf = path.rpartition(".")
     holder = editor.graph_module.get_submodule(parent)
-    own = {str(operand.target) for operand in (layer.weight, layer.bias) if operand is not None}
+    own = {str(read.target) for read in layer.reads.values()}
     held = {f"{parent}.{name}" for part in (holder._parameters, holder._buffers) for name in part}
-    if parent and type(holder) is nn.Module and not holder._modules and held <= own:
+    others = [n for n in editor.graph.nodes if module_scope(n) == parent and n not in (node, *layer.reads.values())]
+    if parent and type(holder) is nn.Module and not holder._modules and held <= own and not others:
         return parent
     stem = leaf.removesuffix("weight").rstrip("_") or class_word(type(layer.module))
     return editor.free_path(module_scope(node), stem)
@@ -125,12 +155,14 @@ def _place(editor: Editor, node: fx.Node, layer: _Layer) -> str:
 class FunctionalLayers(RewritePass):
     """Functional linear layers and norms on the model's own parameters become modules.
 
-    What it does: `F.linear`, `F.layer_norm` and `F.group_norm` whose weights are parameters become the module that
-    holds these very parameters: the model's own where it has one, a new one where it has not.
+    What it does: `F.linear`, `F.layer_norm`, `F.group_norm` and `F.batch_norm` whose weights and statistics are
+    parameters and buffers become the module that holds these very tensors: the model's own where it has one, a new one
+    where it has not.
 
     Why: observers and quantized layers belong to modules; as functions they are float operations.
 
-    Leaves alone: weights and settings computed when the model runs; a group norm without weight and bias.
+    Leaves alone: weights and settings computed when the model runs; a group norm without weight and bias; a batch norm
+    that takes its statistics from its input.
     """
 
     name = "functional-layers"
@@ -151,8 +183,8 @@ class FunctionalLayers(RewritePass):
                 graph_module.add_submodule(path, layer.module.train(graph_module.training))
             reason = "observers and quantized layers belong to modules"
             editor.retarget(node, "call_module", path, (layer.value,), {}, reason)
-            for operand in (layer.weight, layer.bias):
-                if operand is not None and not operand.users and not operand._erased:
+            for operand in layer.reads.values():
+                if not operand.users and not operand._erased:
                     editor.erase(operand, "the module holds it")
                     if not is_inside_a_call(graph_module, str(operand.target)):
                         editor.forget(str(operand.target))

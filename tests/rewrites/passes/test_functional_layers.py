@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from passcheck import check, images, model, text
+from passcheck import assert_same_results, check, images, model, text
 from torch import nn
 
+from rewrites import rewrite
+from rewrites.diff import graph_lines
 from rewrites.passes import FunctionalLayers
 
 RULE = FunctionalLayers()
@@ -103,3 +105,34 @@ def test_norms(forward, label):
 def test_refuses(forward, node, reason):
     checked = check(RULE, model(forward, b=parameter(8)), *TOKENS)
     assert checked.result.edits == () and checked.skips == {node: reason}
+
+
+@pytest.mark.parametrize(("rank", "kind"), [(2, "BatchNorm1d"), (4, "BatchNorm2d"), (5, "BatchNorm2d")])
+def test_a_batch_norm_on_its_own_statistics(rank, kind):
+    class Normed(nn.BatchNorm2d):  # as packages write a batch norm with an activation
+        def forward(self, x):
+            x = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, self.eps)
+            return F.relu(x)
+
+    original = model(lambda self, x: self.norm(x), norm=Normed(8)).eval()
+    with torch.no_grad():
+        original.norm.running_mean.uniform_(-1, 1)
+        original.norm.running_var.uniform_(0.5, 2)
+    (batch,) = images(shape=(3, 8, 4, 6, 5)[:rank])
+    rewritten = rewrite(original, example=(batch,))
+    assert f"# {kind}" in "\n".join(graph_lines(rewritten.graph_module))
+    # factor-conv3d has made a 2-D one of the batch norm of a video
+    assert_same_results(original, rewritten.graph_module, [(batch,)], rewritten.tolerance)
+    other = {key: value + 1 for key, value in original.state_dict().items()}
+    rewritten.load_state_dict(other)
+    original.load_state_dict(other)
+    assert_same_results(original, rewritten.graph_module, [(batch,)], rewritten.tolerance)
+
+
+def test_a_batch_norm_on_the_statistics_of_its_input():
+    original = model(lambda self, x: F.batch_norm(x, None, None, training=True))
+    rewritten = rewrite(original, example=images())
+    (skip,) = [skip for result in rewritten.results if result.name == RULE.name for skip in result.skips]
+    assert (
+        skip.reason == "a batch norm that takes its statistics from its input is not what its module does in eval mode"
+    )
