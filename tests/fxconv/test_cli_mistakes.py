@@ -26,7 +26,6 @@ def test_an_unknown_model_as_a_process(tmp_path):
         ([f"{NETWORKS}:needs_an_argument"], ["failed with TypeError", "it must need no arguments"]),
         ([f"{NETWORKS}:not_a_module"], ["gave a int, not an nn.Module"]),
         ([f"{NETWORKS}:quantized_already"], ["Conv2d is quantized already; rewriting starts from the float model"]),
-        ([f"{NETWORKS}:branching", "--input-size", "32", "--calib-count", "2"], ["does not trace", "if x.sum() > 0:"]),
         ([f"{NETWORKS}:tiny", "--input-size", "4x32x32"], ["cannot take an input of 4x32x32", "--input-size"]),
         ([f"{NETWORKS}:tiny", "--input-size", "big"], ["--input-size big: expected N, HxW, CxHxW or CxTxHxW in"]),
         ([f"{NETWORKS}:tiny", "--input-size", "3x0x32"], ["--input-size 3x0x32: expected"]),
@@ -34,7 +33,7 @@ def test_an_unknown_model_as_a_process(tmp_path):
         ([*SMALL, "--weights", "gone.pth"], ["--weights gone.pth: no such file; give a checkpoint, or auto, or"]),
         ([*SMALL, "--calib", "gone"], ["--calib gone: no such file or folder"]),
         ([*SMALL, "--example", "gone.npy"], ["--example gone.npy: no such file"]),
-        ([*SMALL, "--skip", "fold-relu"], ["unknown pass 'fold-relu'; did you mean fold-relu6?", "fxconv passes"]),
+        ([*SMALL, "--skip", "fold-relu"], ["unknown pass 'fold-relu'; did you mean fold-relu6", "fxconv passes"]),
         ([*SMALL, "--skip", "quant-boundaries"], ["quant-boundaries cannot be skipped", "--until"]),
         ([*SMALL, "--skip", "wrap-arithmetic"], ["pass 'wrap-arithmetic' does not run in this conversion"]),
         ([*SMALL, "--pass", "Mine"], ["--pass Mine: expected FILE.py:NAME or PACKAGE.MODULE:NAME"]),
@@ -63,7 +62,7 @@ def test_an_unknown_command_is_told_in_one_line(command):
 
 
 def test_an_unknown_pass_cannot_be_explained(command):
-    assert_user_error(command("explain", "fold-relu"), "unknown pass 'fold-relu'; did you mean fold-relu6?")
+    assert_user_error(command("explain", "fold-relu"), "unknown pass 'fold-relu'; did you mean fold-relu6")
 
 
 @pytest.mark.parametrize(

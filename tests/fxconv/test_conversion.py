@@ -106,7 +106,8 @@ def test_a_conversion_is_reproducible(small_model, batches, small_conversion):
     again = fxconv.convert(small_model, calibration=batches)
     torch.backends.quantized.engine = "qnnpack"
     assert torch.equal(again.int8(batches[0]), small_conversion.int8(batches[0]))
-    assert again.artifact.size == pytest.approx(small_conversion.artifact.size, abs=64)
+    # torch numbers the classes it compiles: names may be longer, in entries padded to 64 bytes
+    assert again.artifact.size == pytest.approx(small_conversion.artifact.size, abs=192)
 
 
 def test_save_writes_the_verified_bytes(small_conversion, tmp_path, batches):

@@ -158,7 +158,7 @@ def test_the_operation_goes_to_float(name):
     conversion = convert(function, min_sqnr=10)
     assert conversion.verified
     (island,) = [island for island in conversion.rewritten.islands if words in island.reason]
-    assert island.nodes == (node,)
+    assert node in island.nodes and len(island.nodes) <= 2  # with what is only read by it
     skips = {skip.node: skip.reason for result in conversion.rewritten.results for skip in result.skips}
     assert words in skips[node]
 
