@@ -18,14 +18,23 @@ SMALLER: tuple[tuple[str, str, float], ...] = (
     ("efficientnet_b7", "256", 0.18),
     ("efficientnet_v2_s", "256", 0.44),
     ("efficientnet_v2_[ml]", "224", 0.22),
-    ("regnet_?_16gf", "160", 0.51),
-    ("regnet_?_32gf", "160", 0.26),
-    ("regnet_y_128gf", "160", 0.17),
-    ("vgg*", "160", 0.51),
-    ("resnext101_*", "160", 0.51),
-    ("wide_resnet101_2", "160", 0.51),
-    ("convnext_base", "160", 0.51),
-    ("convnext_large", "160", 0.51),
+    ("regnet_?_3_2gf", "160", 0.51),
+    ("regnet_?_8gf", "160", 0.51),
+    ("regnet_?_16gf", "128", 0.33),
+    ("regnet_?_32gf", "128", 0.17),
+    ("regnet_y_128gf", "128", 0.11),
+    ("densenet*", "160", 0.51),
+    ("resnet50", "160", 0.51),
+    ("resnet101", "160", 0.51),
+    ("resnet152", "160", 0.51),
+    ("resnext50_*", "160", 0.51),
+    ("wide_resnet50_2", "160", 0.51),
+    ("swin_?", "128", 0.33),
+    ("swin_v2_?", "128", 0.25),
+    ("vgg*", "128", 0.33),
+    ("resnext101_*", "128", 0.33),
+    ("wide_resnet101_2", "128", 0.33),
+    ("convnext_*", "128", 0.33),
     ("deeplabv3_resnet*", "160", 0.095),
     ("fcn_*", "160", 0.095),
     ("deeplabv3_*", "260", 0.25),
@@ -47,7 +56,7 @@ SMALLER: tuple[tuple[str, str, float], ...] = (
 )
 # Multiply-accumulates that the calibration images of one network may take together, in billions.
 _CALIBRATION_GMACS = 40.0
-_FEWEST, _MOST = 4, 8
+_FEWEST, _MOST = 4, 6
 # With more parameters than these nothing else runs beside it.
 _ALONE = 400_000_000
 
