@@ -25,12 +25,12 @@ from fxconv.errors import ConversionError, UserError, engine_words
 from fxconv.inputs import InputForm, sizes
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
-from fxconv.ranges import expected_ranges
+from fxconv.ranges import Expected, expected_ranges
 from fxconv.refusals import Adjustment
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
 from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
-from rewrites import Rewritten
+from rewrites import RewritePass, Rewritten
 from rewrites.parts import graphs_in
 
 if TYPE_CHECKING:
@@ -171,9 +171,8 @@ def convert(
     `calibration` gives float tensors `[N, C, H, W]`, preprocessed (of another rank, if the model takes that); tuples of
     them for a model of several inputs. A model whose forward takes a list of images gets each batch as a list.
     `example_inputs` are the arguments a trace records and latency is measured on (default: the first calibration
-    image). `config` or its fields as keywords choose
-    how. With `output` the verified artifact is moved there, and only if it is verified. `progress` is
-    called with a step's name, how much of it is done, and how much there is.
+    image). `config` or its fields as keywords choose how. With `output` the verified artifact is moved there, and only
+    if it is verified. `progress` is called with a step's name, how much of it is done, and how much there is.
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
@@ -195,28 +194,8 @@ def convert(
         example = verify.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
         with clock.step("verification"):
             original = soundness.reference(model, images)
-        refused: dict[str, str] = {}
-        while True:
-            with clock.step("rewriting"):
-                passes = refusals.keeping_float(rules, refused)
-                rewritten = rewrite_with(model, passes, images[0], share_parameters=True)
-            with clock.step("calibration"):
-                observed = quantize.observe(rewritten.module, config)
-                singly = _must_be_single(model, rewritten, form, data)
-                calibrated = _calibrate(model, observed, form, data, singly, progress)
-            if idle := refusals.never_reached(observed):
-                refused.update(idle)
-                continue
-            foreseen = refusals.foresee(observed, config.engine)
-            if not foreseen.refused:
-                with clock.step("audit"):
-                    steps = foreseen.smallest_steps
-                    ranges = {path: expected_ranges(graph, steps[path]) for path, graph in graphs_in(observed).items()}
-                with clock.step("conversion"):
-                    int8 = quantize.convert_observed(observed)
-                if not (met := refusals.met(int8, images[0])) or met.keys() <= refused.keys():
-                    break
-            refused.update(foreseen.refused or met)  # what goes to float changes its neighbours, and their ranges
+        settled = _settle(model, rules, form, data, images[0], config, clock)
+        rewritten, ranges, int8 = settled.rewritten, settled.ranges, settled.int8
         with clock.step("verification"):
             ledger = [same_function(model, rewritten, original, images)]
         with clock.step("conversion"):
@@ -235,7 +214,7 @@ def convert(
             whole = lower.taking_tensors(int8, form)
             lowered = lower.lowered(whole, example, config)
             twin_config = replace(config, method=lowered.method)
-            float_content = lower.lowered(lower.taking_tensors(floating, form), example, twin_config).content
+            float_content = lower.twin_bytes(lower.taking_tensors(floating, form), example, twin_config)
         has_islands = bool(rewritten.islands or rewritten.leaves)
         with clock.step("verification"):
             few = tensors[:BETWEEN_IMAGES]
@@ -257,7 +236,7 @@ def convert(
                 environment=environment,
                 rewritten=rewritten,
                 int8=int8,
-                calibration=calibrated,
+                calibration=settled.calibration,
                 audit=audited,
                 ledger=tuple(ledger),
                 artifact=written or artifact.unreadable(lowered.content, size),
@@ -272,12 +251,64 @@ def convert(
                     *lowered.warnings,
                     *(check.warning for check in checks if check.warning),
                 ),
-                adjusted=foreseen.adjustments,
+                adjusted=settled.adjustments,
             )
             if output is not None and conversion.verified:
                 staged.commit()
                 conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
     return conversion
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """An int8 module that every kernel takes, what it was made of, and the ranges that calibration called for."""
+
+    rewritten: Rewritten
+    calibration: Calibration
+    adjustments: tuple[Adjustment, ...]
+    ranges: dict[str, dict[str, Expected]]
+    int8: nn.Module
+
+
+def _settle(
+    model: nn.Module,
+    rules: Sequence[RewritePass],
+    form: InputForm,
+    data: CalibrationData,
+    image: tuple[Any, ...],
+    config: Config,
+    clock: _Clock,
+) -> _Settled:
+    """Rewrite, calibrate and quantize, again and with more in float until no kernel refuses what it is given.
+
+    What goes to float changes its neighbours, and their ranges.
+    """
+    refused: dict[str, str] = {}
+    while True:
+        with clock.step("rewriting"):
+            passes = refusals.keeping_float(rules, refused)
+            rewritten = rewrite_with(model, passes, image, share_parameters=True)
+        with clock.step("calibration"):
+            observed = quantize.observe(rewritten.module, config)
+            singly = _must_be_single(model, rewritten, form, data)
+            calibrated = _calibrate(model, observed, form, data, singly, clock.progress)
+        found = refusals.never_reached(observed)
+        if not found:
+            foreseen = refusals.foresee(observed, config.engine)
+            found = dict(foreseen.refused)
+        if found and found.keys() <= refused.keys():
+            where, why = next(iter(found.items()))
+            raise ConversionError(f"{where} cannot be kept in float, although it must be: {why}")
+        if not found:
+            with clock.step("audit"):
+                steps = foreseen.smallest_steps
+                ranges = {path: expected_ranges(graph, steps[path]) for path, graph in graphs_in(observed).items()}
+            with clock.step("conversion"):
+                int8 = quantize.convert_observed(observed)
+            found = refusals.met(int8, image)
+            if found.keys() <= refused.keys():
+                return _Settled(rewritten, calibrated, foreseen.adjustments, ranges, int8)
+        refused.update(found)
 
 
 def _fused_row(
