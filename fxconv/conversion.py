@@ -29,7 +29,7 @@ from fxconv.ranges import Expected, expected_ranges
 from fxconv.refusals import Adjustment
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
-from fxconv.verify import BETWEEN_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
+from fxconv.verify import BETWEEN_IMAGES, FUSED_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
 from rewrites import RewritePass, Rewritten
 from rewrites.parts import graphs_in
 
@@ -204,12 +204,12 @@ def convert(
             watched = watch_all(floating, images[:AUDIT_INPUTS])
             for path, graph_ranges in ranges.items():
                 soundness.check_finite(watched[path].extremes, graph_ranges)
-            ledger.append(_fused_row(model, rewritten, floating, watched, original, images[:AUDIT_INPUTS]))
+            ledger.append(_fused_row(rewritten, floating, watched, original, images))
         with clock.step("audit"), _refusals_named(int8, images[0]):
             audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS])
         with clock.step("verification"), _refusals_named(int8, images[0]):
-            reference = [*audited.outputs, *verify.outputs(int8, images[len(audited.outputs) :])]
-            ledger.append(_int8_row(model, floating, int8, original, reference, images, least))
+            reference = _reference(int8, audited, images)
+            ledger.append(_int8_row(floating, int8, original, reference, images, least))
         with clock.step("lowering"):
             whole = lower.taking_tensors(int8, form)
             lowered = lower.lowered(whole, example, config)
@@ -312,7 +312,6 @@ def _settle(
 
 
 def _fused_row(
-    model: nn.Module,
     rewritten: Rewritten,
     floating: nn.Module,
     watched: Mapping[str, Watched],
@@ -321,12 +320,20 @@ def _fused_row(
 ) -> StageParity:
     """The fused float module against the original; what the audit's run of it gave serves when it is one graph."""
     if "" in watched:
-        return verify.same_but_for_rounding("fused", original[: len(images)], watched[""].outputs)
-    return verify.same_but_for_rounding("fused", *compared_outputs(rewritten.module, floating, model, images))
+        return verify.same_but_for_rounding("fused", original[:AUDIT_INPUTS], watched[""].outputs)
+    few = images[:FUSED_IMAGES]
+    both = compared_outputs(rewritten.module, floating, original[: len(few)], few)
+    return verify.same_but_for_rounding("fused", *both)
+
+
+def _reference(int8: nn.Module, audited: Audit, images: Sequence[tuple[Any, ...]]) -> verify.Outputs:
+    """What the int8 module returns; nothing of one that is not a single graph, which is run anew wherever it counts."""
+    if not isinstance(int8, fx.GraphModule):
+        return []
+    return [*audited.outputs, *verify.outputs(int8, images[len(audited.outputs) :])]
 
 
 def _int8_row(
-    model: nn.Module,
     floating: nn.Module,
     int8: nn.Module,
     original: verify.Outputs,
@@ -336,7 +343,8 @@ def _int8_row(
 ) -> StageParity:
     """The int8 module against the original; one that is not a single graph takes the original's decisions."""
     if not isinstance(int8, fx.GraphModule):
-        original, reference = compared_outputs(floating, int8, model, images[:AUDIT_INPUTS])
+        few = images[:AUDIT_INPUTS]
+        original, reference = compared_outputs(floating, int8, original[: len(few)], few)
     return verify.close_enough("int8", original, reference, least)
 
 

@@ -106,22 +106,21 @@ def _answered(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
 
 
 def compared_outputs(
-    floating: nn.Module, int8: nn.Module, original: nn.Module, images: Sequence[Inputs]
+    floating: nn.Module, int8: nn.Module, original: verify.Outputs, images: Sequence[Inputs]
 ) -> tuple[verify.Outputs, verify.Outputs]:
     """Outputs of the float model and of its int8 form taking the float model's decisions, for each image.
 
     Behind what the model returns stand the outputs of each of its graphs: logits and box regressions, say, before
-    anything is selected by them. `floating` has the same graphs as `int8`; of `original` what it returns is taken.
+    anything is selected by them. `floating` has the same graphs as `int8`; `original` is what the original model gives
+    for the same images.
     """
     wanted, got = [], []
-    for image in images:
+    for image, returned in zip(images, original, strict=True):
         recording = _Decisions()
         _, ours = _run(floating, image, recording)
-        with torch.no_grad():
-            returned = tree_leaves(original(*verify.cloned(image)))
         replaying = _Decisions(recording.made)
         result, theirs = _run(int8, image, replaying)
-        wanted.append(_tensors([*returned, *tree_leaves(ours)]))
+        wanted.append([*returned, *_tensors(tree_leaves(ours))])
         got.append(_tensors([*tree_leaves(result), *tree_leaves(theirs)]))
     return wanted, got
 

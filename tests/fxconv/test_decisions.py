@@ -20,6 +20,10 @@ from fxconv.inputs import InputForm
 from rewrites import rewrite
 
 
+def fused(conversion):
+    return quantize.fuse(conversion.rewritten.module)
+
+
 def answers(function, first: Tensor, second: Tensor):
     """What `function` gives for `second` when it takes the decisions it took for `first`."""
     recording = _Decisions()
@@ -183,14 +187,18 @@ def test_without_the_float_models_decisions_there_is_nothing_to_compare(model, c
     images = [(image[None],) for image in batches[0]]
     alone = verify.close_enough("int8", verify.outputs(model, images), verify.outputs(converted.int8, images), 10)
     assert not alone.passed
-    both = compared_outputs(quantize.fuse(converted.rewritten.module), converted.int8, model, images)
+    both = compared_outputs(
+        quantize.fuse(converted.rewritten.module), converted.int8, verify.outputs(model, images), images
+    )
     replayed = verify.close_enough("int8", *both, 10)
     assert replayed.passed and replayed.sqnr_db > 25
 
 
 def test_the_outputs_of_its_graphs_are_compared_too(model, converted, batches):
     images = [(batches[0][:1],)]
-    wanted, got = compared_outputs(quantize.fuse(converted.rewritten.module), converted.int8, model, images)
+    wanted, got = compared_outputs(
+        quantize.fuse(converted.rewritten.module), converted.int8, verify.outputs(model, images), images
+    )
     # boxes, scores and labels; then three levels of the backbone, logits and box regressions
     assert [len(wanted[0]), len(got[0])] == [8, 8]
     assert wanted[0][6].shape == (1, 8 * 8 + 4 * 4 + 2 * 2, 3) and wanted[0][7].shape == (1, 84, 4)
@@ -206,7 +214,9 @@ def test_a_noisy_head_fails_although_the_decisions_are_replayed(model, converted
     head.set_weight_bias(flipped, head.bias())
     images = [(batches[0][:1],)]
     row = verify.close_enough(
-        "int8", *compared_outputs(quantize.fuse(converted.rewritten.module), noisy, model, images), 10
+        "int8",
+        *compared_outputs(fused(converted), noisy, verify.outputs(model, images), images),
+        10,
     )
     assert not row.passed and "SQNR" in row.problem
 
