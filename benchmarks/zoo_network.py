@@ -36,7 +36,7 @@ from fxconv.report.json import plain
 from rewrites import ALTERNATIVES, DEFAULT_PASSES
 
 BATCH, SCORED = 4, 8
-FEWEST, MOST, SECONDS, WARM_UP = 5, 60, 3.0, 1
+FEWEST, MOST, SECONDS, WARM_UP = 5, 60, 2.0, 1
 Record = dict[str, Any]
 
 
