@@ -53,7 +53,8 @@ def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowe
     """The whole way from a module to the bytes of a .ptl; `example` is what a trace records.
 
     With `Method.auto` a module is scripted, and traced when TorchScript or the lite interpreter, which knows no Python
-    classes, refuses the script. Raises what `to_torchscript` raises.
+    classes, refuses the script, or its outputs of mixed types, which come out as one tuple then. Raises what
+    `to_torchscript` raises.
     """
     if config.method is not Method.auto:
         return _lowered(module, example, config)
@@ -61,9 +62,9 @@ def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowe
         return _lowered(module, example, replace(config, method=Method.trace))
     try:
         return _lowered(module, example, replace(config, method=Method.script))
-    except (ConversionError, RuntimeError) as error:
+    except (ConversionError, UserError, RuntimeError) as error:
         traced = _lowered(module, example, replace(config, method=Method.trace))
-        why = telling_line(error).partition("; --method")[0]
+        why = telling_line(error).partition("; ")[0]
         return replace(traced, warnings=(f"traced, because it cannot be scripted: {why}", *traced.warnings))
 
 

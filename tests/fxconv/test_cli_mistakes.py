@@ -99,7 +99,7 @@ def test_a_model_file_that_exits_is_a_mistake(command, tmp_path):
     assert_user_error(command("convert", f"{script}:net"), "does not import: SystemExit")
 
 
-def test_lists_of_mixed_types_are_refused_before_the_interpreter_crashes(command, tmp_path):
+def test_lists_of_mixed_types_are_not_scripted_for_the_interpreter_crashes(command, tmp_path):
     nested = tmp_path / "nested.py"
     nested.write_text(
         "from torch import nn\n\n\n"
@@ -111,5 +111,8 @@ def test_lists_of_mixed_types_are_refused_before_the_interpreter_crashes(command
         "        y = self.conv(x)\n"
         "        return [y, [y, y]]\n"
     )
-    run = command("convert", f"{nested}:Net", "--input-size", "16", "--calib-count", "4")
+    words = ["convert", f"{nested}:Net", "--input-size", "16", "--calib-count", "4"]
+    run = command(*words, "--method", "script")
     assert_user_error(run, "the outputs mix types in one list or dict", "return a tuple of tensors instead")
+    traced = command(*words, "-o", "nested.ptl")
+    assert traced.status == 0 and "traced, because it cannot be scripted: the outputs mix types" in traced.stderr
