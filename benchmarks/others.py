@@ -22,7 +22,7 @@ from benchmarks.zoo_plan import Plan
 from benchmarks.zoo_table import OUTCOME, converted, float_reasons, items, outcome, verified, why
 
 RESULTS = ROOT / "benchmarks" / "results" / "others"
-IMAGES = 16
+IMAGES = 4
 
 
 @dataclass(frozen=True)
