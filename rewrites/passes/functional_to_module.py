@@ -63,30 +63,20 @@ def _softmax_method(dim: int, dtype: torch.dtype | None = None) -> nn.Module:
     return _softmax(dim, dtype=dtype)
 
 
-def _max_pool2d(
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> nn.Module:
-    if return_indices:
-        raise Refusal("max_pool2d with return_indices has no int8 kernel")
-    return nn.MaxPool2d(kernel_size, stride or None, padding, dilation, ceil_mode=ceil_mode)
+def _max_pool(kind: type[nn.MaxPool2d] | type[nn.MaxPool3d], word: str) -> Callable[..., nn.Module]:
+    def build(
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> nn.Module:
+        if return_indices:
+            raise Refusal(f"{word} with return_indices has no int8 kernel")
+        return kind(kernel_size, stride or None, padding, dilation, ceil_mode=ceil_mode)
 
-
-def _max_pool3d(
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> nn.Module:
-    if return_indices:
-        raise Refusal("max_pool3d with return_indices has no int8 kernel")
-    return nn.MaxPool3d(kernel_size, stride or None, padding, dilation, ceil_mode=ceil_mode)
+    return build
 
 
 def _avg_pool2d(
@@ -134,10 +124,10 @@ FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
     F.gelu: _gelu,
     F.softmax: _softmax, torch.softmax: _softmax_method, Tensor.softmax: _softmax_method,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-    F.max_pool2d: _max_pool2d,
+    F.max_pool2d: _max_pool(nn.MaxPool2d, "max_pool2d"),
     F.avg_pool2d: _avg_pool2d,
     F.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
-    F.max_pool3d: _max_pool3d,
+    F.max_pool3d: _max_pool(nn.MaxPool3d, "max_pool3d"),
     F.avg_pool3d: _avg_pool3d,
 }  # fmt: skip
 
