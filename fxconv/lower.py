@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -190,10 +189,10 @@ def _apart(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     module it is given. The one that scripting uses lives as long as the process: each call would keep twice the
     weights.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, "module.pt"))
-        torch.jit.save(scripted, path)
-        return torch.jit.load(path)
+    kept = io.BytesIO()  # no file: nothing of a conversion needs room for temporary ones
+    torch.jit.save(scripted, kept)
+    kept.seek(0)
+    return torch.jit.load(kept)
 
 
 def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import fxconv_networks as networks
 import pytest
 import torch
@@ -262,3 +264,16 @@ def test_outputs_of_mixed_types_cannot_be_scripted():
 
     with pytest.raises(UserError, match=r"mix types in one list or dict \(.*Union.*\); return a tuple of tensors"):
         lower.lowered(Mixed(), EXAMPLE, Config(method=Method.script))
+
+
+def test_no_room_for_temporary_files_is_needed(small_conversion, batches, monkeypatch):
+    """Where a file may not grow, torch ends the process with it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile"):
+        monkeypatch.setattr(tempfile, name, full)
+    before = torch.jit.save
+    monkeypatch.setattr(torch.jit, "save", lambda m, f, *rest: before(m, f, *rest) if hasattr(f, "write") else full())
+    assert lower.lowered(small_conversion.int8, (batches[0][:1],), Config()).content
