@@ -15,6 +15,8 @@ Record = dict[str, Any]
 # What is required: decibels; how far below the stock flow's; networks; the ratio of latencies, with a
 # hundredth for noise; GiB.
 LEAST_SQNR, BELOW_STOCK, ALL, LEAST_CONVERTED, SLOWEST, MOST_GIB = 10.0, 0.5, 109, 100, 1.01, 24.0
+# Two files whose int8 shares differ by less than this have the same layers in int8.
+SAME_SHARE = 0.02
 # A verdict that carries a page of the engine's words is cut here.
 _LONGEST = 220
 OUTCOME = "network,input,images,verdict,rewritten,int8,stock,q/dq,stock,islands,SQNR (dB),stock"
@@ -158,9 +160,7 @@ def _summary(records: list[Record], code: str) -> str:
         most, name = max(found)
         words = f"{most:.2f} dB below it" if most > 0 else f"{-most:.2f} dB above it"
         lines.append(f"Where the stock flow converts correctly, our SQNR is at worst {words} ({name}).")
-    if ratios := _ratios(records):
-        lines.append(f"Over the {len(ratios)} networks both flows convert correctly, our latency is "
-                     f"{statistics.geometric_mean(ratios):.3f} of the stock flow's (geometric mean).")  # fmt: skip
+    lines += _latency_lines(records)
     if found := [(r["ours"]["peak_mib"], r["model"]) for r in records if r["ours"].get("peak_mib")]:
         most, name = max(found)
         lines.append(f"The most memory a conversion took is {most / 1024:.1f} GiB ({name}).")
@@ -170,6 +170,22 @@ def _summary(records: list[Record], code: str) -> str:
             f"{len(stale)} of the records were made by other sources of fxconv than the present ones ({code})."
         )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _latency_lines(records: list[Record]) -> list[str]:
+    """Our latency against the stock flow's: over all networks, and by whether that one leaves layers in float."""
+    both = [r for r in records if verified(r) and stock_correct(r) and r.get("ratio")]
+    if not both:
+        return []
+    words = f"Over the {len(both)} networks both flows convert correctly, our latency is "
+    words += f"{statistics.geometric_mean(_ratios(both)):.3f} of the stock flow's (geometric mean)"
+    apart = [r for r in both if (r["stock"].get("int8_share") or 0.0) < r["ours"]["int8_share"] - SAME_SHARE]
+    alike = [r for r in both if r not in apart]
+    if apart and alike:
+        words += f": {statistics.geometric_mean(_ratios(alike)):.3f} over the {len(alike)} with as many "
+        words += f"multiply-accumulates in int8, {statistics.geometric_mean(_ratios(apart)):.3f} over the {len(apart)} "
+        words += "where the stock flow leaves layers in float, to which this processor's XNNPACK kernels are better"
+    return [f"{words}."]
 
 
 def _ratios(records: Iterable[Record]) -> list[float]:

@@ -112,6 +112,10 @@ class _Profile(TorchDispatchMode):
         return out
 
 
+# Operators that are several linear layers at once, and where among their arguments the weights stand.
+_FUSED_LINEAR = {"aten::_native_multi_head_attention": (5, 7), "aten::_transformer_encoder_layer_fwd": (3, 5, 14, 16)}
+
+
 def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
     """Multiply-accumulates of one call of a convolution or linear layer; 0 for any other operator."""
     namespace, _, operator = name.partition("::")
@@ -126,6 +130,9 @@ def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
         return _layer_macs(args[1], args[0], out, bool(args[6]))
     if name in ("aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::mkldnn_convolution"):
         return _layer_macs(args[1], args[0], out, False)
+    if name in _FUSED_LINEAR:
+        tokens = args[0].numel() // args[0].shape[-1]
+        return int(tokens * sum(args[position].numel() for position in _FUSED_LINEAR[name]))
     if name in ("aten::addmm", "aten::mm"):
         return int(out.numel() * args[-1].shape[0])
     return 0

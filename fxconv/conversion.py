@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from fxconv import artifact, lower, quantize, refusals, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
-from fxconv.config import MIN_SQNR, Config, Engine
+from fxconv.config import MIN_SQNR, Config, Engine, Method
 from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
 from fxconv.equality import same_function
@@ -210,36 +211,36 @@ def convert(
         with clock.step("verification"), _refusals_named(int8, images[0]):
             reference = _reference(int8, audited, images)
             ledger.append(_int8_row(floating, int8, original, reference, images, least))
+        whole, has_islands = lower.taking_tensors(int8, form), bool(rewritten.islands or rewritten.leaves)
+        made = _lower(whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock)
+        ledger += made.ledger
         with clock.step("lowering"):
-            whole = lower.taking_tensors(int8, form)
-            lowered = lower.lowered(whole, example, config)
-            twin_config = replace(config, method=lowered.method)
-            float_content = lower.twin_bytes(lower.taking_tensors(floating, form), example, twin_config)
-        has_islands = bool(rewritten.islands or rewritten.leaves)
-        with clock.step("verification"):
-            few = tensors[:BETWEEN_IMAGES]
-            for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized)):
-                ledger.append(verify.same_bits(stage, *told_apart(whole, module, reference, few), has_islands))
-        with StagedFile(output, lowered.content) as staged:
+            twin_config = replace(config, method=made.method)
+            twin = lower.twin(lower.taking_tensors(floating, form), example, twin_config)
+            del floating
+            gc.collect()  # of a large model the weights count, and writing takes three times their room
+            float_content = lower.to_bytes(twin)
+            del twin
+        with StagedFile(output, made.content) as staged:
             with clock.step("verification"):
                 some = tensors[:RELOADED_IMAGES]
-                ledger.append(_read_back(staged.path, lowered.content, whole, reference, some, has_islands))
+                ledger.append(_read_back(staged.path, made.content, whole, reference, some, has_islands))
                 readable = ledger[-1].images > 0
                 size = len(float_content)
-                written = artifact.describe(staged.path, lowered.content, example, size) if readable else None
+                written = artifact.describe(staged.path, made.content, example, size) if readable else None
                 checks = other_sizes(model, rewritten, whole, form, staged.path, tensors[0]) if readable else ()
             with clock.step("latency"):
                 latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
             conversion = Conversion(
                 model=info or ModelInfo(type(model).__name__, "given from Python", _parameters(model), _shape(example)),
-                config=replace(config, method=lowered.method),
+                config=replace(config, method=made.method),
                 environment=environment,
                 rewritten=rewritten,
                 int8=int8,
                 calibration=settled.calibration,
                 audit=audited,
                 ledger=tuple(ledger),
-                artifact=written or artifact.unreadable(lowered.content, size),
+                artifact=written or artifact.unreadable(made.content, size),
                 latency=latency or Latency(math.nan, math.nan),
                 sizes=checks,
                 timings=clock.total(),
@@ -248,7 +249,7 @@ def convert(
                     *data.warnings,
                     *_engine_warnings(config),
                     *_constant_warnings(original),
-                    *lowered.warnings,
+                    *made.warnings,
                     *(check.warning for check in checks if check.warning),
                 ),
                 adjusted=settled.adjustments,
@@ -306,9 +307,40 @@ def _settle(
             with clock.step("conversion"):
                 int8 = quantize.convert_observed(observed)
             found = refusals.met(int8, image)
+            gc.collect()  # a graph and its module refer to each other: the float weights would stay for long
             if found.keys() <= refused.keys():
                 return _Settled(rewritten, calibrated, foreseen.adjustments, ranges, int8)
         refused.update(found)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The bytes of the artifact, how they came about, and the ledger's rows on the way to them."""
+
+    content: bytes
+    method: Method
+    warnings: tuple[str, ...]
+    ledger: tuple[StageParity, ...]
+
+
+def _lower(
+    whole: nn.Module,
+    example: tuple[Tensor, ...],
+    config: Config,
+    reference: verify.Outputs,
+    images: Sequence[tuple[Tensor, ...]],
+    has_islands: bool,
+    clock: _Clock,
+) -> _Made:
+    """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory."""
+    with clock.step("lowering"):
+        lowered = lower.lowered(whole, example, config)
+    with clock.step("verification"):
+        ledger = tuple(
+            verify.same_bits(stage, *told_apart(whole, module, reference, images), has_islands)
+            for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized))
+        )
+    return _Made(lowered.content, lowered.method, lowered.warnings, ledger)
 
 
 def _fused_row(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,9 +79,9 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Low
     return Lowered(scripted, optimized, content, config.method, _decisions(caught))
 
 
-def twin_bytes(module: nn.Module, example: tuple[Any, ...], config: Config) -> bytes:
-    """The bytes of the float twin, lowered by `config.method`; nothing else of it stays in memory."""
-    return to_bytes(optimize(to_torchscript(module, example, config), config))
+def twin(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
+    """The float twin, lowered by `config.method` up to its bytes; it holds weights of its own."""
+    return optimize(to_torchscript(module, example, config), config)
 
 
 def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
@@ -183,16 +185,34 @@ def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.Scri
 
 
 def _apart(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """The same program in a compilation unit of its own, written and read back.
+    """The same program in a compilation unit of its own, written without its weights, read back, and given them.
 
     optimize_for_mobile makes constants of the weights, and lays the functions that hold them into the unit of the
     module it is given. The one that scripting uses lives as long as the process: each call would keep twice the
     weights.
     """
     kept = io.BytesIO()  # no file: nothing of a conversion needs room for temporary ones
-    torch.jit.save(scripted, kept)
+    weights = dict(scripted.named_parameters())
+    with torch.no_grad(), _hollow(weights.values()):
+        torch.jit.save(scripted, kept)
     kept.seek(0)
-    return torch.jit.load(kept)
+    apart = torch.jit.load(kept)
+    for name, parameter in apart.named_parameters():
+        parameter.data = weights[name].data
+    return apart
+
+
+@contextmanager
+def _hollow(weights: Iterable[Tensor]) -> Iterator[None]:
+    """These tensors with one value that is repeated: written, they take no room. Afterwards they are what they were."""
+    held = [(weight, weight.data) for weight in weights]
+    try:
+        for weight, values in held:
+            weight.data = values.new_zeros(()).expand(values.shape)
+        yield
+    finally:
+        for weight, values in held:
+            weight.data = values
 
 
 def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:

@@ -20,6 +20,7 @@ from fxconv.endings import blamed, is_out_of_memory
 from fxconv.errors import UserError, described, telling_line
 from fxconv.graphs import failing
 from fxconv.inputs import in_words
+from rewrites.copies import sharing_parameters
 from rewrites.parts import prefixed
 
 # What torch's own tools leave on a layer as a hook, by the module they lie in, and how to be rid of it.
@@ -93,10 +94,10 @@ def own_copy(model: Any, what: str = "the model") -> nn.Module:
     return plain(copied(model, what).eval())
 
 
-def copied(model: nn.Module, what: str) -> nn.Module:
+def copied(model: nn.Module, what: str, copying: Callable[[nn.Module], nn.Module] = copy.deepcopy) -> nn.Module:
     """A deep copy. Raises `UserError` when the model holds something that cannot be copied."""
     try:
-        return copy.deepcopy(model)
+        return copying(model)
     except Exception as error:  # whatever an object of the user's raises
         raise UserError(f"{what} cannot be copied ({described(error)}); take what cannot be copied off it") from error
 
@@ -124,10 +125,11 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
     """The float model's outputs, against which everything is compared; the first image runs twice.
 
     An artifact hands out tensors, alone or in tuples, lists and dicts: raises `UserError` for anything else, for inputs
-    the model cannot take, and for outputs that nothing can be compared with. A copy runs: `model` stays as it is.
+    the model cannot take, and for outputs that nothing can be compared with. A copy runs, with parameters shared:
+    `model` stays as it is, unless it writes into its own parameters.
     """
     given = f"an input of {in_words(images[0])}"
-    model = copied(model, what)
+    model = copied(model, what, sharing_parameters)
     try:
         with torch.no_grad():
             returned = tree_leaves(model(*verify.cloned(images[0])))

@@ -79,8 +79,8 @@ class OutOfPlace(RewritePass):
     its own to change. The other passes then only meet the plain operators.
 
     Leaves alone: a change that somebody sees through a view, that lands in a parameter or buffer, or that is made by
-    `out=`, by an item assignment or by a module that did not trace. Such a node and the nodes that share its memory
-    stay in float, with the reason.
+    `out=`, by an item assignment or by a module that did not trace. Such a node and what shares its memory or reads it
+    stay in float, with the reason; what is made of it afterwards does not.
     """
 
     name = "out-of-place"
@@ -121,9 +121,11 @@ class OutOfPlace(RewritePass):
                 # A view of an int8 convolution's channels_last output would be a copy, and the change be lost.
                 shared.add(editor.insert_method(root, "contiguous", "views of it share its memory in one layout only"))
                 shared.discard(root)
-        views = {member for member in shared if member is node or shared_arguments(graph_module, member)}
-        readers = {user for member in shared for user in member.users if user.op != "output"}
-        for member in views | readers:
+        # What is made of it afterwards holds what the change left; a change behind that speaks for itself.
+        before = {member for member in shared if member < node}
+        views = {member for member in before if shared_arguments(graph_module, member)}
+        readers = {user for member in before for user in member.users if user.op != "output"}
+        for member in {node} | views | readers:
             why = reason if member is node else f"shares memory with what {node.name} changes in place"
             editor.keep_float(member, why)
 

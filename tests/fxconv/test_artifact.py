@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import fxconv
-from fxconv import artifact
+from fxconv import artifact, lower
 from fxconv.artifact import describe, load_lite, load_lite_bytes, unreadable
 
 
@@ -123,3 +123,21 @@ def test_garbage_does_not_load(tmp_path):
 def test_what_never_needs_a_name_loads_from_memory():
     data = torch.jit.script(nn.ReLU())._save_to_buffer_for_lite_interpreter()
     assert load_lite_bytes(data)(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["attention", "encoder"])
+def test_multiply_accumulates_of_several_linear_layers_in_one_operator(name, tmp_path):
+    # 7 tokens; queries, keys and values 3 * 16 * 16 and the output 16 * 16; the encoder's own layers 2 * 16 * 24
+    layers = {
+        "attention": (nn.MultiheadAttention(16, 2, batch_first=True), 7 * 4 * 16 * 16),
+        "encoder": (nn.TransformerEncoderLayer(16, 2, 24, batch_first=True), 7 * (4 * 16 * 16 + 2 * 16 * 24)),
+    }
+    layer, expected = layers[name]
+    x = torch.randn(1, 7, 16)
+    example = (x, x, x) if name == "attention" else (x,)
+    with torch.no_grad():
+        path = tmp_path / "x.ptl"
+        path.write_bytes(lower.to_bytes(torch.jit.script(layer.eval())))
+    found = describe(path, path.read_bytes(), example, 0)
+    assert [op for op in found.calls if op in artifact._FUSED_LINEAR]
+    assert sum(found.macs.values()) == expected

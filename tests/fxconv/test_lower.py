@@ -277,3 +277,30 @@ def test_no_room_for_temporary_files_is_needed(small_conversion, batches, monkey
     before = torch.jit.save
     monkeypatch.setattr(torch.jit, "save", lambda m, f, *rest: before(m, f, *rest) if hasattr(f, "write") else full())
     assert lower.lowered(small_conversion.int8, (batches[0][:1],), Config()).content
+
+
+def test_optimizing_leaves_the_weights_where_they_were():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval(), torch.randn(1, 3, 8, 8)
+    kept = {name: (weight.data_ptr(), weight.clone()) for name, weight in model.named_parameters()}
+    with torch.no_grad():
+        expected = model(x)
+        optimized = lower.optimize(torch.jit.script(model), Config(java=True))
+        assert torch.equal(optimized(x), expected)
+        assert torch.equal(model(x), expected)
+    for name, weight in model.named_parameters():
+        assert weight.data_ptr() == kept[name][0]
+        assert torch.equal(weight, kept[name][1])
+
+
+def test_weights_come_back_when_torch_cannot_write(monkeypatch):
+    model = nn.Conv2d(3, 4, 3).eval()
+    before = model.weight.clone()
+
+    def full(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(torch.jit, "save", full)
+    with pytest.raises(OSError, match="no room"):
+        lower.optimize(torch.jit.script(model), Config())
+    assert torch.equal(model.weight, before)

@@ -318,3 +318,15 @@ def test_inputs_stay_as_they_are():
     kept = image.clone()
     checked.graph_module(image)
     assert torch.equal(image, kept)
+
+
+def test_what_is_made_of_a_changed_value_afterwards_is_int8():
+    def forward(self, x):
+        y = self.conv(x)
+        y[:, 1:] += x.flatten(1)[:, :1, None, None]
+        flat = y.flatten(1)
+        return self.linear(flat)
+
+    checked = check(RULE, model(forward, conv=conv(), linear=nn.Linear(8 * 64, 4)))
+    # flatten_1 reads the value that was changed; linear reads flatten_1
+    assert [island.nodes[-1] for island in checked.whole.islands] == ["flatten_1"]
