@@ -112,9 +112,10 @@ def compared_outputs(
 ) -> tuple[verify.Outputs, verify.Outputs]:
     """Outputs of the float model and of its int8 form taking the float model's decisions, for each image.
 
-    Behind what the model returns stand the outputs of each of its graphs: logits and box regressions, say, before
-    anything is selected by them. `floating` has the same graphs as `int8`; `original` is what the original model gives
-    for the same images.
+    These are the outputs of each of its graphs: logits and box regressions, say, before anything is selected by them.
+    What the model returns is compared as well where nothing is selected. Behind a selection it says more of that than
+    of int8: of many boxes those are left whose scores came near to a threshold, or to each other. `floating` has the
+    same graphs as `int8`; `original` is what the original model gives for the same images.
     """
     wanted, got = [], []
     for image, returned in zip(images, original, strict=True):
@@ -122,8 +123,9 @@ def compared_outputs(
         _, ours = _run(floating, image, recording)
         replaying = _Decisions(recording.made)
         result, theirs = _run(int8, image, replaying)
-        wanted.append([*returned, *_tensors(tree_leaves(ours))])
-        got.append(_tensors([*tree_leaves(result), *tree_leaves(theirs)]))
+        selects = bool(recording.made)
+        wanted.append([*([] if selects else returned), *_tensors(tree_leaves(ours))])
+        got.append(_tensors([*([] if selects else tree_leaves(result)), *tree_leaves(theirs)]))
     return wanted, got
 
 

@@ -194,14 +194,26 @@ def test_without_the_float_models_decisions_there_is_nothing_to_compare(model, c
     assert replayed.passed and replayed.sqnr_db > 25
 
 
-def test_the_outputs_of_its_graphs_are_compared_too(model, converted, batches):
+def test_what_its_graphs_give_is_compared_and_not_what_is_selected_by_it(model, converted, batches):
     images = [(batches[0][:1],)]
-    wanted, got = compared_outputs(
-        quantize.fuse(converted.rewritten.module), converted.int8, verify.outputs(model, images), images
-    )
-    # boxes, scores and labels; then three levels of the backbone, logits and box regressions
-    assert [len(wanted[0]), len(got[0])] == [8, 8]
-    assert wanted[0][6].shape == (1, 8 * 8 + 4 * 4 + 2 * 2, 3) and wanted[0][7].shape == (1, 84, 4)
+    wanted, got = compared_outputs(fused(converted), converted.int8, verify.outputs(model, images), images)
+    # three levels of the backbone, logits and box regressions; no boxes, scores and labels
+    assert [len(wanted[0]), len(got[0])] == [5, 5]
+    assert wanted[0][3].shape == (1, 8 * 8 + 4 * 4 + 2 * 2, 3) and wanted[0][4].shape == (1, 84, 4)
+
+
+def test_where_nothing_is_selected_what_the_model_returns_is_compared_too():
+    class Undecided(Around):
+        def forward(self, x: Tensor) -> Tensor:
+            return next(iter([self.inside(x)])) * 2 if len(list(x)) else x
+
+    rewritten = rewrite(Undecided(), example=(torch.ones(1, 3, 4, 4),)).module
+    assert not isinstance(rewritten, fx.GraphModule)
+    image = (torch.randn(1, 3, 4, 4),)
+    returned = verify.outputs(rewritten, [image])
+    wanted, got = compared_outputs(rewritten, rewritten, returned, [image])
+    assert torch.equal(wanted[0][0], returned[0][0]) and torch.equal(got[0][0], returned[0][0])
+    assert torch.equal(2 * wanted[0][1], returned[0][0])
 
 
 def test_a_noisy_head_fails_although_the_decisions_are_replayed(model, converted, batches):
