@@ -14,7 +14,7 @@ with told_in_one_line():
     import typer
 
     from fxconv import endings, streams
-    from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, WeightScheme
+    from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, RangeMethod, WeightScheme
     from fxconv.errors import ConversionError, UserError, stage
 
 app = typer.Typer(
@@ -120,6 +120,14 @@ def convert(
     calib_count: Annotated[int, typer.Option(min=1, help="Most images to use.", rich_help_panel="Calibration")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Calibration")] = 10,
     seed: SeedOption = 0,
+    observer: Annotated[
+        RangeMethod,
+        typer.Option(
+            help="Range of what was observed: least squared error (histogram, or mse with rounding), all of it, or "
+            "99.99 % at either end.",
+            rich_help_panel="Calibration",
+        ),
+    ] = RangeMethod.histogram,
     engine: Annotated[
         Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Int8")
     ] = Engine.qnnpack,
@@ -182,6 +190,7 @@ def convert(
         engine=engine,
         arithmetic=arithmetic,
         weight_scheme=weight_scheme,
+        observer=observer,
         min_sqnr=min_sqnr,
         seed=seed,
         calib_count=calib_count,

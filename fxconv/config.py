@@ -24,6 +24,19 @@ class WeightScheme(str, Enum):
     per_tensor = "per-tensor"
 
 
+class RangeMethod(str, Enum):
+    """How the range of an activation is made of the values observed.
+
+    histogram: the cut with the least expected squared error; minmax: all that was seen; percentile: all but one value
+    in ten thousand at either end; mse: the cut with the least squared error of the values as they are rounded.
+    """
+
+    histogram = "histogram"
+    minmax = "minmax"
+    percentile = "percentile"
+    mse = "mse"
+
+
 class Arithmetic(str, Enum):
     """Operators as FloatFunctional, or each wrapped in dequantize and quantize."""
 
@@ -71,6 +84,7 @@ class Config:
     engine: Engine = Engine.qnnpack
     arithmetic: Arithmetic = Arithmetic.functional
     weight_scheme: WeightScheme = WeightScheme.per_channel
+    observer: RangeMethod = RangeMethod.histogram
     min_sqnr: float | None = None
     seed: int = 0
     calib_count: int = 100

@@ -26,7 +26,7 @@ from fxconv.errors import ConversionError, UserError, engine_words
 from fxconv.inputs import InputForm, sizes
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
-from fxconv.ranges import Expected, expected_ranges
+from fxconv.ranges import Ailment, Expected, ailments, expected_ranges
 from fxconv.refusals import Adjustment
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 CONVERTED_SHARE = 0.90
+# Warnings of one kind name this many modules.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Conversion:
 
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
     each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
-    artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them.
+    artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them,
+    `ailments` the observers whose ranges say little.
     """
 
     model: ModelInfo
@@ -74,6 +77,7 @@ class Conversion:
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
     adjusted: tuple[Adjustment, ...] = field(default=())
+    ailments: tuple[Ailment, ...] = field(default=())
 
     @property
     def verified(self) -> bool:
@@ -197,6 +201,7 @@ def convert(
             original = soundness.reference(model, images)
         settled = _settle(model, rules, form, data, images[0], config, clock)
         rewritten, ranges, int8 = settled.rewritten, settled.ranges, settled.int8
+        ailing = ailments(ranges)
         with clock.step("verification"):
             ledger = [same_function(model, rewritten, original, images)]
         with clock.step("conversion"):
@@ -249,10 +254,12 @@ def convert(
                     *data.warnings,
                     *_engine_warnings(config),
                     *_constant_warnings(original),
+                    *_ailment_warnings(ailing),
                     *made.warnings,
                     *(check.warning for check in checks if check.warning),
                 ),
                 adjusted=settled.adjustments,
+                ailments=ailing,
             )
             if output is not None and conversion.verified:
                 staged.commit()
@@ -469,6 +476,13 @@ def _engine_warnings(config: Config) -> tuple[str, ...]:
 def _constant_warnings(original: verify.Outputs) -> tuple[str, ...]:
     constant = ", ".join(map(str, verify.constant_outputs(original)))
     return (f"the float model's output {constant} is constant: comparing it says nothing",) if constant else ()
+
+
+def _ailment_warnings(ailing: Sequence[Ailment]) -> tuple[str, ...]:
+    """The first few observers by name, for a network with dead channels may have dozens."""
+    named = tuple(f"the range of {ailment.where} says little: {ailment.problem}" for ailment in ailing[:_NAMED])
+    more = len(ailing) - len(named)
+    return (*named, f"and {more} more such ranges; the report has them all") if more > 0 else named
 
 
 def _parameters(model: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Range estimation: torch.ao's histograms, a search of our own, and what the readers of a value can tell apart."""
+"""Range estimation: what was observed, kept as a histogram that adds up, and the interval each method makes of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.ao.quantization import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver
+from torch.ao.quantization import MinMaxObserver, PerChannelMinMaxObserver
+from torch.ao.quantization.observer import UniformQuantizationObserverBase
 
-from fxconv.config import WeightScheme
+from fxconv.config import RangeMethod, WeightScheme
+from fxconv.intervals import METHODS, Histogram
 from rewrites.values import submodule
 
 # Below -3 a hardswish is 0, and outside [-3, 3] a hardsigmoid is 0 or 1: the range need not reach further.
@@ -18,10 +20,6 @@ _SEEN_BY: dict[type[nn.Module] | None, tuple[float, float]] = {
     nn.Hardswish: (-3.0, math.inf),
     nn.Hardsigmoid: (-3.0, 3.0),
 }
-
-# Each end is tried at this many shares of its extreme, the two ends in turn, this many times.
-_CUTS = 99
-_ROUNDS = 3
 
 
 def distinguishable(graph_module: fx.GraphModule, node: fx.Node) -> tuple[float, float]:
@@ -32,61 +30,109 @@ def distinguishable(graph_module: fx.GraphModule, node: fx.Node) -> tuple[float,
     return (min(low for low, _ in seen), max(high for _, high in seen)) if seen else everything
 
 
-class L2Observer(HistogramObserver):
-    """A `HistogramObserver` that finds the range with the least squared error, and ignores what nobody can see.
+# Of each row of a batch about this many values are kept, or one in so many of a large one: primes, lest the values that
+# are kept all lie in the same columns of an image.
+_FEWEST, _STEPS = 8192, (1, 2, 3, 5, 7, 11, 13, 17)
+# A histogram has a bin for each value of the upper half of a float32: sign, exponent and 7 bits, so that a bin is
+# within 0.4 % of whatever lies in it, at every magnitude from 2**-32 to 2**32.
+_HALF, _SIDE = 16, 64 << 7
+_SMALLEST = (127 - 32) << 7
+# Values that wait until they are counted together.
+_WAITING = 1 << 18
 
-    torch's own search moves one end at a time and stops at the first step that does not help; this one weighs every
-    cut of either end against the whole histogram, so the range hardly depends on which images were drawn. Values
-    outside [low, high] count as lying on that bound: a convolution read only by a hardswish saturates at -3 for
+
+class RangeObserver(UniformQuantizationObserverBase):
+    """Counts the values that pass, and makes a range of them by one of the methods of `RangeMethod`.
+
+    Counts are kept by the upper half of a float32's bits. Such bins need not know in advance how far values reach: the
+    histogram of two sets of images is the sum of theirs, whatever batches they came in, which is not so of
+    `torch.ao.quantization.HistogramObserver`, whose bins stretch as values come. Of a large tensor every 17th value is
+    counted, always the same ones; the least and greatest are exact. That costs a tenth of the forward pass it watches.
+
+    Values outside [low, high] count as lying on that bound: a convolution read only by a hardswish saturates at -3 for
     nothing, and its 256 steps are spent on the values that matter. The observed value itself passes unchanged.
     """
 
-    def __init__(self, low: float = -math.inf, high: float = math.inf, **settings: Any) -> None:
+    min_val: Tensor
+    max_val: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        method: RangeMethod = RangeMethod.histogram,
+        low: float = -math.inf,
+        high: float = math.inf,
+        **settings: Any,
+    ) -> None:
         super().__init__(**settings)
-        self.low, self.high = low, high
+        self.method, self.low, self.high = method, low, high
+        self.register_buffer("min_val", torch.tensor(math.inf))
+        self.register_buffer("max_val", torch.tensor(-math.inf))
+        self.register_buffer("counts", torch.zeros(2 * _SIDE, dtype=torch.int64))
+        self._waiting: list[tuple[Tensor, int]] = []
 
-    def forward(self, x: Tensor) -> Tensor:
-        bounded = math.isfinite(self.low) or math.isfinite(self.high)
-        super().forward(x.clamp(self.low, self.high) if bounded else x)
-        return x
+    def forward(self, x_orig: Tensor) -> Tensor:
+        """Count `x_orig`, a batch of any shape, and hand it on. Raises `RuntimeError` for values not finite."""
+        x = x_orig.detach()
+        if not x.numel():
+            return x_orig
+        least, most = torch.aminmax(x)
+        if not (math.isfinite(least.item()) and math.isfinite(most.item())):
+            raise RuntimeError("a value to be quantized is infinite or NaN")
+        self.min_val = torch.minimum(self.min_val, least.float().clamp(self.low, self.high))
+        self.max_val = torch.maximum(self.max_val, most.float().clamp(self.low, self.high))
+        if self.method is not RangeMethod.minmax:
+            rows = x.flatten(1) if x.ndim > 1 else x.reshape(1, -1)
+            step = max((step for step in _STEPS if step * _FEWEST <= rows.shape[1]), default=1)
+            kept = rows[:, ::step].float().clamp(self.low, self.high).flatten()
+            self._waiting.append((kept, step))
+            if sum(values.numel() for values, _ in self._waiting) > _WAITING:
+                self._count()
+        return x_orig
 
-    def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
-        return self.interval()
+    def _count(self) -> None:
+        """Add what waits to the histogram; a value that stands for several counts as many times."""
+        for step in {step for _, step in self._waiting}:
+            values = torch.cat([values for values, of in self._waiting if of == step])
+            magnitudes = ((values.abs().view(torch.int32) >> _HALF) - _SMALLEST).clamp_(0, _SIDE - 1)
+            bins = torch.where(values < 0, magnitudes + _SIDE, magnitudes)
+            self.counts += step * torch.bincount(bins, minlength=2 * _SIDE)
+        self._waiting.clear()
+
+    def merge(self, other: RangeObserver) -> None:
+        """Add what another observer of the same value saw."""
+        other._count()
+        self.counts += other.counts
+        self.min_val = torch.minimum(self.min_val, other.min_val)
+        self.max_val = torch.maximum(self.max_val, other.max_val)
+
+    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
+        """Scale and zero point for the interval."""
+        low, high = self.interval()
+        scale, zero_point = self._calculate_qparams(low, high)
+        return scale, zero_point
 
     def interval(self) -> tuple[Tensor, Tensor]:
-        """The ends (low, high) of the range with the least expected squared error; 0 lies within."""
-        counts = self.histogram.double()
+        """The ends (low, high) of the range, by the observer's method; 0 lies within."""
         least, most = min(self.min_val.item(), 0.0), max(self.max_val.item(), 0.0)
-        width = (self.max_val.item() - self.min_val.item()) / self.bins
-        centres = self.min_val.item() + width * (torch.arange(self.bins, dtype=torch.float64) + 0.5)
-        steps = self.quant_max - self.quant_min
-        above, below = _Tail(centres, counts), _Tail(-centres.flip(0), counts.flip(0))
+        if self.method is RangeMethod.minmax or least == most:
+            return torch.tensor(least), torch.tensor(most)
+        low, high = METHODS[self.method](self._histogram(), least, most, self.quant_max - self.quant_min)
+        return torch.tensor(low, dtype=torch.float32), torch.tensor(high, dtype=torch.float32)
 
-        def errors(low: Tensor, high: Tensor) -> Tensor:
-            """Rounding (a uniform step's variance) plus saturation, for each pair of ends."""
-            rounding = ((high - low) / steps) ** 2 / 12
-            return rounding * counts.sum() + above.squares(high) + below.squares(-low)
-
-        low, high = torch.tensor(least, dtype=torch.float64), torch.tensor(most, dtype=torch.float64)
-        cuts = torch.linspace(0.02, 1.0, _CUTS, dtype=torch.float64)
-        for _ in range(_ROUNDS):
-            high = (most * cuts)[errors(low, most * cuts).argmin()]
-            low = (least * cuts)[errors(least * cuts, high).argmin()]
-        return low.float(), high.float()
-
-
-class _Tail:
-    """What lies beyond any point of a histogram, from sums made once."""
-
-    def __init__(self, centres: Tensor, counts: Tensor) -> None:
-        self.centres = centres  # ascending
-        powers = torch.stack([counts, counts * centres, counts * centres**2])
-        self.sums = torch.cat([powers.flip(1).cumsum(1).flip(1), torch.zeros(3, 1, dtype=powers.dtype)], 1)
-
-    def squares(self, points: Tensor) -> Tensor:
-        """The sum of (value - point)² over the values above each point."""
-        number, total, square = self.sums[:, torch.searchsorted(self.centres, points)]
-        return (square - 2 * points * total + points**2 * number).clamp(min=0)
+    def _histogram(self) -> Histogram:
+        """The bins that hold anything, in ascending order; the extremes are among them."""
+        self._count()
+        bins = self.counts.nonzero().flatten()
+        middle = ((bins % _SIDE + _SMALLEST) << _HALF) | (1 << (_HALF - 1))
+        sizes = middle.to(torch.int32).view(torch.float32).double()
+        centres = torch.where(bins < _SIDE, sizes, -sizes)
+        ends = torch.stack([self.min_val, self.max_val]).double()
+        # a bin's centre may lie beyond the extreme that is in it
+        values = torch.cat([centres.clamp(ends[0], ends[1]), ends])
+        counts = torch.cat([self.counts[bins].double(), torch.ones(2, dtype=torch.float64)])
+        order = values.argsort()
+        return Histogram(values[order], counts[order])
 
 
 def weight_observer(scheme: WeightScheme) -> Callable[[], nn.Module]:

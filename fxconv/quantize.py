@@ -21,7 +21,7 @@ from torch.ao.quantization import (
 from fxconv.bias_room import make_room_for_biases
 from fxconv.config import Config, Engine, WeightScheme
 from fxconv.environment import has_vnni
-from fxconv.observers import L2Observer, distinguishable, weight_observer
+from fxconv.observers import RangeObserver, distinguishable, weight_observer
 from rewrites.copies import sharing_parameters
 from rewrites.domains import assign
 from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fusable_chains
@@ -70,7 +70,7 @@ def qconfig_for(graph_module: fx.GraphModule, node: fx.Node, config: Config) -> 
     module = submodule(graph_module, node)
     scheme = WeightScheme.per_tensor if isinstance(module, _PER_TENSOR_ONLY) else config.weight_scheme
     low, high = distinguishable(graph_module, node)
-    activation = L2Observer.with_args(low=low, high=high, reduce_range=reduces_range(config))
+    activation = RangeObserver.with_args(method=config.observer, low=low, high=high, reduce_range=reduces_range(config))
     if isinstance(module, ScalarArithmetic):  # its int8 form carries the input's range along; nothing to observe
         activation = functools.partial(
             FixedQParamsObserver, scale=1.0, zero_point=0, dtype=torch.quint8, quant_min=0, quant_max=255

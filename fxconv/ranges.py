@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 from torch.ao.quantization import ObserverBase
 
 from fxconv.errors import ConversionError
-from fxconv.observers import L2Observer
-from rewrites.parts import own_modules
+from fxconv.observers import RangeObserver
+from rewrites.parts import own_modules, prefixed
 
 # The smallest scale torch gives a range: that of a value which is always the same.
 _SMALLEST = torch.finfo(torch.float32).eps
@@ -28,6 +28,35 @@ class Expected:
     least: float = -math.inf
     most: float = math.inf
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Ailment:
+    """An observer whose range says little: the module it observes, and what is wrong, as a sentence without it."""
+
+    where: str
+    problem: str
+
+
+def ailments(ranges: Mapping[str, Mapping[str, Expected]]) -> tuple[Ailment, ...]:
+    """The observers that saw one value only, or values so small that their scale is the smallest there is.
+
+    `ranges` are those of each graph by its path, as `expected_ranges` gives them.
+    """
+    found = []
+    for path, graph in ranges.items():
+        for name, expected in graph.items():
+            if not math.isfinite(expected.least):
+                continue  # a fixed range
+            if expected.least == expected.most:
+                problem = f"calibration saw nothing there but {expected.least:.6g}"
+            elif expected.scale <= _SMALLEST * (1 + 1e-6):
+                most = max(abs(expected.least), abs(expected.most))
+                problem = f"its values are at most {most:.3g}, less than the smallest steps there are can tell apart"
+            else:
+                continue
+            found.append(Ailment(prefixed(path, name), problem))
+    return tuple(found)
 
 
 def expected_ranges(observed: fx.GraphModule, smallest_steps: Mapping[str, float] | None = None) -> dict[str, Expected]:
@@ -69,7 +98,7 @@ def has_seen(observer: Any) -> bool:
 def _expected(observer: Any, smallest: float) -> Expected:
     """The qparams worked out again from the observer's own interval, so that a wrong one does not vouch for itself."""
     scale, zero_point = (value.item() for value in observer.calculate_qparams())
-    if not isinstance(observer, L2Observer):
+    if not isinstance(observer, RangeObserver):
         return Expected(scale, int(zero_point))
     least, most = observer.min_val.item(), observer.max_val.item()
     low, high = (value.item() for value in observer.interval())

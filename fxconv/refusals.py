@@ -28,7 +28,7 @@ from torch import fx, nn
 from fxconv.audit import stop_of
 from fxconv.config import Engine
 from fxconv.errors import engine_words
-from fxconv.observers import L2Observer
+from fxconv.observers import RangeObserver
 from fxconv.ranges import has_seen, own_range
 from fxconv.scales import Source, own_observer, readers, source
 from rewrites.base import RewritePass
@@ -216,7 +216,7 @@ def _fixed(observed: fx.GraphModule, given: Source, wanted: float) -> str:
     """Why the steps of a range cannot be widened this far; empty when they can."""
     module = submodule(observed, given.node)
     assert module is not None
-    if not isinstance(given.observer, L2Observer) or not math.isfinite(wanted):
+    if not isinstance(given.observer, RangeObserver) or not math.isfinite(wanted):
         return f"the range of {given.path} is fixed by its kernel"
     caps = [part.cap for part in module.modules() if isinstance(part, (CappedReLU, CappedFloatFunctional))]
     if caps and wanted * 255 > caps[0]:

@@ -289,6 +289,8 @@ def print_report(conversion: Conversion, console: Console) -> None:
         f"{calibration.seconds:.1f} s in the observed forward; the float forward of as many images takes "
         f"{calibration.float_seconds:.1f} s"
     )
+    for ailment in conversion.ailments:
+        console.print(f"weak range: {ailment.where}: {ailment.problem}", soft_wrap=True, markup=False)
     _section(console, "Timings")
     table = _grid("step", ">seconds")
     for step, seconds in conversion.timings.items():
@@ -310,6 +312,7 @@ def _asked(conversion: Conversion) -> Table:
     _add(table, "input", "x".join(map(str, model.input_size)))
     _add(table, "engine", f"{config.engine.value}, {config.weight_scheme.value} weights, static quantization")
     _add(table, "arithmetic", config.arithmetic.value)
+    _add(table, "observer", config.observer.value)
     blocked = ", ".join(name.value for name in config.blocked) or "none"
     _add(table, "lowering", f"{config.method.value}; mobile passes blocked: {blocked}")
     environment = conversion.environment

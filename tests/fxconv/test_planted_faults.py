@@ -19,7 +19,7 @@ from fxconv import quantize
 from fxconv.audit import Audit
 from fxconv.config import Config
 from fxconv.errors import ConversionError
-from fxconv.observers import L2Observer
+from fxconv.observers import RangeObserver
 from fxconv.passes import selected
 from fxconv.ranges import expected_ranges
 from rewrites import rewrite
@@ -88,7 +88,7 @@ def test_the_clamp_that_ignores_channels_last(command, monkeypatch):
 
 @pytest.mark.parametrize("by", [2, 40, -40])
 def test_a_wrong_zero_point_in_one_observer(by, command, after_observing):
-    class Shifted(L2Observer):
+    class Shifted(RangeObserver):
         def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
             scale, zero_point = super().calculate_qparams()
             return scale, (zero_point + by).clamp(0, 255).to(zero_point.dtype)
@@ -317,7 +317,7 @@ def test_a_wrong_fold(command, monkeypatch):
 
 
 def test_an_interval_beyond_what_was_seen(command, after_observing):
-    class Wide(L2Observer):
+    class Wide(RangeObserver):
         def interval(self) -> tuple[torch.Tensor, torch.Tensor]:
             low, high = super().interval()
             return 4 * low, 4 * high

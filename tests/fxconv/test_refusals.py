@@ -13,7 +13,7 @@ from torch import nn
 import fxconv
 from fxconv import quantize
 from fxconv.config import Config, Engine
-from fxconv.observers import L2Observer
+from fxconv.observers import RangeObserver
 from fxconv.passes import selected
 from fxconv.ranges import expected_ranges
 from fxconv.refusals import COARSEST, FINEST, foresee
@@ -236,7 +236,7 @@ def test_only_the_ranges_that_were_widened_may_be_wider():
     (wrong,) = [path for path, expected in expected_ranges(observed).items() if expected.problem]
     assert wrong == "mul.op"
     other = observed.get_submodule("c").activation_post_process
-    assert isinstance(other, L2Observer)
+    assert isinstance(other, RangeObserver)
     other.eps.fill_(1.0)
     problems = {
         path: expected.problem for path, expected in expected_ranges(observed, found.smallest_steps[""]).items()
