@@ -120,16 +120,16 @@ def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
     """Multiply-accumulates of one call of a convolution or linear layer; 0 for any other operator."""
     namespace, _, operator = name.partition("::")
     if namespace == "quantized" and operator.startswith(("conv", "linear")):
-        return _layer_macs(args[1].unpack()[0], args[0], out, "transpose" in operator)
+        return layer_macs(args[1].unpack()[0], args[0], out, "transpose" in operator)
     if namespace == "prepacked" and operator.endswith("_run"):
         transposed = "transpose" in operator
         # the packed weights of a float transposed convolution have no other way out
         packed = args[1].__getstate__()[0] if transposed else args[1].unpack()
-        return _layer_macs(packed[0], args[0], out, transposed)
+        return layer_macs(packed[0], args[0], out, transposed)
     if name in ("aten::convolution", "aten::_convolution"):
-        return _layer_macs(args[1], args[0], out, bool(args[6]))
+        return layer_macs(args[1], args[0], out, bool(args[6]))
     if name in ("aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::mkldnn_convolution"):
-        return _layer_macs(args[1], args[0], out, False)
+        return layer_macs(args[1], args[0], out, False)
     if name in _FUSED_LINEAR:
         tokens = args[0].numel() // args[0].shape[-1]
         return int(tokens * sum(args[position].numel() for position in _FUSED_LINEAR[name]))
@@ -138,6 +138,6 @@ def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
     return 0
 
 
-def _layer_macs(weight: Tensor, given: Tensor, out: Tensor, transposed: bool) -> int:
+def layer_macs(weight: Tensor, given: Tensor, out: Tensor, transposed: bool) -> int:
     """Each output (each input, when transposed) of a layer meets one filter's worth of weights."""
     return int((given if transposed else out).numel() * (weight.numel() // weight.shape[0]))

@@ -278,7 +278,7 @@ class _Auditor(fx.Interpreter):
         if isinstance(self._twin(node), (QuantStub, DeQuantStub)):
             return args[0]
         floating = self.floating.get_submodule(str(node.target))
-        return torch.func.functional_call(floating, _own_weights(floating, module), args, kwargs)
+        return torch.func.functional_call(floating, own_weights(floating, module), args, kwargs)
 
     def _twin(self, node: fx.Node) -> nn.Module | None:
         return submodule(self.floating, self.nodes[node.name])
@@ -405,7 +405,7 @@ def _int8_weight(module: nn.Module) -> Tensor | None:
     return weight() if callable(weight) else None
 
 
-def _own_weights(floating: nn.Module, module: nn.Module) -> dict[str, Tensor]:
+def own_weights(floating: nn.Module, module: nn.Module) -> dict[str, Tensor]:
     """The int8 module's weights and bias in float, by the names the float module has for them."""
     weight = _int8_weight(module)
     if weight is None:

@@ -6,6 +6,7 @@ images and photographs fill each with an image, or a clip.
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from abc import ABC, abstractmethod
@@ -52,6 +53,10 @@ class CalibrationData(ABC):
     @abstractmethod
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         """Float32 tensors, each input of the network without N (`[C, H, W]`), in the same order every time."""
+
+    def others(self, count: int) -> CalibrationData | None:
+        """At most `count` images of the same source that are not among these; None when there are none."""
+        return None
 
     def batches(self, limit: int | None = None) -> Iterator[tuple[Tensor, ...]]:
         """Each input as a tensor `[N, ...]` of at most `batch_size` rows, `limit` rows in all."""
@@ -117,6 +122,16 @@ class Photographs(CalibrationData):
                 continue
             yield self.preprocessing.inputs(image, position)
             position += 1
+
+    def others(self, count: int) -> Photographs | None:
+        """Photographs that were not drawn. They are no spares of these any more, nor the other way round."""
+        taken, self._spares = self._spares[:count], self._spares[count:]
+        if not taken:
+            return None
+        others = copy.copy(self)
+        others.paths, others._spares, others._unreadable, others._closed = taken, [], [], []
+        others._count()
+        return others
 
     def _leave_out(self, position: int, error: Exception) -> None:
         """Put a spare photograph at `position`, or close the gap: the order stays as it is for the next reading."""
@@ -184,7 +199,7 @@ class Arrays(CalibrationData):
         if self.is_pixels and height * width > photographs.MOST_PIXELS:
             most = f"{photographs.MOST_PIXELS:,}"
             raise UserError(f"--calib {name}: images of {height}x{width}; at most {most} pixels an image are read")
-        self.count = min(count, shape[0])
+        self.start, self.count = 0, min(count, shape[0])
         kind = "uint8 images" if self.is_pixels else "preprocessed arrays"
         self.source = f"first {self.count} of {shape[0]} {kind} in {name}"
         self._lowest, self._highest = math.inf, -math.inf
@@ -199,8 +214,16 @@ class Arrays(CalibrationData):
             "uint8 [N, H, W, C]"
         ]
 
+    def others(self, count: int) -> Arrays | None:
+        """The rows behind these."""
+        others = copy.copy(self)
+        others.start, others.count = self.start + self.count, min(count, self.array.shape[0] - self.start - self.count)
+        others.source = f"the next {others.count} rows of {self.array.name}"
+        return others if others.count > 0 else None
+
     def images(self) -> Iterator[tuple[Tensor, ...]]:
-        for index, row in enumerate(self.array.rows(self.count)):
+        rows = enumerate(self.array.rows(self.start + self.count))
+        for index, row in islice(rows, self.start, None):
             if not self.is_pixels:
                 values = _float_row(self.array, index, row)
                 self._lowest = min(self._lowest, float(values.min()))
@@ -244,19 +267,28 @@ class NamedArrays(CalibrationData):
             listed = ", ".join(f"{array.member} {array.shape}" for array in self.arrays)
             raise UserError(f"{option} {path}: the arrays must hold the same number of rows, [N, ...]: {listed}")
         self.shapes = shapes if self._is_row else [shape[1:] for shape in shapes]
-        found = 1 if self._is_row else shapes[0][0]
+        self.found = found = 1 if self._is_row else shapes[0][0]
+        self.start = 0
         self.count, self.batch_size = min(count, found), batch_size
         members = ", ".join(str(array.member) for array in self.arrays)
         self.source = f"first {self.count} of {found} rows of {members} in {path}"
+        self._where = f"{members} in {path}"
         if option != "--calib":
             self.source += f" ({option}), for images cannot fill all inputs"
+
+    def others(self, count: int) -> NamedArrays | None:
+        """The rows behind these."""
+        others = copy.copy(self)
+        others.start, others.count = self.start + self.count, min(count, self.found - self.start - self.count)
+        others.source = f"the next {others.count} rows of {self._where}"
+        return others if others.count > 0 else None
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         if self._is_row:
             yield tuple(_float_row(array, 0, np.stack(list(array.rows(array.shape[0])))) for array in self.arrays)
             return
-        rows = zip(*(array.rows(self.count) for array in self.arrays), strict=True)
-        for index, row in enumerate(rows):
+        rows = zip(*(array.rows(self.start + self.count) for array in self.arrays), strict=True)
+        for index, row in islice(enumerate(rows), self.start, None):
             yield tuple(_float_row(array, index, values) for array, values in zip(self.arrays, row, strict=True))
 
 
@@ -270,6 +302,10 @@ class Generated(CalibrationData):
     @property
     def warnings(self) -> list[str]:
         return ["calibrated on generated images; photographs (--calib DIR) give better ranges"]
+
+    def others(self, count: int) -> Generated:
+        """Images of the next seed."""
+        return Generated(self.preprocessing, count, self.batch_size, self.seed + 1)
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         wanted = self.preprocessing

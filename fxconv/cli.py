@@ -62,6 +62,38 @@ ExampleOption = Annotated[
         rich_help_panel="Model",
     ),
 ]
+CalibOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR|FILE.npy|.npz",
+        help="Photographs, or an array of inputs, FILE.npz:NAME for one of several, FILE.npz for all of several "
+        "inputs; generated images unless said.",
+        rich_help_panel="Calibration",
+    ),
+]
+CalibCountOption = Annotated[int, typer.Option(min=1, help="Most images to use.", rich_help_panel="Calibration")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Calibration")]
+ObserverOption = Annotated[
+    RangeMethod,
+    typer.Option(
+        help="Range of what was observed: least squared error (histogram, or mse with rounding), all of it, or "
+        "99.99 % at either end.",
+        rich_help_panel="Calibration",
+    ),
+]
+EngineOption = Annotated[Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Int8")]
+WeightSchemeOption = Annotated[
+    WeightScheme, typer.Option(help="One scale an output channel, or one a layer.", rich_help_panel="Int8")
+]
+KeepFloatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Layers to run in float, by name with * and ?, such as features_0.* (fxconv diff and sensitivity show the "
+        "names; the original model's count too); repeatable.",
+        rich_help_panel="Int8",
+    ),
+]
 SeedOption = Annotated[
     int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything drawn at random.", rich_help_panel="Calibration")
 ]
@@ -108,33 +140,15 @@ def convert(
     unsafe_load: UnsafeLoadOption = False,
     input_size: InputSizeOption = None,
     example: ExampleOption = None,
-    calib: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR|FILE.npy|.npz",
-            help="Photographs, or an array of inputs, FILE.npz:NAME for one of several, FILE.npz for all of several "
-            "inputs; generated images unless said.",
-            rich_help_panel="Calibration",
-        ),
-    ] = None,
-    calib_count: Annotated[int, typer.Option(min=1, help="Most images to use.", rich_help_panel="Calibration")] = 100,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Calibration")] = 10,
+    calib: CalibOption = None,
+    calib_count: CalibCountOption = 100,
+    batch_size: BatchSizeOption = 10,
     seed: SeedOption = 0,
-    observer: Annotated[
-        RangeMethod,
-        typer.Option(
-            help="Range of what was observed: least squared error (histogram, or mse with rounding), all of it, or "
-            "99.99 % at either end.",
-            rich_help_panel="Calibration",
-        ),
-    ] = RangeMethod.histogram,
-    engine: Annotated[
-        Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Int8")
-    ] = Engine.qnnpack,
+    observer: ObserverOption = RangeMethod.histogram,
+    engine: EngineOption = Engine.qnnpack,
     arithmetic: ArithmeticOption = Arithmetic.functional,
-    weight_scheme: Annotated[
-        WeightScheme, typer.Option(help="One scale an output channel, or one a layer.", rich_help_panel="Int8")
-    ] = WeightScheme.per_channel,
+    weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
+    keep_float: KeepFloatOption = None,
     min_sqnr: Annotated[
         float | None,
         typer.Option(
@@ -200,14 +214,13 @@ def convert(
         method=method,
         block=tuple(block or ()),
         java=java,
+        keep_float=tuple(keep_float or ()),
     )
-    from fxconv.arrays import split_name
-    from fxconv.paths import check_distinct, check_target, default_output, model_file
+    from fxconv.paths import check_distinct, check_target, default_output, read_files
 
     check_target(output, "-o")
     check_target(json, "--json")
-    reads = {"the model": model_file(model), "--weights": Path(weights)}
-    reads |= {"--calib": calib and split_name(calib)[0], "--example": example and split_name(example)[0]}
+    reads = read_files(model, weights, calib, example)
     check_distinct({"-o": output, "--json": json}, reads)
     if dry_run:
         _show_rewriting(model, weights, unsafe_load, input_size, example, config, json, "would rewrite")
@@ -274,6 +287,87 @@ def diff(
     """Rewrite only, and print the diffs; nothing is calibrated or written."""
     config = Config(arithmetic=arithmetic, seed=seed, passes=tuple(pass_ or ()), skip=tuple(skip or ()), until=until)
     _show_rewriting(model, weights, unsafe_load, input_size, example, config, json, "rewrote")
+
+
+@app.command()
+def sensitivity(
+    model: ModelArgument,
+    weights: WeightsOption = "auto",
+    unsafe_load: UnsafeLoadOption = False,
+    input_size: InputSizeOption = None,
+    example: ExampleOption = None,
+    calib: CalibOption = None,
+    calib_count: CalibCountOption = 100,
+    batch_size: BatchSizeOption = 10,
+    seed: SeedOption = 0,
+    observer: ObserverOption = RangeMethod.histogram,
+    held_out: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Most images to measure on; they are not used for calibration, if there are enough.",
+            rich_help_panel="Calibration",
+        ),
+    ] = 16,
+    engine: EngineOption = Engine.qnnpack,
+    arithmetic: ArithmeticOption = Arithmetic.functional,
+    weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
+    keep_float: KeepFloatOption = None,
+    pass_: PassOption = None,
+    skip: SkipOption = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Show only so many layers, the worst.", rich_help_panel="Output")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON.", rich_help_panel="Output")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.", rich_help_panel="Output")] = False,
+    traceback_: TracebackOption = False,
+) -> None:
+    """What quantizing each layer alone costs, the worst first; nothing is converted."""
+    config = Config(
+        engine=engine,
+        arithmetic=arithmetic,
+        weight_scheme=weight_scheme,
+        observer=observer,
+        seed=seed,
+        calib_count=calib_count,
+        batch_size=batch_size,
+        passes=tuple(pass_ or ()),
+        skip=tuple(skip or ()),
+        keep_float=tuple(keep_float or ()),
+        held_out=held_out,
+    )
+    from fxconv.environment import check
+    from fxconv.paths import check_distinct, check_target, read_files
+
+    check_target(json, "--json")
+    check_distinct({"--json": json}, read_files(model, weights, calib, example))
+    check(engine.value)
+    from fxconv import screen
+
+    with screen.progress(quiet) as progress:
+        progress("loading", 0, 1)
+        from fxconv.report.terminal import print_sensitivity
+        from fxconv.sensitivity import sensitivity as run
+        from fxconv.source import open_source
+
+        source = open_source(model, weights, input_size, calib, example, config, unsafe_load)
+        result = run(
+            source.loaded.module,
+            source.data,
+            source.config,
+            info=source.info,
+            warnings=source.warnings,
+            progress=progress,
+        )
+    try:
+        if json is not None:
+            _write_json(json, result.json_text())
+    finally:
+        for warning in result.warnings:
+            screen.warn(warning)
+        print_sensitivity(result, screen.console(), top)
 
 
 def _show_rewriting(

@@ -78,7 +78,9 @@ class Config:
     `min_sqnr` is in decibels, int8 against float; None asks for 10, or for 3 of random weights, which deep networks
     answer by amplifying every rounding. `block` names the passes of optimize_for_mobile not to run;
     `java` also blocks prepacking, whose operators the Java runtime lacks. `passes` are `module:Class` specs of the
-    user's own passes, `skip` and `until` names of passes.
+    user's own passes, `skip` and `until` names of passes. `keep_float` are patterns for paths of modules that run
+    in float. `max_drop`, from 0 to 100, is by how many percentage points int8 may answer worse than
+    float; `held_out` the most images, not used for calibration, to judge that by.
     """
 
     engine: Engine = Engine.qnnpack
@@ -95,10 +97,23 @@ class Config:
     method: Method = Method.auto
     block: tuple[MobilePass, ...] = ()
     java: bool = False
+    keep_float: tuple[str, ...] = ()
+    max_drop: float | None = None
+    held_out: int | None = None
 
     def __post_init__(self) -> None:
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise UserError(f"--max-drop {self.max_drop:g}: give percentage points from 0 to 100, such as 1")
+        for option, number, least in (
+            ("--calib-count", self.calib_count, 1),
+            ("--batch-size", self.batch_size, 1),
+            ("--held-out", self.held_out, 1),
+            ("--seed", self.seed, 0),
+        ):
+            if number is not None and not least <= number < 2**63:
+                raise UserError(f"{option} {number}: give a whole number of at least {least}")
 
     @property
     def blocked(self) -> tuple[MobilePass, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, lower, quantize, refusals, soundness, verify
+from fxconv import artifact, keep_float, lower, quantize, refusals, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
@@ -99,6 +99,7 @@ class Conversion:
     def verdict(self) -> str:
         """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first thing that failed.
 
+        Where layers are in float because the user said so it is `float by choice`.
         An operation that fails the audit is the cause of whatever else fails, so it is named first.
         """
         if self.audit.failed:
@@ -106,7 +107,9 @@ class Conversion:
         failed = next((row for row in self.ledger if not row.passed), None)
         if failed is not None:
             return f"FAILED: {failed.stage} against {failed.against}: {failed.problem}; required: {failed.rule}"
-        return "converted and verified" if self.converted else "float by engine, verified"
+        if self.converted:
+            return "converted and verified"
+        return f"float by {'choice' if self.config.keep_float else 'engine'}, verified"
 
     @property
     def cure(self) -> str:
@@ -292,6 +295,10 @@ def _settle(
     What goes to float changes its neighbours, and their ranges.
     """
     refused: dict[str, str] = {}
+    if config.keep_float:
+        with clock.step("rewriting"):
+            plain = rewrite_with(model, rules, image, share_parameters=True)
+            refused.update(keep_float.chosen(plain, config.keep_float))
     while True:
         with clock.step("rewriting"):
             passes = refusals.keeping_float(rules, refused)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fxconv import models, soundness
+from fxconv import keep_float, models, refusals, soundness
 from fxconv.config import Config
 from fxconv.conversion import ModelInfo
 from fxconv.equality import same_function
@@ -55,4 +55,7 @@ def rewrite_only(
     images = [loaded.form.arguments(image) for image in data.examples(1)]
     original = soundness.reference(loaded.module, images, model)
     rewritten = rewrite_with(loaded.module, rules, images[0])
+    if config.keep_float:
+        rules = refusals.keeping_float(rules, keep_float.chosen(rewritten, config.keep_float))
+        rewritten = rewrite_with(loaded.module, rules, images[0])
     return DryRun(info, config, rewritten, same_function(loaded.module, rewritten, original, images))

@@ -26,6 +26,14 @@ def model_file(model: str) -> Path | None:
     return Path(home) if home.endswith(".py") else None
 
 
+def read_files(model: str, weights: str, calib: Path | None, example: Path | None) -> dict[str, Path | None]:
+    """The files and folders a command reads, by what names them."""
+    from fxconv.arrays import split_name
+
+    reads = {"the model": model_file(model), "--weights": Path(weights)}
+    return reads | {"--calib": calib and split_name(calib)[0], "--example": example and split_name(example)[0]}
+
+
 def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]) -> None:
     """No file is written twice, over an input, or over a photograph in a folder of them. Raises `UserError`."""
     files = {option: _file(path) for option, path in reads.items() if path is not None}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fxconv.audit import Audit
     from fxconv.conversion import Conversion
     from fxconv.dry_run import DryRun
+    from fxconv.sensitivity import Sensitivity
     from fxconv.verify import StageParity
 
 # More different reasons than this are not listed above a diff.
@@ -144,6 +145,33 @@ def print_renames(rewritten: Rewritten, console: Console) -> None:
     for edit in rewritten.renames:
         _add(table, edit.before, edit.after)
     _show(table, console)
+
+
+def print_sensitivity(result: Sensitivity, console: Console, top: int | None = None) -> None:
+    """The layers, each quantized alone, the worst first; with `top` only the first so many."""
+    sqnr, agreement = result.together
+    same = f", same top-1 on {_percent(agreement)}" if agreement is not None else ""
+    console.print(Text.assemble((result.model.name, "bold"), f": all in int8 {_decibels(sqnr)}{same}"), soft_wrap=True)
+    seen = "not used for calibration" if result.is_unseen else "also used for calibration"
+    console.print(
+        Text(f"each layer quantized alone, on {_count(result.images, 'image')} {seen}: {result.source}"), soft_wrap=True
+    )
+    table = _grid("layer", "kind", ">SQNR", ">same top-1", ">MACs", ">weights")
+    for layer in result.layers[:top]:
+        _add(
+            table,
+            layer.where,
+            layer.kind,
+            _decibels(layer.sqnr_db),
+            _percent(layer.top1_agreement),
+            _percent(layer.macs_share) if layer.macs else "-",
+            _size(layer.weight_bytes) if layer.weight_bytes else "-",
+        )
+    _section(console, "What each layer costs in int8, weights in their int8 size")
+    _show(table, console)
+    left = len(result.layers) - len(result.layers[:top])
+    if left:
+        console.print(Text(f"and {left} that cost less"))
 
 
 # -- the conversion ----------------------------------------------------------------------------------
