@@ -54,6 +54,11 @@ class CalibrationData(ABC):
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         """Float32 tensors, each input of the network without N (`[C, H, W]`), in the same order every time."""
 
+    @property
+    def labels(self) -> Sequence[int] | None:
+        """The class index of each image, in their order, once they have been read; None when nothing says it."""
+        return None
+
     def others(self, count: int) -> CalibrationData | None:
         """At most `count` images of the same source that are not among these; None when there are none."""
         return None
@@ -76,17 +81,27 @@ class Photographs(CalibrationData):
     as long as there is one.
     """
 
+    option, kind, purpose = "--calib", "photographs", "calibration"
+
     def __init__(self, folder: Path, preprocessing: Preprocessing, count: int, batch_size: int, seed: int) -> None:
         found, self._closed = photographs.find(folder)
         if not found:
             closed = "".join(f"; {name} could not be opened: {reason}" for name, reason in self._closed[:1])
             kinds = " ".join(sorted(s[1:] for s in photographs.SUFFIXES))
             raise UserError(f"--calib {folder}: no photographs in it{closed}; expected files of these kinds: {kinds}")
-        if preprocessing.channels not in (1, 3):
-            raise UserError(
-                f"--calib {folder}: photographs cannot fill {preprocessing.channels} channels; "
-                "give an .npy array of preprocessed inputs instead"
-            )
+        check_channels(preprocessing, f"--calib {folder}", "; give an .npy array of preprocessed inputs instead")
+        self._draw(found, folder, preprocessing, count, batch_size, seed)
+
+    def _draw(
+        self,
+        found: list[Path],
+        folder: Path,
+        preprocessing: Preprocessing,
+        count: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        """Choose `count` of the photographs `found`; the others are spares, in a drawn order too."""
         random_ = random.Random(seed)
         self.paths = random_.sample(found, min(count, len(found)))
         drawn = set(self.paths)
@@ -96,19 +111,19 @@ class Photographs(CalibrationData):
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.found, self.folder, self.seed = len(found), folder, seed
         self._place = photographs.shown(folder, folder)
-
         self._count()
 
     def _count(self) -> None:
         self.count, self.skipped = len(self.paths), len(self._unreadable)
         left_out = f"; {self.skipped} could not be read" if self.skipped else ""
-        self.source = f"{self.count} of {self.found} photographs in {self._place}, seed {self.seed}{left_out}"
+        self.source = f"{self.count} of {self.found} {self.kind} in {self._place}, seed {self.seed}{left_out}"
 
     @property
     def warnings(self) -> list[str]:
         folders = [f"the folder {name} was not searched for photographs: {why}" for name, why in self._closed]
-        files = [f"{name} was left out of calibration: {why}" for name, why in self._unreadable]
-        return [*_few(folders, "folders were not searched"), *_few(files, "photographs were left out of calibration")]
+        files = [f"{name} was left out of {self.purpose}: {why}" for name, why in self._unreadable]
+        left_out = f"photographs were left out of {self.purpose}"
+        return [*_few(folders, "folders were not searched"), *_few(files, left_out)]
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         least = 2 * max(self.preprocessing.covered)
@@ -145,9 +160,15 @@ class Photographs(CalibrationData):
         if not self.paths:
             first, reason = self._unreadable[0]
             raise UserError(
-                f"--calib {self._place}: none of the photographs in it could be read ({self.skipped} tried); "
+                f"{self.option} {self._place}: none of the photographs in it could be read ({self.skipped} tried); "
                 f"the first is {first}: {reason}"
             )
+
+
+def check_channels(preprocessing: Preprocessing, what: str, cure: str) -> None:
+    """Raises `UserError` when photographs cannot fill the network's input."""
+    if preprocessing.channels not in (1, 3):
+        raise UserError(f"{what}: photographs cannot fill {preprocessing.channels} channels{cure}")
 
 
 def _few(sentences: list[str], others: str) -> list[str]:

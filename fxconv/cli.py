@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -135,6 +136,7 @@ def options(
 
 @app.command()
 def convert(
+    context: typer.Context,
     model: ModelArgument,
     weights: WeightsOption = "auto",
     unsafe_load: UnsafeLoadOption = False,
@@ -149,6 +151,41 @@ def convert(
     arithmetic: ArithmeticOption = Arithmetic.functional,
     weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
     keep_float: KeepFloatOption = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Keep the fewest, cheapest layers in float until top-1 agreement with float (with --eval or --labels: "
+            "accuracy) falls by at most so many percentage points.",
+            rich_help_panel="Budget",
+        ),
+    ] = None,
+    eval_: Annotated[
+        Path | None,
+        typer.Option(
+            "--eval",
+            metavar="DIR",
+            help="Photographs to tell accuracy by, in a folder for each class; its index is the number all folders' "
+            "names begin with, or else its place in their order.",
+            rich_help_panel="Budget",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The classes of photographs, a line file,index each; the files are in --eval, or beside FILE.",
+            rich_help_panel="Budget",
+        ),
+    ] = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most images to judge by, 200 unless said; they are not used for calibration.",
+            rich_help_panel="Budget",
+        ),
+    ] = None,
     min_sqnr: Annotated[
         float | None,
         typer.Option(
@@ -187,6 +224,23 @@ def convert(
             rich_help_panel="Output",
         ),
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE.json",
+            help="Choices of an earlier conversion (--save-config); options on the command line go before.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    save_config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Write the choices that give this result again, layers kept for --max-drop included.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Print diffs, ledger, timings: everything.", rich_help_panel="Output")
     ] = False,
@@ -200,36 +254,42 @@ def convert(
     traceback_: TracebackOption = False,
 ) -> None:
     """Convert a model to a verified int8 .ptl."""
-    config = Config(
-        engine=engine,
-        arithmetic=arithmetic,
-        weight_scheme=weight_scheme,
-        observer=observer,
-        min_sqnr=min_sqnr,
-        seed=seed,
-        calib_count=calib_count,
-        batch_size=batch_size,
-        passes=tuple(pass_ or ()),
-        skip=tuple(skip or ()),
-        method=method,
-        block=tuple(block or ()),
-        java=java,
-        keep_float=tuple(keep_float or ()),
-    )
+    from fxconv.config_file import chosen, reproducing, text
+
+    choices = {
+        "engine": engine,
+        "arithmetic": arithmetic,
+        "weight_scheme": weight_scheme,
+        "observer": observer,
+        "min_sqnr": min_sqnr,
+        "seed": seed,
+        "calib_count": calib_count,
+        "batch_size": batch_size,
+        "passes": tuple(pass_ or ()),
+        "skip": tuple(skip or ()),
+        "method": method,
+        "block": tuple(block or ()),
+        "java": java,
+        "keep_float": tuple(keep_float or ()),
+        "max_drop": max_drop,
+        "held_out": held_out,
+    }
+    config = chosen(config_file, choices, _given(context))
     from fxconv.paths import check_distinct, check_target, default_output, read_files
 
-    check_target(output, "-o")
-    check_target(json, "--json")
-    reads = read_files(model, weights, calib, example)
-    check_distinct({"-o": output, "--json": json}, reads)
+    writes = {"--json": json, "--save-config": save_config}
+    for option, path in {"-o": output, **writes}.items():
+        check_target(path, option)
+    reads = read_files(model, weights, calib, example) | {"--config": config_file, "--eval": eval_, "--labels": labels}
+    check_distinct({"-o": output, **writes}, reads)
     if dry_run:
         _show_rewriting(model, weights, unsafe_load, input_size, example, config, json, "would rewrite")
         return
     from fxconv.environment import check
 
-    check(engine.value)
+    check(config.engine.value)
     target = output or default_output(model)
-    check_distinct({"the artifact": target, "--json": json}, reads)
+    check_distinct({"the artifact": target, **writes}, reads)
     from fxconv import screen
 
     with screen.progress(quiet) as progress:
@@ -237,7 +297,7 @@ def convert(
         from fxconv.conversion import convert as run
         from fxconv.source import open_source
 
-        source = open_source(model, weights, input_size, calib, example, config, unsafe_load)
+        source = open_source(model, weights, input_size, calib, example, config, unsafe_load, eval_, labels)
         for warning in source.warnings:
             screen.warn(warning)
         conversion = run(
@@ -245,18 +305,18 @@ def convert(
             source.data,
             source.example,
             source.config,
+            held_out=source.labelled,
             info=source.info,
             output=target,
             warnings=source.warnings,
             progress=progress,
         )
     try:
+        done = f"; {target} is written and verified" if conversion.verified else ""
         if json is not None:  # before anything is printed: whoever reads the output may stop reading
-            _write_json(
-                json,
-                conversion.report.json_text(),
-                f"; {target} is written and verified" if conversion.verified else "",
-            )
+            _write_json(json, conversion.report.json_text(), done)
+        if save_config is not None and conversion.verified:
+            _write_json(save_config, text(reproducing(conversion.config)), done, "--save-config")
     finally:
         conversion.report.print(screen.console(), full=report)
         if not report:
@@ -400,12 +460,22 @@ def _show_rewriting(
         raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}")
 
 
-def _write_json(path: Path, text: str, done: str = "") -> None:
-    """Write a report. When that fails `done` says what was written all the same."""
+def _given(context: typer.Context) -> Callable[[str], bool]:
+    """Whether the user set a field of `Config` on the command line."""
+
+    def given(field: str) -> bool:
+        source = context.get_parameter_source({"passes": "pass_"}.get(field, field))
+        return source is not None and source.name == "COMMANDLINE"
+
+    return given
+
+
+def _write_json(path: Path, text: str, done: str = "", option: str = "--json") -> None:
+    """Write a report or choices. When that fails `done` says what was written all the same."""
     from fxconv.staging import write_whole
 
     try:
-        write_whole(path, text, "--json")
+        write_whole(path, text, option)
     except UserError as error:
         raise UserError(f"{error}{done}") from error
 

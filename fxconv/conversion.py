@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, keep_float, lower, quantize, refusals, soundness, verify
+from fxconv import artifact, budget, keep_float, lower, quantize, refusals, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
@@ -23,7 +23,9 @@ from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
 from fxconv.equality import same_function
 from fxconv.errors import ConversionError, UserError, engine_words
+from fxconv.held_out import held_out as held_out_of
 from fxconv.inputs import InputForm, sizes
+from fxconv.judge import JUDGED, Judge, Judgement
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import rewrite_with, selected
 from fxconv.ranges import Ailment, Expected, ailments, expected_ranges
@@ -60,7 +62,8 @@ class Conversion:
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
     each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
     artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them,
-    `ailments` the observers whose ranges say little.
+    `ailments` the observers whose ranges say little. `judgement` is how it answers on images held out of calibration,
+    None when nobody asked.
     """
 
     model: ModelInfo
@@ -78,6 +81,7 @@ class Conversion:
     warnings: tuple[str, ...] = field(default=())
     adjusted: tuple[Adjustment, ...] = field(default=())
     ailments: tuple[Ailment, ...] = field(default=())
+    judgement: Judgement | None = None
 
     @property
     def verified(self) -> bool:
@@ -168,6 +172,7 @@ def convert(
     example_inputs: tuple[Any, ...] | None = None,
     config: Config | None = None,
     *,
+    held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
     info: ModelInfo | None = None,
     output: Path | None = None,
     warnings: Iterable[str] = (),
@@ -179,12 +184,15 @@ def convert(
     `calibration` gives float tensors `[N, C, H, W]`, preprocessed (of another rank, if the model takes that); tuples of
     them for a model of several inputs. A model whose forward takes a list of images gets each batch as a list.
     `example_inputs` are the arguments a trace records and latency is measured on (default: the first calibration
-    image). `config` or its fields as keywords choose how. With `output` the verified artifact is moved there, and only
+    image). `config` or its fields as keywords choose how. With `max_drop`, or labels in `held_out`, int8 is judged on
+    images that calibration does not use: those `held_out`, as for calibration or `fxconv.labels.LabelledBatches`, else
+    what the source of the calibration data has left. With `output` the verified artifact is moved there, and only
     if it is verified. `progress` is called with a step's name, how much of it is done, and how much there is.
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
-    calibration does not reach one. A conversion that fails the audit or the ledger is returned with `verified` False.
+    calibration does not reach one, or `max_drop` cannot be met. A conversion that fails the audit or the ledger is
+    returned with `verified` False.
     """
     config = replace(config or Config(), **options)
     least = MIN_SQNR if config.min_sqnr is None else config.min_sqnr
@@ -203,6 +211,10 @@ def convert(
         with clock.step("verification"):
             original = soundness.reference(model, images)
         settled = _settle(model, rules, form, data, images[0], config, clock)
+        judgement = None
+        if config.max_drop is not None or (isinstance(held_out, CalibrationData) and held_out.labels is not None):
+            settled, judgement = _judge(model, rules, form, data, held_out, images[0], config, settled, clock)
+            config = replace(config, keep_float=(*config.keep_float, *judgement.paths))
         rewritten, ranges, int8 = settled.rewritten, settled.ranges, settled.int8
         ailing = ailments(ranges)
         with clock.step("verification"):
@@ -255,6 +267,7 @@ def convert(
                 warnings=(
                     *warnings,
                     *data.warnings,
+                    *(judgement.warnings if judgement is not None else ()),
                     *_engine_warnings(config),
                     *_constant_warnings(original),
                     *_ailment_warnings(ailing),
@@ -263,6 +276,7 @@ def convert(
                 ),
                 adjusted=settled.adjustments,
                 ailments=ailing,
+                judgement=judgement,
             )
             if output is not None and conversion.verified:
                 staged.commit()
@@ -325,6 +339,35 @@ def _settle(
             if found.keys() <= refused.keys():
                 return _Settled(rewritten, calibrated, foreseen.adjustments, ranges, int8)
         refused.update(found)
+
+
+def _judge(
+    model: nn.Module,
+    rules: Sequence[RewritePass],
+    form: InputForm,
+    data: CalibrationData,
+    held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None,
+    image: tuple[Any, ...],
+    config: Config,
+    settled: _Settled,
+    clock: _Clock,
+) -> tuple[_Settled, Judgement]:
+    """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
+
+    def again(paths: tuple[str, ...]) -> _Settled:
+        keeping = replace(config, keep_float=(*config.keep_float, *paths))
+        return _settle(model, rules, form, data, image, keeping, clock)
+
+    count = config.held_out or JUDGED
+    others = held_out_of(data, count, held_out)
+    if not others.is_unseen:
+        raise UserError(
+            "--max-drop is judged on images not used for calibration, and there are none: give held_out, or lower "
+            "--calib-count"
+        )
+    with clock.step("judging"):
+        judge = Judge(model, form, others.data, count)
+    return budget.judged(settled, again, judge, config.max_drop, clock.step, clock.progress, others.warning)
 
 
 @dataclass(frozen=True)

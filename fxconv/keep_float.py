@@ -21,11 +21,13 @@ def chosen(rewritten: Rewritten, patterns: Sequence[str]) -> dict[str, str]:
     """The operations that `patterns` name and why they are in float: their nodes, behind the path of their graph.
 
     A pattern (`*`, `?`, `[...]`; `*` matches dots too) is held against the path of each module, against the path it had
-    in the original model as far as its parameters tell, and against the name of the operation in the report. A module
-    that stands inside one that matches is meant as well. Of a convolution, batch norm and activation that are fused all
-    go when one does. Raises `UserError` naming a pattern that matches nothing.
+    in the original model as far as its parameters tell, and against the name of the operation in the report; a pattern
+    that is a module's path now means that module only. What stands inside a module that matches is meant as well. Of a
+    convolution, batch norm and activation that are fused all go when one does. Raises `UserError` naming a pattern that
+    matches nothing.
     """
     originals, kept = _original_paths(rewritten), dict[str, str]()
+    paths = {prefixed(path, str(node.target)) for path, graph in rewritten.graphs.items() for node in _calls(graph)}
     matched, known = set[str](), dict[str, None]()
     for path, graph in rewritten.graphs.items():
         chains = {node: chain for chain in fusable_nodes(graph) for node in chain}
@@ -33,7 +35,11 @@ def chosen(rewritten: Rewritten, patterns: Sequence[str]) -> dict[str, str]:
             names = [prefixed(path, str(node.target) if node.op == "call_module" else node.name)]
             names += originals.get(names[0], [])
             known.update(dict.fromkeys(names))
-            own = [pattern for pattern in patterns if _matches(pattern, {*names, prefixed(path, node.name)})]
+            own = [
+                pattern
+                for pattern in patterns
+                if _matches(pattern, names[:1] if pattern in paths else [*names, prefixed(path, node.name)])
+            ]
             matched.update(own)
             if own and (node in chains or _can_be_int8(graph, node)):
                 for member in chains.get(node, [node]):
@@ -51,6 +57,10 @@ def _operations(graph: fx.GraphModule) -> Iterator[fx.Node]:
         is_stub = isinstance(submodule(graph, node), (QuantStub, DeQuantStub))
         if node in tensors and node.op.startswith("call_") and not is_stub:
             yield node
+
+
+def _calls(graph: fx.GraphModule) -> list[fx.Node]:
+    return [node for node in _operations(graph) if node.op == "call_module"]
 
 
 def _can_be_int8(graph: fx.GraphModule, node: fx.Node) -> bool:

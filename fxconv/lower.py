@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.inputs import InputForm
 from fxconv.quantize import quiet
 from rewrites.location import short
+from rewrites.parts import graphs_in
 
 # A warning names this many of the lines at which a trace decided something.
 _SHOWN = 3
@@ -131,6 +133,7 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     Raises `ConversionError` with TorchScript's own words when it refuses, and `UserError` for outputs that the lite
     interpreter cannot hold: it crashes on a list or dict whose members are of different types.
     """
+    _name_by_content(module)
     try:
         with torch.no_grad():
             if config.method is Method.trace:
@@ -152,6 +155,18 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     if "Union[" in returned:
         raise UserError(f"the outputs mix types in one list or dict ({returned}); return a tuple of tensors instead")
     return scripted
+
+
+def _name_by_content(module: nn.Module) -> None:
+    """Name the code of each graph by what is in it, and not by how many graphs torch.fx compiled in this process.
+
+    The name is in the artifact, whose bytes must not depend on what was tried before.
+    """
+    for graph in graphs_in(module).values():
+        digest = hashlib.sha256(graph.code.encode()).hexdigest()[:16]
+        graph.graph._co_fields = {"co_filename": f"<graph>.{digest}"}
+        graph.recompile()
+        graph.graph._co_fields = {}
 
 
 def _is_plain(outputs: Any) -> bool:

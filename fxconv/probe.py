@@ -39,7 +39,8 @@ class LayerCost:
     `where` is its path in the rewritten model, `kind` its class (of fused layers all of them). `sqnr_db` compares the
     outputs of the model with those in float, the worst of several; `top1_agreement` is the share of images, from 0 to
     1, with the same class on top, None without class scores. `macs` are multiply-accumulates of one image, `macs_share`
-    their share of the model's; `weight_bytes` is the size of its weights in int8. `output_sqnr_db` is what is left of
+    their share of the model's; `weight_bytes` is the size of its weights in int8, `weight_share` their
+    share of those of all int8 operations. `output_sqnr_db` is what is left of
     `sqnr_db` with its weights in float, None when that was not asked for; `readers` are the int8 operations that read
     its output.
     """
@@ -51,6 +52,7 @@ class LayerCost:
     macs: int
     macs_share: float
     weight_bytes: int
+    weight_share: float = 0.0
     output_sqnr_db: float | None = None
     readers: tuple[str, ...] = ()
 
@@ -149,6 +151,7 @@ def costs(
     alone = {probe.where: tally.sqnr_db for (probe, weights), tally in zip(runs, tallies, strict=True) if not weights}
     macs = _macs(floating, images[0])
     total = max(1, sum(macs.values()))
+    weights_of = {probe.where: _weight_bytes(probe) for probe in probes}
     ranged = {probe.where for probe in probes}
     found = [
         LayerCost(
@@ -158,13 +161,18 @@ def costs(
             tally.agreement,
             macs[probe.where],
             macs[probe.where] / total,
-            sum(value.numel() for name, value in probe.weights.items() if name.endswith("weight")),
+            weights_of[probe.where],
+            weights_of[probe.where] / max(1, sum(weights_of.values())),
             alone.get(probe.where, tally.sqnr_db) if outputs else None,
             tuple(where for where in _readers(probe) if where in ranged),
         )
         for probe, tally in zip(probes, tallies[: len(probes)], strict=True)
     ]
     return tuple(sorted(found, key=lambda cost: (cost.sqnr_db, cost.where)))
+
+
+def _weight_bytes(probe: _Probe) -> int:
+    return sum(value.numel() for name, value in probe.weights.items() if name.endswith("weight"))
 
 
 def _scores(floating: nn.Module, images: Sequence[Inputs]) -> int:

@@ -19,6 +19,8 @@ from fxconv.conversion import ModelInfo
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
 from fxconv.inputs import in_words
+from fxconv.judge import JUDGED
+from fxconv.labels import LabelledPhotographs, read_classes
 from fxconv.models import LoadedModel
 from fxconv.passes import selected
 from fxconv.random_weights import settle
@@ -30,13 +32,17 @@ _RANDOM_WEIGHTS = (
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded model, its calibration data, what the user must know about both, and the choices settled by them."""
+    """A loaded model, its calibration data, what the user must know about both, and the choices settled by them.
+
+    `labelled` are the photographs to tell its accuracy by, when there are some.
+    """
 
     config: Config
     loaded: LoadedModel
     data: CalibrationData
     example: tuple[Any, ...] | None
     warnings: tuple[str, ...]
+    labelled: LabelledPhotographs | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -53,17 +59,21 @@ def open_source(
     example: Path | None,
     config: Config,
     unsafe_load: bool = False,
+    evaluation: Path | None = None,
+    labels: Path | None = None,
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
     A model with random weights is settled on the calibration images: their batch-norm statistics, and outputs that say
-    something. 3 dB are asked of it where nothing else was said.
+    something. 3 dB are asked of it where nothing else was said. `evaluation` and `labels` name photographs whose class
+    is known, as `fxconv.labels.open_labelled` takes them.
     """
     selected(config)  # a misspelt pass is found here, not after minutes of work
     if calib is not None and not split_name(calib)[0].exists():
         raise UserError(f"--calib {calib}: no such file or folder")
     if example is not None and not split_name(example)[0].exists():
         raise UserError(f"--example {example}: no such file")
+    classes = read_classes(evaluation, labels)
     loaded = models.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load)
     data, inputs = open_inputs(loaded, calib, example, config)
     check_input(model, loaded, data)
@@ -73,7 +83,11 @@ def open_source(
         if config.min_sqnr is None:
             config = replace(config, min_sqnr=RANDOM_MIN_SQNR)
             notes[-1] += f", so {RANDOM_MIN_SQNR:g} dB are enough here instead of {MIN_SQNR:g}"
-    return Source(config, loaded, data, inputs, tuple(notes))
+    labelled = None
+    if classes is not None:
+        count = config.held_out or JUDGED
+        labelled = classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, data)
+    return Source(config, loaded, data, inputs, tuple(notes), labelled)
 
 
 def open_inputs(

@@ -12,6 +12,7 @@ from rewrites import Rewritten
 if TYPE_CHECKING:
     from fxconv.config import Config
     from fxconv.conversion import Conversion, ModelInfo
+    from fxconv.judge import Judgement
 
 SCHEMA = 1
 
@@ -47,6 +48,18 @@ def heading(info: ModelInfo, config: Config) -> dict[str, Any]:
     return {"schema": SCHEMA, "model": plain(asdict(info)), "config": plain(asdict(config))}
 
 
+def _judgement(judgement: Judgement | None) -> dict[str, Any] | None:
+    """How int8 answers, and what was kept in float for a budget; None when nobody asked."""
+    if judgement is None:
+        return None
+    return {
+        "measure": judgement.measure,
+        "score": judgement.score,
+        **asdict(judgement),
+        "extra_bytes": judgement.extra_bytes,
+    }
+
+
 def report(conversion: Conversion) -> dict[str, Any]:
     """The whole conversion as plain values."""
     artifact, int8_calls = conversion.artifact, conversion.artifact.int8_calls
@@ -79,6 +92,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "failed": [op.where for op in conversion.audit.failed],
             "operations": [asdict(op) for op in conversion.audit.operations],
         },
+        "judgement": _judgement(conversion.judgement),
         "parity": [asdict(row) for row in conversion.ledger],
         "artifact": {
             "path": str(artifact.path) if artifact.path else None,

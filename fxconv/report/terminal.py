@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fxconv.audit import Audit
     from fxconv.conversion import Conversion
     from fxconv.dry_run import DryRun
+    from fxconv.judge import Judgement
     from fxconv.sensitivity import Sensitivity
     from fxconv.verify import StageParity
 
@@ -211,6 +212,7 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *_in_parts(rewritten),
         *_kept_float(conversion),
         ("audit", _audited(conversion.audit)),
+        *_judged(conversion.judgement),
         ("against float", f"{_decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         (
@@ -244,6 +246,49 @@ def _kept_float(conversion: Conversion) -> list[tuple[str, str]]:
         return []
     islands = conversion.rewritten.islands[:_MOST_ISLANDS]
     return [("in float", f"{_some(island.nodes)}: {island.reason}") for island in islands]
+
+
+def _judged(judgement: Judgement | None) -> list[tuple[str, str]]:
+    """How int8 answers on images held out of calibration, and what was kept in float for that, with its price."""
+    if judgement is None:
+        return []
+    allowed = f", at least {_percent(judgement.allowed)} asked for" if judgement.allowed is not None else ""
+    own = f"; float's {_percent(judgement.float_accuracy)}" if judgement.float_accuracy is not None else ""
+    measured = f"{judgement.measure} {_percent(judgement.score)}{own}{allowed}"
+    rows = [("judged", f"{measured} ({_count(judgement.images, 'image')} not used for calibration)")]
+    if judgement.kept:
+        price = f"+{_size(judgement.extra_bytes)}, {judgement.extra_ms:+.2f} ms"
+        without = _percent(judgement.value(judgement.before))
+        rows.append(("kept in float", f"{_some(judgement.paths)}: {price}; without {without}"))
+    return rows
+
+
+def _print_judgement(judgement: Judgement, console: Console) -> None:
+    _section(console, "Judged on images not used for calibration")
+    console.print(Text(judgement.source), soft_wrap=True)
+    table = _grid("", ">all int8", ">result", ">float")
+    before, after = judgement.before, judgement.after
+    _add(table, "top-1 agreement with float", _percent(before.agreement), _percent(after.agreement), "")
+    if judgement.float_accuracy is not None:
+        own = _percent(judgement.float_accuracy)
+        _add(table, "accuracy", _percent(before.accuracy), _percent(after.accuracy), own)
+    _show(table, console)
+    if judgement.allowed is None:
+        return
+    console.print(
+        f"--max-drop {judgement.max_drop:g} asks for {judgement.measure} of at least {_percent(judgement.allowed)}; "
+        f"{_count(judgement.tried, 'int8 module')} tried"
+    )
+    if not judgement.kept:
+        return
+    table = _grid("kept in float", "kind", ">SQNR alone in int8", ">weights", ">latency")
+    for layer in judgement.kept:
+        price = f"+{_size(layer.extra_bytes)}" if layer.extra_bytes else "-"
+        _add(table, layer.where, layer.kind, _decibels(layer.sqnr_db), price, f"{layer.extra_ms:+.2f} ms")
+    total = f"{judgement.extra_ms:+.2f} ms"
+    _add(table, "together, with conversions", "", "", f"+{_size(judgement.extra_bytes)}", total)
+    _show(table, console)
+    console.print("latency in eager mode, 1 thread, this machine")
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -308,6 +353,8 @@ def print_report(conversion: Conversion, console: Console) -> None:
     _show(_audit_table(conversion.audit), console)
     _section(console, "Parity ledger")
     _show(_ledger(conversion), console)
+    if conversion.judgement is not None:
+        _print_judgement(conversion.judgement, console)
     _section(console, "Size and latency")
     _show(_costs(conversion), console)
     _section(console, "Calibration")

@@ -1,0 +1,204 @@
+"""How much worse int8 may answer than float, kept by leaving the layers in float that pay most for it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from fxconv import verify
+from fxconv.errors import ConversionError
+from fxconv.graphs import Inputs
+from fxconv.judge import Judge, Judgement, Kept, Score
+from fxconv.latency import measure, single_thread
+from fxconv.probe import LayerCost, costs, damage
+
+if TYPE_CHECKING:
+    from fxconv.conversion import _Settled
+
+# Images, of those to judge by, that layers are ranked by.
+RANKED = 16
+# What any layer in float costs beside its weights and multiplications: two conversions, each a pass over memory.
+_EACH = 0.02
+_RUNS = 7
+
+
+def judged(
+    settled: _Settled,
+    again: Callable[[tuple[str, ...]], _Settled],
+    judge: Judge,
+    max_drop: float | None,
+    step: Callable[[str], AbstractContextManager[None]],
+    progress: Callable[[str, int, int], None],
+    warning: str = "",
+) -> tuple[_Settled, Judgement]:
+    """Judge a quantized model and, with `max_drop`, keep as few and cheap layers in float as it takes.
+
+    `again` quantizes the model anew with layers of these paths in float; `step` times what is done here. Returns the
+    model to use and what was found. Raises `ConversionError` with the best score when the budget cannot be met: one
+    convolution or linear layer at least must stay in int8.
+    """
+    with step("judging"):
+        before = judge.score(settled.int8)
+    result = Judgement(judge.data.source, judge.images, judge.float_accuracy, before, before, max_drop)
+    result = replace(result, warnings=tuple(filter(None, (warning, _too_coarse(result)))))
+    if max_drop is None:
+        return settled, result
+    result = replace(result, allowed=(1.0 if result.float_accuracy is None else result.float_accuracy) - max_drop / 100)
+    if result.allows(before):
+        return settled, result
+    with step("sensitivity"):
+        layers = costs(
+            settled.rewritten.module, settled.int8, settled.ranges, judge.examples(RANKED), progress, outputs=True
+        )
+    search = _Search(again, judge, result, step, progress)
+    final, kept = search.cheapest(layers)
+    with step("latency"):
+        example = judge.examples(1)[0]
+        total = measure(settled.int8, final.int8, example)
+        times = [_times(module.int8, [layer.where for layer in kept], example) for module in (settled, final)]
+    priced = tuple(
+        Kept(
+            layer.where,
+            layer.kind,
+            layer.sqnr_db,
+            layer.float_extra_bytes,
+            times[1].get(layer.where, 0.0) - times[0].get(layer.where, 0.0),
+        )
+        for layer in kept
+    )
+    after, tried = search.scores[frozenset(layer.where for layer in kept)], len(search.scores) + 1
+    return final, replace(result, after=after, kept=priced, tried=tried, extra_ms=total.float_ms - total.int8_ms)
+
+
+def _too_coarse(result: Judgement) -> str:
+    """What to say of a budget smaller than the difference a single image makes."""
+    if result.max_drop is None or result.max_drop >= 100 / result.images:
+        return ""
+    return (
+        f"on {result.images} images one answer is {100 / result.images:.3g} points, so --max-drop {result.max_drop:g} "
+        "allows none to change; judge by more (--held-out)"
+    )
+
+
+class _Search:
+    """Tries which layers have to be in float; each candidate is quantized and judged for real."""
+
+    def __init__(
+        self,
+        again: Callable[[tuple[str, ...]], _Settled],
+        judge: Judge,
+        result: Judgement,
+        step: Callable[[str], AbstractContextManager[None]],
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        self.again, self.judge, self.result, self.step, self.progress = again, judge, result, step, progress
+        self.scores: dict[frozenset[str], Score] = {}
+        self.settled: _Settled | None = None
+
+    def cheapest(self, layers: Sequence[LayerCost]) -> tuple[_Settled, list[LayerCost]]:
+        """The model within the budget, and the layers it has in float, in the order they were chosen."""
+        units = _units(layers)
+        low, high = 0, 1
+        while not self._holds(units[:high]):
+            if high >= len(units):
+                raise ConversionError(self._best(layers))
+            low, high = high, min(2 * high, len(units))
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._holds(units[:middle]) else (middle, high)
+        kept = _members(units[:high])
+        for layer in sorted(kept, key=_price, reverse=True):
+            fewer = [other for other in kept if other is not layer]
+            if fewer and self._holds([fewer]):
+                kept = fewer
+        assert self.settled is not None
+        return self.settled, kept
+
+    def _holds(self, units: Sequence[Sequence[LayerCost]]) -> bool:
+        """Whether the budget is met with these in float; then the model is kept."""
+        paths = tuple(layer.where for layer in _members(units))
+        if not paths or frozenset(paths) in self.scores:
+            return False
+        self.progress(f"judging with {len(paths)} layers in float", 0, 1)
+        candidate = self.again(paths)
+        with self.step("judging"):
+            score = self.scores[frozenset(paths)] = self.judge.score(candidate.int8)
+        if not self.result.allows(score):
+            return False
+        self.settled = candidate
+        return True
+
+    def _best(self, layers: Sequence[LayerCost]) -> str:
+        result = self.result
+        tried = {frozenset[str](): result.before, **self.scores}
+        paths, score = max(tried.items(), key=lambda item: result.value(item[1]))
+        several = f"{len(paths)} of {len(layers)} operations" if paths else "nothing"
+        return (
+            f"--max-drop {result.max_drop:g} cannot be met: {result.measure} is {100 * result.value(score):.1f} % at "
+            f"best on {result.images} images, with {several} in float, and {100 * (result.allowed or 0):.1f} % are "
+            "asked for; calibrate on more (--calib, --calib-count), or allow more"
+        )
+
+
+def _units(layers: Sequence[LayerCost]) -> list[list[LayerCost]]:
+    """What has to be in float together, by the damage it prevents for its price, the most first.
+
+    Where the output of a layer is what suffers, and not its weights, those that read it must be in float too: a value
+    is rounded as long as anybody reads it in int8. An input is not rounded when those that read it are in float. The
+    layer with weights that is worth least stays in int8, or nothing would.
+    """
+    by_path = {layer.where: layer for layer in layers if not layer.is_boundary}
+    worth = sorted((layer for layer in by_path.values() if layer.is_layer), key=lambda one: damage(one) / _price(one))
+    for layer in worth[:1]:
+        del by_path[layer.where]
+    units = []
+    for layer in layers:
+        own, output = damage(layer), layer.output_sqnr_db
+        at_output = output is not None and damage(replace(layer, sqnr_db=output)) > own / 2
+        paths = (layer.where, *(layer.readers if at_output else ()))
+        members = [by_path[path] for path in dict.fromkeys(paths) if path in by_path]
+        if members:
+            units.append((own / sum(map(_price, members)), members))
+    return [members for _, members in sorted(units, key=lambda unit: -unit[0])]
+
+
+def _members(units: Sequence[Sequence[LayerCost]]) -> list[LayerCost]:
+    """The layers of several units, each once."""
+    return list({layer.where: layer for unit in units for layer in unit}.values())
+
+
+def _price(layer: LayerCost) -> float:
+    """What a layer in float costs, as a share of the model: of its multiplications, of its weights, and conversions."""
+    return _EACH + layer.macs_share + layer.weight_share
+
+
+def _times(module: nn.Module, paths: Sequence[str], example: Inputs) -> dict[str, float]:
+    """Median milliseconds of each of these modules in one inference, one thread."""
+    taken: dict[str, list[float]] = {path: [] for path in paths}
+    started: dict[str, float] = {}
+
+    def start(path: str) -> Callable[[nn.Module, Any], None]:
+        return lambda *_: started.update({path: time.perf_counter()})
+
+    def stop(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda *_: taken[path].append(1000 * (time.perf_counter() - started[path]))
+
+    hooks = []
+    for path in paths:
+        part = module.get_submodule(path)
+        hooks += [part.register_forward_pre_hook(start(path)), part.register_forward_hook(stop(path))]
+    try:
+        with single_thread(), torch.no_grad():
+            for _ in range(_RUNS):
+                module(*verify.cloned(example))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {path: statistics.median(each) for path, each in taken.items() if each}

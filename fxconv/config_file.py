@@ -1,0 +1,104 @@
+"""The choices of a conversion in a JSON file: what `--save-config` writes and `--config` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from fxconv.config import Config
+from fxconv.errors import UserError
+
+SCHEMA = 1
+_TYPES = typing.get_type_hints(Config)
+
+
+def text(config: Config) -> str:
+    """All choices as indented JSON, which `read` takes."""
+    values = {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return json.dumps({"schema": SCHEMA, **values}, indent=2, allow_nan=False) + "\n"
+
+
+def reproducing(config: Config) -> Config:
+    """The choices that give the same result without a search: what was kept in float for a budget is named."""
+    return dataclasses.replace(config, max_drop=None)
+
+
+def chosen(path: Path | None, choices: Mapping[str, Any], is_given: Callable[[str], bool]) -> Config:
+    """The choices of a command line, by field, over those of the file at `path` when there is one.
+
+    `is_given` says of a field whether the user made that choice; of all others the file's go before.
+    """
+    if path is None:
+        return Config(**choices)
+    return read(path, {field: value for field, value in choices.items() if is_given(field)})
+
+
+def read(path: Path, given: Mapping[str, Any]) -> Config:
+    """The choices in a file; those in `given`, by field, are made on the command line and go before.
+
+    What the file leaves out is as without a file. Raises `UserError` naming a key that is none, or whose value is not
+    of its type.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        where = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"--config {path}: is not JSON{where}; --save-config writes such a file") from error
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path}: holds no JSON object; --save-config writes such a file")
+    if (schema := values.pop("schema", SCHEMA)) != SCHEMA or isinstance(schema, bool):
+        raise UserError(f"--config {path}: is of schema {schema!r}, this fxconv reads {SCHEMA}; save it again")
+    for key in values:
+        if key not in _TYPES:
+            near = difflib.get_close_matches(key, _TYPES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_TYPES)}"
+            raise UserError(f"--config {path}: unknown key {key!r}; {hint}")
+    choices = {key: _read(value, _TYPES[key], f"--config {path}: {key!r}") for key, value in values.items()}
+    try:
+        return Config(**{**choices, **given})
+    except UserError as error:
+        raise UserError(f"--config {path}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _read(value: Any, kind: Any, what: str) -> Any:
+    """A value of JSON as one of this type."""
+    options = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        if value is None and types.NoneType in options:
+            return None
+        return _read(value, next(option for option in options if option is not types.NoneType), what)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise UserError(f"{what} is {_shown(value)}; expected a list, such as []")
+        return tuple(_read(item, options[0], what) for item in value)
+    if issubclass(kind, Enum):
+        if value not in [member.value for member in kind] or isinstance(value, bool):
+            expected = ", ".join(repr(member.value) for member in kind)
+            raise UserError(f"{what} is {_shown(value)}; expected one of {expected}")
+        return kind(value)
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{what} is {_shown(value)}; expected {_WORDS[kind]}")
+    return kind(value)
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)

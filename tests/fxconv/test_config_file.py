@@ -1,0 +1,170 @@
+"""--save-config and --config: the choices of a conversion as a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from fxconv_commands import REPO, SMALL, assert_user_error, run_process
+
+from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, RangeMethod, WeightScheme
+from fxconv.config_file import chosen, read, reproducing, text
+from fxconv.errors import UserError
+
+OUTLIERS = REPO / "tests" / "fxconv" / "fxconv_outliers.py"
+UNUSUAL = Config(
+    engine=Engine.onednn,
+    arithmetic=Arithmetic.wrap,
+    weight_scheme=WeightScheme.per_tensor,
+    observer=RangeMethod.percentile,
+    min_sqnr=12.5,
+    seed=3,
+    calib_count=7,
+    batch_size=2,
+    passes=("mine.py:Mine",),
+    skip=("decompose",),
+    until="fusable-names",
+    method=Method.trace,
+    block=(MobilePass.remove_dropout, MobilePass.fuse_add_relu),
+    java=True,
+    keep_float=("features_0.*", "head"),
+    max_drop=1.5,
+    held_out=50,
+)
+
+
+def written(tmp_path, content: object):
+    path = tmp_path / "config.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_every_choice_survives(tmp_path):
+    defaults = Config()
+    for field in dataclasses.fields(Config):  # or this test says nothing of a new one
+        assert field.name not in ("engine", "seed") or getattr(UNUSUAL, field.name) != getattr(defaults, field.name)
+    assert read(written(tmp_path, text(UNUSUAL)), {}) == UNUSUAL
+    assert read(written(tmp_path, text(defaults)), {}) == defaults
+    assert set(json.loads(text(defaults))) == {"schema", *(field.name for field in dataclasses.fields(Config))}
+
+
+def test_what_a_file_leaves_out_is_as_without_it(tmp_path):
+    assert read(written(tmp_path, {"seed": 5}), {}) == Config(seed=5)
+    assert read(written(tmp_path, {}), {}) == Config()
+
+
+def test_whole_numbers_are_numbers(tmp_path):
+    assert read(written(tmp_path, {"min_sqnr": 12}), {}).min_sqnr == 12.0
+
+
+def test_the_command_line_goes_before_the_file(tmp_path):
+    path = written(tmp_path, text(UNUSUAL))
+    given = {"seed": 9, "keep_float": (), "java": False, "calib_count": 100}
+    assert chosen(path, given, {"seed", "keep_float"}.__contains__) == dataclasses.replace(
+        UNUSUAL, seed=9, keep_float=()
+    )
+    assert chosen(None, given, lambda field: False) == Config(seed=9)
+
+
+def test_a_budget_is_not_searched_for_again():
+    assert reproducing(UNUSUAL) == dataclasses.replace(UNUSUAL, max_drop=None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"sed": 1}, "unknown key 'sed'; did you mean 'seed'?"),
+        ({"zzzzzz": 1}, "unknown key 'zzzzzz'; known are engine,"),
+        ({"seed": "1"}, "'seed' is \"1\"; expected a whole number"),
+        ({"seed": 1.5}, "'seed' is 1.5; expected a whole number"),
+        ({"seed": True}, "'seed' is true; expected a whole number"),
+        ({"seed": None}, "'seed' is null; expected a whole number"),
+        ({"seed": -1}, "--seed -1: give a whole number of at least 0"),
+        ({"calib_count": 0}, "--calib-count 0: give a whole number of at least 1"),
+        ({"java": 1}, "'java' is 1; expected true or false"),
+        ({"min_sqnr": "loud"}, "'min_sqnr' is \"loud\"; expected a number"),
+        ({"max_drop": 101}, "--max-drop 101: give percentage points from 0 to 100"),
+        ({"engine": "gpu"}, "'engine' is \"gpu\"; expected one of 'qnnpack', 'x86', 'onednn'"),
+        ({"engine": ["x86"]}, "'engine' is [\"x86\"]; expected one of"),
+        ({"keep_float": "head"}, "'keep_float' is \"head\"; expected a list, such as []"),
+        ({"keep_float": [1]}, "'keep_float' is 1; expected text in quotes"),
+        ({"block": ["nothing"]}, "'block' is \"nothing\"; expected one of 'conv-bn-fusion'"),
+        ({"schema": 2}, "is of schema 2, this fxconv reads 1"),
+        ([], "holds no JSON object"),
+        ("{", "is not JSON (line 1: "),
+    ],
+)
+def test_a_mistake_in_a_file_is_told_in_one_line(content, message, tmp_path):
+    path = written(tmp_path, content)
+    with pytest.raises(UserError) as error:
+        read(path, {})
+    assert str(error.value).startswith(f"--config {path}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path):
+    with pytest.raises(UserError, match=r"--config .*gone.json: cannot be read \(No such file or directory\)"):
+        read(tmp_path / "gone.json", {})
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"is not JSON; --save-config writes such a file"):
+        read(tmp_path / "binary.json", {})
+
+
+def test_mistakes_on_the_command_line(command, tmp_path):
+    path = written(tmp_path, {"sed": 1})
+    assert_user_error(command("convert", *SMALL, "--config", str(path)), f"--config {path}: unknown key 'sed'")
+    path = written(tmp_path, {"keep_float": ["gone"]})
+    assert_user_error(command("convert", *SMALL, "--config", str(path)), "--keep-float gone: matches no layer")
+    assert_user_error(
+        command("convert", *SMALL, "--config", str(path), "--save-config", str(path)),
+        f"--save-config {path}: is the same file as --config",
+    )
+    assert_user_error(command("convert", *SMALL, "--save-config", "gone/c.json"), "there is no folder gone")
+
+
+def test_a_saved_config_gives_the_same_bytes_again(tmp_path):
+    model = (f"{OUTLIERS}:weight_outlier", "--input-size", "3x12x12")
+    run = run_process(
+        tmp_path,
+        *("convert", *model, "--calib-count", "32", "--weight-scheme", "per-tensor", "--max-drop", "10"),
+        *("--held-out", "60", "--save-config", "config.json", "-o", "first.ptl", "--json", "report.json"),
+    )
+    assert run.status == 0, run.stderr
+    first = run.report
+    assert "second.conv" in {layer["where"] for layer in first["judgement"]["kept"]}
+    assert "kept in float" in run.stdout
+    saved = json.loads((tmp_path / "config.json").read_text())
+    kept = [layer["where"] for layer in first["judgement"]["kept"]]
+    assert saved["keep_float"] == first["config"]["keep_float"] == kept
+    assert (saved["max_drop"], saved["weight_scheme"], saved["calib_count"]) == (None, "per-tensor", 32)
+
+    again = run_process(
+        tmp_path, "convert", *model, "--config", "config.json", "-o", "second.ptl", "--json", "report.json"
+    )
+    assert again.status == 0, again.stderr
+    assert again.report["artifact"]["sha256"] == first["artifact"]["sha256"]
+    assert (tmp_path / "first.ptl").read_bytes() == (tmp_path / "second.ptl").read_bytes()
+    assert again.report["judgement"] is None
+
+
+def test_a_budget_that_cannot_be_met_ends_with_status_1_and_leaves_nothing(command):
+    run = command(
+        *("convert", f"{OUTLIERS}:hopeless", "--input-size", "3x12x12", "--calib-count", "16", "--held-out", "40"),
+        *("--max-drop", "1", "--min-sqnr", "0", "-o", "x.ptl", "--save-config", "c.json", "--json", "report.json"),
+    )
+    assert run.status == 1
+    assert "--max-drop 1 cannot be met: top-1 agreement with float is" in run.stderr
+    assert run.stdout == ""
+    assert run.files == []
+
+
+def test_a_model_without_class_scores_is_told_in_one_line(command):
+    words = ("convert", str(REPO / "tests" / "fxconv" / "fxconv_networks.py") + ":one_float_convolution")
+    run = command(*words, "--input-size", "3x16x16", "--calib-count", "4", "--max-drop", "1")
+    assert run.status == 2
+    assert run.stderr.splitlines()[-1].startswith(
+        "fxconv: error: the model's outputs (1, 4, 16, 16) are no class scores"
+    )
+    assert run.files == []
