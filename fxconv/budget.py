@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,10 @@ RANKED = 16
 # What any layer in float costs beside its weights and multiplications: two conversions, each a pass over memory.
 _EACH = 0.02
 _RUNS = 7
+# Layers are added one by one until there are so many; each is a candidate to be quantized and judged.
+_ONE_BY_ONE = 12
+# When many layers are in float, those that are not needed are looked for in so many groups.
+_FINEST = 8
 
 
 def judged(
@@ -36,7 +41,6 @@ def judged(
     max_drop: float | None,
     step: Callable[[str], AbstractContextManager[None]],
     progress: Callable[[str, int, int], None],
-    warning: str = "",
 ) -> tuple[_Settled, Judgement]:
     """Judge a quantized model and, with `max_drop`, keep as few and cheap layers in float as it takes.
 
@@ -47,7 +51,7 @@ def judged(
     with step("judging"):
         before = judge.score(settled.int8)
     result = Judgement(judge.data.source, judge.images, judge.float_accuracy, before, before, max_drop)
-    result = replace(result, warnings=tuple(filter(None, (warning, _too_coarse(result)))))
+    result = replace(result, warnings=_too_coarse(result))
     if max_drop is None:
         return settled, result
     result = replace(result, allowed=(1.0 if result.float_accuracy is None else result.float_accuracy) - max_drop / 100)
@@ -73,17 +77,17 @@ def judged(
         )
         for layer in kept
     )
-    after, tried = search.scores[frozenset(layer.where for layer in kept)], len(search.scores) + 1
+    after, tried = search.scores[_paths(kept)], len(search.scores) + 1
     return final, replace(result, after=after, kept=priced, tried=tried, extra_ms=total.float_ms - total.int8_ms)
 
 
-def _too_coarse(result: Judgement) -> str:
+def _too_coarse(result: Judgement) -> tuple[str, ...]:
     """What to say of a budget smaller than the difference a single image makes."""
     if result.max_drop is None or result.max_drop >= 100 / result.images:
-        return ""
+        return ()
     return (
         f"on {result.images} images one answer is {100 / result.images:.3g} points, so --max-drop {result.max_drop:g} "
-        "allows none to change; judge by more (--held-out)"
+        "allows none to change; judge by more (--held-out)",
     )
 
 
@@ -103,29 +107,67 @@ class _Search:
         self.settled: _Settled | None = None
 
     def cheapest(self, layers: Sequence[LayerCost]) -> tuple[_Settled, list[LayerCost]]:
-        """The model within the budget, and the layers it has in float, in the order they were chosen."""
+        """The model within the budget, and the layers it has in float.
+
+        The most valuable ones are added one by one, those left out again that make the score worse by more than chance
+        does. Where those are not enough, the fewest of all that are, in the order of their value.
+        """
         units = _units(layers)
-        low, high = 0, 1
+        kept = self._one_by_one(units[:_ONE_BY_ONE]) or self._shortest(units)
+        if kept is None:
+            raise ConversionError(self._best(layers))
+        kept = self._pruned(kept)
+        assert self.settled is not None
+        return self.settled, kept
+
+    def _one_by_one(self, units: Sequence[Sequence[LayerCost]]) -> list[LayerCost] | None:
+        kept, best = list[LayerCost](), self.result.before
+        for unit in units:
+            more = _members([kept, unit])
+            if self._holds([more]):
+                return more
+            found = self.scores[_paths(more)]
+            if self.result.value(found) >= self.result.value(best) - self._chance(best):
+                kept, best = more, found
+        return None
+
+    def _chance(self, score: Score) -> float:
+        """What the number of answers that are not float's may well differ by without any reason, as a share."""
+        return math.sqrt((1 - score.agreement) / self.result.images)
+
+    def _shortest(self, units: Sequence[Sequence[LayerCost]]) -> list[LayerCost] | None:
+        if not units:
+            return None
+        high = min(2 * _ONE_BY_ONE, len(units))
+        low = min(_ONE_BY_ONE, high - 1)
         while not self._holds(units[:high]):
-            if high >= len(units):
-                raise ConversionError(self._best(layers))
+            if high == len(units):
+                return None
             low, high = high, min(2 * high, len(units))
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self._holds(units[:middle]) else (middle, high)
-        kept = _members(units[:high])
-        for layer in sorted(kept, key=_price, reverse=True):
-            fewer = [other for other in kept if other is not layer]
-            if fewer and self._holds([fewer]):
+        return _members(units[:high])
+
+    def _pruned(self, kept: list[LayerCost]) -> list[LayerCost]:
+        """Without what turned out not to be needed: halves are tried first, the least valuable one before the other."""
+        smallest = max(1, len(kept) // _FINEST)
+        chunks = [sorted(kept, key=_worth)]
+        while chunks:
+            chunk = chunks.pop()
+            fewer = [layer for layer in kept if layer not in chunk]
+            if self._holds([fewer]):
                 kept = fewer
-        assert self.settled is not None
-        return self.settled, kept
+            elif len(chunk) > smallest:
+                middle = len(chunk) // 2
+                chunks += [chunk[middle:], chunk[:middle]]
+        return kept
 
     def _holds(self, units: Sequence[Sequence[LayerCost]]) -> bool:
         """Whether the budget is met with these in float; then the model is kept."""
         paths = tuple(layer.where for layer in _members(units))
         if not paths or frozenset(paths) in self.scores:
-            return False
+            return False  # whatever held before is what is looked at now
         self.progress(f"judging with {len(paths)} layers in float", 0, 1)
         candidate = self.again(paths)
         with self.step("judging"):
@@ -155,8 +197,7 @@ def _units(layers: Sequence[LayerCost]) -> list[list[LayerCost]]:
     layer with weights that is worth least stays in int8, or nothing would.
     """
     by_path = {layer.where: layer for layer in layers if not layer.is_boundary}
-    worth = sorted((layer for layer in by_path.values() if layer.is_layer), key=lambda one: damage(one) / _price(one))
-    for layer in worth[:1]:
+    for layer in sorted((layer for layer in by_path.values() if layer.is_layer), key=_worth)[:1]:
         del by_path[layer.where]
     units = []
     for layer in layers:
@@ -172,6 +213,15 @@ def _units(layers: Sequence[LayerCost]) -> list[list[LayerCost]]:
 def _members(units: Sequence[Sequence[LayerCost]]) -> list[LayerCost]:
     """The layers of several units, each once."""
     return list({layer.where: layer for unit in units for layer in unit}.values())
+
+
+def _paths(layers: Sequence[LayerCost]) -> frozenset[str]:
+    return frozenset(layer.where for layer in layers)
+
+
+def _worth(layer: LayerCost) -> float:
+    """How much damage a layer in float prevents for its price."""
+    return damage(layer) / _price(layer)
 
 
 def _price(layer: LayerCost) -> float:

@@ -145,6 +145,7 @@ class Photographs(CalibrationData):
             return None
         others = copy.copy(self)
         others.paths, others._spares, others._unreadable, others._closed = taken, [], [], []
+        others.purpose = "judging"
         others._count()
         return others
 

@@ -303,13 +303,15 @@ def _settle(
     image: tuple[Any, ...],
     config: Config,
     clock: _Clock,
+    kept: Mapping[str, str] | None = None,
 ) -> _Settled:
     """Rewrite, calibrate and quantize, again and with more in float until no kernel refuses what it is given.
 
-    What goes to float changes its neighbours, and their ranges.
+    What goes to float changes its neighbours, and their ranges. `kept` are the operations that the user wants in float,
+    and why; those that `config` names unless given.
     """
-    refused: dict[str, str] = {}
-    if config.keep_float:
+    refused = dict(kept or {})
+    if config.keep_float and kept is None:
         with clock.step("rewriting"):
             plain = rewrite_with(model, rules, image, share_parameters=True)
             refused.update(keep_float.chosen(plain, config.keep_float))
@@ -354,9 +356,11 @@ def _judge(
 ) -> tuple[_Settled, Judgement]:
     """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
 
+    first = settled.rewritten
+
     def again(paths: tuple[str, ...]) -> _Settled:
-        keeping = replace(config, keep_float=(*config.keep_float, *paths))
-        return _settle(model, rules, form, data, image, keeping, clock)
+        kept = keep_float.chosen(first, (*config.keep_float, *paths))
+        return _settle(model, rules, form, data, image, config, clock, kept)
 
     count = config.held_out or JUDGED
     others = held_out_of(data, count, held_out)
@@ -367,7 +371,8 @@ def _judge(
         )
     with clock.step("judging"):
         judge = Judge(model, form, others.data, count)
-    return budget.judged(settled, again, judge, config.max_drop, clock.step, clock.progress, others.warning)
+    settled, found = budget.judged(settled, again, judge, config.max_drop, clock.step, clock.progress)
+    return settled, replace(found, warnings=(*others.warnings, *found.warnings))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fxconv.calibration import Batches, CalibrationData, Generated
+from fxconv.calibration import Batches, CalibrationData, Generated, Photographs
 
 # With fewer photographs left than this, generated images tell more.
 _FEWEST = 8
@@ -20,6 +20,12 @@ class HeldOut:
     data: CalibrationData
     is_unseen: bool
     warning: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must know of the images once they have been read, a sentence each."""
+        left_out = self.data.warnings if isinstance(self.data, Photographs) and self.is_unseen else ()
+        return (*filter(None, [self.warning]), *left_out)
 
 
 def held_out(

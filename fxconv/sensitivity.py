@@ -112,5 +112,5 @@ def sensitivity(
         judged.is_unseen,
         layers,
         (together.sqnr_db, together.agreement),
-        (*warnings, *data.warnings, *([judged.warning] if judged.warning else [])),
+        (*warnings, *data.warnings, *judged.warnings),
     )

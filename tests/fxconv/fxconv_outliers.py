@@ -56,12 +56,12 @@ def outliers(fault: Fault = "none") -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     return model, (images[:32], images[32:])
 
 
+def no_outlier() -> nn.Module:
+    return outliers("none")[0]
+
+
 def weight_outlier() -> nn.Module:
     return outliers("weight")[0]
-
-
-def activation_outlier() -> nn.Module:
-    return outliers("activation")[0]
 
 
 def hopeless() -> nn.Module:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from fxconv_commands import assert_user_error
+from fxconv_commands import REPO, assert_user_error
 from fxconv_outliers import HUGE, hopeless, outliers
+from PIL import Image
+from rich.console import Console
 from torch import nn
 
 import fxconv
-from fxconv.budget import _units
+from fxconv.budget import _Search, _units
 from fxconv.config import WeightScheme
 from fxconv.conversion import Conversion
 from fxconv.errors import ConversionError, UserError
-from fxconv.judge import Score
+from fxconv.judge import Judgement, Score
 from fxconv.labels import LabelledBatches
 from fxconv.probe import LayerCost
 from fxconv.quantize import engine
+
+OUTLIERS = REPO / "tests" / "fxconv" / "fxconv_outliers.py"
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +180,64 @@ def test_an_output_that_suffers_takes_its_readers_along():
     assert units(layer("quant_x", 5, 5, ("b",), weights=0), layer("b", 20), layer("c", 40)) == [["b"], ["b"]]
 
 
+class Counted:
+    """A judge of candidates that are nothing but the paths of what they have in float."""
+
+    def __init__(self, score: Callable[[set[str]], float]) -> None:
+        self.function, self.tried = score, list[set[str]]()
+
+    def again(self, paths: tuple[str, ...]) -> SimpleNamespace:
+        return SimpleNamespace(int8=paths)
+
+    def score(self, paths: tuple[str, ...]) -> Score:
+        self.tried.append(set(paths))
+        return Score(self.function(set(paths)))
+
+
+def searched(score: Callable[[set[str]], float], layers: list[LayerCost]) -> tuple[set[str], Counted]:
+    """What a search for 99 % keeps, where nothing in float gives 90 %."""
+    judge = Counted(score)
+    result = Judgement("", 100, None, Score(0.9), Score(0.9), 1.0, 0.99)
+    search = _Search(judge.again, judge, result, lambda name: nullcontext(), lambda *_: None)
+    settled, kept = search.cheapest(layers)
+    assert set(settled.int8) == {one.where for one in kept}
+    return set(settled.int8), judge
+
+
+MANY = [layer(f"l{number:02}", 10 + number / 4) for number in range(60)]
+
+
+def test_a_layer_that_makes_it_worse_is_left_out_again():
+    kept, judge = searched(lambda paths: 0.95 + 0.04 * ("l02" in paths) - 0.05 * ("l01" in paths), MANY)
+    assert kept == {"l02"}
+    assert judge.tried == [{"l00"}, {"l00", "l01"}, {"l00", "l02"}, {"l02"}]
+
+
+def test_a_layer_that_makes_it_worse_by_chance_stays():
+    worse = {"l00": 0.88, "l00 l01": 0.99}
+    kept, _ = searched(lambda paths: worse.get(" ".join(sorted(paths)), 0.9), MANY)
+    assert kept == {"l00", "l01"}
+
+
+def test_what_turned_out_unnecessary_is_dropped():
+    kept, _ = searched(lambda paths: 0.99 if {"l01", "l04"} <= paths else 0.9, MANY)
+    assert kept == {"l01", "l04"}
+
+
+def test_many_layers_are_found_in_few_steps():
+    needed = {f"l{number:02}" for number in range(40)}
+    kept, judge = searched(lambda paths: 0.9 + 0.09 * len(paths & needed) / 40, MANY)
+    assert kept == needed
+    assert len(judge.tried) < 40
+
+
+def test_layers_that_nothing_helps_are_not_tried_for_ever():
+    with pytest.raises(ConversionError, match=r"is 90.0 % at best on 100 images, with nothing in float"):
+        searched(lambda paths: 0.9, MANY)
+    with pytest.raises(ConversionError, match=r"is 95.0 % at best on 100 images, with 24 of 60 operations in float"):
+        searched(lambda paths: 0.95 if len(paths) == 24 else 0.9, MANY)
+
+
 def test_the_report_shows_what_was_kept_and_its_price(one_kept):
     report = json.loads(one_kept.report.json_text())["judgement"]
     assert report["measure"] == "top-1 agreement with float"
@@ -181,7 +247,61 @@ def test_the_report_shows_what_was_kept_and_its_price(one_kept):
     assert (report["max_drop"], report["allowed"]) == (5.0, 0.95)
 
 
+@pytest.fixture
+def classes(tmp_path):
+    """Four folders of photographs, and the same as a list."""
+    generator = torch.Generator().manual_seed(0)
+    lines = ["file,class"]
+    for index, name in enumerate(("2_cat", "0_bird", "3_dog", "1_boat")):
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = torch.randint(0, 256, (12, 12, 3), dtype=torch.uint8, generator=generator).numpy()
+            Image.fromarray(pixels).save(tmp_path / "photographs" / name / f"{number}.png")
+            lines.append(f"{name}/{number}.png,{(2, 0, 3, 1)[index]}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_accuracy_from_class_folders_and_from_a_list(command, classes):
+    words = ("convert", f"{OUTLIERS}:weight_outlier", "--input-size", "3x12x12", "--calib-count", "16")
+    folder, labels = str(classes / "photographs"), str(classes / "labels.csv")
+    run = command(*words, "--eval", folder, "--max-drop", "8", "--json", "report.json", "--report")
+    by_folder = run.report["judgement"]
+    assert run.status == 0
+    assert by_folder["measure"] == "accuracy"
+    assert by_folder["images"] == 24
+    assert by_folder["score"] >= by_folder["float_accuracy"] - 0.08
+    assert by_folder["source"].startswith(f"24 of 24 labelled photographs in {folder}")
+    assert "Judged on images not used for calibration" in run.stdout
+    listed = command(*words, "--eval", folder, "--labels", labels, "--max-drop", "8", "--json", "report.json")
+    assert listed.status == 0
+    same = ("images", "float_accuracy", "before", "after", "kept")
+    assert [listed.report["judgement"][key] for key in same[:4]] == [by_folder[key] for key in same[:4]]
+
+
+def test_what_calibration_uses_is_not_judged_by(command, classes):
+    run = command(
+        *("convert", f"{OUTLIERS}:no_outlier", "--input-size", "3x12x12", "--calib-count", "10"),
+        *("--calib", str(classes / "photographs"), "--eval", str(classes / "photographs"), "--json", "report.json"),
+    )
+    assert run.report["judgement"]["images"] == 14
+    assert run.report["judgement"]["max_drop"] is None
+
+
+def test_the_report_on_a_terminal_shows_what_was_kept(one_kept):
+    page = io.StringIO()
+    one_kept.report.print(Console(file=page, width=200, highlight=False))
+    lines = page.getvalue().splitlines()
+    rows = [line.split() for line in lines if line.startswith(f"{HUGE}  ")]
+    assert ["+1.7", "kB"] in [row[-4:-2] for row in rows]
+    assert any(line.startswith("--max-drop 5 asks for top-1 agreement with float of at least 95.0 %") for line in lines)
+    (kept,) = [line for line in lines if line.startswith("kept in float  second.conv: +1.7 kB")]
+    assert f"without {100 * one_kept.judgement.before.agreement:.1f} %" in kept
+
+
 def test_the_command_line_tells_of_mistakes_in_one_line(command):
     small = ("convert", "mobilenet_v2", "--max-drop")
     assert_user_error(command(*small, "-1"), "--max-drop -1: give percentage points from 0 to 100")
     assert_user_error(command(*small, "nan"), "--max-drop nan")
+    assert_user_error(command("convert", "mobilenet_v2", "--eval", "gone"), "--eval gone: no such folder")
+    assert_user_error(command("convert", "mobilenet_v2", "--labels", "gone"), "--labels gone: cannot be read")

@@ -80,6 +80,16 @@ def test_the_rows_behind_those_of_several_inputs(tmp_path):
     assert judged.is_unseen
 
 
+def test_photographs_left_out_of_judging_are_named(folder):
+    data = Photographs(folder, SMALL, 8, 4, seed=0)
+    judged = held_out(data, 10)
+    judged.data.paths[1].write_bytes(b"broken")
+    name = judged.data.paths[1].name
+    assert len(greys(judged.data)) == 9
+    assert [warning.partition(":")[0] for warning in judged.warnings] == [f"{name} was left out of judging"]
+    assert data.warnings == []
+
+
 def test_generated_images_are_of_another_seed():
     data = Generated(SMALL, 4, 2, seed=3)
     judged = held_out(data, 4)
