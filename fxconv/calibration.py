@@ -107,6 +107,7 @@ class Photographs(CalibrationData):
         drawn = set(self.paths)
         self._spares = [path for path in found if path not in drawn]
         random_.shuffle(self._spares)
+        self._held_out = 0  # so many of the spares, from the first, are judged by
         self._unreadable: list[tuple[str, str]] = []
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.found, self.folder, self.seed = len(found), folder, seed
@@ -139,13 +140,14 @@ class Photographs(CalibrationData):
             position += 1
 
     def others(self, count: int) -> Photographs | None:
-        """Photographs that were not drawn. They are no spares of these any more, nor the other way round."""
-        taken, self._spares = self._spares[:count], self._spares[count:]
+        """Photographs that were not drawn, the same ones whenever asked. None of them is a spare of these any more."""
+        taken = self._spares[:count]
         if not taken:
             return None
+        self._held_out = max(self._held_out, len(taken))
         others = copy.copy(self)
         others.paths, others._spares, others._unreadable, others._closed = taken, [], [], []
-        others.purpose = "judging"
+        others.purpose, others._held_out = "judging", 0
         others._count()
         return others
 
@@ -153,7 +155,7 @@ class Photographs(CalibrationData):
         """Put a spare photograph at `position`, or close the gap: the order stays as it is for the next reading."""
         name = photographs.shown(self.paths[position], self.folder)
         self._unreadable.append((name, str(error)))
-        if self._spares:
+        if len(self._spares) > self._held_out:
             self.paths[position] = self._spares.pop()
         else:
             del self.paths[position]

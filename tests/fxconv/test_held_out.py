@@ -46,6 +46,13 @@ def test_a_photograph_that_cannot_be_read_is_not_replaced_by_one_held_out(folder
     assert calibrated.isdisjoint(others)
 
 
+def test_the_same_photographs_whenever_asked(folder):
+    data = Photographs(folder, SMALL, 8, 4, seed=0)
+    few, many = held_out(data, 8).data, held_out(data, 10).data
+    assert [path.name for path in few.paths] == [path.name for path in many.paths][:8]
+    assert greys(few) <= greys(many)
+
+
 def test_calibration_is_the_same_whether_images_are_held_out_or_not(folder):
     plain, other = (Photographs(folder, SMALL, 8, 4, seed=0) for _ in range(2))
     other.paths[2].write_bytes(b"broken")
