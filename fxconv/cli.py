@@ -15,8 +15,47 @@ with told_in_one_line():
     import typer
 
     from fxconv import endings, streams
-    from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, RangeMethod, WeightScheme
+    from fxconv.config import Arithmetic, Config, Engine, Method, RangeMethod, WeightScheme
     from fxconv.errors import ConversionError, UserError, stage
+    from fxconv.options import (
+        ArithmeticOption,
+        BatchSizeOption,
+        BlockOption,
+        CalibCountOption,
+        CalibOption,
+        ConfigOption,
+        DryRunOption,
+        EngineOption,
+        EvalOption,
+        ExampleOption,
+        InputSizeOption,
+        JavaOption,
+        JudgedOption,
+        KeepFloatOption,
+        LabelsOption,
+        MaxDropOption,
+        MeasuredOption,
+        MethodOption,
+        MinSqnrOption,
+        ModelArgument,
+        ObserverOption,
+        OutputOption,
+        PassesJsonOption,
+        PassOption,
+        QuietOption,
+        RankingJsonOption,
+        ReportJsonOption,
+        ReportOption,
+        SaveConfigOption,
+        SeedOption,
+        SkipOption,
+        TopOption,
+        TracebackOption,
+        UnsafeLoadOption,
+        UntilOption,
+        WeightSchemeOption,
+        WeightsOption,
+    )
 
 app = typer.Typer(
     help="A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was "
@@ -26,95 +65,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL", help="A torchvision name (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY."
-    ),
-]
-WeightsOption = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|random|PATH",
-        help="auto: torchvision's, when cached or fetched within seconds, else random; or a checkpoint.",
-        rich_help_panel="Model",
-    ),
-]
-UnsafeLoadOption = Annotated[
-    bool,
-    typer.Option(
-        "--unsafe-load",
-        help="Unpickle all of the checkpoint: runs whatever code is in it, so only for files you trust.",
-        rich_help_panel="Model",
-    ),
-]
-InputSizeOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|HxW|CxHxW|CxTxHxW", help="Input size in pixels; T frames of a clip.", rich_help_panel="Model"
-    ),
-]
-ExampleOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.npy|.npz",
-        help="Preprocessed input a trace records; of several inputs, arrays named as forward's parameters or in order.",
-        rich_help_panel="Model",
-    ),
-]
-CalibOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR|FILE.npy|.npz",
-        help="Photographs, or an array of inputs, FILE.npz:NAME for one of several, FILE.npz for all of several "
-        "inputs; generated images unless said.",
-        rich_help_panel="Calibration",
-    ),
-]
-CalibCountOption = Annotated[int, typer.Option(min=1, help="Most images to use.", rich_help_panel="Calibration")]
-BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Calibration")]
-ObserverOption = Annotated[
-    RangeMethod,
-    typer.Option(
-        help="Range of what was observed: least squared error (histogram, or mse with rounding), all of it, or "
-        "99.99 % at either end.",
-        rich_help_panel="Calibration",
-    ),
-]
-EngineOption = Annotated[Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Int8")]
-WeightSchemeOption = Annotated[
-    WeightScheme, typer.Option(help="One scale an output channel, or one a layer.", rich_help_panel="Int8")
-]
-KeepFloatOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN",
-        help="Layers to run in float, by name with * and ?, such as features_0.* (fxconv diff and sensitivity show the "
-        "names; the original model's count too); repeatable.",
-        rich_help_panel="Int8",
-    ),
-]
-SeedOption = Annotated[
-    int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything drawn at random.", rich_help_panel="Calibration")
-]
-ArithmeticOption = Annotated[
-    Arithmetic,
-    typer.Option(help="FloatFunctional, or each operator in dequantize/quantize (slow).", rich_help_panel="Int8"),
-]
-PassOption = Annotated[
-    list[str] | None,
-    typer.Option("--pass", metavar="MODULE:CLASS", help="A pass of your own; repeatable.", rich_help_panel="Passes"),
-]
-SkipOption = Annotated[
-    list[str] | None, typer.Option(metavar="PASS", help="Do not run this pass; repeatable.", rich_help_panel="Passes")
-]
-UntilOption = Annotated[
-    str | None, typer.Option(metavar="PASS", help="Stop rewriting after this pass.", rich_help_panel="Passes")
-]
-TracebackOption = Annotated[
-    bool, typer.Option("--traceback", help="Show the traceback of an error.", rich_help_panel="Output")
-]
 
 
 def _versions(asked: bool) -> None:
@@ -151,106 +101,23 @@ def convert(
     arithmetic: ArithmeticOption = Arithmetic.functional,
     weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
     keep_float: KeepFloatOption = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            metavar="POINTS",
-            help="Keep the fewest, cheapest layers in float until top-1 agreement with float (with --eval or --labels: "
-            "accuracy) falls by at most so many percentage points.",
-            rich_help_panel="Budget",
-        ),
-    ] = None,
-    eval_: Annotated[
-        Path | None,
-        typer.Option(
-            "--eval",
-            metavar="DIR",
-            help="Photographs to tell accuracy by, in a folder for each class; its index is the number all folders' "
-            "names begin with, or else its place in their order.",
-            rich_help_panel="Budget",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The classes of photographs, a line file,index each; the files are in --eval, or beside FILE.",
-            rich_help_panel="Budget",
-        ),
-    ] = None,
-    held_out: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Most images to judge by, 200 unless said; they are not used for calibration.",
-            rich_help_panel="Budget",
-        ),
-    ] = None,
-    min_sqnr: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DB",
-            help="Least int8 SQNR against float; 10 unless said, 3 with random weights.",
-            rich_help_panel="Int8",
-        ),
-    ] = None,
+    max_drop: MaxDropOption = None,
+    eval_: EvalOption = None,
+    labels: LabelsOption = None,
+    held_out: JudgedOption = None,
+    min_sqnr: MinSqnrOption = None,
     pass_: PassOption = None,
     skip: SkipOption = None,
-    method: Annotated[
-        Method,
-        typer.Option(
-            help="How the int8 module becomes TorchScript; auto traces what cannot be scripted.",
-            rich_help_panel="Lowering",
-        ),
-    ] = Method.auto,
-    block: Annotated[
-        list[MobilePass] | None,
-        typer.Option(
-            metavar="MOBILE_PASS",
-            help="Pass of optimize_for_mobile not to run; repeatable: " + ", ".join(p.value for p in MobilePass),
-            rich_help_panel="Lowering",
-        ),
-    ] = None,
-    java: Annotated[
-        bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT.ptl",
-            help="Artifact to write; MODEL.ptl unless said.",
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    config_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE.json",
-            help="Choices of an earlier conversion (--save-config); options on the command line go before.",
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    save_config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="Write the choices that give this result again, layers kept for --max-drop included.",
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    report: Annotated[
-        bool, typer.Option("--report", help="Print diffs, ledger, timings: everything.", rich_help_panel="Output")
-    ] = False,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as JSON.", rich_help_panel="Output")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Stop after rewriting; write nothing.", rich_help_panel="Output")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.", rich_help_panel="Output")] = False,
+    method: MethodOption = Method.auto,
+    block: BlockOption = None,
+    java: JavaOption = False,
+    output: OutputOption = None,
+    config_file: ConfigOption = None,
+    save_config: SaveConfigOption = None,
+    report: ReportOption = False,
+    json: ReportJsonOption = None,
+    dry_run: DryRunOption = False,
+    quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
     """Convert a model to a verified int8 .ptl."""
@@ -339,9 +206,7 @@ def diff(
     pass_: PassOption = None,
     skip: SkipOption = None,
     until: UntilOption = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the passes as JSON.", rich_help_panel="Output")
-    ] = None,
+    json: PassesJsonOption = None,
     traceback_: TracebackOption = False,
 ) -> None:
     """Rewrite only, and print the diffs; nothing is calibrated or written."""
@@ -361,27 +226,16 @@ def sensitivity(
     batch_size: BatchSizeOption = 10,
     seed: SeedOption = 0,
     observer: ObserverOption = RangeMethod.histogram,
-    held_out: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Most images to measure on; they are not used for calibration, if there are enough.",
-            rich_help_panel="Calibration",
-        ),
-    ] = 16,
+    held_out: MeasuredOption = 16,
     engine: EngineOption = Engine.qnnpack,
     arithmetic: ArithmeticOption = Arithmetic.functional,
     weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
     keep_float: KeepFloatOption = None,
     pass_: PassOption = None,
     skip: SkipOption = None,
-    top: Annotated[
-        int | None, typer.Option(min=1, help="Show only so many layers, the worst.", rich_help_panel="Output")
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON.", rich_help_panel="Output")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.", rich_help_panel="Output")] = False,
+    top: TopOption = None,
+    json: RankingJsonOption = None,
+    quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
     """What quantizing each layer alone costs, the worst first; nothing is converted."""

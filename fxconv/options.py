@@ -1,0 +1,214 @@
+"""The arguments and options of the command line, each once: what it is called, takes, and does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fxconv.config import Arithmetic, Engine, Method, MobilePass, RangeMethod, WeightScheme
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A torchvision name (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY."
+    ),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|random|PATH",
+        help="auto: torchvision's, when cached or fetched within seconds, else random; or a checkpoint.",
+        rich_help_panel="Model",
+    ),
+]
+UnsafeLoadOption = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-load",
+        help="Unpickle all of the checkpoint: runs whatever code is in it, so only for files you trust.",
+        rich_help_panel="Model",
+    ),
+]
+InputSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|HxW|CxHxW|CxTxHxW", help="Input size in pixels; T frames of a clip.", rich_help_panel="Model"
+    ),
+]
+ExampleOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.npy|.npz",
+        help="Preprocessed input a trace records; of several inputs, arrays named as forward's parameters or in order.",
+        rich_help_panel="Model",
+    ),
+]
+CalibOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR|FILE.npy|.npz",
+        help="Photographs, or an array of inputs, FILE.npz:NAME for one of several, FILE.npz for all of several "
+        "inputs; generated images unless said.",
+        rich_help_panel="Calibration",
+    ),
+]
+CalibCountOption = Annotated[int, typer.Option(min=1, help="Most images to use.", rich_help_panel="Calibration")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Calibration")]
+ObserverOption = Annotated[
+    RangeMethod,
+    typer.Option(
+        help="Range of what was observed: least squared error (histogram, or mse with rounding), all of it, or "
+        "99.99 % at either end.",
+        rich_help_panel="Calibration",
+    ),
+]
+EngineOption = Annotated[Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Int8")]
+WeightSchemeOption = Annotated[
+    WeightScheme, typer.Option(help="One scale an output channel, or one a layer.", rich_help_panel="Int8")
+]
+KeepFloatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Layers to run in float, by name with * and ?, such as features_0.* (fxconv diff and sensitivity show the "
+        "names; the original model's count too); repeatable.",
+        rich_help_panel="Int8",
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything drawn at random.", rich_help_panel="Calibration")
+]
+ArithmeticOption = Annotated[
+    Arithmetic,
+    typer.Option(help="FloatFunctional, or each operator in dequantize/quantize (slow).", rich_help_panel="Int8"),
+]
+PassOption = Annotated[
+    list[str] | None,
+    typer.Option("--pass", metavar="MODULE:CLASS", help="A pass of your own; repeatable.", rich_help_panel="Passes"),
+]
+SkipOption = Annotated[
+    list[str] | None, typer.Option(metavar="PASS", help="Do not run this pass; repeatable.", rich_help_panel="Passes")
+]
+UntilOption = Annotated[
+    str | None, typer.Option(metavar="PASS", help="Stop rewriting after this pass.", rich_help_panel="Passes")
+]
+TracebackOption = Annotated[
+    bool, typer.Option("--traceback", help="Show the traceback of an error.", rich_help_panel="Output")
+]
+MaxDropOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="POINTS",
+        help="Keep the fewest, cheapest layers in float until top-1 agreement with float (with --eval or --labels: "
+        "accuracy) falls by at most so many percentage points.",
+        rich_help_panel="Budget",
+    ),
+]
+EvalOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--eval",
+        metavar="DIR",
+        help="Photographs to tell accuracy by, in a folder for each class; its index is the number all folders' "
+        "names begin with, or else its place in their order.",
+        rich_help_panel="Budget",
+    ),
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The classes of photographs, a line file,index each; the files are in --eval, or beside FILE.",
+        rich_help_panel="Budget",
+    ),
+]
+JudgedOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Most images to judge by, 200 unless said; they are not used for calibration.",
+        rich_help_panel="Budget",
+    ),
+]
+MinSqnrOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DB",
+        help="Least int8 SQNR against float; 10 unless said, 3 with random weights.",
+        rich_help_panel="Int8",
+    ),
+]
+MethodOption = Annotated[
+    Method,
+    typer.Option(
+        help="How the int8 module becomes TorchScript; auto traces what cannot be scripted.",
+        rich_help_panel="Lowering",
+    ),
+]
+BlockOption = Annotated[
+    list[MobilePass] | None,
+    typer.Option(
+        metavar="MOBILE_PASS",
+        help="Pass of optimize_for_mobile not to run; repeatable: " + ", ".join(p.value for p in MobilePass),
+        rich_help_panel="Lowering",
+    ),
+]
+JavaOption = Annotated[
+    bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT.ptl",
+        help="Artifact to write; MODEL.ptl unless said.",
+        rich_help_panel="Output",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.json",
+        help="Choices of an earlier conversion (--save-config); options on the command line go before.",
+        rich_help_panel="Output",
+    ),
+]
+SaveConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="Write the choices that give this result again, layers kept for --max-drop included.",
+        rich_help_panel="Output",
+    ),
+]
+ReportOption = Annotated[
+    bool, typer.Option("--report", help="Print diffs, ledger, timings: everything.", rich_help_panel="Output")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Stop after rewriting; write nothing.", rich_help_panel="Output")
+]
+MeasuredOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Most images to measure on; they are not used for calibration, if there are enough.",
+        rich_help_panel="Calibration",
+    ),
+]
+TopOption = Annotated[
+    int | None, typer.Option(min=1, help="Show only so many layers, the worst.", rich_help_panel="Output")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.", rich_help_panel="Output")]
+ReportJsonOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the report as JSON.", rich_help_panel="Output")
+]
+PassesJsonOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the passes as JSON.", rich_help_panel="Output")
+]
+RankingJsonOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON.", rich_help_panel="Output")
+]
