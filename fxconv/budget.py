@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,9 +19,7 @@ from fxconv.graphs import Inputs
 from fxconv.judge import Judge, Judgement, Kept, Score
 from fxconv.latency import measure, single_thread
 from fxconv.probe import LayerCost, costs, damage
-
-if TYPE_CHECKING:
-    from fxconv.conversion import _Settled
+from fxconv.settling import Settled
 
 # Images, of those to judge by, that layers are ranked by.
 RANKED = 16
@@ -35,13 +33,13 @@ _FINEST = 8
 
 
 def judged(
-    settled: _Settled,
-    again: Callable[[tuple[str, ...]], _Settled],
+    settled: Settled,
+    again: Callable[[tuple[str, ...]], Settled],
     judge: Judge,
     max_drop: float | None,
     step: Callable[[str], AbstractContextManager[None]],
     progress: Callable[[str, int, int], None],
-) -> tuple[_Settled, Judgement]:
+) -> tuple[Settled, Judgement]:
     """Judge a quantized model and, with `max_drop`, keep as few and cheap layers in float as it takes.
 
     `again` quantizes the model anew with layers of these paths in float; `step` times what is done here. Returns the
@@ -96,7 +94,7 @@ class _Search:
 
     def __init__(
         self,
-        again: Callable[[tuple[str, ...]], _Settled],
+        again: Callable[[tuple[str, ...]], Settled],
         judge: Judge,
         result: Judgement,
         step: Callable[[str], AbstractContextManager[None]],
@@ -104,9 +102,9 @@ class _Search:
     ) -> None:
         self.again, self.judge, self.result, self.step, self.progress = again, judge, result, step, progress
         self.scores: dict[frozenset[str], Score] = {}
-        self.settled: _Settled | None = None
+        self.settled: Settled | None = None
 
-    def cheapest(self, layers: Sequence[LayerCost]) -> tuple[_Settled, list[LayerCost]]:
+    def cheapest(self, layers: Sequence[LayerCost]) -> tuple[Settled, list[LayerCost]]:
         """The model within the budget, and the layers it has in float.
 
         The most valuable ones are added one by one, those left out again that make the score worse by more than chance

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import gc
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, budget, keep_float, lower, quantize, refusals, soundness, verify
+from fxconv import artifact, budget, keep_float, lower, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
+from fxconv.clock import Clock, Progress
 from fxconv.config import MIN_SQNR, Config, Engine, Method
 from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
@@ -27,19 +26,18 @@ from fxconv.held_out import held_out as held_out_of
 from fxconv.inputs import InputForm, sizes
 from fxconv.judge import JUDGED, Judge, Judgement
 from fxconv.latency import Latency, measure, settle_mobile_threads
-from fxconv.passes import rewrite_with, selected
-from fxconv.ranges import Ailment, Expected, ailments, expected_ranges
+from fxconv.passes import selected
+from fxconv.ranges import Ailment, ailments
 from fxconv.refusals import Adjustment
+from fxconv.settling import Settled, settle
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
 from fxconv.verify import BETWEEN_IMAGES, FUSED_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
 from rewrites import RewritePass, Rewritten
-from rewrites.parts import graphs_in
 
 if TYPE_CHECKING:
     from fxconv.report import Report
 
-Progress = Callable[[str, int, int], None]
 CONVERTED_SHARE = 0.90
 # Warnings of one kind name this many modules.
 _NAMED = 3
@@ -53,6 +51,12 @@ class ModelInfo:
     weights: str
     parameters: int
     input_size: tuple[int, ...]
+
+    @classmethod
+    def given(cls, model: nn.Module, example: tuple[Any, ...]) -> ModelInfo:
+        """Of a model that was given from Python, and one call's arguments."""
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        return cls(type(model).__name__, "given from Python", parameters, next(iter(sizes(example)), ()))
 
 
 @dataclass(frozen=True)
@@ -147,25 +151,6 @@ class Conversion:
         return replace(self, artifact=replace(self.artifact, path=target))
 
 
-class _Clock:
-    """Seconds a step; a step entered again adds up."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.seconds: dict[str, float] = {}
-        self.progress = progress
-        self._start = time.perf_counter()
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        self.progress(name, 0, 1)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def total(self) -> dict[str, float]:
-        return {**self.seconds, "total": time.perf_counter() - self._start}
-
-
 def convert(
     model: nn.Module,
     calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]],
@@ -199,7 +184,7 @@ def convert(
     config = replace(config, min_sqnr=least)  # the report tells what was asked for
     environment = check(config.engine.value)
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
-    rules, clock = selected(config), _Clock(progress)
+    rules, clock = selected(config), Clock(progress)
     model = soundness.own_copy(model)
     form = InputForm.of(model)
     settle_mobile_threads()  # before the first mobile kernel runs
@@ -210,7 +195,7 @@ def convert(
         example = verify.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
         with clock.step("verification"):
             original = soundness.reference(model, images)
-        settled = _settle(model, rules, form, data, images[0], config, clock)
+        settled = settle(model, rules, form, data, images[0], config, clock)
         judgement = None
         if config.max_drop is not None or (isinstance(held_out, CalibrationData) and held_out.labels is not None):
             settled, judgement = _judge(model, rules, form, data, held_out, images[0], config, settled, clock)
@@ -252,7 +237,7 @@ def convert(
             with clock.step("latency"):
                 latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
             conversion = Conversion(
-                model=info or ModelInfo(type(model).__name__, "given from Python", _parameters(model), _shape(example)),
+                model=info or ModelInfo.given(model, example),
                 config=replace(config, method=made.method),
                 environment=environment,
                 rewritten=rewritten,
@@ -284,65 +269,6 @@ def convert(
     return conversion
 
 
-@dataclass(frozen=True)
-class _Settled:
-    """An int8 module that every kernel takes, what it was made of, and the ranges that calibration called for."""
-
-    rewritten: Rewritten
-    calibration: Calibration
-    adjustments: tuple[Adjustment, ...]
-    ranges: dict[str, dict[str, Expected]]
-    int8: nn.Module
-
-
-def _settle(
-    model: nn.Module,
-    rules: Sequence[RewritePass],
-    form: InputForm,
-    data: CalibrationData,
-    image: tuple[Any, ...],
-    config: Config,
-    clock: _Clock,
-    kept: Mapping[str, str] | None = None,
-) -> _Settled:
-    """Rewrite, calibrate and quantize, again and with more in float until no kernel refuses what it is given.
-
-    What goes to float changes its neighbours, and their ranges. `kept` are the operations that the user wants in float,
-    and why; those that `config` names unless given.
-    """
-    refused = dict(kept or {})
-    if config.keep_float and kept is None:
-        with clock.step("rewriting"):
-            plain = rewrite_with(model, rules, image, share_parameters=True)
-            refused.update(keep_float.chosen(plain, config.keep_float))
-    while True:
-        with clock.step("rewriting"):
-            passes = refusals.keeping_float(rules, refused)
-            rewritten = rewrite_with(model, passes, image, share_parameters=True)
-        with clock.step("calibration"):
-            observed = quantize.observe(rewritten.module, config)
-            singly = _must_be_single(model, rewritten, form, data)
-            calibrated = _calibrate(model, observed, form, data, singly, clock.progress)
-        found = refusals.never_reached(observed)
-        if not found:
-            foreseen = refusals.foresee(observed, config.engine)
-            found = dict(foreseen.refused)
-        if found and found.keys() <= refused.keys():
-            where, why = next(iter(found.items()))
-            raise ConversionError(f"{where} cannot be kept in float, although it must be: {why}")
-        if not found:
-            with clock.step("audit"):
-                steps = foreseen.smallest_steps
-                ranges = {path: expected_ranges(graph, steps[path]) for path, graph in graphs_in(observed).items()}
-            with clock.step("conversion"):
-                int8 = quantize.convert_observed(observed)
-            found = refusals.met(int8, image)
-            gc.collect()  # a graph and its module refer to each other: the float weights would stay for long
-            if found.keys() <= refused.keys():
-                return _Settled(rewritten, calibrated, foreseen.adjustments, ranges, int8)
-        refused.update(found)
-
-
 def _judge(
     model: nn.Module,
     rules: Sequence[RewritePass],
@@ -351,16 +277,15 @@ def _judge(
     held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None,
     image: tuple[Any, ...],
     config: Config,
-    settled: _Settled,
-    clock: _Clock,
-) -> tuple[_Settled, Judgement]:
+    settled: Settled,
+    clock: Clock,
+) -> tuple[Settled, Judgement]:
     """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
-
     first = settled.rewritten
 
-    def again(paths: tuple[str, ...]) -> _Settled:
+    def again(paths: tuple[str, ...]) -> Settled:
         kept = keep_float.chosen(first, (*config.keep_float, *paths))
-        return _settle(model, rules, form, data, image, config, clock, kept)
+        return settle(model, rules, form, data, image, config, clock, kept)
 
     count = config.held_out or JUDGED
     others = held_out_of(data, count, held_out)
@@ -392,7 +317,7 @@ def _lower(
     reference: verify.Outputs,
     images: Sequence[tuple[Tensor, ...]],
     has_islands: bool,
-    clock: _Clock,
+    clock: Clock,
 ) -> _Made:
     """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory."""
     with clock.step("lowering"):
@@ -453,55 +378,6 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
         raise ConversionError(f"the engine refuses to run {stop}: {engine_words(error)}") from error
 
 
-def _must_be_single(model: nn.Module, rewritten: Rewritten, form: InputForm, data: CalibrationData) -> bool:
-    """Whether images have to be calibrated with one at a time, as the artifact will see them.
-
-    Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
-    when the forward made something of the example's size.
-    """
-    if not isinstance(rewritten.module, fx.GraphModule):
-        return True
-    if not rewritten.fixed or min(data.count, data.batch_size) < 2:
-        return False
-    pair = [form.arguments(next(data.batches(2)))]
-    try:
-        wanted, found = verify.outputs(model, pair), verify.outputs(rewritten.module, pair)
-    except Exception:  # whatever a graph made for one image raises for two
-        return True
-    return not verify.same_function("rewritten", wanted, found, rewritten.tolerance).passed
-
-
-def _calibrate(
-    model: nn.Module, observed: nn.Module, form: InputForm, data: CalibrationData, singly: bool, progress: Progress
-) -> Calibration:
-    """Run all images through the observers, and one batch through the model itself to know what that costs."""
-    seconds, float_seconds, done, first = 0.0, 0.0, 0, 1
-    with torch.no_grad():
-        for whole in data.batches():
-            for batch in _one_by_one(whole) if singly else (whole,):
-                arguments = form.arguments(batch)
-                if not done:
-                    first, start = len(batch[0]), time.perf_counter()
-                    model(*verify.cloned(arguments))  # it may write into its input
-                    float_seconds = time.perf_counter() - start
-                start = time.perf_counter()
-                try:
-                    observed(*verify.cloned(arguments))
-                except RuntimeError as error:
-                    if place := soundness.infinite_at(observed, arguments):
-                        words = f"the model's values in calibration are infinite or NaN at {place}"
-                        raise UserError(f"{words}; mend its weights, or scale its inputs") from error
-                    raise
-                seconds += time.perf_counter() - start
-                done += len(batch[0])
-                progress("calibration", done, data.count)
-    return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
-
-
-def _one_by_one(batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(values.split(1) for values in batch), strict=True)
-
-
 def _read_back(
     path: Path,
     content: bytes,
@@ -538,11 +414,3 @@ def _ailment_warnings(ailing: Sequence[Ailment]) -> tuple[str, ...]:
     named = tuple(f"the range of {ailment.where} says little: {ailment.problem}" for ailment in ailing[:_NAMED])
     more = len(ailing) - len(named)
     return (*named, f"and {more} more such ranges; the report has them all") if more > 0 else named
-
-
-def _parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-def _shape(example: tuple[Any, ...]) -> tuple[int, ...]:
-    return next(iter(sizes(example)), ())

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from fxconv import quantize, soundness
 from fxconv.calibration import Batches, Calibration, CalibrationData
+from fxconv.clock import Clock, Progress
 from fxconv.config import Config
-from fxconv.conversion import ModelInfo, Progress, _Clock, _parameters, _settle
+from fxconv.conversion import ModelInfo
 from fxconv.environment import check
 from fxconv.held_out import held_out as held_out_of
-from fxconv.inputs import InputForm, sizes
+from fxconv.inputs import InputForm
 from fxconv.latency import settle_mobile_threads
 from fxconv.passes import selected
 from fxconv.probe import LayerCost, costs, likeness
 from fxconv.report.json import heading, plain
+from fxconv.settling import settle
 from rewrites import Rewritten
 
 # Enough to rank by: the worst layers of a network stand out on the first few images.
@@ -90,20 +92,20 @@ def sensitivity(
     config = replace(config, held_out=config.held_out or IMAGES)
     check(config.engine.value)
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
-    rules, clock = selected(config), _Clock(progress)
+    rules, clock = selected(config), Clock(progress)
     model = soundness.own_copy(model)
     form = InputForm.of(model)
     settle_mobile_threads()
     with quantize.engine(config.engine.value):
         first = form.arguments(data.examples(1)[0])
         soundness.reference(model, [first])
-        settled = _settle(model, rules, form, data, first, config, clock)
+        settled = settle(model, rules, form, data, first, config, clock)
         judged = held_out_of(data, config.held_out or IMAGES, held_out)
         images = [form.arguments(image) for image in judged.data.examples(config.held_out or IMAGES)]
         layers = costs(settled.rewritten.module, settled.int8, settled.ranges, images, progress)
         together = likeness(quantize.fuse(settled.rewritten.module), settled.int8, images)
     return Sensitivity(
-        info or ModelInfo(type(model).__name__, "given from Python", _parameters(model), sizes(first)[0]),
+        info or ModelInfo.given(model, first),
         config,
         settled.rewritten,
         settled.calibration,

@@ -17,6 +17,7 @@ from fxconv.conversion import Conversion
 from fxconv.decisions import Diverged, _Decisions, _ToldApart, compared_outputs, told_apart
 from fxconv.errors import ConversionError
 from fxconv.inputs import InputForm
+from fxconv.settling import must_be_single
 from rewrites import rewrite
 
 
@@ -168,7 +169,7 @@ def test_the_reason_names_the_line_that_stopped_it(converted):
 
 def test_it_was_calibrated_with_one_image_at_a_time(model, batches, converted):
     form = InputForm.of(model)
-    assert pipeline._must_be_single(model, converted.rewritten, form, fxconv.calibration.Batches(batches))
+    assert must_be_single(model, converted.rewritten, form, fxconv.calibration.Batches(batches))
     assert converted.calibration.images == 24
 
 

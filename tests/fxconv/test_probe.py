@@ -12,20 +12,21 @@ from fxconv_outliers import HUGE, LOUD, outliers
 from torch import Tensor, nn
 
 from fxconv.calibration import Batches
+from fxconv.clock import Clock
 from fxconv.config import Config, WeightScheme
-from fxconv.conversion import _Clock, _settle
 from fxconv.inputs import InputForm
 from fxconv.passes import selected
 from fxconv.probe import LayerCost, costs, damage, likeness
 from fxconv.quantize import engine, fuse
+from fxconv.settling import settle
 
 
 def settled(model: nn.Module, batches: list[Tensor], **options):
     config = Config(**options)
-    clock = _Clock(lambda step, done, total: None)
+    clock = Clock(lambda step, done, total: None)
     form, data = InputForm.of(model), Batches(batches)
     with engine("qnnpack"):
-        return _settle(model, selected(config), form, data, form.arguments(data.examples(1)[0]), config, clock)
+        return settle(model, selected(config), form, data, form.arguments(data.examples(1)[0]), config, clock)
 
 
 def probed(model: nn.Module, batches: list[Tensor], images: Tensor, outputs: bool = False, **options):
