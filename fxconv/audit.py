@@ -21,6 +21,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from fxconv import verify
+from fxconv.bias_correction import bias_correction
 from fxconv.graphs import failing, inputs_of
 from fxconv.observers import distinguishable
 from fxconv.quantize import is_int8
@@ -98,6 +99,24 @@ class Audit:
         return f"{first.where} ({first.operator}): {first.problem}{more}"
 
 
+@dataclass(frozen=True)
+class Changes:
+    """How a recipe lets the weights of int8 differ from the float module's.
+
+    `means` of the inputs of layers whose biases are corrected, by their paths; `cuts` says that weights may be cut off
+    where that brings them closer on the whole.
+    """
+
+    means: Mapping[str, Tensor] = field(default_factory=dict)
+    cuts: bool = False
+
+    def of(self, place: str) -> Changes:
+        """Those of the graph at this path."""
+        inside = prefixed(place, "")
+        own = {path.removeprefix(inside): mean for path, mean in self.means.items() if path.startswith(inside)}
+        return replace(self, means=own)
+
+
 def watch(floating: fx.GraphModule, images: Sequence[tuple[Any, ...]]) -> Watched:
     """Run a graph of the fused float module on the inputs that will be audited."""
     watcher = _Watcher(floating)
@@ -116,6 +135,7 @@ def audit_all(
     expected: Mapping[str, Mapping[str, Expected]],
     watched: Mapping[str, Watched],
     images: Sequence[tuple[Any, ...]],
+    changes: Changes | None = None,
 ) -> Audit:
     """`audit` for every graph of `int8`, on what the whole calls it with; names stand behind the graph's path.
 
@@ -124,7 +144,7 @@ def audit_all(
     called = inputs_of(int8, images, AUDIT_INPUTS)
     twins, operations, outputs = graphs_in(floating), [], []
     for path, graph in graphs_in(int8).items():
-        found = audit(graph, twins[path], expected[path], watched[path], called[path])
+        found = audit(graph, twins[path], expected[path], watched[path], called[path], (changes or Changes()).of(path))
         operations += [replace(op, where=prefixed(path, op.where)) for op in found.operations]
         outputs = found.outputs if not path else []
     return Audit(tuple(operations), len(images), outputs)
@@ -155,15 +175,16 @@ def audit(
     expected: Mapping[str, Expected],
     watched: Watched,
     images: Sequence[tuple[Any, ...]],
+    changes: Changes | None = None,
 ) -> Audit:
     """Every int8 operation of `int8` on these inputs, a tuple of arguments each.
 
     `floating` is the fused float module that `int8` was made of, node for node, `watched` what it gave on the same
-    inputs, `expected` the ranges its observers called for.
+    inputs, `expected` the ranges its observers called for, `changes` how its weights may differ from `floating`'s.
     """
     if rewired := _rewired(int8, floating):
         return Audit((rewired,), len(images))
-    auditor = _Auditor(int8, floating, expected, watched)
+    auditor = _Auditor(int8, floating, expected, watched, changes or Changes())
     outputs = verify.outputs(auditor.run, images)
     return Audit((*auditor.results(), *auditor.missed()), len(images), outputs)
 
@@ -246,10 +267,15 @@ class _Auditor(fx.Interpreter):
     """Runs the int8 module node by node, each int8 node beside its float form on the same values."""
 
     def __init__(
-        self, int8: fx.GraphModule, floating: fx.GraphModule, expected: Mapping[str, Expected], watched: Watched
+        self,
+        int8: fx.GraphModule,
+        floating: fx.GraphModule,
+        expected: Mapping[str, Expected],
+        watched: Watched,
+        changes: Changes,
     ) -> None:
         super().__init__(int8)
-        self.int8 = int8
+        self.int8, self.changes = int8, changes
         self.floating, self.expected, self.watched = floating, expected, watched
         # Without running statistics a batch norm gives other values in batches than for single images.
         self.batchwise = any(getattr(part, "running_mean", part) is None for part in floating.modules())
@@ -329,7 +355,7 @@ class _Auditor(fx.Interpreter):
         if not is_int8(self.int8.get_submodule(observed)):
             return "is not a quantized module"
         return (
-            _weight_problem(floating, module)
+            _weight_problem(path, floating, module, self.changes)
             or _range_problem(self.expected[observed], result)
             or self._observed_problem(path, self.expected[observed])
         )
@@ -416,25 +442,44 @@ def own_weights(floating: nn.Module, module: nn.Module) -> dict[str, Tensor]:
     return own if bias is None else {**own, f"{prefix}bias": bias.detach()}
 
 
-def _weight_problem(floating: nn.Module, module: nn.Module) -> str:
+def _weight_problem(path: str, floating: nn.Module, module: nn.Module, changes: Changes) -> str:
     weight = _int8_weight(module)
     if weight is None:
         return ""
-    _, layer = _layer(floating)
+    prefix, layer = _layer(floating)
+    own: Tensor = layer.weight  # type: ignore[assignment]
     if weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
         shape = [1] * weight.ndim
         shape[weight.q_per_channel_axis()] = -1
         scales = weight.q_per_channel_scales().view(shape)
     else:
         scales = torch.tensor(weight.q_scale(), dtype=torch.float64)
-    steps = float(((weight.dequantize() - layer.weight).abs() / scales).max())  # type: ignore[operator]
-    if not steps <= _WEIGHT_STEPS:
+    error = weight.dequantize() - own
+    steps = float((error.abs() / scales).max())
+    if not steps <= _WEIGHT_STEPS and not (changes.cuts and _is_closer(error, own, scales)):
         return f"its int8 weights are up to {steps:.3g} steps from the float weights"
     wanted = layer.bias
     got = module.bias()  # type: ignore[operator]
-    if isinstance(wanted, Tensor) and (got is None or not torch.equal(got, wanted)):
+    mean = changes.means.get(f"{path}.{prefix}".rstrip("."))
+    if mean is not None:
+        addition = bias_correction(layer, weight.dequantize(), mean)
+        corrected = addition if wanted is None else wanted + addition  # type: ignore[operator]
+        if got is None or not torch.allclose(got, corrected, rtol=1e-4, atol=1e-4 * float(corrected.abs().max())):
+            return "its bias is not the float layer's, corrected for its rounded weights"
+    elif isinstance(wanted, Tensor) and (got is None or not torch.equal(got, wanted)):
         return "its bias is not the float layer's"
     return ""
+
+
+def _is_closer(error: Tensor, weight: Tensor, scales: Tensor) -> bool:
+    """Whether weights that were cut off, all others within half a step, are nearer than those of the widest range."""
+    dims = [dim for dim in range(weight.ndim) if scales.ndim == 0 or scales.shape[dim] == 1]
+    # a bias that needs room makes steps wider than the weights do
+    widest = torch.maximum(weight.abs().amax(dims, keepdim=True) / 127, scales)
+    plain = (weight / widest).round() * widest - weight
+    cut = weight.abs() > 127 * scales
+    inside = float((torch.where(cut, 0, error).abs() / scales).max()) <= _WEIGHT_STEPS
+    return inside and bool((error.square().sum(dims) <= plain.square().sum(dims) * 1.001).all())
 
 
 def _follow_problem(args: Any, result: Any) -> str:

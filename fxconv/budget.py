@@ -56,9 +56,7 @@ def judged(
     if result.allows(before):
         return settled, result
     with step("sensitivity"):
-        layers = costs(
-            settled.rewritten.module, settled.int8, settled.ranges, judge.examples(RANKED), progress, outputs=True
-        )
+        layers = costs(settled.floating(), settled.int8, settled.ranges, judge.examples(RANKED), progress, outputs=True)
     search = _Search(again, judge, result, step, progress)
     final, kept = search.cheapest(layers)
     with step("latency"):

@@ -15,7 +15,7 @@ with told_in_one_line():
     import typer
 
     from fxconv import endings, streams
-    from fxconv.config import Arithmetic, Config, Engine, Method, RangeMethod, WeightScheme
+    from fxconv.config import Arithmetic, Config, Engine, Method, RangeMethod, Recipe, WeightScheme
     from fxconv.errors import ConversionError, UserError, stage
     from fxconv.options import (
         ArithmeticOption,
@@ -44,6 +44,7 @@ with told_in_one_line():
         PassOption,
         QuietOption,
         RankingJsonOption,
+        RecipeOption,
         ReportJsonOption,
         ReportOption,
         SaveConfigOption,
@@ -100,6 +101,7 @@ def convert(
     engine: EngineOption = Engine.qnnpack,
     arithmetic: ArithmeticOption = Arithmetic.functional,
     weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
+    recipe: RecipeOption = None,
     keep_float: KeepFloatOption = None,
     max_drop: MaxDropOption = None,
     eval_: EvalOption = None,
@@ -128,6 +130,7 @@ def convert(
         "arithmetic": arithmetic,
         "weight_scheme": weight_scheme,
         "observer": observer,
+        "recipe": tuple(recipe or (Recipe.auto,)),
         "min_sqnr": min_sqnr,
         "seed": seed,
         "calib_count": calib_count,
@@ -183,7 +186,9 @@ def convert(
         if json is not None:  # before anything is printed: whoever reads the output may stop reading
             _write_json(json, conversion.report.json_text(), done)
         if save_config is not None and conversion.verified:
-            _write_json(save_config, text(reproducing(conversion.config)), done, "--save-config")
+            _write_json(
+                save_config, text(reproducing(conversion.config, conversion.recipe.steps)), done, "--save-config"
+            )
     finally:
         conversion.report.print(screen.console(), full=report)
         if not report:
@@ -230,6 +235,7 @@ def sensitivity(
     engine: EngineOption = Engine.qnnpack,
     arithmetic: ArithmeticOption = Arithmetic.functional,
     weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
+    recipe: RecipeOption = None,
     keep_float: KeepFloatOption = None,
     pass_: PassOption = None,
     skip: SkipOption = None,
@@ -244,6 +250,7 @@ def sensitivity(
         arithmetic=arithmetic,
         weight_scheme=weight_scheme,
         observer=observer,
+        recipe=tuple(recipe or (Recipe.auto,)),
         seed=seed,
         calib_count=calib_count,
         batch_size=batch_size,

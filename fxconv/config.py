@@ -37,6 +37,17 @@ class RangeMethod(str, Enum):
     mse = "mse"
 
 
+class Recipe(str, Enum):
+    """Steps that recover accuracy without training; auto chooses those that help, none takes none."""
+
+    auto = "auto"
+    none = "none"
+    percentile_ranges = "percentile-ranges"
+    bias_correction = "bias-correction"
+    weight_ranges = "weight-ranges"
+    equalization = "equalization"
+
+
 class Arithmetic(str, Enum):
     """Operators as FloatFunctional, or each wrapped in dequantize and quantize."""
 
@@ -68,6 +79,7 @@ class MobilePass(str, Enum):
     vulkan_automatic_gpu_transfer = "vulkan-automatic-gpu-transfer"
 
 
+STEP_NAMES = tuple(step.value for step in Recipe if step not in (Recipe.auto, Recipe.none))
 MIN_SQNR, RANDOM_MIN_SQNR = 10.0, 3.0
 
 
@@ -80,13 +92,15 @@ class Config:
     `java` also blocks prepacking, whose operators the Java runtime lacks. `passes` are `module:Class` specs of the
     user's own passes, `skip` and `until` names of passes. `keep_float` are patterns for paths of modules that run
     in float. `max_drop`, from 0 to 100, is by how many percentage points int8 may answer worse than
-    float; `held_out` the most images, not used for calibration, to judge that by.
+    float; `held_out` the most images, not used for calibration, to judge that by. `recipe` is auto, none, or
+    steps.
     """
 
     engine: Engine = Engine.qnnpack
     arithmetic: Arithmetic = Arithmetic.functional
     weight_scheme: WeightScheme = WeightScheme.per_channel
     observer: RangeMethod = RangeMethod.histogram
+    recipe: tuple[Recipe, ...] = (Recipe.auto,)
     min_sqnr: float | None = None
     seed: int = 0
     calib_count: int = 100
@@ -106,6 +120,9 @@ class Config:
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UserError(f"--max-drop {self.max_drop:g}: give percentage points from 0 to 100, such as 1")
+        if len(self.recipe) != 1 and (not self.recipe or {Recipe.auto, Recipe.none} & set(self.recipe)):
+            words = " ".join(f"--recipe {step.value}" for step in self.recipe) or "an empty recipe"
+            raise UserError(f"{words}: give auto, none, or steps: {', '.join(STEP_NAMES)}")
         for option, number, least in (
             ("--calib-count", self.calib_count, 1),
             ("--batch-size", self.batch_size, 1),
@@ -114,6 +131,11 @@ class Config:
         ):
             if number is not None and not least <= number < 2**63:
                 raise UserError(f"{option} {number}: give a whole number of at least {least}")
+
+    @property
+    def steps(self) -> tuple[Recipe, ...]:
+        """The steps asked for by name, in the order of `Recipe`; none for auto."""
+        return tuple(step for step in Recipe if step in self.recipe and step.value in STEP_NAMES)
 
     @property
     def blocked(self) -> tuple[MobilePass, ...]:

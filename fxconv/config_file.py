@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from fxconv.config import Config
+from fxconv.config import Config, Recipe
 from fxconv.errors import UserError
 
 SCHEMA = 1
@@ -25,9 +25,12 @@ def text(config: Config) -> str:
     return json.dumps({"schema": SCHEMA, **values}, indent=2, allow_nan=False) + "\n"
 
 
-def reproducing(config: Config) -> Config:
-    """The choices that give the same result without a search: what was kept in float for a budget is named."""
-    return dataclasses.replace(config, max_drop=None)
+def reproducing(config: Config, steps: tuple[Recipe, ...]) -> Config:
+    """The choices that give the same result without a search.
+
+    What was kept in float for a budget is named in `config` already; so are the `steps` of the recipe, then.
+    """
+    return dataclasses.replace(config, max_drop=None, recipe=steps or (Recipe.none,))
 
 
 def chosen(path: Path | None, choices: Mapping[str, Any], is_given: Callable[[str], bool]) -> Config:

@@ -14,10 +14,10 @@ from torch import Tensor, fx, nn
 
 from fxconv import artifact, budget, keep_float, lower, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
+from fxconv.audit import AUDIT_INPUTS, Audit, Changes, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.clock import Clock, Progress
-from fxconv.config import MIN_SQNR, Config, Engine, Method
+from fxconv.config import MIN_SQNR, Config, Engine, Method, Recipe
 from fxconv.decisions import compared_outputs, told_apart
 from fxconv.environment import Environment, check
 from fxconv.equality import same_function
@@ -28,11 +28,12 @@ from fxconv.judge import JUDGED, Judge, Judgement
 from fxconv.latency import Latency, measure, settle_mobile_threads
 from fxconv.passes import selected
 from fxconv.ranges import Ailment, ailments
+from fxconv.recipe import Chosen
 from fxconv.refusals import Adjustment
 from fxconv.settling import Settled, settle
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
-from fxconv.verify import BETWEEN_IMAGES, FUSED_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
+from fxconv.verify import BETWEEN_IMAGES, EQUALIZED, FUSED_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
 from rewrites import RewritePass, Rewritten
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Conversion:
     each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
     artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them,
     `ailments` the observers whose ranges say little. `judgement` is how it answers on images held out of calibration,
-    None when nobody asked.
+    None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen.
     """
 
     model: ModelInfo
@@ -86,11 +87,13 @@ class Conversion:
     adjusted: tuple[Adjustment, ...] = field(default=())
     ailments: tuple[Ailment, ...] = field(default=())
     judgement: Judgement | None = None
+    recipe: Chosen = field(default_factory=Chosen)
 
     @property
     def verified(self) -> bool:
         """Every int8 operation passed the audit and every stage the ledger, and all of them ran."""
-        complete = tuple(row.stage for row in self.ledger) == STAGES and self.audit.inputs > 0
+        stages = tuple(stage for stage in STAGES if stage != EQUALIZED or self.recipe.equalized)
+        complete = tuple(row.stage for row in self.ledger) == stages and self.audit.inputs > 0
         return complete and not self.audit.failed and all(row.passed for row in self.ledger)
 
     @property
@@ -123,7 +126,7 @@ class Conversion:
     def cure(self) -> str:
         """What to do about a conversion that failed; empty when it did not."""
         failed = next((row.stage for row in self.ledger if not row.passed), "")
-        if self.audit.failed or failed in ("rewritten", "fused"):
+        if self.audit.failed or failed in ("rewritten", "fused", EQUALIZED):
             return "the model is not at fault: send this line and the output of --report to fxconv's authors"
         if failed == "int8":
             return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
@@ -205,14 +208,15 @@ def convert(
         with clock.step("verification"):
             ledger = [same_function(model, rewritten, original, images)]
         with clock.step("conversion"):
-            floating = quantize.fuse(rewritten.module)
+            floating = settled.floating()
         with clock.step("verification"):
             watched = watch_all(floating, images[:AUDIT_INPUTS])
             for path, graph_ranges in ranges.items():
                 soundness.check_finite(watched[path].extremes, graph_ranges)
-            ledger.append(_fused_row(rewritten, floating, watched, original, images))
+            ledger += _float_rows(settled, floating, watched, original, images)
+        changes = Changes(settled.means, Recipe.weight_ranges in settled.recipe.steps)
         with clock.step("audit"), _refusals_named(int8, images[0]):
-            audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS])
+            audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS], changes)
         with clock.step("verification"), _refusals_named(int8, images[0]):
             reference = _reference(int8, audited, images)
             ledger.append(_int8_row(floating, int8, original, reference, images, least))
@@ -221,6 +225,8 @@ def convert(
         ledger += made.ledger
         with clock.step("lowering"):
             twin_config = replace(config, method=made.method)
+            if settled.recipe.equalized:
+                floating = quantize.fuse(rewritten.module)
             twin = lower.twin(lower.taking_tensors(floating, form), example, twin_config)
             del floating
             gc.collect()  # of a large model the weights count, and writing takes three times their room
@@ -262,6 +268,7 @@ def convert(
                 adjusted=settled.adjustments,
                 ailments=ailing,
                 judgement=judgement,
+                recipe=settled.recipe,
             )
             if output is not None and conversion.verified:
                 staged.commit()
@@ -282,10 +289,11 @@ def _judge(
 ) -> tuple[Settled, Judgement]:
     """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
     first = settled.rewritten
+    recipe = settled.recipe
 
     def again(paths: tuple[str, ...]) -> Settled:
         kept = keep_float.chosen(first, (*config.keep_float, *paths))
-        return settle(model, rules, form, data, image, config, clock, kept)
+        return settle(model, rules, form, data, image, config, clock, kept, recipe.steps)
 
     count = config.held_out or JUDGED
     others = held_out_of(data, count, held_out)
@@ -297,7 +305,7 @@ def _judge(
     with clock.step("judging"):
         judge = Judge(model, form, others.data, count)
     settled, found = budget.judged(settled, again, judge, config.max_drop, clock.step, clock.progress)
-    return settled, replace(found, warnings=(*others.warnings, *found.warnings))
+    return replace(settled, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
 
 
 @dataclass(frozen=True)
@@ -330,19 +338,28 @@ def _lower(
     return _Made(lowered.content, lowered.method, lowered.warnings, ledger)
 
 
-def _fused_row(
-    rewritten: Rewritten,
+def _float_rows(
+    settled: Settled,
     floating: nn.Module,
     watched: Mapping[str, Watched],
     original: verify.Outputs,
     images: Sequence[tuple[Any, ...]],
-) -> StageParity:
-    """The fused float module against the original; what the audit's run of it gave serves when it is one graph."""
-    if "" in watched:
-        return verify.same_but_for_rounding("fused", original[:AUDIT_INPUTS], watched[""].outputs)
+) -> list[StageParity]:
+    """The fused float module against the original, and the same equalized where it is, which int8 is made of.
+
+    What the audit's run of the latter gave serves when it is one graph.
+    """
     few = images[:FUSED_IMAGES]
-    both = compared_outputs(rewritten.module, floating, original[: len(few)], few)
-    return verify.same_but_for_rounding("fused", *both)
+
+    def row(stage: str, module: nn.Module) -> StageParity:
+        if "" in watched and module is floating:
+            return verify.same_but_for_rounding(stage, original[:AUDIT_INPUTS], watched[""].outputs)
+        both = compared_outputs(settled.rewritten.module, module, original[: len(few)], few)
+        return verify.same_but_for_rounding(stage, *both)
+
+    if not settled.recipe.equalized:
+        return [row("fused", floating)]
+    return [row("fused", quantize.fuse(settled.rewritten.module)), row(EQUALIZED, floating)]
 
 
 def _reference(int8: nn.Module, audited: Audit, images: Sequence[tuple[Any, ...]]) -> verify.Outputs:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fxconv.config import Arithmetic, Engine, Method, MobilePass, RangeMethod, WeightScheme
+from fxconv.config import Arithmetic, Engine, Method, MobilePass, RangeMethod, Recipe, WeightScheme
 
 ModelArgument = Annotated[
     str,
@@ -67,6 +67,15 @@ ObserverOption = Annotated[
 EngineOption = Annotated[Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Int8")]
 WeightSchemeOption = Annotated[
     WeightScheme, typer.Option(help="One scale an output channel, or one a layer.", rich_help_panel="Int8")
+]
+RecipeOption = Annotated[
+    list[Recipe] | None,
+    typer.Option(
+        help="Recovers accuracy without training: auto takes the steps that help on images held out, or name a step; "
+        "repeatable.",
+        show_default="auto",
+        rich_help_panel="Int8",
+    ),
 ]
 KeepFloatOption = Annotated[
     list[str] | None,

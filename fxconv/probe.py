@@ -19,9 +19,9 @@ from fxconv.audit import own_weights
 from fxconv.decisions import compared_outputs
 from fxconv.graphs import Inputs
 from fxconv.likeness import Likeness, has_class_scores
-from fxconv.quantize import fuse
 from fxconv.ranges import Expected
 from fxconv.scales import FIXED, readers
+from rewrites.copies import sharing_parameters
 from rewrites.modules import ScalarArithmetic
 from rewrites.parts import graphs_in, own_modules, prefixed
 from rewrites.values import submodule
@@ -116,7 +116,7 @@ class _Probe:
 
 
 def costs(
-    rewritten: nn.Module,
+    floating: nn.Module,
     int8: nn.Module,
     ranges: Mapping[str, Mapping[str, Expected]],
     images: Sequence[Inputs],
@@ -125,18 +125,19 @@ def costs(
 ) -> tuple[LayerCost, ...]:
     """What each int8 operation of `int8` costs alone on these images, each a call with N = 1; the worst first.
 
-    `rewritten` is the float model that `int8` was made of; `ranges` are the ranges that calibration called for, as
-    `expected_ranges` gives them for each graph. With `outputs` layers with weights are measured a second time without
-    them. Only what lies behind an operation is computed anew for it, where the model is one graph.
+    `floating` is the fused float model that `int8` was made of, whose layers change while this runs; `ranges` are the
+    ranges that calibration called for, as `expected_ranges` gives them for each graph. With `outputs` layers with
+    weights are measured a second time without them. Only what lies behind an operation is computed anew for it, where
+    the model is one graph.
     """
-    floating = fuse(rewritten)
     probes = list(_probes(floating, int8, ranges))
     runs = [(probe, True) for probe in probes]
     runs += [(probe, False) for probe in probes if outputs and probe.weights]
     scores = _scores(floating, images)
     tallies = [Likeness(scores) for _ in runs]
     whole = floating if isinstance(floating, fx.GraphModule) else None
-    reference = fuse(rewritten) if whole is None else floating  # which is left alone while the other is probed
+    # which is left alone while the other is probed
+    reference = sharing_parameters(floating) if whole is None else floating
     for number, image in enumerate(images):
         original = verify.outputs(reference, [image])
         replay = _Replay(whole, image) if whole is not None else None
@@ -191,11 +192,16 @@ def _readers(probe: _Probe) -> Iterator[str]:
             return  # which are those of all calls
 
 
-def likeness(floating: nn.Module, int8: nn.Module, images: Sequence[Inputs]) -> Likeness:
-    """How like the answers of `floating` those of the real int8 module are on these images, each a call with N = 1."""
+def likeness(
+    floating: nn.Module, int8: nn.Module, images: Sequence[Inputs], known: verify.Outputs | None = None
+) -> Likeness:
+    """How like the answers of `floating` those of the real int8 module are on these images, each a call with N = 1.
+
+    `known` are the outputs of `floating`, where somebody has them already.
+    """
     tally = Likeness(_scores(floating, images))
-    for image in images:
-        original = verify.outputs(floating, [image])
+    for index, image in enumerate(images):
+        original = verify.outputs(floating, [image]) if known is None else known[index : index + 1]
         if isinstance(int8, fx.GraphModule):
             tally.add(original[0], verify.outputs(int8, [image])[0])
         else:

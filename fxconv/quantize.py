@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.ao.quantization import (
     DeQuantStub,
     FixedQParamsObserver,
@@ -18,9 +18,11 @@ from torch.ao.quantization import (
     prepare,
 )
 
+from fxconv.bias_correction import corrected
 from fxconv.bias_room import make_room_for_biases
-from fxconv.config import Config, Engine, WeightScheme
+from fxconv.config import Config, Engine, RangeMethod, Recipe, WeightScheme
 from fxconv.environment import has_vnni
+from fxconv.equalization import Equalized, equalize
 from fxconv.observers import RangeObserver, distinguishable, weight_observer
 from rewrites.copies import sharing_parameters
 from rewrites.domains import assign
@@ -65,22 +67,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def qconfig_for(graph_module: fx.GraphModule, node: fx.Node, config: Config) -> QConfig:
+def qconfig_for(graph_module: fx.GraphModule, node: fx.Node, config: Config, steps: Collection[Recipe] = ()) -> QConfig:
     """Observers for the module `node` calls: a histogram of its output, the weights' extremes by channel or tensor."""
+    method = RangeMethod.percentile if Recipe.percentile_ranges in steps else config.observer
     module = submodule(graph_module, node)
     scheme = WeightScheme.per_tensor if isinstance(module, _PER_TENSOR_ONLY) else config.weight_scheme
     low, high = distinguishable(graph_module, node)
-    activation = RangeObserver.with_args(method=config.observer, low=low, high=high, reduce_range=reduces_range(config))
+    activation = RangeObserver.with_args(method=method, low=low, high=high, reduce_range=reduces_range(config))
     if isinstance(module, ScalarArithmetic):  # its int8 form carries the input's range along; nothing to observe
         activation = functools.partial(
             FixedQParamsObserver, scale=1.0, zero_point=0, dtype=torch.quint8, quant_min=0, quant_max=255
         )
-    return QConfig(activation=activation, weight=weight_observer(scheme))
+    return QConfig(activation=activation, weight=weight_observer(scheme, Recipe.weight_ranges in steps))
 
 
-def fuse(module: nn.Module) -> nn.Module:
+def fuse(module: nn.Module, planned: Sequence[Equalized] = ()) -> nn.Module:
     """A copy with convolution, batch norm and activation fused in int8 and float regions alike, in all its graphs.
 
+    Its layers are equalized as `planned`.
     Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
     """
     fused = sharing_parameters(module)
@@ -88,7 +92,7 @@ def fuse(module: nn.Module) -> nn.Module:
     for path, graph in graphs_in(fused).items():
         keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses
         _fuse_graph(cut_out_rows(graph))
-    return fused
+    return equalize(fused, planned)
 
 
 def _fuse_graph(fused: fx.GraphModule) -> None:
@@ -105,27 +109,32 @@ def _fuse_graph(fused: fx.GraphModule) -> None:
     fused.recompile()
 
 
-def _set_qconfigs(graph_module: fx.GraphModule, int8: set[str], config: Config) -> None:
+def _set_qconfigs(graph_module: fx.GraphModule, int8: set[str], config: Config, steps: Collection[Recipe]) -> None:
     """Give every int8 module of a graph its observers."""
     for node in graph_module.graph.nodes:
         module = submodule(graph_module, node)
         if module is None or not (node.name in int8 or isinstance(module, DeQuantStub)):
             continue
-        observed = qconfig_for(graph_module, node, config)
+        observed = qconfig_for(graph_module, node, config, steps)
         # A wrapped operator is quantized at its stubs; the operator inside stays in float.
         parts = [module.quant, module.dequant] if isinstance(module, Wrapped) else [module, *module.children()]
         for part in parts:
             part.qconfig = observed  # type: ignore[assignment]
 
 
-def observe(rewritten: nn.Module, config: Config) -> nn.Module:
-    """Fuse a copy of the rewritten module and put observers on everything that will run in int8."""
+def observe(
+    rewritten: nn.Module, config: Config, steps: Collection[Recipe] = (), planned: Sequence[Equalized] = ()
+) -> nn.Module:
+    """Fuse a copy of the rewritten module and put observers on everything that will run in int8.
+
+    `steps` of a recipe say how ranges are made of what they observe; layers are equalized as `planned`.
+    """
     int8 = {path: {node.name for node in assign(graph).int8} for path, graph in graphs_in(rewritten).items()}
-    fused = fuse(rewritten)
+    fused = fuse(rewritten, planned)
     for part in fused.modules():
         part.qconfig = None  # type: ignore[assignment]
     for path, graph in graphs_in(fused).items():
-        _set_qconfigs(graph, int8[path], config)
+        _set_qconfigs(graph, int8[path], config, steps)
     for graph in graphs_in(fused).values():
         graph.meta[_EXPECTED] = tuple(
             path
@@ -141,14 +150,35 @@ def observe(rewritten: nn.Module, config: Config) -> nn.Module:
     return fused
 
 
-def convert_observed(observed: nn.Module) -> nn.Module:
+def observers(observed: nn.Module) -> dict[str, RangeObserver]:
+    """What an observed module has seen, by the paths of its observers."""
+    return {path: part for path, part in observed.named_modules() if isinstance(part, RangeObserver)}
+
+
+def observe_again(
+    rewritten: nn.Module,
+    config: Config,
+    steps: Collection[Recipe],
+    planned: Sequence[Equalized],
+    seen: Mapping[str, RangeObserver],
+) -> nn.Module:
+    """`observe` with other steps, without running anything: the new observers have seen what those in `seen` have."""
+    observed = observe(rewritten, config, steps, planned)
+    for path, observer in observers(observed).items():
+        observer.merge(seen[path])
+    return observed
+
+
+def convert_observed(observed: nn.Module, means: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Turn an observed, calibrated module into int8, in place.
 
+    With `means` of the layers' inputs, as `InputMeans` gives them, the biases are corrected.
     Raises `QuantizationError` naming every module that should have become int8 and did not.
     """
     with quiet():
         for graph in graphs_in(observed).values():
             make_room_for_biases(graph)
+        corrected(observed, means or {})
         convert(observed, mapping=CONVERT_MAPPING, inplace=True)
     missed = []
     for place, graph in graphs_in(observed).items():

@@ -102,8 +102,8 @@ def sensitivity(
         settled = settle(model, rules, form, data, first, config, clock)
         judged = held_out_of(data, config.held_out or IMAGES, held_out)
         images = [form.arguments(image) for image in judged.data.examples(config.held_out or IMAGES)]
-        layers = costs(settled.rewritten.module, settled.int8, settled.ranges, images, progress)
-        together = likeness(quantize.fuse(settled.rewritten.module), settled.int8, images)
+        layers = costs(settled.floating(), settled.int8, settled.ranges, images, progress)
+        together = likeness(settled.floating(), settled.int8, images)
     return Sensitivity(
         info or ModelInfo.given(model, first),
         config,

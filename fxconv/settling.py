@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from fxconv import keep_float, quantize, refusals, soundness, verify
+from fxconv.audit import stop_of
+from fxconv.bias_correction import InputMeans
 from fxconv.calibration import Calibration, CalibrationData
 from fxconv.clock import Clock, Progress
-from fxconv.config import Config
+from fxconv.config import Config, Recipe
+from fxconv.equalization import ChannelPeaks, Equalized, plan
 from fxconv.errors import ConversionError, UserError
+from fxconv.held_out import HeldOut, held_out
 from fxconv.inputs import InputForm
+from fxconv.likeness import Likeness
+from fxconv.observers import RangeObserver
 from fxconv.passes import rewrite_with
+from fxconv.probe import likeness
 from fxconv.ranges import Expected, expected_ranges
+from fxconv.recipe import JUDGED, LARGEST, Chosen, tried
 from fxconv.refusals import Adjustment
 from rewrites import RewritePass, Rewritten
 from rewrites.parts import graphs_in
@@ -26,13 +36,22 @@ from rewrites.parts import graphs_in
 
 @dataclass(frozen=True)
 class Settled:
-    """An int8 module that every kernel takes, what it was made of, and the ranges that calibration called for."""
+    """An int8 module that every kernel takes, what it was made of, and the ranges that calibration called for.
+
+    `means` are those of the layers' inputs by which biases were corrected; none when they were not.
+    """
 
     rewritten: Rewritten
     calibration: Calibration
     adjustments: tuple[Adjustment, ...]
     ranges: dict[str, dict[str, Expected]]
     int8: nn.Module
+    recipe: Chosen = field(default_factory=Chosen)
+    means: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def floating(self) -> nn.Module:
+        """The fused float module that int8 was made of: its layers equalized, its biases not corrected."""
+        return quantize.fuse(self.rewritten.module, self.recipe.equalized)
 
 
 def settle(
@@ -44,11 +63,13 @@ def settle(
     config: Config,
     clock: Clock,
     kept: Mapping[str, str] | None = None,
+    steps: tuple[Recipe, ...] | None = None,
 ) -> Settled:
     """Rewrite, calibrate and quantize, again and with more in float until no kernel refuses what it is given.
 
     What goes to float changes its neighbours, and their ranges. `kept` are the operations that the user wants in float,
-    and why; those that `config` names unless given.
+    and why; those that `config` names unless given. `steps` of a recipe are taken as they are; unless given they are
+    chosen as `config` says, and judged.
     """
     refused = dict(kept or {})
     if config.keep_float and kept is None:
@@ -59,28 +80,207 @@ def settle(
         with clock.step("rewriting"):
             passes = refusals.keeping_float(rules, refused)
             rewritten = rewrite_with(model, passes, image, share_parameters=True)
-        with clock.step("calibration"):
-            observed = quantize.observe(rewritten.module, config)
+        with clock.step("verification"):
             singly = must_be_single(model, rewritten, form, data)
-            calibrated = _calibrate(model, observed, form, data, singly, clock.progress)
+        run = functools.partial(_observed, model, rewritten, form, data, singly, config, clock)
+        observed, seen = run(steps or ())
+        if steps and Recipe.equalization in steps:
+            observed, seen = run(steps, seen.plan(rewritten, config))
         found = refusals.never_reached(observed)
         if not found:
-            foreseen = refusals.foresee(observed, config.engine)
-            found = dict(foreseen.refused)
-        if found and found.keys() <= refused.keys():
+            made = _quantized(observed, seen, steps or (), image, config, clock)
+            found = dict(made.refused)
+            if made.int8 is not None and found.keys() <= refused.keys():
+                break
+        if found.keys() <= refused.keys():
             where, why = next(iter(found.items()))
             raise ConversionError(f"{where} cannot be kept in float, although it must be: {why}")
-        if not found:
-            with clock.step("audit"):
-                steps = foreseen.smallest_steps
-                ranges = {path: expected_ranges(graph, steps[path]) for path, graph in graphs_in(observed).items()}
-            with clock.step("conversion"):
-                int8 = quantize.convert_observed(observed)
-            found = refusals.met(int8, image)
-            gc.collect()  # a graph and its module refer to each other: the float weights would stay for long
-            if found.keys() <= refused.keys():
-                return Settled(rewritten, calibrated, foreseen.adjustments, ranges, int8)
         refused.update(found)
+    recipe = Chosen(steps or (), equalized=seen.planned)
+    if steps is None:
+        trials = _Trials(rewritten, seen, refused, run, image, config, clock)
+        made, recipe = _by_recipe(trials, made, form, data, config, clock)
+        seen = trials.seen_with(recipe.steps)
+    assert made.int8 is not None
+    used = seen.means if Recipe.bias_correction in recipe.steps else {}
+    return Settled(rewritten, seen.calibration, made.adjustments, made.ranges, made.int8, recipe, used)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one calibration saw, with layers equalized as `planned`: histograms, channels' means and peaks."""
+
+    calibration: Calibration
+    observers: Mapping[str, RangeObserver]
+    means: Mapping[str, Tensor]
+    peaks: Mapping[str, Tensor]
+    planned: tuple[Equalized, ...]
+
+    def plan(self, rewritten: Rewritten, config: Config) -> tuple[Equalized, ...]:
+        """How to equalize the layers, from what was seen without."""
+        return plan(quantize.fuse(rewritten.module), self.peaks, config.weight_scheme)
+
+
+def _observed(
+    model: nn.Module,
+    rewritten: Rewritten,
+    form: InputForm,
+    data: CalibrationData,
+    singly: bool,
+    config: Config,
+    clock: Clock,
+    steps: tuple[Recipe, ...],
+    planned: tuple[Equalized, ...] = (),
+) -> tuple[nn.Module, _Seen]:
+    """An observed module that has seen all images, and what it has seen."""
+    with clock.step("calibration"):
+        observed = quantize.observe(rewritten.module, config, steps, planned)
+        means, peaks = InputMeans(observed), ChannelPeaks(observed)
+        with ExitStack() as watching:
+            if config.recipe != (Recipe.none,):
+                watching.enter_context(means)
+                watching.enter_context(peaks)
+            calibrated = _calibrate(model, observed, form, data, singly, clock.progress)
+    return observed, _Seen(calibrated, quantize.observers(observed), means.means, peaks.peaks, planned)
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    """An int8 module, or None where a kernel is foreseen to refuse; and what is refused, with the reasons."""
+
+    int8: nn.Module | None
+    refused: Mapping[str, str]
+    adjustments: tuple[Adjustment, ...] = ()
+    ranges: dict[str, dict[str, Expected]] = field(default_factory=dict)
+
+
+def _quantized(
+    observed: nn.Module,
+    seen: _Seen,
+    steps: Collection[Recipe],
+    image: tuple[Any, ...],
+    config: Config,
+    clock: Clock,
+) -> _Quantized:
+    """Quantize a calibrated module, in place, as far as the kernels take it."""
+    foreseen = refusals.foresee(observed, config.engine)
+    if foreseen.refused:
+        return _Quantized(None, foreseen.refused)
+    with clock.step("audit"):
+        smallest = foreseen.smallest_steps
+        ranges = {path: expected_ranges(graph, smallest[path]) for path, graph in graphs_in(observed).items()}
+    with clock.step("conversion"):
+        int8 = quantize.convert_observed(observed, seen.means if Recipe.bias_correction in steps else None)
+    refused = refusals.met(int8, image)
+    gc.collect()  # a graph and its module refer to each other: the float weights would stay for long
+    return _Quantized(int8, refused, foreseen.adjustments, ranges)
+
+
+class _Trials:
+    """One rewritten model, quantized with one set of steps after another."""
+
+    def __init__(
+        self,
+        rewritten: Rewritten,
+        seen: _Seen,
+        refused: Mapping[str, str],
+        run: Callable[[tuple[Recipe, ...], tuple[Equalized, ...]], tuple[nn.Module, _Seen]],
+        image: tuple[Any, ...],
+        config: Config,
+        clock: Clock,
+    ) -> None:
+        self.rewritten, self.refused, self.run = rewritten, refused, run
+        self.image, self.config, self.clock = image, config, clock
+        self._plain = seen
+        self._equalized: _Seen | None = None
+
+    def seen_with(self, steps: Collection[Recipe]) -> _Seen:
+        """What calibration saw; with equalization it is run anew, once."""
+        if Recipe.equalization not in steps:
+            return self._plain
+        if self._equalized is None:
+            planned = self._plain.plan(self.rewritten, self.config)
+            self._equalized = self.run((), planned)[1] if planned else self._plain
+        return self._equalized
+
+    def made(self, steps: tuple[Recipe, ...]) -> _Quantized | None:
+        """The model with these steps; None when there is nothing to equalize, or a kernel refuses the ranges."""
+        seen = self.seen_with(steps)
+        if Recipe.equalization in steps and not seen.planned:
+            return None
+        with self.clock.step("conversion"):
+            observed = quantize.observe_again(self.rewritten.module, self.config, steps, seen.planned, seen.observers)
+        made = _quantized(observed, seen, steps, self.image, self.config, self.clock)
+        return made if made.int8 is not None and made.refused.keys() <= self.refused.keys() else None
+
+
+_WHY_NOT = "a kernel refuses the ranges it makes, or no layer in it is read by another one alone"
+
+
+def _by_recipe(
+    trials: _Trials,
+    plain: _Quantized,
+    form: InputForm,
+    data: CalibrationData,
+    config: Config,
+    clock: Clock,
+) -> tuple[_Quantized, Chosen]:
+    """The model quantized with the steps that `config` names, or with those that help; `plain` has none."""
+    if config.recipe == (Recipe.none,):
+        return plain, Chosen()
+    if not config.steps and (reason := _not_tried(trials.rewritten)):
+        return plain, Chosen(reason=reason)
+    with clock.step("recipe"):
+        source, is_unseen, images = _to_judge_by(form, data)
+        floating = quantize.fuse(trials.rewritten.module)
+        original = verify.outputs(floating, images)
+    made: dict[tuple[Recipe, ...], _Quantized] = {(): plain}
+
+    def judged(steps: tuple[Recipe, ...]) -> Likeness | None:
+        found = made.get(steps) or trials.made(steps)
+        if found is None or found.int8 is None:
+            return None
+        made[steps] = found
+        with clock.step("recipe"):
+            try:
+                return likeness(floating, found.int8, images, original)
+            except RuntimeError:  # a kernel that refuses is named when the audit runs it
+                if _refuses(found.int8, images):
+                    return None
+                raise
+
+    steps, gains = tried(judged, config.steps)
+    if refused := set(config.steps) - set(steps):
+        names = ", ".join(sorted(step.value for step in refused))
+        raise ConversionError(f"--recipe {names}: {_WHY_NOT}; leave it out")
+    planned = trials.seen_with(steps).planned
+    return made[steps], Chosen(steps, gains, len(images), source, is_unseen, equalized=planned)
+
+
+def _refuses(int8: nn.Module, images: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether a kernel of `int8` refuses to run on one of these images."""
+    return any(stop_of(int8, image) is not None for image in images)
+
+
+def _not_tried(rewritten: Rewritten) -> str:
+    """Why `auto` tries nothing on this model; empty when it does."""
+    if not isinstance(rewritten.module, fx.GraphModule):
+        return "the model is converted in parts, each trial of which would take long; name steps to have them"
+    parameters = sum(parameter.numel() for parameter in rewritten.module.parameters())
+    if parameters > LARGEST:
+        return f"a trial of {parameters:,} parameters would take long; name steps to have them"
+    return ""
+
+
+def _to_judge_by(form: InputForm, data: CalibrationData) -> tuple[str, bool, list[tuple[Any, ...]]]:
+    """The source of a few images, whether calibration did not see them, and each as arguments."""
+    others = held_out(data, JUDGED)
+    try:
+        images = others.data.examples(JUDGED)
+    except UserError:  # none of those left over can be read
+        others = HeldOut(data, False)
+        images = data.examples(JUDGED)
+    return others.data.source, others.is_unseen, [form.arguments(image) for image in images]
 
 
 def must_be_single(model: nn.Module, rewritten: Rewritten, form: InputForm, data: CalibrationData) -> bool:

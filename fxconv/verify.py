@@ -15,7 +15,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 ISLAND_SQNR_DB = 40.0
 # Folding batch norms re-associates float32 sums; what it computes stays this close even where a network amplifies that.
 FUSED_SQNR_DB = 60.0
-STAGES = ("rewritten", "fused", "int8", "scripted", "optimized", "reloaded")
+# This one is there only where layers were equalized.
+EQUALIZED = "equalized"
+STAGES = ("rewritten", "fused", EQUALIZED, "int8", "scripted", "optimized", "reloaded")
 # SQNR needs several images; that bits are equal shows on few.
 LEDGER_IMAGES = 8
 BETWEEN_IMAGES = 1

@@ -34,6 +34,23 @@ class CappedReLU(nn.ReLU):
         return f"cap={self.cap:g}"
 
 
+class ChannelCappedReLU(CappedReLU):
+    """min(max(x, 0), caps), a cap `[C]` for each channel: a ReLU6 whose channels were scaled by different factors.
+
+    `cap` is the least of them, where the range of the int8 form ends.
+    """
+
+    caps: Tensor
+
+    def __init__(self, caps: Tensor, cap: float) -> None:
+        super().__init__(cap)
+        self.register_buffer("caps", caps)
+
+    def forward(self, input: Tensor) -> Tensor:
+        caps = self.caps.view(-1, *(1 for _ in input.shape[2:]))
+        return torch.minimum(nn.functional.relu(input), caps)
+
+
 class CappedFloatFunctional(FloatFunctional):
     """A FloatFunctional whose `add_relu` is capped before the observer sees the sum."""
 

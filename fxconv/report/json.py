@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fxconv.config import Config
     from fxconv.conversion import Conversion, ModelInfo
     from fxconv.judge import Judgement
+    from fxconv.recipe import Chosen
 
 SCHEMA = 1
 
@@ -60,6 +61,19 @@ def _judgement(judgement: Judgement | None) -> dict[str, Any] | None:
     }
 
 
+def _recipe(recipe: Chosen) -> dict[str, Any]:
+    """The steps, their gains, and which layers were equalized."""
+    scaled, channels = recipe.capped_channels
+    return {
+        **{name: value for name, value in asdict(recipe).items() if name != "equalized"},
+        "equalized": [
+            {"first": one.first, "second": one.second, "channels": len(one.scales), "scaled": one.changed}
+            for one in recipe.equalized
+        ],
+        "relu6_channels": {"scaled": scaled, "channels": channels},
+    }
+
+
 def report(conversion: Conversion) -> dict[str, Any]:
     """The whole conversion as plain values."""
     artifact, int8_calls = conversion.artifact, conversion.artifact.int8_calls
@@ -86,6 +100,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "dequantize_nodes": stubs["aten::dequantize"],
         },
         "calibration": asdict(conversion.calibration),
+        "recipe": _recipe(conversion.recipe),
         "audit": {
             "inputs": conversion.audit.inputs,
             "worst_steps": conversion.audit.worst,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fxconv.recipe import STEPS, Chosen
 from rewrites import PassResult, Rewritten
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def print_sensitivity(result: Sensitivity, console: Console, top: int | None = N
     sqnr, agreement = result.together
     same = f", same top-1 on {_percent(agreement)}" if agreement is not None else ""
     console.print(Text.assemble((result.model.name, "bold"), f": all in int8 {_decibels(sqnr)}{same}"), soft_wrap=True)
-    seen = "not used for calibration" if result.is_unseen else "also used for calibration"
+    seen = _whether_used(result.is_unseen)
     console.print(
         Text(f"each layer quantized alone, on {_count(result.images, 'image')} {seen}: {result.source}"), soft_wrap=True
     )
@@ -212,6 +213,7 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *_in_parts(rewritten),
         *_kept_float(conversion),
         ("audit", _audited(conversion.audit)),
+        *_recovered(conversion.recipe),
         *_judged(conversion.judgement),
         ("against float", f"{_decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
@@ -246,6 +248,54 @@ def _kept_float(conversion: Conversion) -> list[tuple[str, str]]:
         return []
     islands = conversion.rewritten.islands[:_MOST_ISLANDS]
     return [("in float", f"{_some(island.nodes)}: {island.reason}") for island in islands]
+
+
+def _recovered(recipe: Chosen) -> list[tuple[str, str]]:
+    """The steps that recovered accuracy, and what they brought on images held out of calibration."""
+    applied = [gain for gain in recipe.gains if gain.is_applied]
+    if not applied:
+        names = ", ".join(step.value for step in recipe.steps)
+        return [("recipe", names or recipe.reason or "no step helps")] if names or recipe.reason or recipe.gains else []
+    first, last = applied[0], applied[-1]
+    gain = f"{_decibels(first.sqnr_before)} to {_decibels(last.sqnr_after)}"
+    if first.agreement_before is not None:
+        gain += f", same top-1 {_percent(first.agreement_before, 0)} to {_percent(last.agreement_after, 0)}"
+    images = f"{_count(recipe.images, 'image')} {_whether_used(recipe.is_unseen)}"
+    return [("recipe", f"{', '.join(step.value for step in recipe.steps)}: {gain} ({images})")]
+
+
+def _whether_used(is_unseen: bool) -> str:
+    return "not used for calibration" if is_unseen else "also used for calibration"
+
+
+def _print_recipe(recipe: Chosen, console: Console) -> None:
+    _section(console, "Accuracy recovered without training")
+    if not recipe.gains:
+        named = ", ".join(step.value for step in recipe.steps)
+        console.print(Text(named or recipe.reason or "nothing was asked for"), soft_wrap=True)
+        return
+    words = f"{_count(recipe.images, 'image')} {_whether_used(recipe.is_unseen)}: {recipe.source}"
+    console.print(Text(f"int8 against float with each step beside those above it, on {words}"), soft_wrap=True)
+    table = _grid("step", "", ">SQNR before", ">after", ">top-1 before", ">after", "what it does")
+    for gain in recipe.gains:
+        taken = Text("taken", style="green") if gain.is_applied else Text("left out", style="yellow")
+        _add(
+            table,
+            gain.step.value,
+            taken,
+            _decibels(gain.sqnr_before),
+            _decibels(gain.sqnr_after),
+            _percent(gain.agreement_before),
+            _percent(gain.agreement_after),
+            STEPS[gain.step],
+        )
+    _show(table, console)
+    if recipe.equalized:
+        scaled, channels = recipe.capped_channels
+        capped = (
+            f"; of {channels} channels below a ReLU6 {scaled} never reach its cap and were scaled" if channels else ""
+        )
+        console.print(Text(f"{_count(len(recipe.equalized), 'pair')} of layers equalized{capped}"), soft_wrap=True)
 
 
 def _judged(judgement: Judgement | None) -> list[tuple[str, str]]:
@@ -353,6 +403,7 @@ def print_report(conversion: Conversion, console: Console) -> None:
     _show(_audit_table(conversion.audit), console)
     _section(console, "Parity ledger")
     _show(_ledger(conversion), console)
+    _print_recipe(conversion.recipe, console)
     if conversion.judgement is not None:
         _print_judgement(conversion.judgement, console)
     _section(console, "Size and latency")
@@ -388,6 +439,7 @@ def _asked(conversion: Conversion) -> Table:
     _add(table, "engine", f"{config.engine.value}, {config.weight_scheme.value} weights, static quantization")
     _add(table, "arithmetic", config.arithmetic.value)
     _add(table, "observer", config.observer.value)
+    _add(table, "recipe", ", ".join(step.value for step in config.recipe))
     blocked = ", ".join(name.value for name in config.blocked) or "none"
     _add(table, "lowering", f"{config.method.value}; mobile passes blocked: {blocked}")
     environment = conversion.environment

@@ -8,7 +8,7 @@ import json
 import pytest
 from fxconv_commands import REPO, SMALL, assert_user_error, run_process
 
-from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, RangeMethod, WeightScheme
+from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, RangeMethod, Recipe, WeightScheme
 from fxconv.config_file import chosen, read, reproducing, text
 from fxconv.errors import UserError
 
@@ -68,7 +68,9 @@ def test_the_command_line_goes_before_the_file(tmp_path):
 
 
 def test_a_budget_is_not_searched_for_again():
-    assert reproducing(UNUSUAL) == dataclasses.replace(UNUSUAL, max_drop=None)
+    chosen = dataclasses.replace(UNUSUAL, max_drop=None, recipe=(Recipe.bias_correction,))
+    assert reproducing(UNUSUAL, (Recipe.bias_correction,)) == chosen
+    assert reproducing(UNUSUAL, ()) == dataclasses.replace(chosen, recipe=(Recipe.none,))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import fxconv
 from fxconv import conversion as pipeline
 from fxconv import quantize
 from fxconv.artifact import load_lite, load_lite_bytes
-from fxconv.config import Arithmetic, Config, Engine, Method, WeightScheme
+from fxconv.config import Arithmetic, Config, Engine, Method, Recipe, WeightScheme
 from fxconv.conversion import _read_back
 from fxconv.errors import ConversionError, UserError
 from fxconv.staging import StagedFile
@@ -191,7 +191,8 @@ def test_the_report_prints_and_is_json(small_conversion):
 
 def test_progress_is_told_step_by_step(small_model, batches):
     told: list[tuple[str, int, int]] = []
-    fxconv.convert(small_model, calibration=batches, progress=lambda *step: told.append(step))
+    none = (Recipe.none,)
+    fxconv.convert(small_model, calibration=batches, progress=lambda *step: told.append(step), recipe=none)
     steps = list(dict.fromkeys(step for step, _, _ in told))
     assert steps.index("rewriting") < steps.index("calibration") < steps.index("lowering") < steps.index("latency")
     assert [(done, total) for step, done, total in told if step == "calibration"][1:] == [(8, 24), (16, 24), (24, 24)]
@@ -304,7 +305,7 @@ def test_the_mobile_kernels_are_settled_before_the_first_runs(small_model, batch
     observe = pipeline.quantize.observe
     monkeypatch.setattr(pipeline, "settle_mobile_threads", lambda: order.append("settled"))
     monkeypatch.setattr(pipeline.quantize, "observe", lambda *args: (order.append("observed"), observe(*args))[1])
-    fxconv.convert(small_model, calibration=batches[:1])
+    fxconv.convert(small_model, calibration=batches[:1], recipe=(Recipe.none,))
     assert order == ["settled", "observed"]
 
 
@@ -403,14 +404,14 @@ def test_images_are_calibrated_with_one_at_a_time_where_a_batch_would_decide_oth
         hooks.append(observed.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0]))))
         return observed
 
-    def converting(observed: nn.Module) -> nn.Module:
+    def converting(*args: object) -> nn.Module:
         hooks[0].remove()
-        return convert_observed(observed)
+        return convert_observed(*args)
 
     monkeypatch.setattr(pipeline.quantize, "observe", noting)
     monkeypatch.setattr(pipeline.quantize, "convert_observed", converting)
     torch.manual_seed(0)
-    converted = fxconv.convert(Windowed(behind).eval(), [torch.randn(3, 3, 16, 16)])
+    converted = fxconv.convert(Windowed(behind).eval(), [torch.randn(3, 3, 16, 16)], recipe=(Recipe.none,))
     assert converted.verified
     assert converted.calibration.images == 3
     assert sizes == ([1, 1, 1] if single else [3])

@@ -50,8 +50,8 @@ def after_converting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tamper], None
     convert = quantize.convert_observed
 
     def plant(tamper: Tamper) -> None:
-        def tampered(observed: fx.GraphModule) -> fx.GraphModule:
-            int8 = convert(observed)
+        def tampered(*args: object) -> fx.GraphModule:
+            int8 = convert(*args)
             tamper(int8)
             return int8
 
@@ -305,8 +305,8 @@ def test_a_module_that_leaves_int8(command, after_converting):
 def test_a_wrong_fold(command, monkeypatch):
     fuse = quantize.fuse
 
-    def wrong(graph_module: fx.GraphModule) -> fx.GraphModule:
-        fused = fuse(graph_module)
+    def wrong(*args: object) -> fx.GraphModule:
+        fused = fuse(*args)
         with torch.no_grad():
             fused.get_submodule("conv")[0].weight[0] *= 3
         return fused

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from fxconv.calibration import Batches
 from fxconv.clock import Clock
-from fxconv.config import Config, WeightScheme
+from fxconv.config import Config, Recipe, WeightScheme
 from fxconv.inputs import InputForm
 from fxconv.passes import selected
 from fxconv.probe import LayerCost, costs, damage, likeness
-from fxconv.quantize import engine, fuse
+from fxconv.quantize import engine
 from fxconv.settling import settle
 
 
@@ -33,7 +33,7 @@ def probed(model: nn.Module, batches: list[Tensor], images: Tensor, outputs: boo
     done = settled(model, batches, **options)
     single = [(image[None],) for image in images]
     with engine("qnnpack"):
-        return done, costs(done.rewritten.module, done.int8, done.ranges, single, outputs=outputs)
+        return done, costs(done.floating(), done.int8, done.ranges, single, outputs=outputs)
 
 
 class Two(nn.Module):
@@ -55,7 +55,7 @@ def two() -> nn.Module:
 
 @pytest.mark.parametrize("scheme", list(WeightScheme))
 def test_one_layer_alone_is_what_torch_fake_quantizes(two, batches, scheme):
-    done, layers = probed(two, batches, batches[0][:4], weight_scheme=scheme)
+    done, layers = probed(two, batches, batches[0][:4], weight_scheme=scheme, recipe=(Recipe.none,))
     (cost,) = [layer for layer in layers if layer.where == "head"]
     expected, weight = done.ranges[""]["head"], two.head.weight.detach()
     if scheme is WeightScheme.per_channel:
@@ -162,8 +162,8 @@ def test_all_together_is_the_int8_module_itself(small_model, batches):
     done, _ = probed(small_model, batches, batches[0][:1])
     images = [(image[None],) for image in batches[0][:4]]
     with engine("qnnpack"):
-        tally = likeness(fuse(done.rewritten.module), done.int8, images)
-        again = likeness(fuse(done.rewritten.module), fuse(done.rewritten.module), images)
+        tally = likeness(done.floating(), done.int8, images)
+        again = likeness(done.floating(), done.floating(), images)
     assert 20 < tally.sqnr_db < 60
     assert (again.sqnr_db, again.agreement) == (math.inf, 1.0)
 

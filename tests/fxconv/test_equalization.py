@@ -1,0 +1,168 @@
+"""Cross-layer equalization: the float function stays, for all inputs, and small channels get more steps."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxconv
+from fxconv import quantize
+from fxconv.config import Config, Recipe, WeightScheme
+from fxconv.equalization import ChannelPeaks, Equalized, equalize, pairs, plan
+from fxconv.errors import ConversionError
+from fxconv.passes import selected
+from rewrites import rewrite
+from rewrites.modules import ChannelCappedReLU
+
+
+def uneven(layer: nn.Module) -> nn.Module:
+    """Channels whose outputs differ by a factor of up to 100; two of them never fire, or hardly."""
+    with torch.no_grad():
+        count = layer.weight.shape[0]
+        layer.weight *= torch.logspace(0, -2, count).view(-1, *(1 for _ in layer.weight.shape[1:]))
+        layer.bias *= torch.logspace(0, -2, count)
+        layer.weight[3], layer.bias[3] = 0, -1
+    return layer
+
+
+NETWORKS = {
+    "ReLU": lambda: [uneven(nn.Conv2d(3, 16, 3)), nn.ReLU(), nn.Conv2d(16, 8, 1)],
+    "ReLU6": lambda: [uneven(nn.Conv2d(3, 16, 3)), nn.ReLU6(), nn.Conv2d(16, 8, 1)],
+    "no activation": lambda: [uneven(nn.Conv2d(3, 16, 3)), nn.Conv2d(16, 8, 3, padding=1)],
+    "depthwise": lambda: [
+        uneven(nn.Conv2d(3, 16, 1)), nn.ReLU6(), uneven(nn.Conv2d(16, 16, 3, groups=16)), nn.ReLU6(),
+        nn.Conv2d(16, 8, 1),
+    ],
+    "grouped": lambda: [uneven(nn.Conv2d(3, 16, 3)), nn.ReLU(), nn.Conv2d(16, 8, 3, groups=4)],
+    "batch norm": lambda: [nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 8, 1)],
+    "pooled": lambda: [
+        uneven(nn.Conv2d(3, 16, 3)), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 8),
+    ],
+    "linear": lambda: [nn.Flatten(), uneven(nn.Linear(3 * 64, 16)), nn.ReLU(), nn.Linear(16, 8)],
+}  # fmt: skip
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(7)
+    model = nn.Sequential(*NETWORKS[name]()).eval()
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.weight.data = torch.logspace(0, -2, 16)
+    return model
+
+
+def images(count: int = 8, factor: float = 3.0, seed: int = 0) -> Tensor:
+    return factor * torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def planned(model: nn.Module, scheme: WeightScheme = WeightScheme.per_channel) -> tuple[nn.Module, list[Equalized]]:
+    """The fused float module, and what is planned for it."""
+    fused = quantize.fuse(rewrite(model, selected(Config())).module)
+    peaks = ChannelPeaks(fused)
+    with peaks, torch.no_grad():
+        for batch in images().split(2):
+            fused(batch)
+    return fused, list(plan(copy.deepcopy(fused), peaks.peaks, scheme))
+
+
+@pytest.mark.parametrize("scheme", WeightScheme)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_function_stays_on_inputs_far_from_those_seen(name: str, scheme: WeightScheme) -> None:
+    fused, found = planned(network(name), scheme)
+    assert found
+    other = images(4, 10.0, seed=1)
+    with torch.no_grad():
+        wanted = fused(other)
+        got = equalize(copy.deepcopy(fused), found)(other)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+    assert any(one.changed for one in found)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_channel_grows_beyond_the_largest(name: str) -> None:
+    fused, found = planned(network(name))
+    before, after = ChannelPeaks(fused), ChannelPeaks(equalize(copy.deepcopy(fused), found))
+    with torch.no_grad():
+        with before:
+            fused(images())
+        equalized = equalize(copy.deepcopy(fused), found)
+        after = ChannelPeaks(equalized)
+        with after:
+            equalized(images())
+    for one in found:
+        old, new = before.peaks[one.first], after.peaks[one.first]
+        assert float(new.max()) == pytest.approx(float(old.max()), rel=1e-4)
+        assert float(new[new > 0].min()) > float(old[old > 0].min())
+        assert float(one.scales.min()) >= 1 / 64 and float(one.scales.max()) <= 1
+
+
+def test_a_channel_at_its_cap_stays_and_the_others_get_caps_of_their_own() -> None:
+    model = network("ReLU6")
+    with torch.no_grad():
+        model[0].bias[0] = 50.0
+    fused, (one,) = planned(model)
+    assert one.cap == 6.0 and float(one.scales[0]) == 1.0
+    own = equalize(fused, [one]).get_submodule(one.first)[1]
+    assert isinstance(own, ChannelCappedReLU)
+    torch.testing.assert_close(own.caps, 6.0 / one.scales)
+
+
+def test_a_dead_channel_is_left_alone() -> None:
+    _, (one,) = planned(network("ReLU"))
+    assert float(one.scales[3]) == 1.0
+
+
+class Read(nn.Module):
+    """Layers that must not be changed: read twice, behind another activation, shared, called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.after = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.swish, self.end = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.again = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.twice(x)
+        x = x + self.after(x)
+        x = self.end(nn.functional.hardswish(self.swish(x)))
+        return self.again(torch.relu(self.again(x)))
+
+
+def test_what_reads_more_or_is_read_more_is_no_pair() -> None:
+    fused = quantize.fuse(rewrite(Read().eval(), selected(Config())).module)
+    assert list(pairs(fused)) == []
+    with pytest.raises(ConversionError, match="--recipe equalization"):
+        fxconv.convert(Read().eval(), [images(2)], recipe=(Recipe.equalization,))
+
+
+@pytest.mark.parametrize("scheme", WeightScheme)
+@pytest.mark.parametrize("name", ["ReLU", "ReLU6", "depthwise", "pooled"])
+def test_an_equalized_network_is_verified(name: str, scheme: WeightScheme) -> None:
+    found = fxconv.convert(
+        network(name), list(images(12).split(1)), recipe=(Recipe.equalization,), weight_scheme=scheme
+    )
+    assert found.verified, found.verdict
+    rows = {row.stage: row for row in found.ledger}
+    assert rows["equalized"].sqnr_db > 90 and rows["equalized"].against == "original"
+    assert found.recipe.equalized
+    content = found.report.json()
+    assert content["recipe"]["equalized"][0]["scaled"] > 0
+
+
+def test_it_pays_for_uneven_channels() -> None:
+    batches = list(images(12).split(1))
+    plain = fxconv.convert(network("depthwise"), batches, recipe=(Recipe.none,))
+    equalized = fxconv.convert(network("depthwise"), batches, recipe=(Recipe.equalization,))
+    found = [{row.stage: row for row in each.ledger}["int8"].sqnr_db for each in (plain, equalized)]
+    assert found[1] > found[0] + 1
+
+
+def test_the_twin_is_the_float_model_as_it_was() -> None:
+    model, batches = network("depthwise"), list(images(6).split(1))
+    plain = fxconv.convert(model, batches, recipe=(Recipe.none,))
+    equalized = fxconv.convert(model, batches, recipe=(Recipe.equalization,))
+    assert equalized.artifact.float_bytes == plain.artifact.float_bytes
