@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fxconv import quantize, soundness
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.clock import Clock, Progress
-from fxconv.config import Config
+from fxconv.config import Config, Recipe
 from fxconv.conversion import ModelInfo
 from fxconv.environment import check
 from fxconv.held_out import held_out as held_out_of
@@ -33,7 +33,8 @@ class Sensitivity:
     """The int8 operations of a model, the worst first, each quantized alone.
 
     `together` is the SQNR in decibels and the share of equal answers of the real int8 module, in which all of them are
-    quantized. `source` says on which images, `images` how many; `is_unseen` whether calibration did not see them.
+    quantized, with the `steps` of the recipe. `source` says on which images, `images` how many; `is_unseen` whether
+    calibration did not see them.
     """
 
     model: ModelInfo
@@ -45,6 +46,7 @@ class Sensitivity:
     is_unseen: bool
     layers: tuple[LayerCost, ...]
     together: tuple[float, float | None]
+    steps: tuple[Recipe, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class Sensitivity:
             "calibration": asdict(self.calibration),
             "measured_on": {"source": self.source, "images": self.images, "held_out": self.is_unseen},
             "all_int8": {"sqnr_db": self.together[0], "top1_agreement": self.together[1]},
+            "recipe": self.steps,
             "layers": [{**asdict(layer), "float_extra_bytes": layer.float_extra_bytes} for layer in self.layers],
             "warnings": self.warnings,
         }
@@ -114,5 +117,6 @@ def sensitivity(
         judged.is_unseen,
         layers,
         (together.sqnr_db, together.agreement),
+        settled.recipe.steps,
         (*warnings, *data.warnings, *judged.warnings),
     )

@@ -88,6 +88,7 @@ def test_json_has_everything(ranked):
     assert (first["where"], first["kind"], first["weight_bytes"]) == (HUGE, "Conv2d + ReLU", 576)
     assert first["float_extra_bytes"] == 3 * 576
     assert set(report["all_int8"]) == {"sqnr_db", "top1_agreement"}
+    assert report["recipe"] == [step.value for step in ranked.steps]
     assert report["config"]["weight_scheme"] == "per-tensor"
 
 
