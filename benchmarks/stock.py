@@ -21,7 +21,13 @@ import torch
 import torchvision
 from PIL import Image
 from torch import Tensor, nn
-from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization import (
+    HistogramObserver,
+    QConfig,
+    QConfigMapping,
+    default_per_channel_weight_observer,
+    get_default_qconfig_mapping,
+)
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.jit.mobile import _load_for_lite_interpreter
 from torch.utils.mobile_optimizer import optimize_for_mobile
@@ -48,13 +54,36 @@ def first_of(batch: Batch) -> tuple[Tensor, ...]:
     return tuple(each[:1] for each in ((batch,) if isinstance(batch, Tensor) else batch))
 
 
-def quantize(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
+class ContiguousReLU6(nn.Module):
+    """A ReLU6 of a contiguous tensor: of one in channels_last qnnpack's kernel gives scrambled values."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.relu6(input.contiguous(memory_format=torch.contiguous_format))
+
+
+def mended(model: nn.Module) -> nn.Module:
+    """A copy whose ReLU6 modules the engine computes rightly."""
+    model = copy.deepcopy(model)
+    for part in list(model.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, nn.ReLU6):
+                setattr(part, name, ContiguousReLU6())
+    return model
+
+
+def _per_channel() -> QConfigMapping:
+    activation = HistogramObserver.with_args(reduce_range=False)
+    return QConfigMapping().set_global(QConfig(activation, default_per_channel_weight_observer))
+
+
+def quantize(model: nn.Module, batches: Iterable[Batch], per_channel: bool = False) -> nn.Module:
     """prepare_fx, calibrate, convert_fx. A batch is a tensor, or one for each of several inputs."""
     torch.backends.quantized.engine = "qnnpack"
     batches = list(batches)
     example = first_of(batches[0])
     with step("prepare_fx"):
-        prepared = prepare_fx(copy.deepcopy(model).eval(), get_default_qconfig_mapping("qnnpack"), example)
+        settings = _per_channel() if per_channel else get_default_qconfig_mapping("qnnpack")
+        prepared = prepare_fx(copy.deepcopy(model).eval(), settings, example)
     with step("calibration"), torch.no_grad():
         for batch in batches:
             prepared(*((batch,) if isinstance(batch, Tensor) else batch))
@@ -72,10 +101,10 @@ def to_torchscript(converted: nn.Module, example: tuple[Tensor, ...]) -> torch.j
             return torch.jit.trace(converted, example, check_trace=False, strict=False)
 
 
-def write(model: nn.Module, batches: Iterable[Batch], path: Path) -> Any:
+def write(model: nn.Module, batches: Iterable[Batch], path: Path, per_channel: bool = False) -> Any:
     """The whole stock flow to a .ptl, loaded back in the lite interpreter. Raises `StockError`."""
     batches = list(batches)
-    scripted = to_torchscript(quantize(model, batches), first_of(batches[0]))
+    scripted = to_torchscript(quantize(model, batches, per_channel), first_of(batches[0]))
     with step("optimize_for_mobile"):
         optimized = optimize_for_mobile(scripted)
     with step("the lite interpreter"):
