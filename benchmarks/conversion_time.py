@@ -54,7 +54,7 @@ def command(network: str, folder: Path, photographs: Path, *words: str) -> list[
     if not checkpoint.exists():
         torch.save(seeded(network)[0].module.state_dict(), checkpoint)
     given = ["--weights", str(checkpoint), "--calib", str(photographs), "-o", str(folder / "out.ptl")]
-    return ["cli.py", "convert", network, *given, "--min-sqnr", "-1000", "--quiet", *words]
+    return ["cli.py", "convert", network, *given, "--recipe", "none", "--min-sqnr", "-1000", "--quiet", *words]
 
 
 def pairs(folder: Path, photographs: Path, count: int) -> list[list[str]]:
