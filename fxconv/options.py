@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fxconv.config import Arithmetic, Engine, Method, MobilePass, RangeMethod, Recipe, WeightScheme
+from fxconv.config import STEP_NAMES, Arithmetic, Engine, Method, MobilePass, RangeMethod, Recipe, WeightScheme
 
 ModelArgument = Annotated[
     str,
@@ -71,8 +71,9 @@ WeightSchemeOption = Annotated[
 RecipeOption = Annotated[
     list[Recipe] | None,
     typer.Option(
-        help="Recovers accuracy without training: auto takes the steps that help on images held out, or name a step; "
-        "repeatable.",
+        metavar="auto|none|STEP",
+        help="Recovers accuracy without training: auto takes the steps that help on images held out; or name steps, "
+        f"repeatable: {', '.join(STEP_NAMES)}.",
         show_default="auto",
         rich_help_panel="Int8",
     ),
