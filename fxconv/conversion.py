@@ -305,6 +305,8 @@ def _judge(
     with clock.step("judging"):
         judge = Judge(model, form, others.data, count)
     settled, found = budget.judged(settled, again, judge, config.max_drop, clock.step, clock.progress)
+    # with layers in float others are equalized, and by other factors
+    recipe = replace(recipe, equalized=settled.recipe.equalized)
     return replace(settled, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
 
 

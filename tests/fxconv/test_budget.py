@@ -35,7 +35,7 @@ def one_kept() -> Conversion:
     """A network of which one layer's weights do not bear one scale for all."""
     torch.set_num_threads(1)
     model, (calibration, images) = outliers("weight")
-    # equalization would spread the outliers over two layers
+    # what has to be in float is planted, and must not depend on what a recipe mends
     options = {"max_drop": 5.0, "weight_scheme": WeightScheme.per_tensor, "recipe": (Recipe.none,)}
     return fxconv.convert(model, [calibration], held_out=[images], **options)
 
@@ -106,6 +106,14 @@ def test_the_found_choices_give_the_same_without_a_search(one_kept):
     assert answered(again.int8, images) == answered(one_kept.int8, images)
     torch.backends.quantized.engine = "qnnpack"
     assert torch.equal(again.int8(images), one_kept.int8(images))
+
+
+def test_what_is_in_float_is_not_taken_for_equalized():
+    model, (calibration, images) = outliers("weight")
+    options = {"max_drop": 5.0, "weight_scheme": WeightScheme.per_tensor, "recipe": (Recipe.equalization,)}
+    found = fxconv.convert(model, [calibration], held_out=[images], **options)
+    assert found.verified, found.verdict
+    assert found.judgement.kept and found.recipe.equalized
 
 
 def test_a_budget_that_cannot_be_met_names_the_best(tmp_path):
