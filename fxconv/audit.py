@@ -21,11 +21,11 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from fxconv import verify
-from fxconv.bias_correction import bias_correction
 from fxconv.graphs import failing, inputs_of
 from fxconv.observers import distinguishable
 from fxconv.quantize import is_int8
 from fxconv.ranges import Expected
+from fxconv.wiring import Changes, follow_problem, own_weights, range_problem, weight_problem
 from rewrites.diff import call_name
 from rewrites.modules import ScalarArithmetic
 from rewrites.parts import graphs_in, prefixed
@@ -40,8 +40,6 @@ OFF_SHARE = 0.001
 # or when its range cuts off more than this share of the power of what it should give: 10 dB, as for a whole network.
 # A share of values would fail sound ranges: where few values were seen, the noise of int8 carries some beyond the ends.
 CUT_SHARE = 0.1
-# Rounding to the nearest step moves a weight by half of one; the rest is float32.
-_WEIGHT_STEPS = 0.51
 
 
 @dataclass(frozen=True)
@@ -97,24 +95,6 @@ class Audit:
         first = self.failed[0]
         more = f" (and {len(self.failed) - 1} more)" if len(self.failed) > 1 else ""
         return f"{first.where} ({first.operator}): {first.problem}{more}"
-
-
-@dataclass(frozen=True)
-class Changes:
-    """How a recipe lets the weights of int8 differ from the float module's.
-
-    `means` of the inputs of layers whose biases are corrected, by their paths; `cuts` says that weights may be cut off
-    where that brings them closer on the whole.
-    """
-
-    means: Mapping[str, Tensor] = field(default_factory=dict)
-    cuts: bool = False
-
-    def of(self, place: str) -> Changes:
-        """Those of the graph at this path."""
-        inside = prefixed(place, "")
-        own = {path.removeprefix(inside): mean for path, mean in self.means.items() if path.startswith(inside)}
-        return replace(self, means=own)
 
 
 def watch(floating: fx.GraphModule, images: Sequence[tuple[Any, ...]]) -> Watched:
@@ -348,15 +328,15 @@ class _Auditor(fx.Interpreter):
         called = callee(self.floating, self.nodes[node.name])
         row = KERNELS.get(called) if called is not None else None
         if row is not None and row.verdict is Verdict.FOLLOWS:
-            return _follow_problem(args, result)
+            return follow_problem(args, result)
         if observed is None:
             return ""  # its kernel has a range of its own: a hardsigmoid's is [0, 1]
         assert module is not None and floating is not None
         if not is_int8(self.int8.get_submodule(observed)):
             return "is not a quantized module"
         return (
-            _weight_problem(path, floating, module, self.changes)
-            or _range_problem(self.expected[observed], result)
+            weight_problem(path, floating, module, self.changes)
+            or range_problem(self.expected[observed], result)
             or self._observed_problem(path, self.expected[observed])
         )
 
@@ -419,94 +399,3 @@ def _operator(graph_module: fx.GraphModule, node: fx.Node) -> str:
 
 def _dequantized(value: Any) -> Any:
     return value.dequantize() if isinstance(value, Tensor) and value.is_quantized else value
-
-
-def _layer(floating: nn.Module) -> tuple[str, nn.Module]:
-    """The part of a float module that holds the weights, and its path in it: the head of a fused one."""
-    return ("0.", floating[0]) if isinstance(floating, nn.Sequential) else ("", floating)
-
-
-def _int8_weight(module: nn.Module) -> Tensor | None:
-    weight = getattr(module, "weight", None)
-    return weight() if callable(weight) else None
-
-
-def own_weights(floating: nn.Module, module: nn.Module) -> dict[str, Tensor]:
-    """The int8 module's weights and bias in float, by the names the float module has for them."""
-    weight = _int8_weight(module)
-    if weight is None:
-        return {}
-    prefix, _ = _layer(floating)
-    own = {f"{prefix}weight": weight.dequantize()}
-    bias = module.bias()  # type: ignore[operator]
-    return own if bias is None else {**own, f"{prefix}bias": bias.detach()}
-
-
-def _weight_problem(path: str, floating: nn.Module, module: nn.Module, changes: Changes) -> str:
-    weight = _int8_weight(module)
-    if weight is None:
-        return ""
-    prefix, layer = _layer(floating)
-    own: Tensor = layer.weight  # type: ignore[assignment]
-    if weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
-        shape = [1] * weight.ndim
-        shape[weight.q_per_channel_axis()] = -1
-        scales = weight.q_per_channel_scales().view(shape)
-    else:
-        scales = torch.tensor(weight.q_scale(), dtype=torch.float64)
-    error = weight.dequantize() - own
-    steps = float((error.abs() / scales).max())
-    if not steps <= _WEIGHT_STEPS and not (changes.cuts and _is_closer(error, own, scales)):
-        return f"its int8 weights are up to {steps:.3g} steps from the float weights"
-    wanted = layer.bias
-    got = module.bias()  # type: ignore[operator]
-    mean = changes.means.get(f"{path}.{prefix}".rstrip("."))
-    if mean is not None:
-        addition = bias_correction(layer, weight.dequantize(), mean)
-        corrected = addition if wanted is None else wanted + addition  # type: ignore[operator]
-        if got is None or not torch.allclose(got, corrected, rtol=1e-4, atol=1e-4 * float(corrected.abs().max())):
-            return "its bias is not the float layer's, corrected for its rounded weights"
-    elif isinstance(wanted, Tensor) and (got is None or not torch.equal(got, wanted)):
-        return "its bias is not the float layer's"
-    return ""
-
-
-def _is_closer(error: Tensor, weight: Tensor, scales: Tensor) -> bool:
-    """Whether weights that were cut off, all others within half a step, are nearer than those of the widest range."""
-    dims = [dim for dim in range(weight.ndim) if scales.ndim == 0 or scales.shape[dim] == 1]
-    # a bias that needs room makes steps wider than the weights do
-    widest = torch.maximum(weight.abs().amax(dims, keepdim=True) / 127, scales)
-    plain = (weight / widest).round() * widest - weight
-    cut = weight.abs() > 127 * scales
-    inside = float((torch.where(cut, 0, error).abs() / scales).max()) <= _WEIGHT_STEPS
-    return inside and bool((error.square().sum(dims) <= plain.square().sum(dims) * 1.001).all())
-
-
-def _follow_problem(args: Any, result: Any) -> str:
-    """What is wrong with the range of an operation that hands on its input's."""
-    given = next((leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor) and leaf.is_quantized), None)
-    for got in tree_leaves(result):
-        if given is None or not isinstance(got, Tensor):
-            continue
-        if not got.is_quantized:
-            return "gives no quantized tensor"
-        if not math.isclose(got.q_scale(), given.q_scale(), rel_tol=1e-5) or got.q_zero_point() != given.q_zero_point():
-            return (
-                f"runs with scale {got.q_scale():.6g} and zero point {got.q_zero_point()}, "
-                f"its input's are {given.q_scale():.6g} and {given.q_zero_point()}"
-            )
-    return ""
-
-
-def _range_problem(expected: Expected, result: Any) -> str:
-    if expected.problem:
-        return expected.problem
-    if not isinstance(result, Tensor) or not result.is_quantized:
-        return "gives no quantized tensor"
-    scale, zero_point = result.q_scale(), result.q_zero_point()
-    if math.isclose(scale, expected.scale, rel_tol=1e-5) and zero_point == expected.zero_point:
-        return ""
-    return (
-        f"runs with scale {scale:.6g} and zero point {zero_point}, "
-        f"calibrated were {expected.scale:.6g} and {expected.zero_point}"
-    )

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.ao.quantization import ObserverBase, QConfig
 
 from fxconv.scales import source
+from rewrites.fusion import weighted
 from rewrites.values import submodule
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
@@ -34,11 +35,11 @@ def make_room_for_biases(observed: fx.GraphModule) -> None:
         module = submodule(observed, node)
         if module is None or not isinstance(getattr(module, "qconfig", None), QConfig):
             continue
-        if isinstance(_layer(module), _LAYERS) and (scale := _input_scale(observed, node)) is not None:
+        if isinstance(weighted(module), _LAYERS) and (scale := _input_scale(observed, node)) is not None:
             # Called twice, a layer has one set of weights for both inputs: the finer one asks for more room.
             scales[module] = min(scale, scales.get(module, math.inf))
     for module, scale in scales.items():
-        bias = _layer(module).bias
+        bias = weighted(module).bias
         if not isinstance(bias, Tensor):
             continue
         # In double precision: the product of two small scales must not be flushed to zero.
@@ -48,11 +49,6 @@ def make_room_for_biases(observed: fx.GraphModule) -> None:
         raised = QConfig(activation=qconfig.activation, weight=_at_least(floor, qconfig.weight))
         for part in (module, *module.children()):
             part.qconfig = raised
-
-
-def _layer(module: nn.Module) -> nn.Module:
-    """The part that holds the weights: the head of a fused layer."""
-    return module[0] if isinstance(module, nn.Sequential) else module
 
 
 def _at_least(floor: Tensor, observer: Callable[[], ObserverBase]) -> Callable[[], ObserverBase]:

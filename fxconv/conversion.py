@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from fxconv import artifact, budget, keep_float, lower, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import AUDIT_INPUTS, Audit, Changes, Watched, audit_all, stop_of, watch_all
+from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
 from fxconv.clock import Clock, Progress
 from fxconv.config import MIN_SQNR, Config, Engine, Method, Recipe
@@ -34,6 +34,7 @@ from fxconv.settling import Settled, settle
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
 from fxconv.verify import BETWEEN_IMAGES, EQUALIZED, FUSED_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
+from fxconv.wiring import Changes
 from rewrites import RewritePass, Rewritten
 
 if TYPE_CHECKING:

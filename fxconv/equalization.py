@@ -19,6 +19,7 @@ import torch.ao.nn.intrinsic as nni
 from torch import Tensor, fx, nn
 
 from fxconv.config import WeightScheme
+from rewrites.fusion import weighted
 from rewrites.modules import CappedReLU, ChannelCappedReLU
 from rewrites.parts import graphs_in, prefixed
 from rewrites.values import calls_of, modules_read_inside, sole_user, submodule
@@ -71,7 +72,7 @@ class ChannelPeaks:
 
     def _noting(self, path: str) -> Any:
         def note(module: nn.Module, _: Any, output: Tensor) -> None:
-            layer = _layer(module)
+            layer = weighted(module)
             channel = output.ndim - 1 - (0 if isinstance(layer, nn.Linear) else layer.weight.ndim - 2)
             others = [dim for dim in range(output.ndim) if dim != channel]
             # of a ReLU's output the largest value is the largest magnitude, and half the work
@@ -98,7 +99,7 @@ def pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
             other = submodule(graph, reader) if reader is not None else None
             if reader is None or other is None or not _is_own(graph, reader, other, read, shared):
                 continue
-            if _channels_in(_layer(other)) == _layer(part).weight.shape[0]:
+            if _channels_in(weighted(other)) == weighted(part).weight.shape[0]:
                 yield prefixed(place, str(node.target)), prefixed(place, str(reader.target))
 
 
@@ -106,7 +107,7 @@ def _is_own(graph: fx.GraphModule, node: fx.Node, part: nn.Module, read: set[int
     """Whether a node calls a layer that may be changed: called once, and its weights nobody else's."""
     if type(part) not in (*_ALONE, *_FUSED) or len(calls_of(graph, node)) > 1:
         return False
-    layer = _layer(part)
+    layer = weighted(part)
     is_read = bool(read & {id(part), id(layer)})
     return not is_read and id(layer.weight) not in shared and id(layer.bias) not in shared
 
@@ -130,11 +131,6 @@ def _reader(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
             return user
         user = sole_user(user)
     return None
-
-
-def _layer(part: nn.Module) -> Any:
-    """The part that holds the weights: the head of a fused layer."""
-    return part[0] if isinstance(part, nn.Sequential) else part
 
 
 def _has_relu(part: nn.Module) -> bool:
@@ -174,7 +170,7 @@ def plan(floating: nn.Module, peaks: Mapping[str, Tensor], scheme: WeightScheme)
             if first not in peaks:
                 continue  # calibration never reached it
             parts = floating.get_submodule(first), floating.get_submodule(second)
-            scales = _scales(_layer(parts[0]), _layer(parts[1]), peaks[first], scheme)
+            scales = _scales(weighted(parts[0]), weighted(parts[1]), peaks[first], scheme)
             one = Equalized(first, second, scales, _cap(parts[0]))
             if one.changed:
                 peaks[first] = peaks[first] / scales
@@ -210,7 +206,7 @@ def equalize(floating: nn.Module, planned: Sequence[Equalized]) -> nn.Module:
     """
     for one in planned:
         part = floating.get_submodule(one.first)
-        layer, reader = _layer(part), _layer(floating.get_submodule(one.second))
+        layer, reader = weighted(part), weighted(floating.get_submodule(one.second))
         shape = [-1, *(1 for _ in layer.weight.shape[1:])]
         layer.weight = nn.Parameter(layer.weight.detach() / one.scales.view(shape), requires_grad=False)
         if layer.bias is not None:

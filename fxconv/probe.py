@@ -15,12 +15,12 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv import verify
 from fxconv.artifact import layer_macs
-from fxconv.audit import own_weights
 from fxconv.decisions import compared_outputs
 from fxconv.graphs import Inputs
 from fxconv.likeness import Likeness, has_class_scores
 from fxconv.ranges import Expected
 from fxconv.scales import FIXED, readers
+from fxconv.wiring import own_weights
 from rewrites.copies import sharing_parameters
 from rewrites.modules import ScalarArithmetic
 from rewrites.parts import graphs_in, own_modules, prefixed

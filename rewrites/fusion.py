@@ -162,3 +162,8 @@ def cut_out_rows(module: Root) -> Root:
             if id(part) in plain:
                 setattr(holder, name, plain[id(part)])
     return module
+
+
+def weighted(module: nn.Module) -> Any:
+    """The part of a fused layer that holds the weights, its head; any other module itself."""
+    return module[0] if isinstance(module, nn.Sequential) else module

@@ -8,9 +8,9 @@ import torch.ao.nn.quantized as nnq
 from torch import nn
 
 import fxconv
-from fxconv.audit import Changes
 from fxconv.bias_correction import InputMeans, bias_correction
 from fxconv.config import Recipe, WeightScheme
+from fxconv.wiring import Changes
 
 LAYERS = {
     "convolution": (nn.Conv2d(6, 8, 1), (16, 6, 5, 5)),
