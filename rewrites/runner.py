@@ -162,11 +162,13 @@ def run_pass(graph_module: fx.GraphModule, rule: RewritePass, path: str = "") ->
     try:
         rule.run(editor)
         graph_module.graph.lint()
-        graph_module.recompile()
+        after = graph_lines(graph_module)
+        if editor.edits or after != before:
+            graph_module.recompile()
     except Exception as error:
         raise PassError(rule.name, editor.current.name if editor.current else None, error, rule.is_own()) from error
     return PassResult(
-        rule.name, rule.summary(), rule.why(), tuple(editor.edits), tuple(editor.skips), _diff(before, editor)
+        rule.name, rule.summary(), rule.why(), tuple(editor.edits), tuple(editor.skips), _diff(before, after, editor)
     )
 
 
@@ -202,12 +204,12 @@ def _maker(graph_module: fx.GraphModule, name: str, rules: Sequence[RewritePass]
     return next((rule for rule in rules if rule.name == made_by), rules[-1])
 
 
-def _diff(before: list[str], editor: Editor) -> str:
+def _diff(before: list[str], after: list[str], editor: Editor) -> str:
     renamed = [edit for edit in editor.edits if edit.kind == "rename"]
     if renamed and len(renamed) == len(editor.edits):
         # Renames touch nearly every line of the graph; the paths say it better.
         return unified([e.before for e in renamed], [e.after for e in renamed], editor.rule, 0)
-    return unified(before, graph_lines(editor.graph_module), editor.rule)
+    return unified(before, after, editor.rule)
 
 
 def rewrite(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.ao.quantization import DeQuantStub, QuantStub
+from torch.func import functional_call
 from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
@@ -41,6 +42,9 @@ from rewrites.surroundings import asked_for_the_class, hidden_functions_looked_i
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
 _WAYS = (ToFrames, FromFrames, ToColumns, FromColumns)
 _OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, LinearRows, Wrapped, QuantStub, DeQuantStub, *_WAYS)
+
+# Modules that return a tensor of their input's shape and type.
+_KEEPING_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Dropout)
 
 # Methods that make a tensor of their own out of sizes alone: it is made while tracing, as torch.zeros is.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
@@ -69,7 +73,6 @@ class UntraceableError(Exception):
 
 
 class _Tracer(fx.Tracer):
-    record_stack_traces = True
     proxy_buffer_attributes = True
 
     def __init__(self, leaves: set[str], example: Mapping[str, Any] | None, own_tensors: set[int]) -> None:
@@ -237,6 +240,8 @@ class _Tracer(fx.Tracer):
                 function, args = getattr(args[0], target), args[1:]
             elif kind == "call_module":
                 function = self.root.get_submodule(target)
+                if type(function).__module__.startswith("torch.nn."):
+                    return self._called(function, args, kwargs)
             if function is getattr and args[1] == "data":
                 return args[0]
             with nullcontext() if has_numbers else self.fake, torch.no_grad():
@@ -245,6 +250,14 @@ class _Tracer(fx.Tracer):
             return UNKNOWN
         finally:
             self.is_evaluating = False
+
+    def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What one of torch's own modules returns, as far as shapes go: its weights have none but a shape either."""
+        with self.fake, torch.no_grad():
+            if isinstance(module, _KEEPING_SHAPE) and args and isinstance(args[0], FakeTensor):
+                return args[0]
+            state = {name: faked(value) for name, value in (*module.named_parameters(), *module.named_buffers())}
+            return functional_call(module, state, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES) or is_frozen_batch_norm(m):

@@ -73,7 +73,12 @@ _FRACTIONAL = frozenset(
 
 def submodule(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """The module a `call_module` node calls; None for any other node."""
-    return graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+    if node.op != "call_module":
+        return None
+    module: nn.Module | None = graph_module
+    for part in str(node.target).split("."):  # asked for tens of thousands of times, get_submodule takes most of it
+        module = module._modules.get(part) if module is not None else None
+    return graph_module.get_submodule(str(node.target)) if module is None else module
 
 
 def callee(graph_module: fx.GraphModule, node: fx.Node) -> Callable[..., Any] | type | None:

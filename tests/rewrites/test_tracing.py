@@ -173,6 +173,14 @@ def test_without_an_example_nothing_is_known():
     assert lines_of(model(forward), IMAGE) == ["getattr_1 = x.shape", "getitem = getattr_1[1]", "gt = getitem > 4"]
 
 
+@pytest.mark.parametrize("module", [nn.ReLU(), nn.Hardswish(), nn.BatchNorm2d(8), conv()])
+@pytest.mark.parametrize("call", [lambda module, x: module(x), lambda module, x: module(input=x)])
+def test_what_torchs_own_modules_return_has_a_known_shape(module, call):
+    graph_module, _ = trace(model(lambda self, x: call(self.module, x), module=module), IMAGE)
+    shapes = {node.name: node.meta.get("shape") for node in graph_module.graph.nodes}
+    assert shapes["module"] == tuple(IMAGE["x"].shape)
+
+
 def test_every_node_knows_its_shape():
     def forward(self, x):
         first, second = self.conv(x).chunk(2, 1)
