@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 _WARM_UP = 2
-_SECONDS = 2.0
+_SECONDS = 0.3
 _FEWEST, _MOST = 5, 30
 
 

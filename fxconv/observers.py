@@ -35,7 +35,7 @@ def distinguishable(graph_module: fx.GraphModule, node: fx.Node) -> tuple[float,
 _FEWEST, _STEPS = 8192, (1, 2, 3, 5, 7, 11, 13, 17)
 # A histogram has a bin for each value of the upper half of a float32: sign, exponent and 7 bits, so that a bin is
 # within 0.4 % of whatever lies in it, at every magnitude from 2**-32 to 2**32.
-_HALF, _SIDE = 16, 64 << 7
+_HALF, _ANY, _SIDE = 16, (1 << 16) - 1, 64 << 7
 _SMALLEST = (127 - 32) << 7
 # Values that wait until they are counted together.
 _WAITING = 1 << 18
@@ -47,7 +47,8 @@ class RangeObserver(UniformQuantizationObserverBase):
     Counts are kept by the upper half of a float32's bits. Such bins need not know in advance how far values reach: the
     histogram of two sets of images is the sum of theirs, whatever batches they came in, which is not so of
     `torch.ao.quantization.HistogramObserver`, whose bins stretch as values come. Of a large tensor every 17th value is
-    counted, always the same ones; the least and greatest are exact. That costs a tenth of the forward pass it watches.
+    counted, always the same ones; the least and greatest are exact. All of them cost about a fifth of the forward pass
+    they watch.
 
     Values outside [low, high] count as lying on that bound: a convolution read only by a hardswish saturates at -3 for
     nothing, and its 256 steps are spent on the values that matter. The observed value itself passes unchanged.
@@ -78,27 +79,37 @@ class RangeObserver(UniformQuantizationObserverBase):
         if not x.numel():
             return x_orig
         self._interval = None
-        least, most = torch.aminmax(x)
-        if not (math.isfinite(least.item()) and math.isfinite(most.item())):
+        if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+            x = x.permute(0, 2, 3, 1)  # as it lies in memory: walking it in another order takes several times as long
+        least, most = (end.item() for end in torch.aminmax(x))
+        if not (math.isfinite(least) and math.isfinite(most)):
             raise RuntimeError("a value to be quantized is infinite or NaN")
-        self.min_val = torch.minimum(self.min_val, least.float().clamp(self.low, self.high))
-        self.max_val = torch.maximum(self.max_val, most.float().clamp(self.low, self.high))
+        self.min_val.fill_(min(self.min_val.item(), self._clamped(least)))
+        self.max_val.fill_(max(self.max_val.item(), self._clamped(most)))
         if self.method is not RangeMethod.minmax:
             rows = x.flatten(1) if x.ndim > 1 else x.reshape(1, -1)
             step = max((step for step in _STEPS if step * _FEWEST <= rows.shape[1]), default=1)
-            kept = rows[:, ::step].float().clamp(self.low, self.high).flatten()
-            self._waiting.append((kept, step))
-            if sum(values.numel() for values, _ in self._waiting) > _WAITING:
+            kept = rows[:, ::step].flatten().float()  # a copy: the value itself may be changed in place later
+            self._waiting.append((kept.clone() if kept.data_ptr() == x.data_ptr() else kept, step))
+            if sum(values.numel() for values, _ in self._waiting) >= _WAITING:
                 self._count()
         return x_orig
+
+    def _clamped(self, value: float) -> float:
+        return min(max(value, self.low), self.high)
 
     def _count(self) -> None:
         """Add what waits to the histogram; a value that stands for several counts as many times."""
         for step in {step for _, step in self._waiting}:
             values = torch.cat([values for values, of in self._waiting if of == step])
-            magnitudes = ((values.abs().view(torch.int32) >> _HALF) - _SMALLEST).clamp_(0, _SIDE - 1)
-            bins = torch.where(values < 0, magnitudes + _SIDE, magnitudes)
-            self.counts += step * torch.bincount(bins, minlength=2 * _SIDE)
+            if math.isfinite(self.low) or math.isfinite(self.high):
+                values = values.clamp_(self.low, self.high)
+            upper = (values.view(torch.int32) >> _HALF).bitwise_and_(_ANY)
+            for side, counts in enumerate(torch.bincount(upper, minlength=_ANY + 1).view(2, -1).mul_(step)):
+                place = self.counts[side * _SIDE : (side + 1) * _SIDE]
+                place += counts[_SMALLEST : _SMALLEST + _SIDE]
+                place[0] += counts[:_SMALLEST].sum()
+                place[-1] += counts[_SMALLEST + _SIDE :].sum()
         self._waiting.clear()
 
     def merge(self, other: RangeObserver) -> None:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import functools
 import gc
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
-from fxconv import keep_float, quantize, refusals, soundness, verify
+from fxconv import keep_float, quantize, refusals, verify
 from fxconv.audit import stop_of
-from fxconv.bias_correction import InputMeans
 from fxconv.calibration import Calibration, CalibrationData
-from fxconv.clock import Clock, Progress
+from fxconv.clock import Clock
 from fxconv.config import Config, Recipe
-from fxconv.equalization import ChannelPeaks, Equalized, plan
+from fxconv.equalization import Equalized
 from fxconv.errors import ConversionError, UserError
 from fxconv.held_out import HeldOut, held_out
 from fxconv.inputs import InputForm
 from fxconv.likeness import Likeness
-from fxconv.observers import RangeObserver
+from fxconv.observing import Seen, must_be_single, observe_images
 from fxconv.passes import rewrite_with
 from fxconv.probe import likeness
 from fxconv.ranges import Expected, expected_ranges
@@ -82,10 +78,10 @@ def settle(
             rewritten = rewrite_with(model, passes, image, share_parameters=True)
         with clock.step("verification"):
             singly = must_be_single(model, rewritten, form, data)
-        run = functools.partial(_observed, model, rewritten, form, data, singly, config, clock)
+        run = functools.partial(observe_images, model, rewritten, form, data, singly, config, clock)
         observed, seen = run(steps or ())
         if steps and Recipe.equalization in steps:
-            observed, seen = run(steps, seen.plan(rewritten, config))
+            observed, seen = run(steps, seen.plan(rewritten, config.weight_scheme))
         found = refusals.never_reached(observed)
         if not found:
             made = _quantized(observed, seen, steps or (), image, config, clock)
@@ -107,44 +103,6 @@ def settle(
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one calibration saw, with layers equalized as `planned`: histograms, channels' means and peaks."""
-
-    calibration: Calibration
-    observers: Mapping[str, RangeObserver]
-    means: Mapping[str, Tensor]
-    peaks: Mapping[str, Tensor]
-    planned: tuple[Equalized, ...]
-
-    def plan(self, rewritten: Rewritten, config: Config) -> tuple[Equalized, ...]:
-        """How to equalize the layers, from what was seen without."""
-        return plan(quantize.fuse(rewritten.module), self.peaks, config.weight_scheme)
-
-
-def _observed(
-    model: nn.Module,
-    rewritten: Rewritten,
-    form: InputForm,
-    data: CalibrationData,
-    singly: bool,
-    config: Config,
-    clock: Clock,
-    steps: tuple[Recipe, ...],
-    planned: tuple[Equalized, ...] = (),
-) -> tuple[nn.Module, _Seen]:
-    """An observed module that has seen all images, and what it has seen."""
-    with clock.step("calibration"):
-        observed = quantize.observe(rewritten.module, config, steps, planned)
-        means, peaks = InputMeans(observed), ChannelPeaks(observed)
-        with ExitStack() as watching:
-            if config.recipe != (Recipe.none,):
-                watching.enter_context(means)
-                watching.enter_context(peaks)
-            calibrated = _calibrate(model, observed, form, data, singly, clock.progress)
-    return observed, _Seen(calibrated, quantize.observers(observed), means.means, peaks.peaks, planned)
-
-
-@dataclass(frozen=True)
 class _Quantized:
     """An int8 module, or None where a kernel is foreseen to refuse; and what is refused, with the reasons."""
 
@@ -156,7 +114,7 @@ class _Quantized:
 
 def _quantized(
     observed: nn.Module,
-    seen: _Seen,
+    seen: Seen,
     steps: Collection[Recipe],
     image: tuple[Any, ...],
     config: Config,
@@ -182,9 +140,9 @@ class _Trials:
     def __init__(
         self,
         rewritten: Rewritten,
-        seen: _Seen,
+        seen: Seen,
         refused: Mapping[str, str],
-        run: Callable[[tuple[Recipe, ...], tuple[Equalized, ...]], tuple[nn.Module, _Seen]],
+        run: Callable[[tuple[Recipe, ...], tuple[Equalized, ...]], tuple[nn.Module, Seen]],
         image: tuple[Any, ...],
         config: Config,
         clock: Clock,
@@ -192,14 +150,14 @@ class _Trials:
         self.rewritten, self.refused, self.run = rewritten, refused, run
         self.image, self.config, self.clock = image, config, clock
         self._plain = seen
-        self._equalized: _Seen | None = None
+        self._equalized: Seen | None = None
 
-    def seen_with(self, steps: Collection[Recipe]) -> _Seen:
+    def seen_with(self, steps: Collection[Recipe]) -> Seen:
         """What calibration saw; with equalization it is run anew, once."""
         if Recipe.equalization not in steps:
             return self._plain
         if self._equalized is None:
-            planned = self._plain.plan(self.rewritten, self.config)
+            planned = self._plain.plan(self.rewritten, self.config.weight_scheme)
             self._equalized = self.run((), planned)[1] if planned else self._plain
         return self._equalized
 
@@ -281,52 +239,3 @@ def _to_judge_by(form: InputForm, data: CalibrationData) -> tuple[str, bool, lis
         others = HeldOut(data, False)
         images = data.examples(JUDGED)
     return others.data.source, others.is_unseen, [form.arguments(image) for image in images]
-
-
-def must_be_single(model: nn.Module, rewritten: Rewritten, form: InputForm, data: CalibrationData) -> bool:
-    """Whether images have to be calibrated with one at a time, as the artifact will see them.
-
-    Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
-    when the forward made something of the example's size.
-    """
-    if not isinstance(rewritten.module, fx.GraphModule):
-        return True
-    if not rewritten.fixed or min(data.count, data.batch_size) < 2:
-        return False
-    pair = [form.arguments(next(data.batches(2)))]
-    try:
-        wanted, found = verify.outputs(model, pair), verify.outputs(rewritten.module, pair)
-    except Exception:  # whatever a graph made for one image raises for two
-        return True
-    return not verify.same_function("rewritten", wanted, found, rewritten.tolerance).passed
-
-
-def _calibrate(
-    model: nn.Module, observed: nn.Module, form: InputForm, data: CalibrationData, singly: bool, progress: Progress
-) -> Calibration:
-    """Run all images through the observers, and one batch through the model itself to know what that costs."""
-    seconds, float_seconds, done, first = 0.0, 0.0, 0, 1
-    with torch.no_grad():
-        for whole in data.batches():
-            for batch in _one_by_one(whole) if singly else (whole,):
-                arguments = form.arguments(batch)
-                if not done:
-                    first, start = len(batch[0]), time.perf_counter()
-                    model(*verify.cloned(arguments))  # it may write into its input
-                    float_seconds = time.perf_counter() - start
-                start = time.perf_counter()
-                try:
-                    observed(*verify.cloned(arguments))
-                except RuntimeError as error:
-                    if place := soundness.infinite_at(observed, arguments):
-                        words = f"the model's values in calibration are infinite or NaN at {place}"
-                        raise UserError(f"{words}; mend its weights, or scale its inputs") from error
-                    raise
-                seconds += time.perf_counter() - start
-                done += len(batch[0])
-                progress("calibration", done, data.count)
-    return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
-
-
-def _one_by_one(batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(values.split(1) for values in batch), strict=True)

@@ -17,7 +17,7 @@ from fxconv.conversion import Conversion
 from fxconv.decisions import Diverged, _Decisions, _ToldApart, compared_outputs, told_apart
 from fxconv.errors import ConversionError
 from fxconv.inputs import InputForm
-from fxconv.settling import must_be_single
+from fxconv.observing import must_be_single
 from rewrites import rewrite
 
 

@@ -1,0 +1,98 @@
+"""Calibration runs in channels_last where the model leaves the layout to torch, elsewhere in the order it expects."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fxconv import quantize
+from fxconv.calibration import Batches
+from fxconv.clock import Clock
+from fxconv.config import Config, Recipe
+from fxconv.inputs import InputForm
+from fxconv.observing import Seen, observe_images
+from rewrites import rewrite
+
+
+class Plain(nn.Module):
+    """Two convolutions; what lies between them is each test's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+
+    def between(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.between(self.first(x).relu()))
+
+
+class Viewing(Plain):
+    """A view that only contiguous values have."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return x.view_as(x.flatten(1)).view_as(x)
+
+
+class Striding(Plain):
+    """Reads its values as they lie in memory: other ones in another layout, and no error."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return torch.as_strided(x, x.shape, (x.numel() // x.shape[0], 144, 12, 1)) * 0.5
+
+
+BATCHES = [torch.rand(4, 3, 14, 14, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+
+
+def layouts(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> tuple[list[bool], Seen]:
+    """Whether each batch that the first layer got lay in channels_last, and what was seen."""
+    model, found = model.eval(), []
+    observe = quantize.observe
+
+    def observing(*args: object) -> nn.Module:
+        observed = observe(*args)
+        layer = observed.get_submodule("first")
+        layer.register_forward_pre_hook(
+            lambda _, args: found.append(args[0].is_contiguous(memory_format=torch.channels_last))
+        )
+        return observed
+
+    monkeypatch.setattr(quantize, "observe", observing)
+    rewritten = rewrite(model, example=(BATCHES[0][:1],))
+    config = Config(recipe=(Recipe.none,))
+    form = InputForm.of(model)
+    clock = Clock(lambda *_: None)
+    _, seen = observe_images(model, rewritten, form, Batches(BATCHES), False, config, clock)
+    return found, seen
+
+
+def test_images_go_through_in_channels_last(monkeypatch):
+    found, seen = layouts(Plain(), monkeypatch)
+    assert found == [True] * 3
+    assert seen.calibration.images == 12
+    assert all(batch.is_contiguous() for batch in BATCHES)
+
+
+def test_a_model_that_needs_its_values_contiguous_has_them(monkeypatch):
+    found, seen = layouts(Viewing(), monkeypatch)
+    assert found[0] is True and found[-3:] == [False] * 3  # what failed is run once more, to see why
+    assert seen.calibration.images == 12
+
+
+def test_a_model_that_reads_memory_as_it_lies_is_left_its_layout(monkeypatch):
+    found, _ = layouts(Striding(), monkeypatch)
+    assert found == [False] * 3
+
+
+def test_ranges_do_not_depend_on_the_layout(monkeypatch):
+    _, last = layouts(Plain(), monkeypatch)
+    monkeypatch.setattr("fxconv.observing._leaves_the_layout", lambda _: False)
+    found, contiguous = layouts(Plain(), monkeypatch)
+    assert found == [False] * 3
+    assert last.observers.keys() == contiguous.observers.keys() and len(last.observers) >= 3
+    for path, observer in last.observers.items():
+        for one, other in zip(observer.interval(), contiguous.observers[path].interval(), strict=True):
+            assert torch.isclose(one, other, rtol=1e-3), path
