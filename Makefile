@@ -44,11 +44,11 @@ benchmarks: .venv/done
 	.venv/bin/python $(PIP) --editable ".[benchmark]"
 	.venv/bin/python benchmarks/size.py
 	.venv/bin/python benchmarks/latency.py
-	.venv/bin/python benchmarks/conversion_time.py $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 	.venv/bin/python benchmarks/robustness.py
 	.venv/bin/python benchmarks/zoo.py
 	.venv/bin/python benchmarks/others.py
 	$(if $(PHOTOGRAPHS),.venv/bin/python benchmarks/accuracy.py --photographs $(PHOTOGRAPHS))
+	.venv/bin/python benchmarks/conversion_time.py $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 
 clean:
 	rm -rf .venv .venv-test .pytest_cache .mypy_cache .ruff_cache dist
