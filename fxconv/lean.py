@@ -122,12 +122,17 @@ class _Finder(MetaPathFinder):
         return None
 
 
+def _is_own_process() -> bool:
+    """Whether the compiler was put off, which only happens in a process of one's own."""
+    return any(isinstance(finder, _Finder) for finder in sys.meta_path)
+
+
 def put_off_compiler() -> None:
     """From now on torch's compiler is imported at its first use. Whatever uses it works as ever.
 
     For a process of one's own, as the command line has: how modules are imported concerns the whole of it.
     """
-    if _COMPILER not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    if _COMPILER not in sys.modules and not _is_own_process():
         sys.meta_path.insert(0, _Finder())
 
 
@@ -136,7 +141,7 @@ def keep_what_is_imported() -> None:
 
     Only in a process of one's own, where what has been made by now stays to the end.
     """
-    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    if _is_own_process():
         gc.freeze()
 
 
