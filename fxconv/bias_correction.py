@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.ao.quantization import QConfig
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -23,6 +25,7 @@ class InputMeans:
         self.layers = {path: part for path, part in parts if type(part) in _LAYERS}
         self.sums: dict[nn.Module, Tensor] = {}
         self.counts: dict[nn.Module, int] = {}
+        self.hooks: list[Any] = []
 
     def __enter__(self) -> InputMeans:
         self.hooks = [layer.register_forward_pre_hook(self._note) for layer in dict.fromkeys(self.layers.values())]
@@ -40,6 +43,15 @@ class InputMeans:
         total = (given.sum(others) if others else given).double()
         self.sums[layer] = self.sums.get(layer, torch.zeros_like(total)) + total
         self.counts[layer] = self.counts.get(layer, 0) + given.numel() // len(total)
+
+    def add(self, other: InputMeans) -> None:
+        """Take in what another one noted of the same layers, in a copy of the module."""
+        for layer in dict.fromkeys(self.layers.values()):
+            path = next(path for path, part in self.layers.items() if part is layer)
+            theirs = other.layers[path]
+            if theirs in other.counts:
+                self.sums[layer] = self.sums.get(layer, 0.0) + other.sums[theirs]
+                self.counts[layer] = self.counts.get(layer, 0) + other.counts[theirs]
 
     @property
     def means(self) -> dict[str, Tensor]:
@@ -63,11 +75,11 @@ def bias_correction(layer: Any, rounded: Tensor, mean: Tensor) -> Tensor:
     return torch.einsum("goi,gi->go", by_group, mean.view(groups, -1)).flatten().float()
 
 
-def corrected(module: nn.Module, means: Mapping[str, Tensor]) -> None:
+def corrected(module: nn.Module, means: Mapping[str, Tensor], rounded: Mapping[str, Tensor]) -> None:
     """Correct the biases of an observed module's layers, in place, for the weights its observers will make.
 
-    `means` are those of `InputMeans`, by the paths of the layers. The parameters themselves, which other copies of the
-    model may share, stay as they are.
+    `means` are those of `InputMeans`, by the paths of the layers; `rounded` the weights of layers that are not rounded
+    to nearest. The parameters themselves, which other copies of the model may share, stay as they are.
     """
     done = set[nn.Module]()
     for path, mean in means.items():
@@ -77,9 +89,16 @@ def corrected(module: nn.Module, means: Mapping[str, Tensor]) -> None:
         done.add(layer)
         observer = layer.qconfig.weight()
         observer(layer.weight.detach())
-        addition = bias_correction(layer, _rounded(layer.weight.detach(), observer), mean)
+        # what it worked out of the weights is asked for again when they become int8
+        layer.qconfig = QConfig(activation=layer.qconfig.activation, weight=functools.partial(_itself, observer))
+        weight = rounded[path] if path in rounded else _rounded(layer.weight.detach(), observer)
+        addition = bias_correction(layer, weight, mean)
         changed = addition if layer.bias is None else layer.bias.detach() + addition
         layer.bias = nn.Parameter(changed, requires_grad=False)
+
+
+def _itself(observer: Any) -> Any:
+    return observer
 
 
 def _rounded(weight: Tensor, observer: Any) -> Tensor:

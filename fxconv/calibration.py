@@ -63,9 +63,9 @@ class CalibrationData(ABC):
         """At most `count` images of the same source that are not among these; None when there are none."""
         return None
 
-    def batches(self, limit: int | None = None) -> Iterator[tuple[Tensor, ...]]:
-        """Each input as a tensor `[N, ...]` of at most `batch_size` rows, `limit` rows in all."""
-        stream = islice(self.images(), limit)
+    def batches(self, limit: int | None = None, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Each input as a tensor `[N, ...]` of at most `batch_size` rows, those from `skip` to `limit`."""
+        stream = islice(self.images(), skip, limit)
         while batch := list(islice(stream, self.batch_size)):
             yield tuple(torch.stack(each) for each in zip(*batch, strict=True))
 
@@ -374,12 +374,13 @@ class Batches(CalibrationData):
         for batch in self._batches:
             yield from zip(*batch, strict=True)
 
-    def batches(self, limit: int | None = None) -> Iterator[tuple[Tensor, ...]]:
-        left = self.count if limit is None else limit
+    def batches(self, limit: int | None = None, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        place, end = 0, self.count if limit is None else limit
         for batch in self._batches:
-            if left > 0:
-                yield tuple(tensor[:left] for tensor in batch)
-            left -= len(batch[0])
+            kept = slice(max(skip - place, 0), max(end - place, 0))
+            place += len(batch[0])
+            if kept.start < kept.stop and kept.start < len(batch[0]):
+                yield tuple(tensor[kept] for tensor in batch)
 
 
 def open_calibration(

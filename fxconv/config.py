@@ -38,14 +38,16 @@ class RangeMethod(str, Enum):
 
 
 class Recipe(str, Enum):
-    """Steps that recover accuracy without training; auto chooses those that help, none takes none."""
+    """Steps that recover accuracy without training; auto leaves out those that harm, none takes none."""
 
     auto = "auto"
     none = "none"
-    percentile_ranges = "percentile-ranges"
+    reader_ranges = "reader-ranges"
     bias_correction = "bias-correction"
     weight_ranges = "weight-ranges"
     equalization = "equalization"
+    bias_absorption = "bias-absorption"
+    adaround = "adaround"
 
 
 class Arithmetic(str, Enum):
@@ -93,7 +95,7 @@ class Config:
     user's own passes, `skip` and `until` names of passes. `keep_float` are patterns for paths of modules that run
     in float. `max_drop`, from 0 to 100, is by how many percentage points int8 may answer worse than
     float; `held_out` the most images, not used for calibration, to judge that by. `recipe` is auto, none, or
-    steps.
+    steps; auto does not take adaround, which takes long, but goes with it.
     """
 
     engine: Engine = Engine.qnnpack
@@ -120,9 +122,10 @@ class Config:
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UserError(f"--max-drop {self.max_drop:g}: give percentage points from 0 to 100, such as 1")
-        if len(self.recipe) != 1 and (not self.recipe or {Recipe.auto, Recipe.none} & set(self.recipe)):
+        alone = {Recipe.auto, Recipe.none} & set(self.recipe)
+        if len(self.recipe) != 1 and (not self.recipe or alone) and set(self.recipe) != {Recipe.auto, Recipe.adaround}:
             words = " ".join(f"--recipe {step.value}" for step in self.recipe) or "an empty recipe"
-            raise UserError(f"{words}: give auto, none, or steps: {', '.join(STEP_NAMES)}")
+            raise UserError(f"{words}: give auto, none, or steps: {', '.join(STEP_NAMES)}; adaround goes with auto")
         for option, number, least in (
             ("--calib-count", self.calib_count, 1),
             ("--batch-size", self.batch_size, 1),
@@ -134,8 +137,9 @@ class Config:
 
     @property
     def steps(self) -> tuple[Recipe, ...]:
-        """The steps asked for by name, in the order of `Recipe`; none for auto."""
-        return tuple(step for step in Recipe if step in self.recipe and step.value in STEP_NAMES)
+        """The steps asked for by name, in the order of `Recipe`; none where auto chooses."""
+        named = tuple(step for step in Recipe if step in self.recipe and step.value in STEP_NAMES)
+        return () if Recipe.auto in self.recipe else named
 
     @property
     def blocked(self) -> tuple[MobilePass, ...]:

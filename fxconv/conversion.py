@@ -93,7 +93,7 @@ class Conversion:
     @property
     def verified(self) -> bool:
         """Every int8 operation passed the audit and every stage the ledger, and all of them ran."""
-        stages = tuple(stage for stage in STAGES if stage != EQUALIZED or self.recipe.equalized)
+        stages = tuple(stage for stage in STAGES if stage != EQUALIZED or self.recipe.changes)
         complete = tuple(row.stage for row in self.ledger) == stages and self.audit.inputs > 0
         return complete and not self.audit.failed and all(row.passed for row in self.ledger)
 
@@ -215,7 +215,8 @@ def convert(
             for path, graph_ranges in ranges.items():
                 soundness.check_finite(watched[path].extremes, graph_ranges)
             ledger += _float_rows(settled, floating, watched, original, images)
-        changes = Changes(settled.means, Recipe.weight_ranges in settled.recipe.steps)
+        steps = settled.recipe.steps
+        changes = Changes(settled.means, Recipe.weight_ranges in steps, Recipe.adaround in steps)
         with clock.step("audit"), _refusals_named(int8, images[0]):
             audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS], changes)
         with clock.step("verification"), _refusals_named(int8, images[0]):
@@ -226,7 +227,7 @@ def convert(
         ledger += made.ledger
         with clock.step("lowering"):
             twin_config = replace(config, method=made.method)
-            if settled.recipe.equalized:
+            if settled.recipe.changes:
                 floating = quantize.fuse(rewritten.module)
             twin = lower.twin(lower.taking_tensors(floating, form), example, twin_config)
             del floating
@@ -306,8 +307,8 @@ def _judge(
     with clock.step("judging"):
         judge = Judge(model, form, others.data, count)
     settled, found = budget.judged(settled, again, judge, config.max_drop, clock.step, clock.progress)
-    # with layers in float others are equalized, and by other factors
-    recipe = replace(recipe, equalized=settled.recipe.equalized)
+    # with layers in float others are changed, and by other factors
+    recipe = replace(recipe, changes=settled.recipe.changes)
     return replace(settled, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
 
 
@@ -360,7 +361,7 @@ def _float_rows(
         both = compared_outputs(settled.rewritten.module, module, original[: len(few)], few)
         return verify.same_but_for_rounding(stage, *both)
 
-    if not settled.recipe.equalized:
+    if not settled.recipe.changes:
         return [row("fused", floating)]
     return [row("fused", quantize.fuse(settled.rewritten.module)), row(EQUALIZED, floating)]
 

@@ -51,7 +51,8 @@ class RangeObserver(UniformQuantizationObserverBase):
     they watch.
 
     Values outside [low, high] count as lying on that bound: a convolution read only by a hardswish saturates at -3 for
-    nothing, and its 256 steps are spent on the values that matter. The observed value itself passes unchanged.
+    nothing, and its 256 steps are spent on the values that matter. The observed value itself passes unchanged. While
+    `is_resting` nothing is counted.
     """
 
     min_val: Tensor
@@ -67,18 +68,21 @@ class RangeObserver(UniformQuantizationObserverBase):
     ) -> None:
         super().__init__(**settings)
         self.method, self.low, self.high = method, low, high
+        self.is_resting = False
         self.register_buffer("min_val", torch.tensor(math.inf))
         self.register_buffer("max_val", torch.tensor(-math.inf))
         self.register_buffer("counts", torch.zeros(2 * _SIDE, dtype=torch.int64))
         self._waiting: list[tuple[Tensor, int]] = []
-        self._interval: tuple[float, float] | None = None
+        self._intervals: dict[RangeMethod, tuple[float, float]] = {}
+        self._bins: Histogram | None = None
 
     def forward(self, x_orig: Tensor) -> Tensor:
         """Count `x_orig`, a batch of any shape, and hand it on. Raises `RuntimeError` for values not finite."""
         x = x_orig.detach()
-        if not x.numel():
+        if self.is_resting or not x.numel():
             return x_orig
-        self._interval = None
+        self._intervals.clear()
+        self._bins = None
         if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
             x = x.permute(0, 2, 3, 1)  # as it lies in memory: walking it in another order takes several times as long
         least, most = (end.item() for end in torch.aminmax(x))
@@ -115,26 +119,30 @@ class RangeObserver(UniformQuantizationObserverBase):
     def merge(self, other: RangeObserver) -> None:
         """Add what another observer of the same value saw."""
         other._count()
-        self._interval = None
+        # to one that saw nothing the other's intervals apply, which take milliseconds
+        self._bins = None
+        self._intervals = {} if bool(self.min_val <= self.max_val) else dict(other._intervals)
         self.counts += other.counts
         self.min_val = torch.minimum(self.min_val, other.min_val)
         self.max_val = torch.maximum(self.max_val, other.max_val)
 
-    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
-        """Scale and zero point for the interval."""
-        low, high = self.interval()
+    def calculate_qparams(self, method: RangeMethod | None = None, **_: Any) -> tuple[Tensor, Tensor]:
+        """Scale and zero point for the interval, by the observer's method unless another one is named."""
+        low, high = self.interval(method)
         scale, zero_point = self._calculate_qparams(low, high)
         return scale, zero_point
 
-    def interval(self) -> tuple[Tensor, Tensor]:
-        """The ends (low, high) of the range, by the observer's method; 0 lies within."""
-        if self._interval is None:  # it is asked for several times, and takes milliseconds
+    def interval(self, method: RangeMethod | None = None) -> tuple[Tensor, Tensor]:
+        """The ends (low, high) of the range, by the observer's method unless another one is named; 0 lies within."""
+        method = method or self.method
+        if method not in self._intervals:  # it is asked for several times, and takes milliseconds
             least, most = min(self.min_val.item(), 0.0), max(self.max_val.item(), 0.0)
-            self._interval = least, most
-            if self.method is not RangeMethod.minmax and least != most:
+            self._intervals[method] = least, most
+            if method is not RangeMethod.minmax and least != most:
                 steps = self.quant_max - self.quant_min
-                self._interval = METHODS[self.method](self._histogram(), least, most, steps)
-        low, high = self._interval
+                self._bins = self._bins or self._histogram()
+                self._intervals[method] = METHODS[method](self._bins, least, most, steps)
+        low, high = self._intervals[method]
         return torch.tensor(low, dtype=torch.float32), torch.tensor(high, dtype=torch.float32)
 
     def _histogram(self) -> Histogram:
@@ -152,20 +160,27 @@ class RangeObserver(UniformQuantizationObserverBase):
         return Histogram(values[order], counts[order])
 
 
-# A weight range is tried at these shares of the largest weight.
-_WEIGHT_CUTS = torch.linspace(0.5, 1.0, 26)
+# A weight range is tried at these shares of the largest weight, and then at these beside the best of them.
+_WEIGHT_CUTS, _CLOSER_CUTS = (0.92, 0.84, 0.76, 0.68, 0.6, 0.52), (0.04, -0.04, 0.02, -0.02)
+# Weights that are tried together: as many as stay near the processor.
+_WEIGHTS_AT_ONCE = 1 << 16
 
 
 class _LeastSquares:
     """Mixed into one of torch's weight observers: of several smaller ranges the one with the least squared error.
 
     A channel with one large weight among many small ones has them all in finer steps, and that one cut (Nagel et al.
-    2021, A White Paper on Neural Network Quantization, 3.1: ranges by mean squared error).
+    2021, A White Paper on Neural Network Quantization, 3.1: ranges by mean squared error). What was found is kept, for
+    it is asked for several times.
     """
+
+    weight: Tensor | None = None
+    _found: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x_orig: Tensor) -> Tensor:
         """Keep the weights themselves, and their extremes."""
-        self.weight = x_orig.detach()
+        if self.weight is None or self.weight.data_ptr() != x_orig.data_ptr():
+            self.weight, self._found = x_orig.detach(), None
         result: Tensor = super().forward(x_orig)  # type: ignore[misc]
         return result
 
@@ -173,16 +188,35 @@ class _LeastSquares:
         """The scales, and zero points of 0."""
         widest, zero_point = super().calculate_qparams()  # type: ignore[misc]
         this: Any = self
-        rows = self.weight.double().reshape(1, -1)
-        if this.qscheme == torch.per_channel_symmetric:
-            rows = self.weight.double().transpose(0, this.ch_axis).flatten(1)
-        best, least = widest, torch.full_like(widest.double(), math.inf)
-        for share in _WEIGHT_CUTS.flip(0).tolist():  # the widest first: it stays where nothing is better
-            scale = torch.maximum(widest * share, this.eps.to(widest))
-            steps = (rows / scale[:, None].double()).round().clamp(this.quant_min, this.quant_max)
-            error = (steps * scale[:, None].double() - rows).square().sum(1)
-            best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
-        return best, zero_point
+        assert self.weight is not None
+        if self._found is None or not torch.equal(self._found[0], widest):
+            rows = self.weight.reshape(1, -1)
+            if this.qscheme == torch.per_channel_symmetric:
+                rows = self.weight.transpose(0, this.ch_axis).flatten(1)
+            count = max(1, _WEIGHTS_AT_ONCE // max(rows.shape[1], 1))
+            parts = zip(
+                rows.float().split(count), widest.split(count), this.eps.expand_as(widest).split(count), strict=True
+            )
+            self._found = widest, torch.cat([_least_squares(*part, this.quant_min, this.quant_max) for part in parts])
+        return self._found[1], zero_point
+
+
+def _least_squares(rows: Tensor, widest: Tensor, smallest: Tensor, least: int, most: int) -> Tensor:
+    """A scale for each row, among cuts of `widest` and at least `smallest`, with the least squared error."""
+    shares, error = torch.ones_like(widest), _squared_error(rows, widest, least, most)
+    for cuts in (_WEIGHT_CUTS, _CLOSER_CUTS):
+        around = shares if cuts is _CLOSER_CUTS else torch.zeros_like(shares)
+        for cut in cuts:
+            tried = (around + cut).clamp(max=1.0)
+            found = _squared_error(rows, torch.maximum(widest * tried, smallest), least, most)
+            shares = torch.where(found < error, tried, shares)
+            error = torch.minimum(found, error)
+    return torch.maximum(widest * shares, smallest)
+
+
+def _squared_error(rows: Tensor, scales: Tensor, least: int, most: int) -> Tensor:
+    steps = rows.div(scales[:, None]).round_().clamp_(least, most)
+    return steps.mul_(scales[:, None]).sub_(rows).square_().sum(1)
 
 
 class LeastSquaresObserver(_LeastSquares, MinMaxObserver):

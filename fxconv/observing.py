@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
-from fxconv import quantize, soundness, verify
+from fxconv import absorption, equalization, quantize, soundness, verify
+from fxconv.absorption import Change
+from fxconv.adaround import InputGrams
 from fxconv.bias_correction import InputMeans
 from fxconv.calibration import Calibration, CalibrationData
+from fxconv.channels import ChannelExtremes
 from fxconv.clock import Clock, Progress
-from fxconv.config import Config, Recipe, WeightScheme
-from fxconv.equalization import ChannelPeaks, Equalized, plan
+from fxconv.config import Config, RangeMethod, Recipe, WeightScheme
 from fxconv.errors import UserError
+from fxconv.graphs import Inputs
 from fxconv.inputs import InputForm
 from fxconv.observers import RangeObserver
+from fxconv.range_search import IMAGES, search_ranges
 from rewrites import Rewritten
 from rewrites.parts import graphs_in
 
@@ -31,17 +35,56 @@ _ABOUT_MEMORY = frozenset({"as_strided", "stride", "is_contiguous", "storage_off
 
 @dataclass(frozen=True)
 class Seen:
-    """What one calibration saw, with layers equalized as `planned`: histograms, channels' means and peaks."""
+    """What one calibration saw, of a float module changed as `planned`: histograms, channels' means and extremes.
+
+    `examples` are calls with a few of the images, `again` runs all of them through a module. `methods` are filled when
+    they are first asked for.
+    """
 
     calibration: Calibration
     observers: Mapping[str, RangeObserver]
-    means: Mapping[str, Tensor]
-    peaks: Mapping[str, Tensor]
-    planned: tuple[Equalized, ...]
+    inputs: InputMeans
+    extremes: ChannelExtremes
+    planned: tuple[Change, ...]
+    again: Callable[[nn.Module], Any]
+    examples: tuple[Inputs, ...] = ()
+    methods: dict[str, RangeMethod] = field(default_factory=dict)
 
-    def plan(self, rewritten: Rewritten, scheme: WeightScheme) -> tuple[Equalized, ...]:
-        """How to equalize the layers, from what was seen without."""
-        return plan(quantize.fuse(rewritten.module), self.peaks, scheme)
+    @property
+    def means(self) -> dict[str, Tensor]:
+        """The mean of each input channel of each layer, by its path."""
+        return self.inputs.means
+
+    def input_grams(self, rewritten: Rewritten) -> dict[str, Tensor]:
+        """What rounding needs to know of the inputs of each layer of the float module, by its path."""
+        floating = quantize.fuse(rewritten.module, self.planned)
+        with InputGrams(floating) as watching:
+            self.again(floating)
+        return watching.grams
+
+    def set_ranges(self, observed: nn.Module) -> None:
+        """Give each observer of a module that has seen this the range that disturbs its readers least."""
+        if not self.methods:
+            self.methods.update(search_ranges(observed, self.examples))
+        found = quantize.observers(observed)
+        for path, method in self.methods.items():
+            found[path].method = method
+
+    def plan(self, rewritten: Rewritten, steps: Collection[Recipe], scheme: WeightScheme) -> tuple[Change, ...]:
+        """How these steps change the float module, from what was seen of it as it was."""
+        floating, changes = quantize.fuse(rewritten.module), list[Change]()
+        lows, highs = dict(self.extremes.lows), dict(self.extremes.highs)
+        if Recipe.bias_absorption in steps:
+            absorbed, taken = absorption.plan(floating, lows, highs)
+            changes += absorbed
+            for one in absorbed:
+                one.apply(floating)
+            for values in (lows, highs):
+                values.update({path: values[path] - moved for path, moved in taken.items()})
+        if Recipe.equalization in steps:
+            peaks = {path: torch.maximum(lows[path].abs(), highs[path].abs()) for path in lows}
+            changes += equalization.plan(floating, peaks, scheme)
+        return tuple(changes)
 
 
 def observe_images(
@@ -53,10 +96,13 @@ def observe_images(
     config: Config,
     clock: Clock,
     steps: tuple[Recipe, ...] = (),
-    planned: tuple[Equalized, ...] = (),
+    planned: tuple[Change, ...] = (),
+    most: int | None = None,
+    before: Seen | None = None,
 ) -> tuple[nn.Module, Seen]:
-    """An observed module that has seen all images, and what it has seen.
+    """An observed module that has seen all images, or `most` of them, and what it has seen.
 
+    With what it saw of the first ones `before`, only the others are run, and ranges stay by the methods found then.
     The images go through in channels_last, in which convolutions take two thirds of the time, where the model leaves
     the layout to torch.
     """
@@ -64,13 +110,27 @@ def observe_images(
     def run(layout: torch.memory_format) -> tuple[nn.Module, Seen]:
         with clock.step("calibration"):
             observed = quantize.observe(rewritten.module, config, steps, planned)
-            means, peaks = InputMeans(observed), ChannelPeaks(observed)
+            means, extremes = InputMeans(observed), ChannelExtremes(observed)
             with ExitStack() as watching:
                 if config.recipe != (Recipe.none,):
                     watching.enter_context(means)
-                    watching.enter_context(peaks)
-                calibrated = _calibrate(model, observed, form, data, singly, layout, clock.progress)
-        return observed, Seen(calibrated, quantize.observers(observed), means.means, peaks.peaks, planned)
+                    if not planned:
+                        watching.enter_context(extremes)
+                skip = before.calibration.images if before is not None else 0
+                watched = _Watched(model if not planned else None, observed, form, layout, clock.progress)
+                calibrated = watched.calibrate(data, singly, skip, most)
+        observers = quantize.observers(observed)
+        if before is not None:
+            means.add(before.inputs)
+            for path, observer in observers.items():
+                observer.merge(before.observers[path])
+        methods = dict(before.methods) if before is not None else {}
+
+        def again(module: nn.Module) -> Calibration:
+            return _Watched(None, module, form, layout, clock.progress).calibrate(data, singly, 0, None)
+
+        examples = tuple(watched.examples)
+        return observed, Seen(calibrated, observers, means, extremes, planned, again, examples, methods)
 
     if _leaves_the_layout(rewritten):
         try:
@@ -114,37 +174,49 @@ def must_be_single(model: nn.Module, rewritten: Rewritten, form: InputForm, data
     return not verify.same_function("rewritten", wanted, found, rewritten.tolerance).passed
 
 
-def _calibrate(
-    model: nn.Module,
-    observed: nn.Module,
-    form: InputForm,
-    data: CalibrationData,
-    singly: bool,
-    layout: torch.memory_format,
-    progress: Progress,
-) -> Calibration:
-    """Run all images through the observers, and one batch through the model itself to know what that costs."""
-    seconds, float_seconds, done, first = 0.0, 0.0, 0, 1
-    with torch.no_grad():
-        for whole in data.batches():
-            for batch in _one_by_one(whole) if singly else (whole,):
-                arguments = form.arguments(batch)
-                if not done:
-                    first, start = len(batch[0]), time.perf_counter()
-                    model(*verify.cloned(arguments))  # it may write into its input
-                    float_seconds = time.perf_counter() - start
-                start = time.perf_counter()
-                try:
-                    observed(*tree_map(functools.partial(_laid_out, layout=layout), arguments))
-                except RuntimeError as error:
-                    if place := soundness.infinite_at(observed, arguments):
-                        words = f"the model's values in calibration are infinite or NaN at {place}"
-                        raise UserError(f"{words}; mend its weights, or scale its inputs") from error
-                    raise
-                seconds += time.perf_counter() - start
-                done += len(batch[0])
-                progress("calibration", done, data.count)
-    return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
+class _Watched:
+    """An observed module to run images through, in this layout, and one batch through the model itself when given.
+
+    `examples` are the calls with the first few images.
+    """
+
+    def __init__(
+        self, model: nn.Module | None, observed: nn.Module, form: InputForm, layout: torch.memory_format, show: Progress
+    ) -> None:
+        self.model, self.observed, self.form, self.layout, self.progress = model, observed, form, layout, show
+        self.examples: list[Inputs] = []
+
+    def calibrate(self, data: CalibrationData, singly: bool, skip: int, most: int | None) -> Calibration:
+        """Run the images, or those from `skip` to `most`, through the observers."""
+        seconds, float_seconds, done, first = 0.0, 0.0, skip, 1
+        with torch.no_grad():
+            for whole in data.batches(most, skip):
+                for batch in _one_by_one(whole) if singly else (whole,):
+                    if self.model is not None and done == 0:
+                        first, start = len(batch[0]), time.perf_counter()
+                        self.model(*verify.cloned(self.form.arguments(batch)))  # it may write into its input
+                        float_seconds = time.perf_counter() - start
+                    if (left := IMAGES - done) > 0:
+                        self.examples.append(self._arguments(tuple(values[:left] for values in batch)))
+                    start = time.perf_counter()
+                    self._observe(batch)
+                    seconds += time.perf_counter() - start
+                    done += len(batch[0])
+                    self.progress("calibration", done, most or data.count)
+        return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
+
+    def _arguments(self, batch: tuple[Tensor, ...]) -> Inputs:
+        laid_out: Inputs = tree_map(functools.partial(_laid_out, layout=self.layout), self.form.arguments(batch))
+        return laid_out
+
+    def _observe(self, batch: tuple[Tensor, ...]) -> None:
+        try:
+            self.observed(*self._arguments(batch))
+        except RuntimeError as error:
+            if place := soundness.infinite_at(self.observed, self.form.arguments(batch)):
+                words = f"the model's values in calibration are infinite or NaN at {place}"
+                raise UserError(f"{words}; mend its weights, or scale its inputs") from error
+            raise
 
 
 def _one_by_one(batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:

@@ -72,8 +72,8 @@ RecipeOption = Annotated[
     list[Recipe] | None,
     typer.Option(
         metavar="auto|none|STEP",
-        help="Recovers accuracy without training: auto takes the steps that help on images held out; or name steps, "
-        f"repeatable: {', '.join(STEP_NAMES)}.",
+        help="Recovers accuracy without training: auto takes the steps that do not harm on images held out; or name "
+        f"steps, repeatable: {', '.join(STEP_NAMES)}. adaround, which takes longer, goes with auto, too.",
         show_default="auto",
         rich_help_panel="Int8",
     ),

@@ -199,14 +199,16 @@ def likeness(
 
     `known` are the outputs of `floating`, where somebody has them already.
     """
-    tally = Likeness(_scores(floating, images))
-    for index, image in enumerate(images):
-        original = verify.outputs(floating, [image]) if known is None else known[index : index + 1]
-        if isinstance(int8, fx.GraphModule):
-            tally.add(original[0], verify.outputs(int8, [image])[0])
-        else:
-            wanted, got = compared_outputs(floating, int8, original, [image])
-            tally.add(wanted[0], got[0])
+    if known is None:
+        known = verify.outputs(floating, images)
+    tally = Likeness(len(known[0]) if has_class_scores(known) else 0)
+    if isinstance(int8, fx.GraphModule):
+        for wanted, got in zip(known, verify.outputs_side_by_side(int8, images), strict=True):
+            tally.add(wanted, got)
+        return tally
+    for one, image in zip(known, images, strict=True):
+        both = compared_outputs(floating, int8, [one], [image])
+        tally.add(both[0][0], both[1][0])
     return tally
 
 

@@ -18,11 +18,13 @@ from torch.ao.quantization import (
     prepare,
 )
 
+from fxconv.absorption import Change
+from fxconv.adaround import hold, rounded_adaptively
 from fxconv.bias_correction import corrected
 from fxconv.bias_room import make_room_for_biases
-from fxconv.config import Config, Engine, RangeMethod, Recipe, WeightScheme
+from fxconv.clock import Progress
+from fxconv.config import Config, Engine, Recipe, WeightScheme
 from fxconv.environment import has_vnni
-from fxconv.equalization import Equalized, equalize
 from fxconv.observers import RangeObserver, distinguishable, weight_observer
 from rewrites.copies import sharing_parameters
 from rewrites.domains import assign
@@ -69,11 +71,10 @@ def quiet() -> Iterator[None]:
 
 def qconfig_for(graph_module: fx.GraphModule, node: fx.Node, config: Config, steps: Collection[Recipe] = ()) -> QConfig:
     """Observers for the module `node` calls: a histogram of its output, the weights' extremes by channel or tensor."""
-    method = RangeMethod.percentile if Recipe.percentile_ranges in steps else config.observer
     module = submodule(graph_module, node)
     scheme = WeightScheme.per_tensor if isinstance(module, _PER_TENSOR_ONLY) else config.weight_scheme
     low, high = distinguishable(graph_module, node)
-    activation = RangeObserver.with_args(method=method, low=low, high=high, reduce_range=reduces_range(config))
+    activation = RangeObserver.with_args(method=config.observer, low=low, high=high, reduce_range=reduces_range(config))
     if isinstance(module, ScalarArithmetic):  # its int8 form carries the input's range along; nothing to observe
         activation = functools.partial(
             FixedQParamsObserver, scale=1.0, zero_point=0, dtype=torch.quint8, quant_min=0, quant_max=255
@@ -81,10 +82,10 @@ def qconfig_for(graph_module: fx.GraphModule, node: fx.Node, config: Config, ste
     return QConfig(activation=activation, weight=weight_observer(scheme, Recipe.weight_ranges in steps))
 
 
-def fuse(module: nn.Module, planned: Sequence[Equalized] = ()) -> nn.Module:
+def fuse(module: nn.Module, planned: Sequence[Change] = ()) -> nn.Module:
     """A copy with convolution, batch norm and activation fused in int8 and float regions alike, in all its graphs.
 
-    Its layers are equalized as `planned`.
+    Its layers are changed as `planned`.
     Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
     """
     fused = sharing_parameters(module)
@@ -92,7 +93,9 @@ def fuse(module: nn.Module, planned: Sequence[Equalized] = ()) -> nn.Module:
     for path, graph in graphs_in(fused).items():
         keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses
         _fuse_graph(cut_out_rows(graph))
-    return equalize(fused, planned)
+    for change in planned:
+        change.apply(fused)
+    return fused
 
 
 def _fuse_graph(fused: fx.GraphModule) -> None:
@@ -123,11 +126,11 @@ def _set_qconfigs(graph_module: fx.GraphModule, int8: set[str], config: Config, 
 
 
 def observe(
-    rewritten: nn.Module, config: Config, steps: Collection[Recipe] = (), planned: Sequence[Equalized] = ()
+    rewritten: nn.Module, config: Config, steps: Collection[Recipe] = (), planned: Sequence[Change] = ()
 ) -> nn.Module:
     """Fuse a copy of the rewritten module and put observers on everything that will run in int8.
 
-    `steps` of a recipe say how ranges are made of what they observe; layers are equalized as `planned`.
+    `steps` of a recipe say how ranges are made of what they observe; layers are changed as `planned`.
     """
     int8 = {path: {node.name for node in assign(graph).int8} for path, graph in graphs_in(rewritten).items()}
     fused = fuse(rewritten, planned)
@@ -159,7 +162,7 @@ def observe_again(
     rewritten: nn.Module,
     config: Config,
     steps: Collection[Recipe],
-    planned: Sequence[Equalized],
+    planned: Sequence[Change],
     seen: Mapping[str, RangeObserver],
 ) -> nn.Module:
     """`observe` with other steps, without running anything: the new observers have seen what those in `seen` have."""
@@ -169,16 +172,24 @@ def observe_again(
     return observed
 
 
-def convert_observed(observed: nn.Module, means: Mapping[str, Tensor] | None = None) -> nn.Module:
+def convert_observed(
+    observed: nn.Module,
+    means: Mapping[str, Tensor] | None = None,
+    grams: Mapping[str, Tensor] | None = None,
+    progress: Progress = lambda step, done, total: None,
+) -> nn.Module:
     """Turn an observed, calibrated module into int8, in place.
 
-    With `means` of the layers' inputs, as `InputMeans` gives them, the biases are corrected.
+    With `grams` of the layers' inputs, as `InputGrams` gives them, weights are rounded adaptively; with `means`, as
+    `InputMeans` gives them, the biases are corrected for the weights as they are rounded.
     Raises `QuantizationError` naming every module that should have become int8 and did not.
     """
     with quiet():
         for graph in graphs_in(observed).values():
             make_room_for_biases(graph)
-        corrected(observed, means or {})
+        rounded = rounded_adaptively(observed, grams or {}, progress)
+        corrected(observed, means or {}, rounded)
+        hold(observed, rounded)
         convert(observed, mapping=CONVERT_MAPPING, inplace=True)
     missed = []
     for place, graph in graphs_in(observed).items():

@@ -32,7 +32,7 @@ from fxconv.observers import RangeObserver
 from fxconv.ranges import has_seen, own_range
 from fxconv.scales import Source, own_observer, readers, source
 from rewrites.base import RewritePass
-from rewrites.modules import Add, AddReLU, CappedFloatFunctional, CappedReLU, MulScalar, ScalarArithmetic
+from rewrites.modules import Add, AddReLU, CappedFloatFunctional, CappedReLU, ChannelReLU, MulScalar, ScalarArithmetic
 from rewrites.parts import graphs_in, own_modules, prefixed
 from rewrites.passes import QuantBoundaries
 from rewrites.values import submodule
@@ -218,7 +218,8 @@ def _fixed(observed: fx.GraphModule, given: Source, wanted: float) -> str:
     assert module is not None
     if not isinstance(given.observer, RangeObserver) or not math.isfinite(wanted):
         return f"the range of {given.path} is fixed by its kernel"
-    caps = [part.cap for part in module.modules() if isinstance(part, (CappedReLU, CappedFloatFunctional))]
+    capped = (CappedReLU, ChannelReLU, CappedFloatFunctional)
+    caps = [part.cap for part in module.modules() if isinstance(part, capped) and part.cap is not None]
     if caps and wanted * 255 > caps[0]:
         return f"the range of {given.path} ends at {caps[0]:g}, where saturation is what clamps it"
     return ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from fxconv import keep_float, quantize, refusals, verify
+from fxconv.absorption import Absorbed
 from fxconv.audit import stop_of
 from fxconv.calibration import Calibration, CalibrationData
 from fxconv.clock import Clock
@@ -24,7 +25,7 @@ from fxconv.observing import Seen, must_be_single, observe_images
 from fxconv.passes import rewrite_with
 from fxconv.probe import likeness
 from fxconv.ranges import Expected, expected_ranges
-from fxconv.recipe import JUDGED, LARGEST, Chosen, tried
+from fxconv.recipe import CHANGING, FEWEST, JUDGED, LARGEST, TRIAL_IMAGES, TRIED, Chosen, StepGain, tried
 from fxconv.refusals import Adjustment
 from rewrites import RewritePass, Rewritten
 from rewrites.parts import graphs_in
@@ -46,8 +47,8 @@ class Settled:
     means: Mapping[str, Tensor] = field(default_factory=dict)
 
     def floating(self) -> nn.Module:
-        """The fused float module that int8 was made of: its layers equalized, its biases not corrected."""
-        return quantize.fuse(self.rewritten.module, self.recipe.equalized)
+        """The fused float module that int8 was made of: changed as the recipe has it, its biases not corrected."""
+        return quantize.fuse(self.rewritten.module, self.recipe.changes)
 
 
 def settle(
@@ -80,11 +81,11 @@ def settle(
             singly = must_be_single(model, rewritten, form, data)
         run = functools.partial(observe_images, model, rewritten, form, data, singly, config, clock)
         observed, seen = run(steps or ())
-        if steps and Recipe.equalization in steps:
-            observed, seen = run(steps, seen.plan(rewritten, config.weight_scheme))
+        if steps and CHANGING & set(steps):
+            observed, seen = run(steps, seen.plan(rewritten, steps, config.weight_scheme))
         found = refusals.never_reached(observed)
         if not found:
-            made = _quantized(observed, seen, steps or (), image, config, clock)
+            made = _quantized(rewritten, observed, seen, steps or (), image, config, clock)
             found = dict(made.refused)
             if made.int8 is not None and found.keys() <= refused.keys():
                 break
@@ -92,14 +93,14 @@ def settle(
             where, why = next(iter(found.items()))
             raise ConversionError(f"{where} cannot be kept in float, although it must be: {why}")
         refused.update(found)
-    recipe = Chosen(steps or (), equalized=seen.planned)
+    calibration, recipe = seen.calibration, Chosen(steps or (), changes=seen.planned)
     if steps is None:
         trials = _Trials(rewritten, seen, refused, run, image, config, clock)
         made, recipe = _by_recipe(trials, made, form, data, config, clock)
         seen = trials.seen_with(recipe.steps)
     assert made.int8 is not None
     used = seen.means if Recipe.bias_correction in recipe.steps else {}
-    return Settled(rewritten, seen.calibration, made.adjustments, made.ranges, made.int8, recipe, used)
+    return Settled(rewritten, calibration, made.adjustments, made.ranges, made.int8, recipe, used)
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class _Quantized:
 
 
 def _quantized(
+    rewritten: Rewritten,
     observed: nn.Module,
     seen: Seen,
     steps: Collection[Recipe],
@@ -121,6 +123,9 @@ def _quantized(
     clock: Clock,
 ) -> _Quantized:
     """Quantize a calibrated module, in place, as far as the kernels take it."""
+    if Recipe.reader_ranges in steps:
+        with clock.step("recipe"):
+            seen.set_ranges(observed)
     foreseen = refusals.foresee(observed, config.engine)
     if foreseen.refused:
         return _Quantized(None, foreseen.refused)
@@ -128,7 +133,9 @@ def _quantized(
         smallest = foreseen.smallest_steps
         ranges = {path: expected_ranges(graph, smallest[path]) for path, graph in graphs_in(observed).items()}
     with clock.step("conversion"):
-        int8 = quantize.convert_observed(observed, seen.means if Recipe.bias_correction in steps else None)
+        grams = seen.input_grams(rewritten) if Recipe.adaround in steps else {}
+        means = seen.means if Recipe.bias_correction in steps else {}
+        int8 = quantize.convert_observed(observed, means, grams, clock.progress)
     refused = refusals.met(int8, image)
     gc.collect()  # a graph and its module refer to each other: the float weights would stay for long
     return _Quantized(int8, refused, foreseen.adjustments, ranges)
@@ -142,7 +149,7 @@ class _Trials:
         rewritten: Rewritten,
         seen: Seen,
         refused: Mapping[str, str],
-        run: Callable[[tuple[Recipe, ...], tuple[Equalized, ...]], tuple[nn.Module, Seen]],
+        run: Callable[..., tuple[nn.Module, Seen]],
         image: tuple[Any, ...],
         config: Config,
         clock: Clock,
@@ -150,25 +157,39 @@ class _Trials:
         self.rewritten, self.refused, self.run = rewritten, refused, run
         self.image, self.config, self.clock = image, config, clock
         self._plain = seen
-        self._equalized: Seen | None = None
+        self._changed: dict[tuple[frozenset[Recipe], int], Seen] = {}
 
-    def seen_with(self, steps: Collection[Recipe]) -> Seen:
-        """What calibration saw; with equalization it is run anew, once."""
-        if Recipe.equalization not in steps:
+    @property
+    def images(self) -> int:
+        """How many images calibration saw."""
+        return self._plain.calibration.images
+
+    def seen_with(self, steps: Collection[Recipe], most: int | None = None) -> Seen:
+        """What calibration saw; with steps that change the float module it is run anew, on `most` of the images."""
+        wanted, count = CHANGING & set(steps), min(most or self.images, self.images)
+        if not wanted:
             return self._plain
-        if self._equalized is None:
-            planned = self._plain.plan(self.rewritten, self.config.weight_scheme)
-            self._equalized = self.run((), planned)[1] if planned else self._plain
-        return self._equalized
+        if (wanted, count) not in self._changed:
+            before = next((seen for (steps, _), seen in self._changed.items() if steps == wanted), None)
+            if before is None:
+                planned = self._plain.plan(self.rewritten, wanted, self.config.weight_scheme)
+            else:
+                planned = before.planned
+            self._changed[wanted, count] = self.run((), planned, count, before)[1] if planned else self._plain
+        return self._changed[wanted, count]
 
-    def made(self, steps: tuple[Recipe, ...]) -> _Quantized | None:
-        """The model with these steps; None when there is nothing to equalize, or a kernel refuses the ranges."""
-        seen = self.seen_with(steps)
-        if Recipe.equalization in steps and not seen.planned:
+    def made(self, steps: tuple[Recipe, ...], most: int | None = None) -> _Quantized | None:
+        """The model with these steps; None when one finds nothing to change, or a kernel refuses the ranges.
+
+        Where steps change the float module calibration is run anew, on `most` of the images.
+        """
+        seen = self.seen_with(steps, most)
+        kinds = {Recipe.equalization: Equalized, Recipe.bias_absorption: Absorbed}
+        if any(not any(isinstance(one, kinds[step]) for one in seen.planned) for step in CHANGING & set(steps)):
             return None
         with self.clock.step("conversion"):
             observed = quantize.observe_again(self.rewritten.module, self.config, steps, seen.planned, seen.observers)
-        made = _quantized(observed, seen, steps, self.image, self.config, self.clock)
+        made = _quantized(self.rewritten, observed, seen, steps, self.image, self.config, self.clock)
         return made if made.int8 is not None and made.refused.keys() <= self.refused.keys() else None
 
 
@@ -186,33 +207,59 @@ def _by_recipe(
     """The model quantized with the steps that `config` names, or with those that help; `plain` has none."""
     if config.recipe == (Recipe.none,):
         return plain, Chosen()
-    if not config.steps and (reason := _not_tried(trials.rewritten)):
-        return plain, Chosen(reason=reason)
+    is_auto, reason = Recipe.auto in config.recipe, ""
+    candidates: set[Recipe] = set(config.steps).intersection(TRIED)
+    if is_auto and (reason := _not_tried(trials.rewritten)):
+        if Recipe.adaround not in config.recipe:
+            return plain, Chosen(reason=reason)
+    elif is_auto:
+        few = trials.images < FEWEST
+        candidates = set[Recipe](TRIED) - (CHANGING if few else set())
+        reason = f"{', '.join(sorted(CHANGING))} want at least {FEWEST} images to calibrate on" if few else ""
     with clock.step("recipe"):
         source, is_unseen, images = _to_judge_by(form, data)
         floating = quantize.fuse(trials.rewritten.module)
         original = verify.outputs(floating, images)
     made: dict[tuple[Recipe, ...], _Quantized] = {(): plain}
 
+    def _likeness_of(found: _Quantized) -> Likeness:
+        assert found.int8 is not None
+        with clock.step("recipe"):
+            return likeness(floating, found.int8, images, original)
+
     def judged(steps: tuple[Recipe, ...]) -> Likeness | None:
-        found = made.get(steps) or trials.made(steps)
+        found = made.get(steps) or trials.made(steps, TRIAL_IMAGES)
         if found is None or found.int8 is None:
             return None
         made[steps] = found
-        with clock.step("recipe"):
-            try:
-                return likeness(floating, found.int8, images, original)
-            except RuntimeError:  # a kernel that refuses is named when the audit runs it
-                if _refuses(found.int8, images):
-                    return None
-                raise
+        try:
+            return _likeness_of(found)
+        except RuntimeError:  # a kernel that refuses is named when the audit runs it
+            if _refuses(found.int8, images):
+                return None
+            raise
 
-    steps, gains = tried(judged, config.steps)
-    if refused := set(config.steps) - set(steps):
+    steps, gains = tried(judged, candidates, is_asked=not is_auto)
+    if refused := set(config.steps) & set(TRIED) - set(steps):
         names = ", ".join(sorted(step.value for step in refused))
         raise ConversionError(f"--recipe {names}: {_WHY_NOT}; leave it out")
+    result = made[steps]
+    if CHANGING & set(steps) and trials.images > TRIAL_IMAGES:
+        whole = trials.made(steps)
+        if whole is None:  # what all images call for is refused, and what some did was not
+            steps = tuple(step for step in steps if step not in CHANGING)
+            gains = tuple(replace(gain, is_applied=gain.step in steps) for gain in gains)
+        result = whole or made[steps]
     planned = trials.seen_with(steps).planned
-    return made[steps], Chosen(steps, gains, len(images), source, is_unseen, equalized=planned)
+    if Recipe.adaround in config.recipe:
+        before, steps = _likeness_of(result), (*steps, Recipe.adaround)
+        rounded = trials.made(steps)
+        if rounded is None:
+            raise ConversionError(f"--recipe adaround: {_WHY_NOT}; leave it out")
+        after, result = _likeness_of(rounded), rounded
+        gain = before.sqnr_db, after.sqnr_db, before.agreement, after.agreement
+        gains = (*gains, StepGain(Recipe.adaround, True, *gain))
+    return result, Chosen(steps, gains, len(images), source, is_unseen, reason, planned)
 
 
 def _refuses(int8: nn.Module, images: Sequence[tuple[Any, ...]]) -> bool:

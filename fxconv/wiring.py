@@ -18,6 +18,8 @@ from rewrites.parts import prefixed
 
 # Rounding to the nearest step moves a weight by half of one; the rest is float32.
 _WEIGHT_STEPS = 0.51
+# Rounding to either step beside it by up to a whole one.
+_EITHER_STEP = 1.01
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,12 @@ class Changes:
     """How a recipe lets the weights of int8 differ from the float module's.
 
     `means` of the inputs of layers whose biases are corrected, by their paths; `cuts` says that weights may be cut off
-    where that brings them closer on the whole.
+    where that brings them closer on the whole, `is_adaptive` that each is on one of the two steps beside it.
     """
 
     means: Mapping[str, Tensor] = field(default_factory=dict)
     cuts: bool = False
+    is_adaptive: bool = False
 
     def of(self, place: str) -> Changes:
         """Those of the graph at this path."""
@@ -74,7 +77,13 @@ def weight_problem(path: str, floating: nn.Module, module: nn.Module, changes: C
         scales = torch.tensor(weight.q_scale(), dtype=torch.float64)
     error = weight.dequantize() - own
     steps = float((error.abs() / scales).max())
-    if not steps <= _WEIGHT_STEPS and not (changes.cuts and _is_closer(error, own, scales)):
+    if changes.is_adaptive:
+        # one that is cut off may be on the step before the last
+        inside = torch.where(own.abs() > 127 * scales, 0, error)
+        fits = float((inside.abs() / scales).max()) <= _EITHER_STEP and (changes.cuts or steps <= _EITHER_STEP)
+    else:
+        fits = steps <= _WEIGHT_STEPS or (changes.cuts and _is_closer(error, own, scales))
+    if not fits:
         return f"its int8 weights are up to {steps:.3g} steps from the float weights"
     wanted = layer.bias
     got = module.bias()  # type: ignore[operator]

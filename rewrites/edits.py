@@ -94,7 +94,8 @@ class Editor:
         taken = {name for name, _ in self.graph_module.named_modules(remove_duplicate=False)}
         taken |= {name for name, _ in self.graph_module.named_parameters(remove_duplicate=False)}
         taken |= {name for name, _ in self.graph_module.named_buffers(remove_duplicate=False)}
-        taken |= set(dir(nn.Module)) if not scope else set()
+        # the model's own plain attributes stand there too: `self.relu = True`
+        taken |= set(dir(self.graph_module)) if not scope else set()
         path, count = prefix + stem, 0
         while path in taken:
             count += 1

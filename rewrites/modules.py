@@ -34,21 +34,33 @@ class CappedReLU(nn.ReLU):
         return f"cap={self.cap:g}"
 
 
-class ChannelCappedReLU(CappedReLU):
-    """min(max(x, 0), caps), a cap `[C]` for each channel: a ReLU6 whose channels were scaled by different factors.
+class ChannelReLU(nn.ReLU):
+    """min(max(x, floors), caps), each `[C]`: a ReLU or ReLU6 whose channels were scaled, or moved by a constant.
 
-    `cap` is the least of them, where the range of the int8 form ends.
+    Only in float. The int8 form is that of a plain ReLU, whose range ends at `cap`, so that values in a channel below 0
+    or above `cap` must not come. No `cap` is none.
     """
 
+    floors: Tensor
     caps: Tensor
 
-    def __init__(self, caps: Tensor, cap: float) -> None:
-        super().__init__(cap)
+    def __init__(self, floors: Tensor, caps: Tensor, cap: float | None) -> None:
+        super().__init__()
+        self.cap = cap
+        self.register_buffer("floors", floors)
         self.register_buffer("caps", caps)
 
+    @classmethod
+    def like(cls, relu: nn.Module, channels: int) -> ChannelReLU:
+        """One that does what a ReLU or `CappedReLU` does, or a copy of one of these."""
+        if isinstance(relu, cls):
+            return cls(relu.floors, relu.caps, relu.cap)
+        cap = relu.cap if isinstance(relu, CappedReLU) else None
+        return cls(torch.zeros(channels), torch.full((channels,), torch.inf if cap is None else cap), cap)
+
     def forward(self, input: Tensor) -> Tensor:
-        caps = self.caps.view(-1, *(1 for _ in input.shape[2:]))
-        return torch.minimum(nn.functional.relu(input), caps)
+        shape = (-1, *(1 for _ in input.shape[2:]))
+        return torch.minimum(torch.maximum(input, self.floors.view(shape)), self.caps.view(shape))
 
 
 class CappedFloatFunctional(FloatFunctional):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -62,13 +62,18 @@ def _judgement(judgement: Judgement | None) -> dict[str, Any] | None:
 
 
 def _recipe(recipe: Chosen) -> dict[str, Any]:
-    """The steps, their gains, and which layers were equalized."""
+    """The steps, their gains, and which layers were changed."""
     scaled, channels = recipe.capped_channels
+    plain = asdict(replace(recipe, changes=()))
+    del plain["changes"]
     return {
-        **{name: value for name, value in asdict(recipe).items() if name != "equalized"},
+        **plain,
         "equalized": [
-            {"first": one.first, "second": one.second, "channels": len(one.scales), "scaled": one.changed}
+            {"layers": one.layers, "readers": one.readers, "channels": len(one.scales), "scaled": one.changed}
             for one in recipe.equalized
+        ],
+        "absorbed": [
+            {"layers": list(one.layers), "readers": list(one.readers), "moved": one.changed} for one in recipe.absorbed
         ],
         "relu6_channels": {"scaled": scaled, "channels": channels},
     }

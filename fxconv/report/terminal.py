@@ -295,7 +295,16 @@ def _print_recipe(recipe: Chosen, console: Console) -> None:
         capped = (
             f"; of {channels} channels below a ReLU6 {scaled} never reach its cap and were scaled" if channels else ""
         )
-        console.print(Text(f"{_count(len(recipe.equalized), 'pair')} of layers equalized{capped}"), soft_wrap=True)
+        layers = sum(len(one.layers) for one in recipe.equalized)
+        words = f"{_count(layers, 'layer')} equalized with {'that' if layers == 1 else 'those'} reading them{capped}"
+        console.print(Text(words), soft_wrap=True)
+    if recipe.absorbed:
+        channels = sum(one.changed for one in recipe.absorbed)
+        layers = sum(len(one.layers) for one in recipe.absorbed)
+        words = f"{_count(channels, 'channel')} of {_count(layers, 'layer')} moved by what they always carry"
+        console.print(Text(words), soft_wrap=True)
+    if recipe.reason:
+        console.print(Text(f"not tried: {recipe.reason}"), soft_wrap=True)
 
 
 def _judged(judgement: Judgement | None) -> list[tuple[str, str]]:

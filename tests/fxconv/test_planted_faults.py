@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -89,8 +90,8 @@ def test_the_clamp_that_ignores_channels_last(command, monkeypatch):
 @pytest.mark.parametrize("by", [2, 40, -40])
 def test_a_wrong_zero_point_in_one_observer(by, command, after_observing):
     class Shifted(RangeObserver):
-        def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
-            scale, zero_point = super().calculate_qparams()
+        def calculate_qparams(self, **named: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            scale, zero_point = super().calculate_qparams(**named)
             return scale, (zero_point + by).clamp(0, 255).to(zero_point.dtype)
 
     def tamper(observed: fx.GraphModule) -> None:
@@ -318,8 +319,8 @@ def test_a_wrong_fold(command, monkeypatch):
 
 def test_an_interval_beyond_what_was_seen(command, after_observing):
     class Wide(RangeObserver):
-        def interval(self) -> tuple[torch.Tensor, torch.Tensor]:
-            low, high = super().interval()
+        def interval(self, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            low, high = super().interval(*args)
             return 4 * low, 4 * high
 
     def tamper(observed: fx.GraphModule) -> None:

@@ -74,6 +74,25 @@ def test_a_model_in_training_is_rewritten_as_it_computes_in_eval():
     assert rewritten.tolerance == 1e-5
 
 
+class Choosing(nn.Module):
+    """Its plain attributes bear the names that new modules would like to have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.relu, self.add = nn.Linear(8, 4), True, "twice"
+
+    def forward(self, x):
+        x = x + x if self.add == "twice" else x
+        return self.head(torch.relu(x) if self.relu else x)
+
+
+def test_a_new_module_does_not_take_the_name_of_an_attribute():
+    given, example = Choosing().eval(), torch.randn(2, 8)
+    rewritten = rewrite(given)
+    assert torch.equal(rewritten.graph_module(example), given(example))
+    assert rewritten.graph_module.relu is True and rewritten.graph_module.add == "twice"
+
+
 def test_every_key_is_mapped():
     original = Residual()
     key_map = rewrite(original).key_map
