@@ -115,7 +115,7 @@ class _Readers:
         # what each method's rounding does to each reader: the power of the noise, by observer, method and reader
         self.noise: dict[tuple[RangeObserver, RangeMethod, nn.Module], float] = {}
         self.signal: dict[nn.Module, float] = {}
-        # and to the values themselves
+        # and, of ranges that cut, to the values themselves
         self.lost: dict[tuple[RangeObserver, RangeMethod], float] = {}
         self.power: dict[RangeObserver, float] = {}
         self._found: dict[nn.Module, list[tuple[RangeObserver, RangeMethod, Any]]] = {}
@@ -141,7 +141,8 @@ class _Readers:
             for method, (scale, zero_point) in self.intervals[observer].items():
                 ends = observer.quant_min, observer.quant_max
                 rounded = torch.fake_quantize_per_tensor_affine(value, scale, zero_point, *ends)
-                self.lost[observer, method] = self.lost.get((observer, method), 0.0) + _power(rounded - value)
+                if method is not RangeMethod.minmax:
+                    self.lost[observer, method] = self.lost.get((observer, method), 0.0) + _power(rounded - value)
                 given = [*leaves[: reading.leaf], rounded, *leaves[reading.leaf + 1 :]]
                 new_args, new_kwargs = tree_unflatten(given, structure)
                 result = module.forward(*new_args, **new_kwargs)
@@ -160,7 +161,7 @@ class _Readers:
         """The method with the least noise beside the signal, summed over the readers."""
         totals: dict[RangeObserver, dict[RangeMethod, float]] = {}
         for (observer, method, module), noise in self.noise.items():
-            if self.lost[observer, method] > _LOST * self.power[observer]:
+            if self.lost.get((observer, method), 0.0) > _LOST * self.power[observer]:
                 continue
             of = totals.setdefault(observer, {})
             of[method] = of.get(method, 0.0) + (noise / self.signal[module] if self.signal[module] else math.inf)

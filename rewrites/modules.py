@@ -60,7 +60,7 @@ class ChannelReLU(nn.ReLU):
 
     def forward(self, input: Tensor) -> Tensor:
         shape = (-1, *(1 for _ in input.shape[2:]))
-        return torch.minimum(torch.maximum(input, self.floors.view(shape)), self.caps.view(shape))
+        return torch.clamp(input, self.floors.view(shape), self.caps.view(shape))
 
 
 class CappedFloatFunctional(FloatFunctional):
