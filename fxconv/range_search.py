@@ -28,7 +28,7 @@ from rewrites.values import calls_of, submodule
 IMAGES = 4
 _TRIED = (RangeMethod.histogram, RangeMethod.percentile, RangeMethod.minmax)
 # Ranges that differ by less than this share of the wider one are the same.
-_SAME = 0.01
+_SAME = 0.03
 # A range that loses more than this share of the power it should hold is none, whoever reads it: half of what the audit
 # lets pass.
 _LOST = 0.05
