@@ -180,7 +180,6 @@ def flows(scheme: WeightScheme = WeightScheme.per_channel) -> dict[str, Callable
         "stock, mended": lambda model, batches, path: stock.write(stock.mended(model), batches, path, per_channel=True),
         "fxconv, none": ours(scheme, Recipe.none),
         "fxconv, auto": ours(scheme, Recipe.auto),
-        "fxconv, auto and adaround": ours(scheme, Recipe.auto, Recipe.adaround),
     }
 
 
@@ -242,7 +241,8 @@ def mobilenet_v2(folder: Path, checkpoint: Path) -> Iterator[str]:
         order = list(range(len(images)))
         random.Random(split).shuffle(order)
         chosen, scored = order[:CALIBRATION], order[CALIBRATION:]
-        found = answered(loaded.module, list(images[chosen].split(BATCH)), images[scored], labels[scored], flows())
+        wanted = {**flows(), "fxconv, auto and adaround": ours(WeightScheme.per_channel, Recipe.auto, Recipe.adaround)}
+        found = answered(loaded.module, list(images[chosen].split(BATCH)), images[scored], labels[scored], wanted)
         for name, answers in found.items():
             pooled.setdefault(name, []).append(answers)
     whole = {
@@ -259,7 +259,7 @@ def mobilenet_v2(folder: Path, checkpoint: Path) -> Iterator[str]:
     order = list(range(len(images)))
     random.Random(0).shuffle(order)
     scored = order[CALIBRATION:]
-    wanted = {name: flow for name, flow in flows().items() if name not in ("stock", "fxconv, auto and adaround")}
+    wanted = {name: flow for name, flow in flows().items() if name != "stock"}
     for count in COUNTS:
         batches = list(images[order[:count]].split(BATCH))
         found = answered(loaded.module, batches, images[scored], labels[scored], wanted)

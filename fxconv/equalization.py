@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fxconv.channels import ChannelGroup, cap, channel_groups
+from fxconv.channels import ChannelGroup, cap, channel_groups, has_relu
 from fxconv.config import WeightScheme
 from rewrites.fusion import weighted
 from rewrites.modules import ChannelReLU
@@ -113,8 +113,9 @@ def _scales(floating: nn.Module, group: ChannelGroup, peaks: Mapping[str, Tensor
         least = torch.maximum(least, before)
         wanted = (before / after.clamp(min=1e-12)).sqrt()
         wanted = wanted / wanted.max().clamp(min=1e-12)
-    elif group.sums or all(_is_depthwise(layer) for layer in readers):
-        # each channel has a weight scale of its own on either side; or several ranges gain by what one layer loses
+    elif all(_is_depthwise(layer) for layer in readers) or _is_linear_sum(floating, group):
+        # each channel has a weight scale of its own on either side; or several ranges gain by what one layer loses. With
+        # a ReLU the ranges are more even, and readers lose more: 1.3 dB on a resnet18
         wanted = least
     else:
         wanted = (used / after.clamp(min=1e-12)).sqrt()
@@ -125,6 +126,10 @@ def _scales(floating: nn.Module, group: ChannelGroup, peaks: Mapping[str, Tensor
 def _largest(of: Sequence[Tensor]) -> Tensor:
     """The largest share of its own largest that any of these has, channel by channel."""
     return torch.stack([each / each.max().clamp(min=1e-12) for each in of]).amax(0)
+
+
+def _is_linear_sum(floating: nn.Module, group: ChannelGroup) -> bool:
+    return bool(group.sums) and not any(has_relu(floating.get_submodule(path)) for path in group.values)
 
 
 def _is_depthwise(layer: Any) -> bool:
