@@ -41,8 +41,8 @@ class Absorbed:
             part = floating.get_submodule(path)
             _add_to_bias(weighted(part), -moved)
             if isinstance(part, nn.Sequential):
-                own = ChannelReLU.like(part[1], len(moved))
-                part[1] = ChannelReLU(own.floors - moved, own.caps - moved, own.cap)
+                own = ChannelReLU.behind_layer(part[1], weighted(part).weight.detach())
+                part[1] = own.bounded(own.floors - moved, own.caps - moved)
         for path, moved in self.readers.items():
             layer = weighted(floating.get_submodule(path))
             weight = layer.weight.detach().double()
@@ -55,7 +55,7 @@ Change = Absorbed | Equalized
 
 def _add_to_bias(layer: Any, added: Tensor) -> None:
     before = added.new_zeros(()) if layer.bias is None else layer.bias.detach()
-    layer.bias = nn.Parameter((before + added).float(), requires_grad=False)
+    layer.bias = nn.Parameter((before + added).to(layer.weight.dtype), requires_grad=False)
 
 
 def plan(

@@ -109,6 +109,7 @@ class _Nodes:
     sums: dict[fx.Node, tuple[fx.Node, fx.Node]]
     readers: dict[fx.Node, fx.Node]
     keeps_constants: bool = True
+    is_pooled: bool = False
 
 
 class _Groups:
@@ -160,6 +161,7 @@ class _Groups:
             else:
                 return None
             for user, between in self._users(value):
+                found.is_pooled |= any(isinstance(part, _BETWEEN) for part in between)
                 found.keeps_constants &= all(_keeps_constants(part) for part in between)
                 if user in self.sums and not between:
                     queue.append(user)
@@ -176,8 +178,7 @@ class _Groups:
         while queue:
             user, between = queue.pop()
             part = submodule(self.graph, user)
-            is_flat = user.target in (torch.flatten, "flatten") or isinstance(part, nn.Flatten)
-            if is_flat or isinstance(part, _BETWEEN):
+            if _flattens(self.graph, user) or isinstance(part, _BETWEEN):
                 queue.extend((next_one, [*between, part]) for next_one in user.users)
             else:
                 yield user, between
@@ -189,7 +190,20 @@ class _Groups:
         made = [weighted(self.layers[node]).weight for node in found.layers]
         read = {channels_in(weighted(self.layers[node])) for node in found.readers}
         alike = {(weight.shape[0], weight.ndim) for weight in made}
+        if found.is_pooled and made[0].ndim == 2:
+            return False  # what pools a linear layer's outputs pools its features
         return bool(found.readers) and len(alike) == 1 and read == {made[0].shape[0]}
+
+
+def _flattens(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node flattens all dimensions from an image's channels on; from others on it makes other channels."""
+    part = submodule(graph, node)
+    if isinstance(part, nn.Flatten):
+        return (part.start_dim, part.end_dim) == (1, -1)
+    if node.target not in (torch.flatten, "flatten"):
+        return False
+    given = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | node.kwargs
+    return (given.get("start_dim", 0), given.get("end_dim", -1)) == (1, -1)
 
 
 def _keeps_constants(between: Any) -> bool:

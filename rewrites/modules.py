@@ -37,29 +37,33 @@ class CappedReLU(nn.ReLU):
 class ChannelReLU(nn.ReLU):
     """min(max(x, floors), caps), each `[C]`: a ReLU or ReLU6 whose channels were scaled, or moved by a constant.
 
-    Only in float. The int8 form is that of a plain ReLU, whose range ends at `cap`, so that values in a channel below 0
-    or above `cap` must not come. No `cap` is none.
+    Behind the channels x has so many dimensions as `behind` says. Only in float. The int8 form is that of a plain ReLU,
+    whose range ends at `cap`, so that values in a channel below 0 or above `cap` must not come. No `cap` is none.
     """
 
     floors: Tensor
     caps: Tensor
 
-    def __init__(self, floors: Tensor, caps: Tensor, cap: float | None) -> None:
+    def __init__(self, floors: Tensor, caps: Tensor, cap: float | None, behind: int) -> None:
         super().__init__()
-        self.cap = cap
+        self.cap, self.behind = cap, behind
         self.register_buffer("floors", floors)
         self.register_buffer("caps", caps)
 
     @classmethod
-    def like(cls, relu: nn.Module, channels: int) -> ChannelReLU:
-        """One that does what a ReLU or `CappedReLU` does, or a copy of one of these."""
+    def behind_layer(cls, relu: nn.Module, weight: Tensor) -> ChannelReLU:
+        """One that does what `relu` does, behind a layer with this weight: a ReLU, a `CappedReLU` or one of these."""
         if isinstance(relu, cls):
-            return cls(relu.floors, relu.caps, relu.cap)
-        cap = relu.cap if isinstance(relu, CappedReLU) else None
-        return cls(torch.zeros(channels), torch.full((channels,), torch.inf if cap is None else cap), cap)
+            return relu
+        cap, zeros = relu.cap if isinstance(relu, CappedReLU) else None, weight.new_zeros(len(weight))
+        return cls(zeros, torch.full_like(zeros, torch.inf if cap is None else cap), cap, weight.ndim - 2)
+
+    def bounded(self, floors: Tensor, caps: Tensor) -> ChannelReLU:
+        """The same with other bounds."""
+        return ChannelReLU(floors, caps, self.cap, self.behind)
 
     def forward(self, input: Tensor) -> Tensor:
-        shape = (-1, *(1 for _ in input.shape[2:]))
+        shape = (-1, *(1,) * self.behind)
         return torch.clamp(input, self.floors.view(shape), self.caps.view(shape))
 
 

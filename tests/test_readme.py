@@ -11,9 +11,10 @@ REPO = Path(__file__).resolve().parents[1]
 README = " ".join((REPO / "README.md").read_text().split())
 
 
-def rows(name: str, first: str) -> list[dict[str, str]]:
-    """The table of docs/NAME whose first column is headed `first`, a dict a row."""
-    lines = (REPO / "docs" / name).read_text().splitlines()
+def rows(name: str, first: str, section: str = "") -> list[dict[str, str]]:
+    """The table of docs/NAME whose first column is headed `first`, below the title that begins so, a dict a row."""
+    page = (REPO / "docs" / name).read_text()
+    lines = page[page.index(f"## {section}") if section else 0 :].splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith(f"| {first} |"))
     head = cells(lines[start])
     found = []
@@ -33,10 +34,17 @@ def span(values: list[float]) -> str:
 
 
 def test_accuracy():
-    pooled = rows("accuracy.md", "split")[-1]
-    assert f"an official mobilenet_v2 of {pooled['float top-1']} top-1" in README
-    assert f"into one of {pooled['stock flow']}" in README
-    assert f"fxconv's has {pooled['fxconv']}" in README
+    pooled = {row["flow"]: row for row in rows("accuracy.md", "flow", "mobilenet_v2, official")}
+    auto = pooled["fxconv, auto"]
+    assert f"an official mobilenet_v2 of {pooled['float']['top-1']} top-1" in README
+    assert f"into one of {pooled['stock']['top-1']}" in README
+    assert f"fxconv's has {auto['top-1']}" in README
+    assert f"agrees with float on {auto['agrees with float']}" in README
+    lost = []
+    for network in ("resnet18", "mobilenet_v3_small"):
+        found = {row["flow"]: row for row in rows("accuracy.md", "flow", f"{network}, CIFAR-10")}
+        lost.append(found["fxconv, auto"]["points lost"].split()[0])
+    assert f"{' and '.join(lost)} points lost on CIFAR-10 (resnet18, mobilenet_v3_small)" in README
 
 
 def test_size():

@@ -189,7 +189,57 @@ class Mixed(nn.Module):
         return self.last(nn.functional.avg_pool2d(self.second(x), 2) + nn.functional.avg_pool2d(x, 2))
 
 
-@pytest.mark.parametrize("kind", [Read, Mixed])
+class Positions(nn.Module):
+    """As many positions as channels, and what is read are the positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.mix = nn.Conv2d(3, 16, 1, stride=2), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(self.first(x).flatten(2))
+
+
+class PooledFeatures(nn.Module):
+    """Pooling of what a linear layer gives mixes its features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 8)
+        self.pool = nn.MaxPool1d(3, stride=1, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.pool(self.first(x.mean(1))))
+
+
+class Tokens(nn.Module):
+    """A transformer's feed-forward: linear layers on [N, T, C], with as many tokens as channels."""
+
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(8, 16), act, nn.Linear(16, 8)
+        with torch.no_grad():
+            self.first.weight *= torch.logspace(0, -2, 16)[:, None]
+            self.first.bias.copy_(torch.arange(16) * 0.4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.act(self.first(x.flatten(1, 2)[:, :16])))
+
+
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.ReLU6(), nn.Identity()])
+def test_channels_of_tokens_are_the_last_dimension(act: nn.Module) -> None:
+    model, batches = Tokens(act).eval(), list(images(12, 0.3).split(1))
+    steps = (Recipe.equalization, Recipe.bias_absorption)
+    done = fxconv.convert(model, batches, recipe=steps)
+    assert done.verified, done.verdict
+    other = images(4, 20.0, seed=1)
+    floating = equalized(quantize.fuse(done.rewritten.module), list(done.recipe.changes))
+    with torch.no_grad():
+        wanted = model(other)
+        torch.testing.assert_close(floating(other), wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("kind", [Read, Mixed, Positions, PooledFeatures])
 def test_what_minds_a_factor_is_left_alone(kind: type[nn.Module]) -> None:
     fused = quantize.fuse(rewrite(kind().eval(), selected(Config())).module)
     assert list(channel_groups(fused)) == []
