@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,12 @@ _SMALLEST = (127 - 32) << 7
 _WAITING = 1 << 18
 
 
+@functools.cache
+def _step(width: int) -> int:
+    """One in so many of a row of this width is counted."""
+    return max((step for step in _STEPS if step * _FEWEST <= width), default=1)
+
+
 class RangeObserver(UniformQuantizationObserverBase):
     """Counts the values that pass, and makes a range of them by one of the methods of `RangeMethod`.
 
@@ -72,6 +79,7 @@ class RangeObserver(UniformQuantizationObserverBase):
         self.register_buffer("min_val", torch.tensor(math.inf))
         self.register_buffer("max_val", torch.tensor(-math.inf))
         self.register_buffer("counts", torch.zeros(2 * _SIDE, dtype=torch.int64))
+        self._ends = math.inf, -math.inf
         self._waiting: list[tuple[Tensor, int]] = []
         self._intervals: dict[RangeMethod, tuple[float, float]] = {}
         self._bins: Histogram | None = None
@@ -88,14 +96,18 @@ class RangeObserver(UniformQuantizationObserverBase):
         least, most = (end.item() for end in torch.aminmax(x))
         if not (math.isfinite(least) and math.isfinite(most)):
             raise RuntimeError("a value to be quantized is infinite or NaN")
-        self.min_val.fill_(min(self.min_val.item(), self._clamped(least)))
-        self.max_val.fill_(max(self.max_val.item(), self._clamped(most)))
+        # most images move neither end, and images may come one by one: then every microsecond here counts
+        least, most = self._clamped(least), self._clamped(most)
+        if least < self._ends[0] or most > self._ends[1]:
+            self._ends = min(least, self._ends[0]), max(most, self._ends[1])
+            self.min_val.fill_(self._ends[0])
+            self.max_val.fill_(self._ends[1])
         if self.method is not RangeMethod.minmax:
             rows = x.flatten(1) if x.ndim > 1 else x.reshape(1, -1)
-            step = max((step for step in _STEPS if step * _FEWEST <= rows.shape[1]), default=1)
+            step = _step(rows.shape[1])
             kept = rows[:, ::step].flatten().float()  # a copy: the value itself may be changed in place later
             self._waiting.append((kept.clone() if kept.data_ptr() == x.data_ptr() else kept, step))
-            if sum(values.numel() for values, _ in self._waiting) >= _WAITING:
+            if len(self._waiting) * kept.numel() >= _WAITING:  # they are of about the same size
                 self._count()
         return x_orig
 
@@ -125,6 +137,7 @@ class RangeObserver(UniformQuantizationObserverBase):
         self.counts += other.counts
         self.min_val = torch.minimum(self.min_val, other.min_val)
         self.max_val = torch.maximum(self.max_val, other.max_val)
+        self._ends = self.min_val.item(), self.max_val.item()
 
     def calculate_qparams(self, method: RangeMethod | None = None, **_: Any) -> tuple[Tensor, Tensor]:
         """Scale and zero point for the interval, by the observer's method unless another one is named."""
