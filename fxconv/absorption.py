@@ -69,6 +69,8 @@ def plan(
     for group in channel_groups(floating):
         if not group.keeps_constants or not lows.keys() >= set(group.values):
             continue
+        if any(_is_constant(lows[path], highs[path]) for path in group.values):
+            continue  # nothing would be left of it but rounding
         layers = _constants(floating, group, lows, highs)
         moved = _through_sums(group, layers)
         one = Absorbed(
@@ -97,6 +99,12 @@ def _constants(
     middles = torch.stack([(lows[path] + highs[path]) / 2 for path in terms])
     found = torch.linalg.lstsq(torch.stack(list(terms.values())), middles).solution
     return dict(zip(group.layers, found, strict=True))
+
+
+def _is_constant(low: Tensor, high: Tensor) -> bool:
+    """Whether a value varies by less than a step of the range it takes."""
+    largest = torch.maximum(low.abs(), high.abs()).max()
+    return bool((high - low).max() < largest / 256)
 
 
 def _floor(part: nn.Module, low: Tensor, high: Tensor) -> Tensor:

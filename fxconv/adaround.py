@@ -61,6 +61,8 @@ class InputGrams:
             hook.remove()
 
     def _note(self, layer: Any, args: tuple[Tensor, ...]) -> None:
+        if not args[0].numel():
+            return
         rows = _rows(layer, args[0].detach())  # [groups, places, K]
         self.sums[layer] = self.sums.get(layer, 0.0) + rows.transpose(1, 2) @ rows
         self.counts[layer] = self.counts.get(layer, 0) + rows.shape[1]

@@ -78,6 +78,8 @@ class ChannelExtremes:
         """Behind the channels there are so many dimensions."""
 
         def note(_: nn.Module, __: Any, output: Tensor) -> None:
+            if not output.numel():
+                return  # a head that nothing was found for
             channel = output.ndim - 1 - behind
             others = [dim for dim in range(output.ndim) if dim != channel]
             high = output.amax(others)
@@ -109,7 +111,7 @@ class _Nodes:
     sums: dict[fx.Node, tuple[fx.Node, fx.Node]]
     readers: dict[fx.Node, fx.Node]
     keeps_constants: bool = True
-    is_pooled: bool = False
+    fits: bool = True
 
 
 class _Groups:
@@ -161,7 +163,8 @@ class _Groups:
             else:
                 return None
             for user, between in self._users(value):
-                found.is_pooled |= any(isinstance(part, _BETWEEN) for part in between)
+                pooled = [part for part in between if isinstance(part, _BETWEEN)]
+                found.fits &= self._is_along(value, user, [part for part in between if part in pooled], len(between))
                 found.keeps_constants &= all(_keeps_constants(part) for part in between)
                 if user in self.sums and not between:
                     queue.append(user)
@@ -183,6 +186,19 @@ class _Groups:
             else:
                 yield user, between
 
+    def _is_along(self, value: fx.Node, user: fx.Node, pools: list[nn.Module], between: int) -> bool:
+        """Whether what is read is along the axis of the channels: of a linear layer it is the last, of others not."""
+        if value not in self.layers:  # a sum is of layers' values, which are asked themselves
+            value = next((node for node in self.layers if _reaches(node, value, self.sums)), value)
+        if value not in self.layers:
+            return False
+        made = weighted(self.layers[value]).weight.ndim
+        if any(type(pool).__name__[-2] != str(made - 2) for pool in pools):
+            return False
+        if user not in self.layers:
+            return True
+        return bool(weighted(self.layers[user]).weight.ndim == (2 if between > len(pools) else made))
+
     def _fits(self, found: _Nodes) -> bool:
         """Whether all layers make and read the same channels along the same axis."""
         order = {node: place for place, node in enumerate(self.graph.graph.nodes)}
@@ -190,9 +206,14 @@ class _Groups:
         made = [weighted(self.layers[node]).weight for node in found.layers]
         read = {channels_in(weighted(self.layers[node])) for node in found.readers}
         alike = {(weight.shape[0], weight.ndim) for weight in made}
-        if found.is_pooled and made[0].ndim == 2:
-            return False  # what pools a linear layer's outputs pools its features
-        return bool(found.readers) and len(alike) == 1 and read == {made[0].shape[0]}
+        return found.fits and bool(found.readers) and len(alike) == 1 and read == {made[0].shape[0]}
+
+
+def _reaches(node: fx.Node, value: fx.Node, sums: set[fx.Node]) -> bool:
+    """Whether a sum adds what `node` gives, itself or through other sums."""
+    if node in value.all_input_nodes:
+        return True
+    return any(_reaches(node, term, sums) for term in value.all_input_nodes if term in sums)
 
 
 def _flattens(graph: fx.GraphModule, node: fx.Node) -> bool:

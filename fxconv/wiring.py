@@ -78,9 +78,10 @@ def weight_problem(path: str, floating: nn.Module, module: nn.Module, changes: C
     error = weight.dequantize() - own
     steps = float((error.abs() / scales).max())
     if changes.is_adaptive:
-        # one that is cut off may be on the step before the last
-        inside = torch.where(own.abs() > 127 * scales, 0, error)
-        fits = float((inside.abs() / scales).max()) <= _EITHER_STEP and (changes.cuts or steps <= _EITHER_STEP)
+        # one that is cut off may be on the last step or the one before it
+        ends = own if not changes.cuts else own.clamp(-127 * scales, 127 * scales)
+        fits = float(((weight.dequantize() - ends).abs() / scales).max()) <= _EITHER_STEP
+        fits = fits and bool((127 * scales * 4 > own.abs()).all())
     else:
         fits = steps <= _WEIGHT_STEPS or (changes.cuts and _is_closer(error, own, scales))
     if not fits:

@@ -162,3 +162,20 @@ def test_where_nothing_can_be_moved_it_is_refused() -> None:
     model = Padded(nn.Conv2d(16, 8, 3, padding=1)).eval()
     with pytest.raises(ConversionError, match="--recipe bias-absorption"):
         fxconv.convert(model, [images(2)], recipe=(Recipe.bias_absorption,))
+
+
+class Constant(nn.Module):
+    """A branch that always carries the same, beside an ordinary one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.other = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(3, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x.clamp(0.7, 0.7)))) + self.other(x)
+
+
+def test_what_is_all_constant_stays() -> None:
+    torch.manual_seed(0)
+    done = fxconv.convert(Constant().eval(), list(images(40).split(1)))
+    assert done.verified, done.verdict

@@ -274,3 +274,19 @@ def test_the_twin_is_the_float_model_as_it_was() -> None:
     plain = fxconv.convert(model, batches, recipe=(Recipe.none,))
     equalized = fxconv.convert(model, batches, recipe=(Recipe.equalization,))
     assert equalized.artifact.float_bytes == plain.artifact.float_bytes
+
+
+class Widths(nn.Module):
+    """A linear layer reads the width of images, of which there is as much as there are channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = uneven(nn.Conv2d(3, 8, 1)), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x))
+
+
+def test_a_reader_along_another_axis_reads_no_channels() -> None:
+    fused = quantize.fuse(rewrite(Widths().eval(), selected(Config())).module)
+    assert list(channel_groups(fused)) == []
