@@ -94,11 +94,11 @@ def _constants(
     parts = {path: floating.get_submodule(path) for path in group.layers}
     if any(has_relu(part) for part in parts.values()):
         return {path: _floor(part, lows[path], highs[path]) for path, part in parts.items()}
-    units = dict(zip(group.layers, torch.eye(len(group.layers)), strict=True))
+    units = dict(zip(group.layers, torch.eye(len(group.layers), dtype=torch.float64), strict=True))
     terms = _through_sums(group, units)
-    middles = torch.stack([(lows[path] + highs[path]) / 2 for path in terms])
+    middles = torch.stack([(lows[path] + highs[path]) / 2 for path in terms]).double()
     found = torch.linalg.lstsq(torch.stack(list(terms.values())), middles).solution
-    return dict(zip(group.layers, found, strict=True))
+    return dict(zip(group.layers, found.to(lows[group.layers[0]].dtype), strict=True))
 
 
 def _is_constant(low: Tensor, high: Tensor) -> bool:
