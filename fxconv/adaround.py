@@ -53,17 +53,18 @@ class InputGrams:
         self.hooks: list[Any] = []
 
     def __enter__(self) -> InputGrams:
-        self.hooks = [layer.register_forward_pre_hook(self._note) for layer in self.layers.values()]
+        self.hooks = [layer.register_forward_pre_hook(self._note, with_kwargs=True) for layer in self.layers.values()]
         return self
 
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def _note(self, layer: Any, args: tuple[Tensor, ...]) -> None:
-        if not args[0].numel():
+    def _note(self, layer: Any, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        given = (*args, *kwargs.values())[0].detach()
+        if not given.numel():
             return
-        rows = _rows(layer, args[0].detach())  # [groups, places, K]
+        rows = _rows(layer, given)  # [groups, places, K]
         self.sums[layer] = self.sums.get(layer, 0.0) + rows.transpose(1, 2) @ rows
         self.counts[layer] = self.counts.get(layer, 0) + rows.shape[1]
 
@@ -91,7 +92,7 @@ def _rows(layer: Any, given: Tensor) -> Tensor:
     kernel, stride, dilation = ((1, *pair) if len(pair) == 1 else pair for pair in _sizes(layer))
     padded = functional.pad(given, _padding(layer), mode=_mode(layer))
     patches = functional.unfold(padded, kernel, dilation=dilation, stride=stride)  # [N, channels * kernel, places]
-    patches = patches[:, :, :: max(1, patches.shape[2] // _PLACES)]
+    patches = patches[:, :, :: patches.shape[2] // _PLACES | 1]  # odd, lest all lie in a few columns
     count, _, places = patches.shape
     return patches.view(count, layer.groups, -1, places).permute(1, 0, 3, 2).reshape(layer.groups, count * places, -1)
 

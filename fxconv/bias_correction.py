@@ -28,16 +28,19 @@ class InputMeans:
         self.hooks: list[Any] = []
 
     def __enter__(self) -> InputMeans:
-        self.hooks = [layer.register_forward_pre_hook(self._note) for layer in dict.fromkeys(self.layers.values())]
+        self.hooks = [
+            layer.register_forward_pre_hook(self._note, with_kwargs=True)
+            for layer in dict.fromkeys(self.layers.values())
+        ]
         return self
 
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def _note(self, layer: Any, args: tuple[Tensor, ...]) -> None:
+    def _note(self, layer: Any, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         # a convolution's input is [N, C, ...] or [C, ...]; a linear layer's ends in its features
-        given, behind = args[0], 0 if isinstance(layer, nn.Linear) else layer.weight.ndim - 2
+        given, behind = (*args, *kwargs.values())[0], 0 if isinstance(layer, nn.Linear) else layer.weight.ndim - 2
         channel = given.ndim - 1 - behind
         others = [dim for dim in range(given.ndim) if dim != channel]
         total = (given.sum(others) if others else given).double()

@@ -158,3 +158,20 @@ def test_on_the_command_line(command: Command, tmp_path: Path) -> None:
     assert done.status == 0, done.stderr
     steps = json.loads(report.read_text())["recipe"]["steps"]
     assert steps[-1] == "adaround" and json.loads(saved.read_text())["recipe"] == steps
+
+
+class Named(nn.Module):
+    """Layers called by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(8, 16, 3), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(input=torch.relu(self.first(input=x)))
+
+
+def test_layers_called_by_keyword() -> None:
+    steps = (Recipe.bias_correction, Recipe.adaround)
+    done = fxconv.convert(Named().eval(), list(correlated(8, 8).split(1)), recipe=steps)
+    assert done.verified, done.verdict
