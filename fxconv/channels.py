@@ -22,8 +22,11 @@ from rewrites.values import calls_of, modules_read_inside, submodule
 
 _ALONE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _FUSED = (nni.ConvReLU1d, nni.ConvReLU2d, nni.ConvReLU3d, nni.LinearReLU)
-# What hands channels on as they are: twice the input gives twice the output.
-_BETWEEN = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+# What hands channels on as they are (twice the input gives twice the output), and the dimensions behind them it pools.
+_POOLS = {
+    nn.MaxPool1d: 1, nn.AvgPool1d: 1,
+    nn.MaxPool2d: 2, nn.AvgPool2d: 2, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveMaxPool2d: 2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,8 @@ class _Nodes:
     layers: list[fx.Node]
     sums: dict[fx.Node, tuple[fx.Node, fx.Node]]
     readers: dict[fx.Node, fx.Node]
+    between: dict[fx.Node, list[nn.Module | None]]
     keeps_constants: bool = True
-    fits: bool = True
 
 
 class _Groups:
@@ -149,7 +152,7 @@ class _Groups:
 
     def _around(self, start: fx.Node) -> _Nodes | None:
         """The group of what `start` gives; None when something in it is read by what minds a factor."""
-        found, queue = _Nodes([], {}, {}), [start]
+        found, queue = _Nodes([], {}, {}, {}), [start]
         while queue:
             value = queue.pop()
             if value in found.layers or value in found.sums:
@@ -163,41 +166,28 @@ class _Groups:
             else:
                 return None
             for user, between in self._users(value):
-                pooled = [part for part in between if isinstance(part, _BETWEEN)]
-                found.fits &= self._is_along(value, user, [part for part in between if part in pooled], len(between))
                 found.keeps_constants &= all(_keeps_constants(part) for part in between)
                 if user in self.sums and not between:
                     queue.append(user)
                 elif user in self.layers:
-                    found.readers[user] = value
+                    found.readers[user], found.between[user] = value, between
                     found.keeps_constants &= not _pads(weighted(self.layers[user]))
                 else:
                     return None
         return found if self._fits(found) else None
 
     def _users(self, value: fx.Node) -> Iterator[tuple[fx.Node, list[nn.Module | None]]]:
-        """What computes with a value, and what lies between, which sums must not follow."""
+        """What computes with a value, and the pools between, None for a flattening; sums must not follow any."""
         queue: list[tuple[fx.Node, list[nn.Module | None]]] = [(user, []) for user in value.users]
         while queue:
             user, between = queue.pop()
             part = submodule(self.graph, user)
-            if _flattens(self.graph, user) or isinstance(part, _BETWEEN):
-                queue.extend((next_one, [*between, part]) for next_one in user.users)
+            # what is flattened has no dimensions left to pool but the channels
+            if _flattens(self.graph, user) or (type(part) in _POOLS and None not in between):
+                pool = part if type(part) in _POOLS else None
+                queue.extend((next_one, [*between, pool]) for next_one in user.users)
             else:
                 yield user, between
-
-    def _is_along(self, value: fx.Node, user: fx.Node, pools: list[nn.Module], between: int) -> bool:
-        """Whether what is read is along the axis of the channels: of a linear layer it is the last, of others not."""
-        if value not in self.layers:  # a sum is of layers' values, which are asked themselves
-            value = next((node for node in self.layers if _reaches(node, value, self.sums)), value)
-        if value not in self.layers:
-            return False
-        made = weighted(self.layers[value]).weight.ndim
-        if any(type(pool).__name__[-2] != str(made - 2) for pool in pools):
-            return False
-        if user not in self.layers:
-            return True
-        return bool(weighted(self.layers[user]).weight.ndim == (2 if between > len(pools) else made))
 
     def _fits(self, found: _Nodes) -> bool:
         """Whether all layers make and read the same channels along the same axis."""
@@ -205,15 +195,17 @@ class _Groups:
         found.layers.sort(key=order.__getitem__)
         made = [weighted(self.layers[node]).weight for node in found.layers]
         read = {channels_in(weighted(self.layers[node])) for node in found.readers}
-        alike = {(weight.shape[0], weight.ndim) for weight in made}
-        return found.fits and bool(found.readers) and len(alike) == 1 and read == {made[0].shape[0]}
+        if len({(weight.shape[0], weight.ndim) for weight in made}) > 1 or read != {made[0].shape[0]}:
+            return False
+        return all(self._is_along(reader, between, made[0].ndim) for reader, between in found.between.items())
 
+    def _is_along(self, reader: fx.Node, between: list[nn.Module | None], made: int) -> bool:
+        """Whether a layer reads along the channels of values from weights of so many dimensions, and pools behind them.
 
-def _reaches(node: fx.Node, value: fx.Node, sums: set[fx.Node]) -> bool:
-    """Whether a sum adds what `node` gives, itself or through other sums."""
-    if node in value.all_input_nodes:
-        return True
-    return any(_reaches(node, term, sums) for term in value.all_input_nodes if term in sums)
+        A linear layer's channels are the last dimension, and so are those of what was flattened.
+        """
+        pooled = {_POOLS[type(part)] for part in between if part is not None}
+        return pooled <= {made - 2} and weighted(self.layers[reader]).weight.ndim == (2 if None in between else made)
 
 
 def _flattens(graph: fx.GraphModule, node: fx.Node) -> bool:
