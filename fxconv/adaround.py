@@ -40,14 +40,13 @@ _SHOWN = 50
 class InputGrams:
     """E[x x'] of the inputs of each layer in a module, over all that it is run on while this is entered.
 
-    `grams` has them by the path of the layer: `[groups, K, K]`, float32, K the inputs of one output. `left_out` are the
-    layers whose K is too large.
+    `grams` has them by the path of the layer: `[groups, K, K]`, float32, K the inputs of one output. Layers with a K
+    above `WIDEST` are left out.
     """
 
     def __init__(self, module: nn.Module) -> None:
         layers = {path: part for path, part in module.named_modules() if type(part) in _LAYERS}
-        self.left_out = tuple(path for path, layer in layers.items() if _inputs(layer) > WIDEST)
-        self.layers = {path: layer for path, layer in layers.items() if path not in self.left_out}
+        self.layers = {path: layer for path, layer in layers.items() if _inputs(layer) <= WIDEST}
         self.sums: dict[nn.Module, Tensor] = {}
         self.counts: dict[nn.Module, int] = {}
         self.hooks: list[Any] = []

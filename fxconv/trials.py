@@ -119,7 +119,7 @@ class Trials:
         return made if made.int8 is not None and made.refused.keys() <= self.refused.keys() else None
 
 
-_WHY_NOT = "a kernel refuses the ranges it makes, or no layer in it is read by another one alone"
+_WHY_NOT = "a kernel refuses the ranges it makes, or nothing in it can be changed so"
 
 
 def by_recipe(
