@@ -9,7 +9,7 @@ and not image by image. Which way each weight goes is found by their continuous 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -90,10 +90,20 @@ def _rows(layer: Any, given: Tensor) -> Tensor:
         given = given[:, :, None]
     kernel, stride, dilation = ((1, *pair) if len(pair) == 1 else pair for pair in _sizes(layer))
     padded = functional.pad(given, _padding(layer), mode=_mode(layer))
+    sizes = zip(padded.shape[2:], kernel, stride, dilation, strict=True)
+    every = _every([(size - apart * (taps - 1) - 1) // step + 1 for size, taps, step, apart in sizes])
+    stride = tuple(step * skipped for step, skipped in zip(stride, every, strict=True))
     patches = functional.unfold(padded, kernel, dilation=dilation, stride=stride)  # [N, channels * kernel, places]
-    patches = patches[:, :, :: patches.shape[2] // _PLACES | 1]  # odd, lest all lie in a few columns
     count, _, places = patches.shape
     return patches.view(count, layer.groups, -1, places).permute(1, 0, 3, 2).reshape(layer.groups, count * places, -1)
+
+
+def _every(size: Sequence[int]) -> tuple[int, int]:
+    """Of outputs `[H, W]` every how many rows and columns are noted: odd numbers, lest a pattern of 2 hides half."""
+    height, width = size
+    down = min(math.ceil(math.sqrt(height * width / _PLACES)) | 1, height)
+    right = min(math.ceil(math.ceil(height / down) * width / _PLACES) | 1, width)
+    return max(down, math.ceil(math.ceil(width / right) * height / _PLACES) | 1), right
 
 
 def _sizes(layer: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

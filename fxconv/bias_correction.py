@@ -22,46 +22,43 @@ class InputMeans:
 
     def __init__(self, module: nn.Module) -> None:
         parts = module.named_modules(remove_duplicate=False)
-        self.layers = {path: part for path, part in parts if type(part) in _LAYERS}
-        self.sums: dict[nn.Module, Tensor] = {}
-        self.counts: dict[nn.Module, int] = {}
+        layers = {path: part for path, part in parts if type(part) in _LAYERS}
+        self.watched = {part: path for path, part in reversed(layers.items())}
+        self.names = {path: self.watched[part] for path, part in layers.items()}
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
         self.hooks: list[Any] = []
 
     def __enter__(self) -> InputMeans:
-        self.hooks = [
-            layer.register_forward_pre_hook(self._note, with_kwargs=True)
-            for layer in dict.fromkeys(self.layers.values())
-        ]
+        for layer, name in self.watched.items():
+            note = functools.partial(self._note, name)
+            self.hooks.append(layer.register_forward_pre_hook(note, with_kwargs=True))
         return self
 
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
+        self.watched.clear()  # the module is not kept for this
 
-    def _note(self, layer: Any, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+    def _note(self, name: str, layer: Any, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         # a convolution's input is [N, C, ...] or [C, ...]; a linear layer's ends in its features
         given, behind = (*args, *kwargs.values())[0], 0 if isinstance(layer, nn.Linear) else layer.weight.ndim - 2
         channel = given.ndim - 1 - behind
         others = [dim for dim in range(given.ndim) if dim != channel]
         total = (given.sum(others) if others else given).double()
-        self.sums[layer] = self.sums.get(layer, torch.zeros_like(total)) + total
-        self.counts[layer] = self.counts.get(layer, 0) + given.numel() // len(total)
+        self.sums[name] = self.sums.get(name, torch.zeros_like(total)) + total
+        self.counts[name] = self.counts.get(name, 0) + given.numel() // len(total)
 
     def add(self, other: InputMeans) -> None:
         """Take in what another one noted of the same layers, in a copy of the module."""
-        for layer in dict.fromkeys(self.layers.values()):
-            path = next(path for path, part in self.layers.items() if part is layer)
-            theirs = other.layers[path]
-            if theirs in other.counts:
-                self.sums[layer] = self.sums.get(layer, 0.0) + other.sums[theirs]
-                self.counts[layer] = self.counts.get(layer, 0) + other.counts[theirs]
+        for name, total in other.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + total
+            self.counts[name] = self.counts.get(name, 0) + other.counts[name]
 
     @property
     def means(self) -> dict[str, Tensor]:
         """float64; layers that were never called are left out."""
-        return {
-            path: self.sums[layer] / self.counts[layer] for path, layer in self.layers.items() if self.counts.get(layer)
-        }
+        return {path: self.sums[name] / self.counts[name] for path, name in self.names.items() if self.counts.get(name)}
 
 
 def bias_correction(layer: Any, rounded: Tensor, mean: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -419,3 +419,8 @@ class Calibration:
     seconds: float
     float_seconds: float
     skipped: int = 0
+
+    def beside(self, plain: Calibration) -> Calibration:
+        """With the float forward as `plain` timed it."""
+        per_image = plain.float_seconds / plain.images if plain.images else 0.0
+        return replace(self, float_seconds=per_image * self.images)

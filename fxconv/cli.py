@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Annotated, NoReturn
 
 from fxconv.interruptions import STOPS, told_in_one_line
 
+_STARTED = time.perf_counter()
 with told_in_one_line():
     import typer
 
@@ -57,6 +59,8 @@ with told_in_one_line():
         WeightSchemeOption,
         WeightsOption,
     )
+
+_IMPORTED_IN = time.perf_counter() - _STARTED
 
 app = typer.Typer(
     help="A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was "
@@ -123,6 +127,7 @@ def convert(
     traceback_: TracebackOption = False,
 ) -> None:
     """Convert a model to a verified int8 .ptl."""
+    started = time.perf_counter()
     from fxconv.config_file import chosen, reproducing, text
 
     choices = {
@@ -167,10 +172,12 @@ def convert(
         from fxconv.conversion import convert as run
         from fxconv.source import open_source
 
+        imported = time.perf_counter()
         source = open_source(model, weights, input_size, calib, example, config, unsafe_load, eval_, labels)
         for warning in source.warnings:
             screen.warn(warning)
         lean.keep_what_is_imported()
+        before = {"importing": _IMPORTED_IN + imported - started, "loading": time.perf_counter() - imported}
         conversion = run(
             source.loaded.module,
             source.data,
@@ -181,6 +188,7 @@ def convert(
             output=target,
             warnings=source.warnings,
             progress=progress,
+            before=before,
         )
     try:
         done = f"; {target} is written and verified" if conversion.verified else ""
@@ -270,7 +278,7 @@ def sensitivity(
 
     with screen.progress(quiet) as progress:
         progress("loading", 0, 1)
-        from fxconv.report.terminal import print_sensitivity
+        from fxconv.report.accuracy import print_sensitivity
         from fxconv.sensitivity import sensitivity as run
         from fxconv.source import open_source
 

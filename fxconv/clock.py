@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 Progress = Callable[[str, int, int], None]
@@ -11,12 +11,12 @@ Progress = Callable[[str, int, int], None]
 
 
 class Clock:
-    """Seconds a step; a step entered again adds up."""
+    """Seconds a step; a step entered again adds up. `before` are those of steps that are over."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, progress: Progress, before: Mapping[str, float] | None = None) -> None:
+        self.seconds: dict[str, float] = dict(before or {})
         self.progress = progress
-        self._start = time.perf_counter()
+        self._start = time.perf_counter() - sum(self.seconds.values())
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

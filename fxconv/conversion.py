@@ -166,6 +166,7 @@ def convert(
     output: Path | None = None,
     warnings: Iterable[str] = (),
     progress: Progress = lambda step, done, total: None,
+    before: Mapping[str, float] | None = None,
     **options: Any,
 ) -> Conversion:
     """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
@@ -176,7 +177,8 @@ def convert(
     image). `config` or its fields as keywords choose how. With `max_drop`, or labels in `held_out`, int8 is judged on
     images that calibration does not use: those `held_out`, as for calibration or `fxconv.labels.LabelledBatches`, else
     what the source of the calibration data has left. With `output` the verified artifact is moved there, and only
-    if it is verified. `progress` is called with a step's name, how much of it is done, and how much there is.
+    if it is verified. `progress` is called with a step's name, how much of it is done, and how much there is. `before`
+    are seconds of steps that went before this call, for the timings.
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
@@ -188,7 +190,7 @@ def convert(
     config = replace(config, min_sqnr=least)  # the report tells what was asked for
     environment = check(config.engine.value)
     data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
-    rules, clock = selected(config), Clock(progress)
+    rules, clock = selected(config), Clock(progress, before)
     model = soundness.own_copy(model)
     form = InputForm.of(model)
     settle_mobile_threads()  # before the first mobile kernel runs
@@ -216,7 +218,7 @@ def convert(
                 soundness.check_finite(watched[path].extremes, graph_ranges)
             ledger += _float_rows(settled, floating, watched, original, images)
         steps = settled.recipe.steps
-        changes = Changes(settled.means, Recipe.weight_ranges in steps, Recipe.adaround in steps)
+        changes = Changes(settled.means, Recipe.weight_ranges in steps, settled.rounded)
         with clock.step("audit"), _refusals_named(int8, images[0]):
             audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS], changes)
         with clock.step("verification"), _refusals_named(int8, images[0]):
@@ -262,6 +264,7 @@ def convert(
                     *data.warnings,
                     *(judgement.warnings if judgement is not None else ()),
                     *_engine_warnings(config),
+                    *settled.recipe.warnings,
                     *_constant_warnings(original),
                     *_ailment_warnings(ailing),
                     *made.warnings,

@@ -79,6 +79,7 @@ class RangeObserver(UniformQuantizationObserverBase):
         self.register_buffer("min_val", torch.tensor(math.inf))
         self.register_buffer("max_val", torch.tensor(-math.inf))
         self.register_buffer("counts", torch.zeros(2 * _SIDE, dtype=torch.int64))
+        self._has_own_counts = True
         self._ends = math.inf, -math.inf
         self._waiting: list[tuple[Tensor, int]] = []
         self._intervals: dict[RangeMethod, tuple[float, float]] = {}
@@ -89,7 +90,7 @@ class RangeObserver(UniformQuantizationObserverBase):
         x = x_orig.detach()
         if self.is_resting or not x.numel():
             return x_orig
-        self._intervals.clear()
+        self._intervals = {}  # the old ones may be another's as well
         self._bins = None
         if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
             x = x.permute(0, 2, 3, 1)  # as it lies in memory: walking it in another order takes several times as long
@@ -108,14 +109,16 @@ class RangeObserver(UniformQuantizationObserverBase):
             kept = rows[:, ::step].flatten().float()  # a copy: the value itself may be changed in place later
             self._waiting.append((kept.clone() if kept.data_ptr() == x.data_ptr() else kept, step))
             if len(self._waiting) * kept.numel() >= _WAITING:  # they are of about the same size
-                self._count()
+                self.catch_up()
         return x_orig
 
     def _clamped(self, value: float) -> float:
         return min(max(value, self.low), self.high)
 
-    def _count(self) -> None:
-        """Add what waits to the histogram; a value that stands for several counts as many times."""
+    def catch_up(self) -> None:
+        """Count what waits; a value that stands for several counts as many times."""
+        if self._waiting and not self._has_own_counts:
+            self.counts, self._has_own_counts = self.counts.clone(), True
         for step in {step for _, step in self._waiting}:
             values = torch.cat([values for values, of in self._waiting if of == step])
             if math.isfinite(self.low) or math.isfinite(self.high):
@@ -130,11 +133,14 @@ class RangeObserver(UniformQuantizationObserverBase):
 
     def merge(self, other: RangeObserver) -> None:
         """Add what another observer of the same value saw."""
-        other._count()
-        # to one that saw nothing the other's intervals apply, which take milliseconds
+        other.catch_up()
         self._bins = None
-        self._intervals = {} if bool(self.min_val <= self.max_val) else dict(other._intervals)
-        self.counts += other.counts
+        if bool(self.min_val <= self.max_val):
+            self._intervals, self._has_own_counts = {}, True
+            self.counts = self.counts + other.counts
+        else:  # the other's counts serve until there are others, and what is worked out for one serves both
+            self._intervals, self._has_own_counts = other._intervals, False
+            self.counts, other._has_own_counts = other.counts, False
         self.min_val = torch.minimum(self.min_val, other.min_val)
         self.max_val = torch.maximum(self.max_val, other.max_val)
         self._ends = self.min_val.item(), self.max_val.item()
@@ -160,7 +166,7 @@ class RangeObserver(UniformQuantizationObserverBase):
 
     def _histogram(self) -> Histogram:
         """The bins that hold anything, in ascending order; the extremes are among them."""
-        self._count()
+        self.catch_up()
         bins = self.counts.nonzero().flatten()
         middle = ((bins % _SIDE + _SMALLEST) << _HALF) | (1 << (_HALF - 1))
         sizes = middle.to(torch.int32).view(torch.float32).double()

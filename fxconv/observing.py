@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,12 +25,15 @@ from fxconv.errors import UserError
 from fxconv.graphs import Inputs
 from fxconv.inputs import InputForm
 from fxconv.observers import RangeObserver
-from fxconv.range_search import IMAGES, search_ranges
+from fxconv.range_search import images_needed, search_ranges
 from rewrites import Rewritten
 from rewrites.parts import graphs_in
 
 # What asks how a tensor lies in memory, or reads it as it lies there.
 _ABOUT_MEMORY = frozenset({"as_strided", "stride", "is_contiguous", "storage_offset", "data_ptr"})
+
+# Images that go through together, at most: more take more memory, and no less time, for they do not fit the caches.
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,20 @@ class Seen:
             self.again(floating)
         return watching.grams
 
-    def set_ranges(self, observed: nn.Module) -> None:
-        """Give each observer of a module that has seen this the range that disturbs its readers least."""
-        if not self.methods:
-            self.methods.update(search_ranges(observed, self.examples))
+    def set_ranges(self, observed: nn.Module) -> bool:
+        """Give each observer of a module that has seen this the range that disturbs its readers least.
+
+        Whether that is another one than it had, for any.
+        """
         found = quantize.observers(observed)
+        if not self.methods:
+            self.methods.update({path: observer.method for path, observer in found.items()})
+            self.methods.update(search_ranges(observed, self.examples))
+        changes = False
         for path, method in self.methods.items():
+            changes |= found[path].method is not method
             found[path].method = method
+        return changes
 
     def plan(self, rewritten: Rewritten, steps: Collection[Recipe], scheme: WeightScheme) -> tuple[Change, ...]:
         """How these steps change the float module, from what was seen of it as it was."""
@@ -114,13 +124,19 @@ def observe_images(
             with ExitStack() as watching:
                 if config.recipe != (Recipe.none,):
                     watching.enter_context(means)
-                    if not planned:
+                    if not planned and before is None:
                         watching.enter_context(extremes)
                 skip = before.calibration.images if before is not None else 0
-                watched = _Watched(model if not planned else None, observed, form, layout, clock.progress)
+                watched = _Watched(
+                    model if not planned and before is None else None, observed, form, layout, clock.progress
+                )
                 calibrated = watched.calibrate(data, singly, skip, most)
         observers = quantize.observers(observed)
+        for observer in observers.values():
+            observer.catch_up()  # what waits would take memory for as long as this is kept
         if before is not None:
+            calibrated = replace(calibrated, seconds=before.calibration.seconds + calibrated.seconds)
+            calibrated = calibrated.beside(before.calibration)
             means.add(before.inputs)
             for path, observer in observers.items():
                 observer.merge(before.observers[path])
@@ -191,12 +207,12 @@ class _Watched:
         seconds, float_seconds, done, first = 0.0, 0.0, skip, 1
         with torch.no_grad():
             for whole in data.batches(most, skip):
-                for batch in _one_by_one(whole) if singly else (whole,):
+                for batch in _cut(whole, 1 if singly else _AT_ONCE):
                     if self.model is not None and done == 0:
                         first, start = len(batch[0]), time.perf_counter()
                         self.model(*verify.cloned(self.form.arguments(batch)))  # it may write into its input
                         float_seconds = time.perf_counter() - start
-                    if (left := IMAGES - done) > 0:
+                    if (left := images_needed(batch[0][:1]) - done) > 0:
                         self.examples.append(self._arguments(tuple(values[:left] for values in batch)))
                     start = time.perf_counter()
                     self._observe(batch)
@@ -219,5 +235,6 @@ class _Watched:
             raise
 
 
-def _one_by_one(batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(values.split(1) for values in batch), strict=True)
+def _cut(batch: tuple[Tensor, ...], most: int) -> Iterator[tuple[Tensor, ...]]:
+    """A batch in parts of at most so many images."""
+    return zip(*(values.split(most) for values in batch), strict=True)

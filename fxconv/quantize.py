@@ -35,6 +35,7 @@ from rewrites.values import submodule
 
 # A transposed convolution's weights have their output channels second; the engine takes one scale only.
 _PER_TENSOR_ONLY = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *_PER_TENSOR_ONLY)
 
 
 # The key in a GraphModule's meta under which `observe` leaves the modules that `convert_observed` must find int8.
@@ -156,6 +157,12 @@ def observe(
 def observers(observed: nn.Module) -> dict[str, RangeObserver]:
     """What an observed module has seen, by the paths of its observers."""
     return {path: part for path, part in observed.named_modules() if isinstance(part, RangeObserver)}
+
+
+def int8_layers(observed: nn.Module) -> list[str]:
+    """The paths of the layers of an observed module whose weights will be int8."""
+    layers = ((path, part) for path, part in observed.named_modules() if isinstance(part, _LAYERS))
+    return [path for path, part in layers if getattr(part, "qconfig", None) is not None]
 
 
 def observe_again(

@@ -24,8 +24,8 @@ from fxconv.scales import carries, source
 from rewrites.parts import graphs_in
 from rewrites.values import calls_of, submodule
 
-# Images that ranges are tried on, at most.
-IMAGES = 4
+# Images that ranges are tried on: so many that their values are enough, two at least.
+_VALUES, _FEWEST, _MOST = 2 * 3 * 224 * 224, 2, 16
 _TRIED = (RangeMethod.histogram, RangeMethod.percentile, RangeMethod.minmax)
 # Ranges that differ by less than this share of the wider one are the same.
 _SAME = 0.03
@@ -40,6 +40,11 @@ class _Reading:
 
     observer: RangeObserver
     leaf: int
+
+
+def images_needed(image: Tensor) -> int:
+    """How many images of this size `[1, ...]` ranges are tried on."""
+    return min(max(math.ceil(_VALUES / image.numel()), _FEWEST), _MOST)
 
 
 def search_ranges(observed: nn.Module, images: Sequence[Inputs]) -> dict[str, RangeMethod]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fxconv.absorption import Absorbed, Change
+from fxconv.adaround import WIDEST
 from fxconv.config import Recipe
 from fxconv.equalization import Equalized
 from fxconv.likeness import Likeness
@@ -23,7 +24,9 @@ from fxconv.likeness import Likeness
 # Images that `auto` judges by, at most.
 JUDGED = 16
 # What a measurement on so few images may be off by, in decibels.
-_NOISE = 0.5
+_NOISE = 1.0
+# Layers that a warning names.
+_NAMED = 3
 # Above this many parameters a trial costs more time and memory than most have.
 LARGEST = 100_000_000
 
@@ -41,9 +44,8 @@ TRIED = tuple(step for step in STEPS if step is not Recipe.adaround)
 CHANGING = frozenset({Recipe.equalization, Recipe.bias_absorption})
 # Those go by the extremes of each channel, which fewer images than this do not show: a channel that happened to be
 # quiet is scaled up, and the next image saturates it. With 1 photograph that costs mobilenet_v2 12 dB, with 10 up to 2.
+# So many are also what a trial is calibrated on; what is chosen sees all.
 FEWEST = 32
-# A trial of them is calibrated on so many images; what is chosen on all.
-TRIAL_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Chosen:
     """The steps that int8 was made with; `gains` says how they were chosen, `images` on how many images of `source`.
 
     `reason` says why a step was not tried, when the recipe was `auto` and one was not; `is_unseen` whether calibration
-    did not see those images. `changes` are what was done to the float module, whose function stays.
+    did not see those images. `trial_images` says of how many calibration images the trials' ranges are; those of the
+    result, whose likeness on the same images `sqnr_db` and `agreement` are, are of all. `changes` are what was done to
+    the float module, whose function stays. `nearest` are layers that adaptive rounding was asked for and cannot treat.
     """
 
     steps: tuple[Recipe, ...] = ()
@@ -77,6 +81,20 @@ class Chosen:
     is_unseen: bool = True
     reason: str = ""
     changes: tuple[Change, ...] = ()
+    trial_images: int = 0
+    sqnr_db: float | None = None
+    agreement: float | None = None
+    nearest: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must know of what was asked for and not done."""
+        if not self.nearest:
+            return ()
+        named = ", ".join(self.nearest[:_NAMED])
+        more = f" and {len(self.nearest) - _NAMED} more" if len(self.nearest) > _NAMED else ""
+        why = f"it treats no transposed or 3-D convolutions, and no layers of more than {WIDEST:,} inputs an output"
+        return (f"adaround leaves {named}{more} rounded to nearest: {why}",)
 
     @property
     def equalized(self) -> tuple[Equalized, ...]:
@@ -109,7 +127,7 @@ def tried(
     """The candidates that do not harm, each tried on top of those before; all of them where they are asked for.
 
     `judged` says how like float int8 is with some steps, None when there is no int8 module with them. Every step has a
-    reason of its own to help, and a few images measure it to half a decibel: a step is taken unless the outputs are
+    reason of its own to help, and a few images measure it to a decibel: a step is taken unless the outputs are
     further from float's than with fewer steps by more than that, or more answers change than may by chance.
     """
     steps: tuple[Recipe, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from fxconv.passes import rewrite_with
 from fxconv.ranges import Expected
 from fxconv.recipe import CHANGING, Chosen
 from fxconv.refusals import Adjustment
-from fxconv.trials import Trials, by_recipe, quantized
+from fxconv.trials import Trials, by_recipe, first_images, quantized
 from rewrites import RewritePass, Rewritten
 
 
@@ -28,7 +28,8 @@ from rewrites import RewritePass, Rewritten
 class Settled:
     """An int8 module that every kernel takes, what it was made of, and the ranges that calibration called for.
 
-    `means` are those of the layers' inputs by which biases were corrected; none when they were not.
+    `means` are those of the layers' inputs by which biases were corrected, none when they were not; `rounded` are the
+    layers whose weights were rounded adaptively.
     """
 
     rewritten: Rewritten
@@ -38,6 +39,7 @@ class Settled:
     int8: nn.Module
     recipe: Chosen = field(default_factory=Chosen)
     means: Mapping[str, Tensor] = field(default_factory=dict)
+    rounded: frozenset[str] = frozenset()
 
     def floating(self) -> nn.Module:
         """The fused float module that int8 was made of: changed as the recipe has it, its biases not corrected."""
@@ -66,6 +68,7 @@ def settle(
         with clock.step("rewriting"):
             plain = rewrite_with(model, rules, image, share_parameters=True)
             refused.update(keep_float.chosen(plain, config.keep_float))
+    recipe = Chosen(steps) if steps is not None else None
     while True:
         with clock.step("rewriting"):
             passes = refusals.keeping_float(rules, refused)
@@ -73,25 +76,26 @@ def settle(
         with clock.step("verification"):
             singly = must_be_single(model, rewritten, form, data)
         run = functools.partial(observe_images, model, rewritten, form, data, singly, config, clock)
-        observed, seen = run(steps or ())
-        calibration = seen.calibration
-        if steps and CHANGING & set(steps):
-            observed, seen = run(steps, seen.plan(rewritten, steps, config.weight_scheme))
+        taken = recipe.steps if recipe is not None else ()
+        observed, seen = run(taken, most=first_images(rewritten, config) if recipe is None else None)
+        if CHANGING & set(taken):
+            before = seen.calibration
+            observed, seen = run(taken, seen.plan(rewritten, taken, config.weight_scheme))
+            seen = replace(seen, calibration=seen.calibration.beside(before))
         found = refusals.never_reached(observed)
         if not found:
-            made = quantized(rewritten, observed, seen, steps or (), image, config, clock)
-            found = dict(made.refused)
-            if made.int8 is not None and found.keys() <= refused.keys():
+            trials = Trials(rewritten, seen, refused, run, image, config, clock)
+            made = quantized(rewritten, observed, seen, taken, image, config, clock)
+            if recipe is None and trials.is_taken(made):
+                seen, made, recipe = by_recipe(trials, made, form, data, config, clock)
+            if trials.is_taken(made) and recipe is not None:
                 break
+            found = dict(made.refused)
         if found.keys() <= refused.keys():
             where, why = next(iter(found.items()))
             raise ConversionError(f"{where} cannot be kept in float, although it must be: {why}")
         refused.update(found)
-    recipe = Chosen(steps or (), changes=seen.planned)
-    if steps is None:
-        trials = Trials(rewritten, seen, refused, run, image, config, clock)
-        made, recipe = by_recipe(trials, made, form, data, config, clock)
-        seen = trials.seen_with(recipe.steps)
     assert made.int8 is not None
+    recipe = replace(recipe, changes=seen.planned)
     used = seen.means if Recipe.bias_correction in recipe.steps else {}
-    return Settled(rewritten, calibration, made.adjustments, made.ranges, made.int8, recipe, used)
+    return Settled(rewritten, seen.calibration, made.adjustments, made.ranges, made.int8, recipe, used, made.rounded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -68,16 +68,18 @@ def outputs(module: Callable[..., Any], images: Sequence[tuple[Any, ...]]) -> Ou
         return [[leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)] for leaves in returned]
 
 
-def outputs_side_by_side(module: nn.Module, images: Sequence[tuple[Any, ...]]) -> Outputs:
+def outputs_side_by_side(module: nn.Module, images: Sequence[tuple[Any, ...]]) -> Iterator[list[Tensor]]:
     """`outputs`, several examples at a time: a quantized kernel runs in one thread, and leaves the others idle.
 
-    Modules that are not torch's or fxconv's may remember one call in the next, and are called one by one.
+    Modules that are not torch's or fxconv's may remember one call in the next, and are called one by one. The outputs
+    of a few examples are held at a time.
     """
     ours = all(type(part).__module__.partition(".")[0] in ("torch", "rewrites", "fxconv") for part in module.modules())
-    if not ours or torch.get_num_threads() < 2:
-        return outputs(module, images)
+    together = 2 * torch.get_num_threads() if ours else 1
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(lambda image: outputs(module, [image])[0], images))
+        for start in range(0, len(images), together):
+            some = images[start : start + together]
+            yield from pool.map(lambda image: outputs(module, [image])[0], some)
 
 
 def _shape_problem(reference: Outputs, found: Outputs) -> str:

@@ -27,18 +27,19 @@ class Changes:
     """How a recipe lets the weights of int8 differ from the float module's.
 
     `means` of the inputs of layers whose biases are corrected, by their paths; `cuts` says that weights may be cut off
-    where that brings them closer on the whole, `is_adaptive` that each is on one of the two steps beside it.
+    where that brings them closer on the whole; those of the layers `rounded` lie on either of the two steps beside.
     """
 
     means: Mapping[str, Tensor] = field(default_factory=dict)
     cuts: bool = False
-    is_adaptive: bool = False
+    rounded: frozenset[str] = frozenset()
 
     def of(self, place: str) -> Changes:
         """Those of the graph at this path."""
         inside = prefixed(place, "")
         own = {path.removeprefix(inside): mean for path, mean in self.means.items() if path.startswith(inside)}
-        return replace(self, means=own)
+        rounded = frozenset(path.removeprefix(inside) for path in self.rounded if path.startswith(inside))
+        return replace(self, means=own, rounded=rounded)
 
 
 def _prefix(floating: nn.Module) -> str:
@@ -68,6 +69,7 @@ def weight_problem(path: str, floating: nn.Module, module: nn.Module, changes: C
     if weight is None:
         return ""
     prefix, layer = _prefix(floating), weighted(floating)
+    inner = f"{path}.{prefix}".rstrip(".")
     own: Tensor = layer.weight
     if weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
         shape = [1] * weight.ndim
@@ -77,7 +79,7 @@ def weight_problem(path: str, floating: nn.Module, module: nn.Module, changes: C
         scales = torch.tensor(weight.q_scale(), dtype=torch.float64)
     error = weight.dequantize() - own
     steps = float((error.abs() / scales).max())
-    if changes.is_adaptive:
+    if inner in changes.rounded:
         # one that is cut off may be on the last step or the one before it
         ends = own if not changes.cuts else own.clamp(-127 * scales, 127 * scales)
         fits = float(((weight.dequantize() - ends).abs() / scales).max()) <= _EITHER_STEP
@@ -88,7 +90,7 @@ def weight_problem(path: str, floating: nn.Module, module: nn.Module, changes: C
         return f"its int8 weights are up to {steps:.3g} steps from the float weights"
     wanted = layer.bias
     got = module.bias()  # type: ignore[operator]
-    mean = changes.means.get(f"{path}.{prefix}".rstrip("."))
+    mean = changes.means.get(inner)
     if mean is not None:
         addition = bias_correction(layer, weight.dequantize(), mean)
         corrected = addition if wanted is None else wanted + addition

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 import fxconv
 from fxconv import adaround as adaptive
+from fxconv import quantize
 from fxconv.adaround import InputGrams, adaround
 from fxconv.config import Config, Recipe, WeightScheme
 from fxconv.errors import UserError
@@ -58,6 +60,15 @@ def test_the_matrix_gives_the_error_of_the_outputs(name: str, monkeypatch: pytes
     wanted = wanted.mean([dim for dim in range(wanted.ndim) if dim != channel])
     found = adaptive._squared(errors.reshape(gram.shape[0], -1, gram.shape[1]), gram).flatten()
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (224, 224), (1, 5000), (5000, 1), (544, 960), (2, 300)])
+def test_of_a_large_image_few_places_are_noted_and_they_lie_all_over_it(size: tuple[int, int]) -> None:
+    down, right = adaptive._every(size)
+    rows, columns = range(0, size[0], down), range(0, size[1], right)
+    assert min(49, size[0] * size[1]) // 2 <= len(rows) * len(columns) <= 128
+    for noted, length in zip((rows, columns), size, strict=True):
+        assert length < 7 or noted[-1] >= 0.8 * (length - 1)
 
 
 def gram_of(layer: nn.Conv2d, images: Tensor) -> Tensor:
@@ -175,3 +186,32 @@ def test_layers_called_by_keyword() -> None:
     steps = (Recipe.bias_correction, Recipe.adaround)
     done = fxconv.convert(Named().eval(), list(correlated(8, 8).split(1)), recipe=steps)
     assert done.verified, done.verdict
+
+
+class Growing(nn.Module):
+    """A transposed convolution, which is rounded to nearest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.up, self.last = nn.Conv2d(8, 8, 3), nn.ConvTranspose2d(8, 8, 2, stride=2), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.up(torch.relu(self.first(x)))))
+
+
+def test_layers_it_does_not_treat_are_named_and_audited_as_rounded_to_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = list(correlated(8, 8).split(1))
+    done = fxconv.convert(Growing().eval(), images, recipe=(Recipe.adaround,))
+    assert done.verified, done.verdict
+    (warning,) = [warning for warning in done.warnings if "adaround" in warning]
+    assert "adaround leaves up rounded to nearest" in warning
+    floor = quantize.convert_observed
+
+    def off(observed: nn.Module, *rest: Any) -> nn.Module:
+        up: Any = observed.get_submodule("up")
+        up.weight = nn.Parameter(up.weight.detach() + 0.9 * up.weight.detach().abs().max() / 127)
+        return floor(observed, *rest)
+
+    monkeypatch.setattr(quantize, "convert_observed", off)
+    done = fxconv.convert(Growing().eval(), images, recipe=(Recipe.adaround,))
+    assert not done.verified and "steps from the float weights" in done.verdict

@@ -90,6 +90,19 @@ def test_batches_do_not_matter(method, kind):
     assert ends(single) == ends(whole) == ends(merged)
 
 
+@pytest.mark.parametrize("later", ["first", "second"])
+def test_what_one_sees_after_merging_is_its_own(later):
+    values = draw("normal")
+    first, second = seen(RangeMethod.histogram, values), seen(RangeMethod.histogram)
+    second.merge(first)
+    assert ends(second) == ends(first)
+    left, going_on = (second, first) if later == "first" else (first, second)
+    before, counts = ends(left), left._histogram().counts.clone()
+    going_on(values * 50)
+    assert ends(going_on) != before
+    assert ends(left) == before and torch.equal(left._histogram().counts, counts)
+
+
 def test_extremes_are_exact_although_values_are_left_out():
     values = torch.zeros(1, 3, 64, 64)
     values.view(-1)[5], values.view(-1)[6] = 7.25, -3.5
@@ -103,12 +116,12 @@ def test_extremes_are_exact_although_values_are_left_out():
 def test_of_a_large_image_one_value_in_seventeen_is_counted_and_stands_for_all():
     values = torch.rand(2, 3, 224, 224)
     made = seen(RangeMethod.histogram, values)
-    made._count()
+    made.catch_up()
     assert made.counts.sum().item() == pytest.approx(values.numel(), rel=1e-4)
     assert made.counts.sum().item() % 17 == 0
     rows = torch.rand(4, 1000)
     few = seen(RangeMethod.histogram, rows)
-    few._count()
+    few.catch_up()
     assert few.counts.sum().item() == rows.numel()
 
 

@@ -96,3 +96,41 @@ def test_ranges_do_not_depend_on_the_layout(monkeypatch):
     for path, observer in last.observers.items():
         for one, other in zip(observer.interval(), contiguous.observers[path].interval(), strict=True):
             assert torch.isclose(one, other, rtol=1e-3), path
+
+
+def test_batches_go_through_in_parts(monkeypatch):
+    sizes = []
+    observe = quantize.observe
+
+    def observing(*args: object) -> nn.Module:
+        observed = observe(*args)
+        observed.get_submodule("first").register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+        return observed
+
+    monkeypatch.setattr(quantize, "observe", observing)
+    model, batch = Plain().eval(), torch.cat(BATCHES)
+    rewritten = rewrite(model, example=(batch[:1],))
+    clock, config = Clock(lambda *_: None), Config(recipe=(Recipe.none,))
+    _, seen = observe_images(model, rewritten, InputForm.of(model), Batches([batch[:11]]), False, config, clock)
+    assert sum(sizes) == seen.calibration.images == 11 and max(sizes) == 4
+
+
+def test_calibration_goes_on_where_another_stopped():
+    model = Plain().eval()
+    rewritten = rewrite(model, example=(BATCHES[0][:1],))
+    form, data, config = InputForm.of(model), Batches(BATCHES), Config(recipe=(Recipe.bias_correction,))
+
+    def run(*given: object) -> Seen:
+        clock = Clock(lambda *_: None)
+        return observe_images(model, rewritten, form, data, False, config, clock, (), (), *given)[1]
+
+    whole, first = run(), run(5)
+    both = run(None, first)
+    assert (first.calibration.images, both.calibration.images) == (5, 12)
+    assert both.calibration.float_seconds == pytest.approx(first.calibration.float_seconds * 12 / 5)
+    for path, observer in whole.observers.items():
+        assert torch.equal(observer.counts, both.observers[path].counts)
+        assert observer.interval() == both.observers[path].interval()
+    assert whole.means.keys() == both.means.keys() and len(whole.means) == 2
+    for path, mean in whole.means.items():
+        torch.testing.assert_close(mean, both.means[path])

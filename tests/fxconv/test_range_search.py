@@ -66,11 +66,11 @@ def test_nothing_is_counted_and_no_hook_stays() -> None:
     watched = quantize.observers(module)
     hooks = {name: (len(part._forward_hooks), len(part._forward_pre_hooks)) for name, part in module.named_modules()}
     for observer in watched.values():
-        observer._count()
+        observer.catch_up()
     before = {path: observer.counts.clone() for path, observer in watched.items()}
     search_ranges(module, [(x * 100,) for x in images()])
     for path, observer in watched.items():
-        observer._count()
+        observer.catch_up()
         assert torch.equal(observer.counts, before[path]) and not observer.is_resting
     after = {name: (len(part._forward_hooks), len(part._forward_pre_hooks)) for name, part in module.named_modules()}
     assert after == hooks

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fxconv.config import WeightScheme
 from fxconv.errors import UserError
-from fxconv.report.terminal import print_sensitivity
+from fxconv.report.accuracy import print_sensitivity
 from fxconv.sensitivity import IMAGES, Sensitivity, sensitivity
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fxconv import verify
 
@@ -137,3 +137,15 @@ def test_outputs_are_the_tensors_of_any_structure_in_order():
 
     (first,) = verify.outputs(model, [(torch.tensor([1.0]),)])
     assert [leaf.item() for leaf in first] == [2.0, 2.0, 3.0]
+
+
+def test_outputs_side_by_side_are_those_one_by_one_and_few_are_held():
+    torch.manual_seed(0)
+    layer, images = nn.Linear(6, 3), [(torch.randn(1, 6),) for _ in range(50)]
+    calls = []
+    layer.register_forward_hook(lambda *_: calls.append(1))
+    several = verify.outputs_side_by_side(layer, images)
+    first = next(several)
+    assert 1 <= len(calls) <= 2 * torch.get_num_threads()
+    for wanted, got in zip(verify.outputs(layer, images), [first, *several], strict=True):
+        assert torch.equal(wanted[0], got[0])

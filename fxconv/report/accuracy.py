@@ -1,0 +1,149 @@
+"""What the report says of accuracy: what recovered it, how int8 was judged, and what each layer costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from fxconv.judge import Judgement
+from fxconv.recipe import STEPS, Chosen
+from fxconv.report.tables import add, count, decibels, grid, percent, section, show, size, some
+
+if TYPE_CHECKING:
+    from fxconv.sensitivity import Sensitivity
+
+
+def recovered(recipe: Chosen) -> list[tuple[str, str]]:
+    """The steps that recovered accuracy, and what they brought on images held out of calibration."""
+    applied = [gain for gain in recipe.gains if gain.is_applied]
+    if not applied:
+        names = ", ".join(step.value for step in recipe.steps)
+        return [("recipe", names or recipe.reason or "no step helps")] if names or recipe.reason or recipe.gains else []
+    first, last = applied[0], applied[-1]
+    sqnr = last.sqnr_after if recipe.sqnr_db is None else recipe.sqnr_db
+    agreement = last.agreement_after if recipe.agreement is None else recipe.agreement
+    gain = f"{decibels(first.sqnr_before)} to {decibels(sqnr)}"
+    if first.agreement_before is not None:
+        gain += f", same top-1 {percent(first.agreement_before, 0)} to {percent(agreement, 0)}"
+    images = f"{count(recipe.images, 'image')} {_whether_used(recipe.is_unseen)}"
+    return [("recipe", f"{', '.join(step.value for step in recipe.steps)}: {gain} ({images})")]
+
+
+def _whether_used(is_unseen: bool) -> str:
+    return "not used for calibration" if is_unseen else "also used for calibration"
+
+
+def print_recipe(recipe: Chosen, console: Console) -> None:
+    section(console, "Accuracy recovered without training")
+    if not recipe.gains:
+        named = ", ".join(step.value for step in recipe.steps)
+        console.print(Text(named or recipe.reason or "nothing was asked for"), soft_wrap=True)
+        return
+    words = f"{count(recipe.images, 'image')} {_whether_used(recipe.is_unseen)}: {recipe.source}"
+    console.print(Text(f"int8 against float with each step beside those above it, on {words}"), soft_wrap=True)
+    trials = count(recipe.trial_images, "calibration image")
+    console.print(Text(f"tried with the ranges of the first {trials}"), soft_wrap=True)
+    table = grid("step", "", ">SQNR before", ">after", ">top-1 before", ">after", "what it does")
+    for gain in recipe.gains:
+        taken = Text("taken", style="green") if gain.is_applied else Text("left out", style="yellow")
+        add(
+            table,
+            gain.step.value,
+            taken,
+            decibels(gain.sqnr_before),
+            decibels(gain.sqnr_after),
+            percent(gain.agreement_before),
+            percent(gain.agreement_after),
+            STEPS[gain.step],
+        )
+    show(table, console)
+    if recipe.sqnr_db is not None:
+        same = f", same top-1 {percent(recipe.agreement)}" if recipe.agreement is not None else ""
+        console.print(Text(f"with the ranges of all calibration images {decibels(recipe.sqnr_db)}{same}"))
+    if recipe.equalized:
+        scaled, channels = recipe.capped_channels
+        capped = (
+            f"; of {channels} channels below a ReLU6 {scaled} never reach its cap and were scaled" if channels else ""
+        )
+        layers = sum(len(one.layers) for one in recipe.equalized)
+        words = f"{count(layers, 'layer')} equalized with {'that' if layers == 1 else 'those'} reading them{capped}"
+        console.print(Text(words), soft_wrap=True)
+    if recipe.absorbed:
+        channels = sum(one.changed for one in recipe.absorbed)
+        layers = sum(len(one.layers) for one in recipe.absorbed)
+        words = f"{count(channels, 'channel')} of {count(layers, 'layer')} moved by what they always carry"
+        console.print(Text(words), soft_wrap=True)
+    if recipe.reason:
+        console.print(Text(f"not tried: {recipe.reason}"), soft_wrap=True)
+
+
+def judged(judgement: Judgement | None) -> list[tuple[str, str]]:
+    """How int8 answers on images held out of calibration, and what was kept in float for that, with its price."""
+    if judgement is None:
+        return []
+    allowed = f", at least {percent(judgement.allowed)} asked for" if judgement.allowed is not None else ""
+    own = f"; float's {percent(judgement.float_accuracy)}" if judgement.float_accuracy is not None else ""
+    measured = f"{judgement.measure} {percent(judgement.score)}{own}{allowed}"
+    rows = [("judged", f"{measured} ({count(judgement.images, 'image')} not used for calibration)")]
+    if judgement.kept:
+        price = f"+{size(judgement.extra_bytes)}, {judgement.extra_ms:+.2f} ms"
+        without = percent(judgement.value(judgement.before))
+        rows.append(("kept in float", f"{some(judgement.paths)}: {price}; without {without}"))
+    return rows
+
+
+def print_judgement(judgement: Judgement, console: Console) -> None:
+    section(console, "Judged on images not used for calibration")
+    console.print(Text(judgement.source), soft_wrap=True)
+    table = grid("", ">all int8", ">result", ">float")
+    before, after = judgement.before, judgement.after
+    add(table, "top-1 agreement with float", percent(before.agreement), percent(after.agreement), "")
+    if judgement.float_accuracy is not None:
+        own = percent(judgement.float_accuracy)
+        add(table, "accuracy", percent(before.accuracy), percent(after.accuracy), own)
+    show(table, console)
+    if judgement.allowed is None:
+        return
+    console.print(
+        f"--max-drop {judgement.max_drop:g} asks for {judgement.measure} of at least {percent(judgement.allowed)}; "
+        f"{count(judgement.tried, 'int8 module')} tried"
+    )
+    if not judgement.kept:
+        return
+    table = grid("kept in float", "kind", ">SQNR alone in int8", ">weights", ">latency")
+    for layer in judgement.kept:
+        price = f"+{size(layer.extra_bytes)}" if layer.extra_bytes else "-"
+        add(table, layer.where, layer.kind, decibels(layer.sqnr_db), price, f"{layer.extra_ms:+.2f} ms")
+    total = f"{judgement.extra_ms:+.2f} ms"
+    add(table, "together, with conversions", "", "", f"+{size(judgement.extra_bytes)}", total)
+    show(table, console)
+    console.print("latency in eager mode, 1 thread, this machine")
+
+
+def print_sensitivity(result: Sensitivity, console: Console, top: int | None = None) -> None:
+    """The layers, each quantized alone, the worst first; with `top` only the first so many."""
+    sqnr, agreement = result.together
+    same = f", same top-1 on {percent(agreement)}" if agreement is not None else ""
+    console.print(Text.assemble((result.model.name, "bold"), f": all in int8 {decibels(sqnr)}{same}"), soft_wrap=True)
+    seen = _whether_used(result.is_unseen)
+    console.print(
+        Text(f"each layer quantized alone, on {count(result.images, 'image')} {seen}: {result.source}"), soft_wrap=True
+    )
+    table = grid("layer", "kind", ">SQNR", ">same top-1", ">MACs", ">weights")
+    for layer in result.layers[:top]:
+        add(
+            table,
+            layer.where,
+            layer.kind,
+            decibels(layer.sqnr_db),
+            percent(layer.top1_agreement),
+            percent(layer.macs_share) if layer.macs else "-",
+            size(layer.weight_bytes) if layer.weight_bytes else "-",
+        )
+    section(console, "What each layer costs in int8, weights in their int8 size")
+    show(table, console)
+    left = len(result.layers) - len(result.layers[:top])
+    if left:
+        console.print(Text(f"and {left} that cost less"))

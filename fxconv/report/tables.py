@@ -1,0 +1,67 @@
+"""How the report on a terminal looks: its tables, and figures with their units."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+# Of many names a row shows the first few.
+_MOST_NAMED = 3
+
+
+def grid(*columns: str, header: bool = True) -> Table:
+    table = Table(box=None, show_header=header, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    return table
+
+
+def add(table: Table, *cells: str | Text) -> None:
+    """A row whose words stand as they are: brackets in a path or a reason are no markup."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table without the spaces rich pads its last column with: they would end up in files and pull requests."""
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        text = Text.from_ansi(line)
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+
+
+def section(console: Console, title: str) -> None:
+    console.print()
+    console.print(Text(title, style="bold"))
+    console.print(Text("-" * len(title), style="dim"))
+
+
+def size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+def decibels(value: float) -> str:
+    if math.isinf(value):
+        return "exact" if value > 0 else "none"
+    return f"{value:.1f} dB"
+
+
+def milliseconds(value: float) -> str:
+    return f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def count(number: int, noun: str, several: str = "") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {several or noun + 's'}"
+
+
+def some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
