@@ -32,7 +32,7 @@ from rewrites.parts import graphs_in
 # What asks how a tensor lies in memory, or reads it as it lies there.
 _ABOUT_MEMORY = frozenset({"as_strided", "stride", "is_contiguous", "storage_offset", "data_ptr"})
 
-# Images that go through together, at most: more take more memory, and no less time, for they do not fit the caches.
+# Images that go through together, however they come: fewer take longer, and so do more, which the caches do not hold.
 _AT_ONCE = 4
 
 
@@ -206,19 +206,18 @@ class _Watched:
         """Run the images, or those from `skip` to `most`, through the observers."""
         seconds, float_seconds, done, first = 0.0, 0.0, skip, 1
         with torch.no_grad():
-            for whole in data.batches(most, skip):
-                for batch in _cut(whole, 1 if singly else _AT_ONCE):
-                    if self.model is not None and done == 0:
-                        first, start = len(batch[0]), time.perf_counter()
-                        self.model(*verify.cloned(self.form.arguments(batch)))  # it may write into its input
-                        float_seconds = time.perf_counter() - start
-                    if (left := images_needed(batch[0][:1]) - done) > 0:
-                        self.examples.append(self._arguments(tuple(values[:left] for values in batch)))
-                    start = time.perf_counter()
-                    self._observe(batch)
-                    seconds += time.perf_counter() - start
-                    done += len(batch[0])
-                    self.progress("calibration", done, most or data.count)
+            for batch in _regrouped(data.batches(most, skip), 1 if singly else _AT_ONCE):
+                if self.model is not None and done == 0:
+                    first, start = len(batch[0]), time.perf_counter()
+                    self.model(*verify.cloned(self.form.arguments(batch)))  # it may write into its input
+                    float_seconds = time.perf_counter() - start
+                if (left := images_needed(batch[0][:1]) - done) > 0:
+                    self.examples.append(self._arguments(tuple(values[:left] for values in batch)))
+                start = time.perf_counter()
+                self._observe(batch)
+                seconds += time.perf_counter() - start
+                done += len(batch[0])
+                self.progress("calibration", done, min(most or data.count, data.count))
         return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
 
     def _arguments(self, batch: tuple[Tensor, ...]) -> Inputs:
@@ -235,6 +234,17 @@ class _Watched:
             raise
 
 
-def _cut(batch: tuple[Tensor, ...], most: int) -> Iterator[tuple[Tensor, ...]]:
-    """A batch in parts of at most so many images."""
-    return zip(*(values.split(most) for values in batch), strict=True)
+def _regrouped(batches: Iterator[tuple[Tensor, ...]], count: int) -> Iterator[tuple[Tensor, ...]]:
+    """The same images, `count` at a time; fewer at the end, and before images of another size."""
+    waiting: tuple[Tensor, ...] = ()
+    for batch in batches:
+        if waiting and any(one.shape[1:] != other.shape[1:] for one, other in zip(waiting, batch, strict=True)):
+            yield waiting
+            waiting = ()
+        if waiting:
+            batch = tuple(torch.cat(pair) for pair in zip(waiting, batch, strict=True))
+        parts = list(zip(*(values.split(count) for values in batch), strict=True))
+        waiting = parts.pop() if len(parts[-1][0]) < count else ()
+        yield from parts
+    if waiting:
+        yield waiting

@@ -98,7 +98,8 @@ def test_ranges_do_not_depend_on_the_layout(monkeypatch):
             assert torch.isclose(one, other, rtol=1e-3), path
 
 
-def test_batches_go_through_in_parts(monkeypatch):
+@pytest.mark.parametrize("size", [1, 3, 4, 11])
+def test_images_go_through_four_at_a_time_however_they_come(size, monkeypatch):
     sizes = []
     observe = quantize.observe
 
@@ -111,8 +112,16 @@ def test_batches_go_through_in_parts(monkeypatch):
     model, batch = Plain().eval(), torch.cat(BATCHES)
     rewritten = rewrite(model, example=(batch[:1],))
     clock, config = Clock(lambda *_: None), Config(recipe=(Recipe.none,))
-    _, seen = observe_images(model, rewritten, InputForm.of(model), Batches([batch[:11]]), False, config, clock)
-    assert sum(sizes) == seen.calibration.images == 11 and max(sizes) == 4
+    given = Batches(batch[:11].split(size))
+    _, seen = observe_images(model, rewritten, InputForm.of(model), given, False, config, clock)
+    assert sizes == [4, 4, 3] and seen.calibration.images == 11
+    sizes.clear()
+    other = torch.rand(3, 3, 20, 20)
+    observe_images(model, rewritten, InputForm.of(model), Batches([batch[:6], other, other]), False, config, clock)
+    assert sizes == [4, 2, 4, 2]
+    sizes.clear()
+    observe_images(model, rewritten, InputForm.of(model), Batches([batch[:6]]), True, config, clock)
+    assert sizes == [1] * 6
 
 
 def test_calibration_goes_on_where_another_stopped():
