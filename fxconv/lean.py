@@ -145,8 +145,9 @@ def keep_what_is_imported() -> None:
         gc.freeze()
 
 
-# Of glibc's malloc.h: keep that much free memory instead of giving it back, and map larger blocks than these alone.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# Of glibc's malloc.h: keep that much free memory instead of giving it back, map larger blocks than these alone, and let
+# all threads have what one of them freed.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_FREE, _LARGEST_KEPT = 256 << 20, 32 << 20
 
 
@@ -160,6 +161,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def end(status: int) -> NoReturn:

@@ -78,7 +78,7 @@ class RangeObserver(UniformQuantizationObserverBase):
         self.is_resting = False
         self.register_buffer("min_val", torch.tensor(math.inf))
         self.register_buffer("max_val", torch.tensor(-math.inf))
-        self.register_buffer("counts", torch.zeros(2 * _SIDE, dtype=torch.int64))
+        self.register_buffer("counts", torch.zeros(0, dtype=torch.int64))  # until there is something to count
         self._has_own_counts = True
         self._ends = math.inf, -math.inf
         self._waiting: list[tuple[Tensor, int]] = []
@@ -119,6 +119,8 @@ class RangeObserver(UniformQuantizationObserverBase):
         """Count what waits; a value that stands for several counts as many times."""
         if self._waiting and not self._has_own_counts:
             self.counts, self._has_own_counts = self.counts.clone(), True
+        if self._waiting and not self.counts.numel():
+            self.counts = torch.zeros(2 * _SIDE, dtype=torch.int64)
         for step in {step for _, step in self._waiting}:
             values = torch.cat([values for values, of in self._waiting if of == step])
             if math.isfinite(self.low) or math.isfinite(self.high):
@@ -137,7 +139,8 @@ class RangeObserver(UniformQuantizationObserverBase):
         self._bins = None
         if bool(self.min_val <= self.max_val):
             self._intervals, self._has_own_counts = {}, True
-            self.counts = self.counts + other.counts
+            self.catch_up()
+            self.counts = self.counts + other.counts if other.counts.numel() else self.counts
         else:  # the other's counts serve until there are others, and what is worked out for one serves both
             self._intervals, self._has_own_counts = other._intervals, False
             self.counts, other._has_own_counts = other.counts, False
