@@ -54,6 +54,10 @@ class CalibrationData(ABC):
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         """Float32 tensors, each input of the network without N (`[C, H, W]`), in the same order every time."""
 
+    def images_from(self, skip: int) -> Iterator[tuple[Tensor, ...]]:
+        """`images` without the first `skip`, which have been read before."""
+        return islice(self.images(), skip, None)
+
     @property
     def labels(self) -> Sequence[int] | None:
         """The class index of each image, in their order, once they have been read; None when nothing says it."""
@@ -65,7 +69,7 @@ class CalibrationData(ABC):
 
     def batches(self, limit: int | None = None, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
         """Each input as a tensor `[N, ...]` of at most `batch_size` rows, those from `skip` to `limit`."""
-        stream = islice(self.images(), skip, limit)
+        stream = islice(self.images_from(skip), None if limit is None else limit - skip)
         while batch := list(islice(stream, self.batch_size)):
             yield tuple(torch.stack(each) for each in zip(*batch, strict=True))
 
@@ -127,8 +131,11 @@ class Photographs(CalibrationData):
         return [*_few(folders, "folders were not searched"), *_few(files, left_out)]
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
+        return self.images_from(0)
+
+    def images_from(self, skip: int) -> Iterator[tuple[Tensor, ...]]:
         least = 2 * max(self.preprocessing.covered)
-        position = 0
+        position = skip  # what could not be read has left its place to another by then
         while position < len(self.paths):
             path = self.paths[position]
             try:

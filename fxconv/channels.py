@@ -76,6 +76,12 @@ class ChannelExtremes:
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
+        self.watched.clear()  # the module is not kept for this
+
+    def add(self, other: ChannelExtremes) -> None:
+        """Take in what another one noted of the same groups, in a copy of the module."""
+        for own, theirs, end in ((self.lows, other.lows, torch.minimum), (self.highs, other.highs, torch.maximum)):
+            own.update({path: end(own[path], value) if path in own else value for path, value in theirs.items()})
 
     def _noting(self, path: str, behind: int, least: Tensor | None) -> Any:
         """Behind the channels there are so many dimensions."""

@@ -124,7 +124,7 @@ def observe_images(
             with ExitStack() as watching:
                 if config.recipe != (Recipe.none,):
                     watching.enter_context(means)
-                    if not planned and before is None:
+                    if not planned:
                         watching.enter_context(extremes)
                 skip = before.calibration.images if before is not None else 0
                 watched = _Watched(
@@ -138,6 +138,7 @@ def observe_images(
             calibrated = replace(calibrated, seconds=before.calibration.seconds + calibrated.seconds)
             calibrated = calibrated.beside(before.calibration)
             means.add(before.inputs)
+            extremes.add(before.extremes)
             for path, observer in observers.items():
                 observer.merge(before.observers[path])
         methods = dict(before.methods) if before is not None else {}
@@ -145,7 +146,7 @@ def observe_images(
         def again(module: nn.Module) -> Calibration:
             return _Watched(None, module, form, layout, clock.progress).calibrate(data, singly, 0, None)
 
-        examples = tuple(watched.examples)
+        examples = before.examples if before is not None else tuple(watched.examples)
         return observed, Seen(calibrated, observers, means, extremes, planned, again, examples, methods)
 
     if _leaves_the_layout(rewritten):

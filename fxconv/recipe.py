@@ -31,11 +31,11 @@ _NAMED = 3
 LARGEST = 100_000_000
 
 STEPS: dict[Recipe, str] = {
+    Recipe.equalization: "channels that use little of a range are scaled up, and down again in the next layer",
+    Recipe.bias_absorption: "what a channel always carries is moved into the biases of the layers that read it",
     Recipe.reader_ranges: "each activation's range is the one of three that disturbs the layers reading it least",
     Recipe.bias_correction: "biases take up the mean error that rounded weights make",
     Recipe.weight_ranges: "weights' ranges are cut where that lessens the squared error",
-    Recipe.equalization: "channels that use little of a range are scaled up, and down again in the next layer",
-    Recipe.bias_absorption: "what a channel always carries is moved into the biases of the layers that read it",
     Recipe.adaround: "each weight is rounded up or down as changes the layer's output least",
 }
 """What each step does, in the order in which they are taken."""
@@ -44,8 +44,9 @@ TRIED = tuple(step for step in STEPS if step is not Recipe.adaround)
 CHANGING = frozenset({Recipe.equalization, Recipe.bias_absorption})
 # Those go by the extremes of each channel, which fewer images than this do not show: a channel that happened to be
 # quiet is scaled up, and the next image saturates it. With 1 photograph that costs mobilenet_v2 12 dB, with 10 up to 2.
-# So many are also what a trial is calibrated on; what is chosen sees all.
 FEWEST = 32
+# What they are tried on, to save time; the others are tried on all: one image in two hundred may widen a range.
+TRIAL_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ class Chosen:
     """The steps that int8 was made with; `gains` says how they were chosen, `images` on how many images of `source`.
 
     `reason` says why a step was not tried, when the recipe was `auto` and one was not; `is_unseen` whether calibration
-    did not see those images. `trial_images` says of how many calibration images the trials' ranges are; those of the
-    result, whose likeness on the same images `sqnr_db` and `agreement` are, are of all. `changes` are what was done to
-    the float module, whose function stays. `nearest` are layers that adaptive rounding was asked for and cannot treat.
+    did not see those images. `trial_images` says on how many calibration images those of `CHANGING` were tried; the
+    others and the result, whose likeness `sqnr_db` and `agreement` are, have the ranges of all. `changes` are what was
+    done to the float module, whose function stays. `nearest` are layers that adaptive rounding was asked for and cannot
+    treat.
     """
 
     steps: tuple[Recipe, ...] = ()

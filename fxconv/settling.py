@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from fxconv import keep_float, quantize, refusals
 from fxconv.calibration import Calibration, CalibrationData
@@ -69,6 +70,7 @@ def settle(
             plain = rewrite_with(model, rules, image, share_parameters=True)
             refused.update(keep_float.chosen(plain, config.keep_float))
     recipe = Chosen(steps) if steps is not None else None
+    values = sum(leaf.numel() for leaf in tree_leaves(image) if isinstance(leaf, Tensor))
     while True:
         with clock.step("rewriting"):
             passes = refusals.keeping_float(rules, refused)
@@ -77,14 +79,18 @@ def settle(
             singly = must_be_single(model, rewritten, form, data)
         run = functools.partial(observe_images, model, rewritten, form, data, singly, config, clock)
         taken = recipe.steps if recipe is not None else ()
-        observed, seen = run(taken, most=first_images(rewritten, config) if recipe is None else None)
+        some = first_images(rewritten, config, data.count, values) if recipe is None else None
+        observed, seen = run(taken, most=some)
+        few = seen
+        if some is not None:
+            observed, seen = run(before=few)
         if CHANGING & set(taken):
             before = seen.calibration
             observed, seen = run(taken, seen.plan(rewritten, taken, config.weight_scheme))
             seen = replace(seen, calibration=seen.calibration.beside(before))
         found = refusals.never_reached(observed)
         if not found:
-            trials = Trials(rewritten, seen, refused, run, image, config, clock)
+            trials = Trials(rewritten, few, seen, refused, run, image, config, clock)
             made = quantized(rewritten, observed, seen, taken, image, config, clock)
             if recipe is None and trials.is_taken(made):
                 seen, made, recipe = by_recipe(trials, made, form, data, config, clock)

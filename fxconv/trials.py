@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +24,7 @@ from fxconv.likeness import Likeness
 from fxconv.observing import Seen
 from fxconv.probe import likeness
 from fxconv.ranges import Expected, expected_ranges
-from fxconv.recipe import CHANGING, FEWEST, JUDGED, LARGEST, TRIED, Chosen, StepGain, tried
+from fxconv.recipe import CHANGING, FEWEST, JUDGED, LARGEST, TRIAL_IMAGES, TRIED, Chosen, StepGain, tried
 from fxconv.refusals import Adjustment
 from rewrites import Rewritten
 from rewrites.parts import graphs_in
@@ -34,6 +35,7 @@ class Quantized:
     """An int8 module, or None where a kernel is foreseen to refuse; and what is refused, with the reasons.
 
     `rounded` are the layers whose weights are rounded adaptively, `nearest` those that should be and are not.
+    `moves_ranges` says whether some range is another one for the sake of those that read it.
     """
 
     int8: nn.Module | None
@@ -42,6 +44,7 @@ class Quantized:
     ranges: dict[str, dict[str, Expected]] = field(default_factory=dict)
     rounded: frozenset[str] = frozenset()
     nearest: tuple[str, ...] = ()
+    moves_ranges: bool = False
 
 
 def quantized(
@@ -54,9 +57,10 @@ def quantized(
     clock: Clock,
 ) -> Quantized:
     """Quantize a calibrated module, in place, as far as the kernels take it."""
+    moves_ranges = False
     if Recipe.reader_ranges in steps:
         with clock.step("recipe"):
-            seen.set_ranges(observed)
+            moves_ranges = seen.set_ranges(observed)
     foreseen = refusals.foresee(observed, config.engine)
     if foreseen.refused:
         return Quantized(None, foreseen.refused)
@@ -72,19 +76,23 @@ def quantized(
     refused = refusals.met(int8, image)
     gc.collect()  # a graph and its module refer to each other: the float weights would stay for long
     nearest = tuple(path for path in layers if path not in grams)
-    return Quantized(int8, refused, foreseen.adjustments, ranges, frozenset(grams), nearest)
+    return Quantized(int8, refused, foreseen.adjustments, ranges, frozenset(grams), nearest, moves_ranges)
+
+
+_KINDS = {Recipe.equalization: Equalized, Recipe.bias_absorption: Absorbed}
 
 
 class Trials:
     """One rewritten model, quantized with one set of steps after another.
 
-    Trials go by the first images of the calibration data alone, all by the same ones, so that one can be told from
-    another; what is chosen is calibrated on all.
+    Steps that change the float module are tried on the first images of the calibration data alone, all on the same
+    ones, so that one can be told from another; what is chosen is calibrated on all.
     """
 
     def __init__(
         self,
         rewritten: Rewritten,
+        few: Seen,
         seen: Seen,
         refused: Mapping[str, str],
         run: Callable[..., tuple[nn.Module, Seen]],
@@ -94,43 +102,35 @@ class Trials:
     ) -> None:
         self.rewritten, self.refused, self.run = rewritten, refused, run
         self.image, self.config, self.clock = image, config, clock
-        self._plain = seen
+        self.few, self.seen = few, seen
         self._changed: dict[frozenset[Recipe], Seen] = {}
 
-    @property
-    def images(self) -> int:
-        """How many images the trials are calibrated on."""
-        return self._plain.calibration.images
-
-    def seen_with(self, steps: Collection[Recipe]) -> Seen:
-        """What calibration saw; with steps that change the float module it is run anew."""
+    def changed(self, steps: Collection[Recipe]) -> Seen:
+        """What calibration sees of the first images where these steps change the float module by what it saw of all."""
         wanted = CHANGING & set(steps)
         if not wanted:
-            return self._plain
+            return self.few
         if wanted not in self._changed:
             with self.clock.step("recipe"):
-                planned = self._plain.plan(self.rewritten, wanted, self.config.weight_scheme)
-            self._changed[wanted] = self._plain
+                planned = self.seen.plan(self.rewritten, wanted, self.config.weight_scheme)
+            self._changed[wanted] = self.few
             if planned:
-                seen = self.run((), planned, self.images)[1]
-                calibration = seen.calibration.beside(self._plain.calibration)
-                self._changed[wanted] = replace(seen, calibration=calibration)
+                seen = self.run((), planned, self.few.calibration.images)[1]
+                self._changed[wanted] = replace(seen, calibration=seen.calibration.beside(self.few.calibration))
         return self._changed[wanted]
 
     def whole(self, steps: Collection[Recipe]) -> Seen:
         """What calibration sees of all images with these steps."""
-        few = self.seen_with(steps)
+        few = self.changed(steps)
+        if not few.planned or few.calibration.images >= self.seen.calibration.images:
+            return few if few.planned else self.seen
         seen: Seen = self.run((), few.planned, None, few)[1]
         return seen
 
-    def made(self, steps: tuple[Recipe, ...]) -> Quantized | None:
-        """The model with these steps; None when one finds nothing to change, or a kernel refuses the ranges."""
-        seen = self.seen_with(steps)
-        kinds = {Recipe.equalization: Equalized, Recipe.bias_absorption: Absorbed}
-        if any(not any(isinstance(one, kinds[step]) for one in seen.planned) for step in CHANGING & set(steps)):
-            return None
-        made = self.made_of(seen, steps)
-        return made if self.is_taken(made) else None
+    def finds(self, steps: Collection[Recipe]) -> bool:
+        """Whether each of the steps that change the float module finds something to change."""
+        planned = self.changed(steps).planned
+        return all(any(isinstance(one, _KINDS[step]) for one in planned) for step in CHANGING & set(steps))
 
     def made_of(self, seen: Seen, steps: tuple[Recipe, ...]) -> Quantized:
         """The model with these steps and ranges."""
@@ -143,12 +143,19 @@ class Trials:
         return made.int8 is not None and made.refused.keys() <= self.refused.keys()
 
 
+# Values of an image of which a few are enough.
+_LARGE = 3 * 224 * 224
 _WHY_NOT = "a kernel refuses the ranges it makes, or nothing in it can be changed so"
 
 
-def first_images(rewritten: Rewritten, config: Config) -> int | None:
-    """How many images trials are calibrated on; None for all, where there are no trials to save time in."""
-    return None if config.recipe == (Recipe.none,) or _not_tried(rewritten) else FEWEST
+def first_images(rewritten: Rewritten, config: Config, images: int, values: int) -> int | None:
+    """How many of so many images, of so many values each, come first, for trials; None for all.
+
+    Of small images that is more: they take no time, and have little in them.
+    """
+    is_tried = Recipe.auto in config.recipe or CHANGING & set(config.recipe)
+    few = max(TRIAL_IMAGES, math.ceil(TRIAL_IMAGES * _LARGE / values))
+    return few if is_tried and few < images >= FEWEST and not _not_tried(rewritten) else None
 
 
 def by_recipe(
@@ -164,12 +171,12 @@ def by_recipe(
     `plain` has none. What all images call for a kernel may refuse where it took what the first did.
     """
     if config.recipe == (Recipe.none,):
-        return trials.seen_with(()), plain, Chosen()
+        return trials.seen, plain, Chosen()
     is_auto, reason = Recipe.auto in config.recipe, ""
     candidates: set[Recipe] = set(config.steps).intersection(TRIED)
     if is_auto and (reason := _not_tried(trials.rewritten)):
         if Recipe.adaround not in config.recipe:
-            return trials.seen_with(()), plain, Chosen(reason=reason)
+            return trials.seen, plain, Chosen(reason=reason)
     elif is_auto:
         few = data.count < FEWEST
         candidates = set[Recipe](TRIED) - (CHANGING if few else set())
@@ -178,10 +185,10 @@ def by_recipe(
         source, is_unseen, images = _to_judge_by(form, data)
         floating = quantize.fuse(trials.rewritten.module)
         original = verify.outputs(floating, images)
-    made: dict[tuple[Recipe, ...], Quantized] = {(): plain}
 
     def likeness_of(found: Quantized) -> Likeness | None:
-        assert found.int8 is not None
+        if found.int8 is None or not trials.is_taken(found):
+            return None
         try:
             with clock.step("recipe"):
                 return likeness(floating, found.int8, images, original)
@@ -190,33 +197,47 @@ def by_recipe(
                 return None
             raise
 
-    def judged(steps: tuple[Recipe, ...]) -> Likeness | None:
-        found = made.get(steps) or trials.made(steps)
-        if found is None:
-            return None
-        for other in made.keys() - {steps[:-1]}:  # which were not taken
-            del made[other]
-        made[steps] = found
-        return likeness_of(found)
+    # what takes little time goes with those that are tried on few images: one alone may seem to harm
+    beside = tuple(step for step in (Recipe.bias_correction, Recipe.weight_ranges) if step in candidates)
 
-    steps, gains = tried(judged, candidates, is_asked=not is_auto)
-    if refused := set(config.steps) & set(TRIED) - set(steps):
+    def changed(steps: tuple[Recipe, ...]) -> Likeness | None:
+        if not trials.finds(steps):
+            return None
+        return likeness_of(trials.made_of(trials.changed(steps), (*steps, *beside)))
+
+    def of_all(changes: tuple[Recipe, ...]) -> tuple[Seen, Quantized]:
+        seen = trials.whole(changes)
+        return seen, trials.made_of(seen, changes) if seen.planned else plain
+
+    changes, gains = tuple[Recipe, ...](), tuple[StepGain, ...]()
+    if changing := candidates & CHANGING:
+        changes, gains = tried(changed, changing, is_asked=not is_auto)
+    seen, base = of_all(changes)
+    if is_auto and changes and not trials.is_taken(base):  # a kernel refuses what all images call for
+        changes, gains = (), tuple(replace(gain, is_applied=False) for gain in gains)
+        seen, base = of_all(())
+    made, alike = {tuple[Recipe, ...](): base}, dict[tuple[Recipe, ...], Likeness | None]()
+
+    def judged(steps: tuple[Recipe, ...]) -> Likeness | None:
+        if steps:
+            for other in made.keys() - {steps[:-1]}:  # which were not taken
+                del made[other]
+            made[steps] = trials.made_of(seen, (*changes, *steps))
+            if is_auto and steps[-1] is Recipe.reader_ranges and not made[steps].moves_ranges:
+                return None
+        alike[steps] = likeness_of(made[steps])
+        return alike[steps]
+
+    steps, more = tried(judged, candidates - CHANGING, is_asked=not is_auto)
+    result, final = made[steps], alike[steps]
+    steps, gains = (*changes, *steps), (*gains, *more)
+    if trials.is_taken(result) and (refused := candidates - set(steps)) and not is_auto:
         raise ConversionError(f"--recipe {_names(refused)}: {_WHY_NOT}; leave it out")
-    seen, result = trials.seen_with(steps), made[steps]
-    if seen.calibration.images < data.count:
-        seen = trials.whole(steps)
-        result = trials.made_of(seen, steps)
-        if is_auto and CHANGING & set(steps) and not trials.is_taken(result):
-            steps = tuple(step for step in steps if step not in CHANGING)
-            gains = tuple(replace(gain, is_applied=gain.step in steps) for gain in gains)
-            seen = trials.whole(steps)
-            result = trials.made_of(seen, steps)
-    final = likeness_of(result) if trials.is_taken(result) else None
     if Recipe.adaround in config.recipe:
         steps, before, final = (*steps, Recipe.adaround), final, None
         if trials.is_taken(result):
             result = trials.made_of(seen, steps)
-            final = likeness_of(result) if trials.is_taken(result) else None
+            final = likeness_of(result)
         if before is not None and final is not None:
             gain = before.sqnr_db, final.sqnr_db, before.agreement, final.agreement
             gains = (*gains, StepGain(Recipe.adaround, True, *gain))
@@ -231,7 +252,7 @@ def by_recipe(
             is_unseen,
             reason,
             seen.planned,
-            trials.images,
+            trials.few.calibration.images,
             final.sqnr_db if final is not None else None,
             final.agreement if final is not None else None,
             result.nearest,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fxconv.judge import Judgement
-from fxconv.recipe import STEPS, Chosen
+from fxconv.recipe import CHANGING, STEPS, Chosen
 from fxconv.report.tables import add, count, decibels, grid, percent, section, show, size, some
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def print_recipe(recipe: Chosen, console: Console) -> None:
         return
     words = f"{count(recipe.images, 'image')} {_whether_used(recipe.is_unseen)}: {recipe.source}"
     console.print(Text(f"int8 against float with each step beside those above it, on {words}"), soft_wrap=True)
-    trials = count(recipe.trial_images, "calibration image")
-    console.print(Text(f"tried with the ranges of the first {trials}"), soft_wrap=True)
+    if first := [gain.step.value for gain in recipe.gains if gain.step in CHANGING]:
+        trials = count(recipe.trial_images, "calibration image")
+        console.print(Text(f"{' and '.join(first)}: tried with the ranges of the first {trials}"), soft_wrap=True)
     table = grid("step", "", ">SQNR before", ">after", ">top-1 before", ">after", "what it does")
     for gain in recipe.gains:
         taken = Text("taken", style="green") if gain.is_applied else Text("left out", style="yellow")
