@@ -17,7 +17,7 @@ with told_in_one_line():
     import typer
 
     from fxconv import endings, lean, streams
-    from fxconv.config import Arithmetic, Config, Engine, Method, RangeMethod, Recipe, WeightScheme
+    from fxconv.config import Arithmetic, Config, Engine, Method, RangeMethod, Recipe, Sigmoid, Ties, WeightScheme
     from fxconv.errors import ConversionError, UserError, stage
     from fxconv.options import (
         ArithmeticOption,
@@ -30,6 +30,7 @@ with told_in_one_line():
         EngineOption,
         EvalOption,
         ExampleOption,
+        HeadsOption,
         InputSizeOption,
         JavaOption,
         JudgedOption,
@@ -44,6 +45,9 @@ with told_in_one_line():
         OutputOption,
         PassesJsonOption,
         PassOption,
+        PeakCountOption,
+        PeakThresholdOption,
+        PostprocessOption,
         QuietOption,
         RankingJsonOption,
         RecipeOption,
@@ -51,7 +55,9 @@ with told_in_one_line():
         ReportOption,
         SaveConfigOption,
         SeedOption,
+        SigmoidOption,
         SkipOption,
+        TiesOption,
         TopOption,
         TracebackOption,
         UnsafeLoadOption,
@@ -96,6 +102,7 @@ def convert(
     weights: WeightsOption = "auto",
     unsafe_load: UnsafeLoadOption = False,
     input_size: InputSizeOption = None,
+    heads: HeadsOption = None,
     example: ExampleOption = None,
     calib: CalibOption = None,
     calib_count: CalibCountOption = 100,
@@ -117,6 +124,11 @@ def convert(
     method: MethodOption = Method.auto,
     block: BlockOption = None,
     java: JavaOption = False,
+    postprocess: PostprocessOption = None,
+    peak_threshold: PeakThresholdOption = 0.3,
+    peak_count: PeakCountOption = 100,
+    ties: TiesOption = Ties.index,
+    sigmoid: SigmoidOption = Sigmoid.first,
     output: OutputOption = None,
     config_file: ConfigOption = None,
     save_config: SaveConfigOption = None,
@@ -148,6 +160,11 @@ def convert(
         "keep_float": tuple(keep_float or ()),
         "max_drop": max_drop,
         "held_out": held_out,
+        "postprocess": postprocess,
+        "peak_threshold": peak_threshold,
+        "peak_count": peak_count,
+        "ties": ties,
+        "sigmoid": sigmoid,
     }
     config = chosen(config_file, choices, _given(context))
     from fxconv.paths import check_distinct, check_target, default_output, read_files
@@ -158,7 +175,7 @@ def convert(
     reads = read_files(model, weights, calib, example) | {"--config": config_file, "--eval": eval_, "--labels": labels}
     check_distinct({"-o": output, **writes}, reads)
     if dry_run:
-        _show_rewriting(model, weights, unsafe_load, input_size, example, config, json, "would rewrite")
+        _show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, "would rewrite")
         return
     from fxconv.environment import check
 
@@ -173,7 +190,7 @@ def convert(
         from fxconv.source import open_source
 
         imported = time.perf_counter()
-        source = open_source(model, weights, input_size, calib, example, config, unsafe_load, eval_, labels)
+        source = open_source(model, weights, input_size, calib, example, config, unsafe_load, eval_, labels, heads)
         for warning in source.warnings:
             screen.warn(warning)
         lean.keep_what_is_imported()
@@ -214,6 +231,7 @@ def diff(
     weights: WeightsOption = "random",
     unsafe_load: UnsafeLoadOption = False,
     input_size: InputSizeOption = None,
+    heads: HeadsOption = None,
     example: ExampleOption = None,
     seed: SeedOption = 0,
     arithmetic: ArithmeticOption = Arithmetic.functional,
@@ -225,7 +243,7 @@ def diff(
 ) -> None:
     """Rewrite only, and print the diffs; nothing is calibrated or written."""
     config = Config(arithmetic=arithmetic, seed=seed, passes=tuple(pass_ or ()), skip=tuple(skip or ()), until=until)
-    _show_rewriting(model, weights, unsafe_load, input_size, example, config, json, "rewrote")
+    _show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, "rewrote")
 
 
 @app.command()
@@ -234,6 +252,7 @@ def sensitivity(
     weights: WeightsOption = "auto",
     unsafe_load: UnsafeLoadOption = False,
     input_size: InputSizeOption = None,
+    heads: HeadsOption = None,
     example: ExampleOption = None,
     calib: CalibOption = None,
     calib_count: CalibCountOption = 100,
@@ -282,7 +301,7 @@ def sensitivity(
         from fxconv.sensitivity import sensitivity as run
         from fxconv.source import open_source
 
-        source = open_source(model, weights, input_size, calib, example, config, unsafe_load)
+        source = open_source(model, weights, input_size, calib, example, config, unsafe_load, heads=heads)
         lean.keep_what_is_imported()
         result = run(
             source.loaded.module,
@@ -306,6 +325,7 @@ def _show_rewriting(
     weights: str,
     unsafe_load: bool,
     input_size: str | None,
+    heads: str | None,
     example: Path | None,
     config: Config,
     json: Path | None,
@@ -321,7 +341,7 @@ def _show_rewriting(
     from fxconv.screen import console
 
     with stage(lambda: "rewriting"):
-        result = rewrite_only(model, weights, input_size, config, unsafe_load, example)
+        result = rewrite_only(model, weights, input_size, config, unsafe_load, example, heads)
     try:
         if json is not None:
             _write_json(json, result.json_text())
@@ -354,9 +374,9 @@ def _write_json(path: Path, text: str, done: str = "", option: str = "--json") -
 @app.command()
 def models() -> None:
     """What can be named."""
-    from fxconv.models import ALIASES, names
+    from fxconv.models import ALIASES, detectors, names
 
-    for name in names():
+    for name in (*names(), *detectors()):
         typer.echo(name)
     for alias, name in ALIASES.items():
         typer.echo(f"{alias} (means {name})")

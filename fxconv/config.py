@@ -70,6 +70,27 @@ class Method(str, Enum):
         return Method.trace if self is Method.script else Method.script
 
 
+class Postprocess(str, Enum):
+    """What follows the network in the artifact."""
+
+    peaks = "peaks"
+
+
+class Ties(str, Enum):
+    """What becomes of equal neighbours in a heatmap, as `fxconv.detectors.HeatmapPeaks` has it."""
+
+    index = "index"  # type: ignore[assignment]  # hides a method of str that no choice needs
+    noise = "noise"
+    keep = "keep"
+
+
+class Sigmoid(str, Enum):
+    """Whether peaks are looked for among scores, the sigmoid first, or among logits."""
+
+    first = "first"
+    last = "last"
+
+
 class MobilePass(str, Enum):
     """The passes of optimize_for_mobile, by the name `--block` takes."""
 
@@ -95,7 +116,9 @@ class Config:
     user's own passes, `skip` and `until` names of passes. `keep_float` are patterns for paths of modules that run
     in float. `max_drop`, from 0 to 100, is by how many percentage points int8 may answer worse than
     float; `held_out` the most images, not used for calibration, to judge that by. `recipe` is auto, none, or
-    steps; auto does not take adaround, which takes long, but goes with it.
+    steps; auto does not take adaround, which takes long, but goes with it. With `postprocess` peaks the artifact
+    returns the detections of `fxconv.detectors.HeatmapPeaks`: those of a score, from 0 to 1, above `peak_threshold`,
+    `peak_count` at most, with `ties` and `sigmoid`.
     """
 
     engine: Engine = Engine.qnnpack
@@ -116,12 +139,19 @@ class Config:
     keep_float: tuple[str, ...] = ()
     max_drop: float | None = None
     held_out: int | None = None
+    postprocess: Postprocess | None = None
+    peak_threshold: float = 0.3
+    peak_count: int = 100
+    ties: Ties = Ties.index
+    sigmoid: Sigmoid = Sigmoid.first
 
     def __post_init__(self) -> None:
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UserError(f"--max-drop {self.max_drop:g}: give percentage points from 0 to 100, such as 1")
+        if not 0 <= self.peak_threshold < 1:
+            raise UserError(f"--peak-threshold {self.peak_threshold:g}: give a score from 0 to below 1, such as 0.3")
         alone = {Recipe.auto, Recipe.none} & set(self.recipe)
         if len(self.recipe) != 1 and (not self.recipe or alone) and set(self.recipe) != {Recipe.auto, Recipe.adaround}:
             words = " ".join(f"--recipe {step.value}" for step in self.recipe) or "an empty recipe"
@@ -130,6 +160,7 @@ class Config:
             ("--calib-count", self.calib_count, 1),
             ("--batch-size", self.batch_size, 1),
             ("--held-out", self.held_out, 1),
+            ("--peak-count", self.peak_count, 1),
             ("--seed", self.seed, 0),
         ):
             if number is not None and not least <= number < 2**63:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, budget, keep_float, lower, quantize, soundness, verify
+from fxconv import artifact, budget, keep_float, lower, postprocess, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Batches, Calibration, CalibrationData
@@ -201,6 +201,7 @@ def convert(
         example = verify.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
         with clock.step("verification"):
             original = soundness.reference(model, images)
+            maps = postprocess.heatmaps(model, images[0]) if config.postprocess is not None else None
         settled = settle(model, rules, form, data, images[0], config, clock)
         judgement = None
         if config.max_drop is not None or (isinstance(held_out, CalibrationData) and held_out.labels is not None):
@@ -225,14 +226,23 @@ def convert(
             reference = _reference(int8, audited, images)
             ledger.append(_int8_row(floating, int8, original, reference, images, least))
         whole, has_islands = lower.taking_tensors(int8, form), bool(rewritten.islands or rewritten.leaves)
+        step = None
+        if maps is not None:
+            with clock.step("verification"):
+                step = postprocess.logit_step(int8, maps, images[0], config.ties)
+                whole = postprocess.with_peaks(int8, maps, config, step)
+                reference = verify.outputs(whole, images)
         made = _lower(whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock)
         ledger += made.ledger
         with clock.step("lowering"):
             twin_config = replace(config, method=made.method)
             if settled.recipe.changes:
                 floating = quantize.fuse(rewritten.module)
-            twin = lower.twin(lower.taking_tensors(floating, form), example, twin_config)
-            del floating
+            whole_float = lower.taking_tensors(floating, form)
+            if maps is not None:
+                whole_float = postprocess.with_peaks(floating, maps, config, step)
+            twin = lower.twin(whole_float, example, twin_config)
+            del floating, whole_float
             gc.collect()  # of a large model the weights count, and writing takes three times their room
             float_content = lower.to_bytes(twin)
             del twin

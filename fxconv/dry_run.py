@@ -45,10 +45,11 @@ def rewrite_only(
     config: Config,
     unsafe_load: bool = False,
     example: Path | None = None,
+    heads: str | None = None,
 ) -> DryRun:
     """Rewrite the named model and compare it with the original. Raises `UserError` for what the user can mend."""
     rules = selected(config)
-    loaded = models.load(model, weights, input_size, config.seed, structure_only=True, unsafe_load=unsafe_load)
+    loaded = models.load(model, weights, input_size, config.seed, True, unsafe_load, heads)
     info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
     data, _ = open_inputs(loaded, None, example, replace(config, calib_count=1, batch_size=1))
     check_input(model, loaded, data)

@@ -16,6 +16,7 @@ from torchvision import models as zoo
 
 from fxconv import soundness
 from fxconv.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint, some
+from fxconv.detectors import BACKBONES, HEADS, HIDDEN, detector, heads_in
 from fxconv.errors import UserError
 from fxconv.imports import object_at
 from fxconv.inputs import InputForm
@@ -36,6 +37,8 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Pixels, square, for networks that take images in a list, of any size, and resize them themselves: the short side of
 # most of COCO's photographs, so that they enlarge as much as in training; and square, for that is the least to compute.
 _OF_LISTS = 480
+# What a model's text begins with when it is a detector of fxconv's; and its pixels, square, as in Objects as Points.
+_DETECTOR, _OF_DETECTORS = "detector:", 512
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class LoadedModel:
 def names() -> list[str]:
     """The torchvision models that can be named: all but the twins torchvision quantized itself."""
     return [name for name in zoo.list_models() if not name.startswith("quantized_")]
+
+
+def detectors() -> list[str]:
+    """The detectors that can be named."""
+    return [f"{_DETECTOR}{backbone}" for backbone in BACKBONES]
 
 
 def resolve(text: str) -> str:
@@ -119,15 +127,22 @@ def load(
     seed: int = 0,
     structure_only: bool = False,
     unsafe_load: bool = False,
+    heads: str | None = None,
 ) -> LoadedModel:
     """The model `text` names, in eval mode.
 
     `weights` is auto, random or the path of a checkpoint. With `structure_only` nothing is fetched: the weights
     do not matter when only the rewriting is shown. `unsafe_load` lets a checkpoint be unpickled, which runs whatever
-    code is in it. Raises `UserError` for whatever the user can mend.
+    code is in it. `heads` are those of a detector, `NAME:CHANNELS` with commas between. Raises `UserError` for whatever
+    the user can mend.
     """
     size = parse_input_size(input_size)
-    if ":" in text:
+    is_detector = text.lower().startswith(_DETECTOR)
+    if heads is not None and not is_detector:
+        raise UserError(f"--heads {heads}: only a detector has heads to choose; {text} is none")
+    if is_detector:
+        loaded = _detector(text, weights, seed, unsafe_load, heads)
+    elif ":" in text:
         loaded = _from_factory(text, weights, seed, unsafe_load)
     else:
         loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, unsafe_load)
@@ -237,6 +252,50 @@ def _accepts(name: str, option: str) -> bool:
     builder = inspect.unwrap(zoo.get_model_builder(name))
     made = builder.__globals__.get(builder.__annotations__.get("return"), builder.__annotations__.get("return"))
     return any(option in inspect.signature(kind).parameters for kind in (builder, made) if callable(kind))
+
+
+def parse_heads(text: str | None) -> dict[str, int] | None:
+    """Names and channels of heads, from `hm:3,wh:2`; None when nothing is given."""
+    if text is None:
+        return None
+    parts = [part.strip().split(":") for part in text.split(",")]
+    if not all(
+        len(part) == 2 and part[0].isidentifier() and re.fullmatch("[1-9][0-9]{0,4}", part[1]) for part in parts
+    ):
+        raise UserError(f"--heads {text}: expected NAME:CHANNELS with commas between, such as hm:1 or hm:3,wh:2,reg:2")
+    if len({name for name, _ in parts}) < len(parts):
+        raise UserError(f"--heads {text}: a name stands there twice")
+    return {name: int(channels) for name, channels in parts}
+
+
+def _detector(text: str, weights: str, seed: int, unsafe_load: bool, heads: str | None) -> LoadedModel:
+    """A detector of `fxconv.detectors`; the heads that nobody named are those of the checkpoint."""
+    wanted, backbone = parse_heads(heads), text[len(_DETECTOR) :].lower().replace("-", "_")
+    backbone = ALIASES.get(backbone, backbone)
+    if backbone not in BACKBONES:
+        near = difflib.get_close_matches(backbone, BACKBONES, n=1)
+        hint = f"; did you mean {_DETECTOR}{near[0]}?" if near else ""
+        raise UserError(f"unknown detector {text!r}{hint}; there are {', '.join(detectors())}")
+    name, hidden, state, warnings = f"{_DETECTOR}{backbone}", HIDDEN, None, []
+    if weights not in ("auto", "random"):
+        state = read_checkpoint(Path(weights), unsafe_load)
+        in_state, hidden = heads_in(matched(state, detector(backbone).state_dict()))
+        wanted = wanted or in_state or None
+    elif weights == "auto":
+        warnings.append(
+            f"RANDOM WEIGHTS: nobody publishes any for {name}. The artifact shows the conversion, it finds nothing; "
+            "give --weights FILE, or --weights random to say that this is meant"
+        )
+    try:
+        module = _seeded(lambda: detector(backbone, wanted or HEADS, hidden), seed)
+    except ValueError as error:
+        raise UserError(f"--heads {heads}: {error}") from error
+    preprocessing = Preprocessing(_OF_DETECTORS, _OF_DETECTORS, resize=1.0)
+    if state is None:
+        return LoadedModel(name, module, preprocessing, f"random, seed {seed}", True, tuple(warnings))
+    load_into(module, state, weights, name)
+    listed = ", ".join(f"{head}:{channels}" for head, channels in module.heads.items())
+    return LoadedModel(name, module, preprocessing, f"{weights}, heads {listed}", False)
 
 
 def _from_factory(text: str, weights: str, seed: int, unsafe_load: bool) -> LoadedModel:

@@ -7,12 +7,25 @@ from typing import Annotated
 
 import typer
 
-from fxconv.config import STEP_NAMES, Arithmetic, Engine, Method, MobilePass, RangeMethod, Recipe, WeightScheme
+from fxconv.config import (
+    STEP_NAMES,
+    Arithmetic,
+    Engine,
+    Method,
+    MobilePass,
+    Postprocess,
+    RangeMethod,
+    Recipe,
+    Sigmoid,
+    Ties,
+    WeightScheme,
+)
 
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A torchvision name (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY."
+        metavar="MODEL",
+        help="A torchvision name or detector:… (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY.",
     ),
 ]
 WeightsOption = Annotated[
@@ -167,6 +180,33 @@ BlockOption = Annotated[
 ]
 JavaOption = Annotated[
     bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
+]
+PostprocessOption = Annotated[
+    Postprocess | None,
+    typer.Option(help="What the artifact makes of the network's outputs: detections.", rich_help_panel="Detectors"),
+]
+PeakThresholdOption = Annotated[
+    float, typer.Option(help="Least score of a detection, from 0 to below 1.", rich_help_panel="Detectors")
+]
+PeakCountOption = Annotated[int, typer.Option(min=1, help="Most detections an image.", rich_help_panel="Detectors")]
+TiesOption = Annotated[
+    Ties,
+    typer.Option(
+        help="Equal neighbours: index, one detection a plateau; noise tells them apart; keep, all.",
+        rich_help_panel="Detectors",
+    ),
+]
+SigmoidOption = Annotated[
+    Sigmoid,
+    typer.Option(help="Look for peaks among scores (sigmoid first) or among logits.", rich_help_panel="Detectors"),
+]
+HeadsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME:CHANNELS,…",
+        help="Heads of a detector:…, such as hm:3,wh:2; hm:1, or those of the checkpoint, unless said.",
+        rich_help_panel="Detectors",
+    ),
 ]
 OutputOption = Annotated[
     Path | None,

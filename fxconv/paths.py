@@ -70,9 +70,10 @@ def _same(path: Path, other: Path) -> bool:
 
 def default_output(model: str) -> Path:
     """Where the artifact of `model` goes when nothing is said: its name with .ptl, in the current folder."""
-    if ":" in model:
-        name = model.rpartition(":")[2]
-    else:
+    kind, _, name = model.rpartition(":")
+    if kind.lower() == "detector":
+        name = f"detector_{name.lower().replace('-', '_')}"
+    elif ":" not in model:
         from fxconv.models import resolve
 
         name = resolve(model)

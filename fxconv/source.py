@@ -61,6 +61,7 @@ def open_source(
     unsafe_load: bool = False,
     evaluation: Path | None = None,
     labels: Path | None = None,
+    heads: str | None = None,
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
@@ -74,7 +75,7 @@ def open_source(
     if example is not None and not split_name(example)[0].exists():
         raise UserError(f"--example {example}: no such file")
     classes = read_classes(evaluation, labels)
-    loaded = models.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load)
+    loaded = models.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads)
     data, inputs = open_inputs(loaded, calib, example, config)
     check_input(model, loaded, data)
     notes = list(loaded.warnings)
