@@ -6,6 +6,7 @@ import functools
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -83,20 +84,40 @@ def qconfig_for(graph_module: fx.GraphModule, node: fx.Node, config: Config, ste
     return QConfig(activation=activation, weight=weight_observer(scheme, Recipe.weight_ranges in steps))
 
 
+_FUSED: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+
+
+@contextmanager
+def fused_once(module: nn.Module) -> Iterator[None]:
+    """Within, `fuse` copies what it made of `module` the first time, which nobody may change meanwhile."""
+    _FUSED[module] = fuse(module)
+    try:
+        yield
+    finally:
+        del _FUSED[module]
+
+
 def fuse(module: nn.Module, planned: Sequence[Change] = ()) -> nn.Module:
     """A copy with convolution, batch norm and activation fused in int8 and float regions alike, in all its graphs.
 
     Its layers are changed as `planned`.
     Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
     """
-    fused = sharing_parameters(module)
-    originals = graphs_in(module)
-    for path, graph in graphs_in(fused).items():
-        keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses
-        _fuse_graph(cut_out_rows(graph))
+    known = _FUSED.get(module)
+    fused = _copied(module if known is None else known)
+    if known is None:
+        for graph in graphs_in(fused).values():
+            _fuse_graph(cut_out_rows(graph))
     for change in planned:
         change.apply(fused)
     return fused
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    copied, originals = sharing_parameters(module), graphs_in(module)
+    for path, graph in graphs_in(copied).items():
+        keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses
+    return copied
 
 
 def _fuse_graph(fused: fx.GraphModule) -> None:

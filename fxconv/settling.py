@@ -16,12 +16,12 @@ from fxconv.clock import Clock
 from fxconv.config import Config, Recipe
 from fxconv.errors import ConversionError
 from fxconv.inputs import InputForm
-from fxconv.observing import must_be_single, observe_images
+from fxconv.observing import Seen, must_be_single, observe_images
 from fxconv.passes import rewrite_with
 from fxconv.ranges import Expected
 from fxconv.recipe import CHANGING, Chosen
 from fxconv.refusals import Adjustment
-from fxconv.trials import Trials, by_recipe, first_images, quantized
+from fxconv.trials import Quantized, Trials, by_recipe, first_images, quantized
 from rewrites import RewritePass, Rewritten
 
 
@@ -70,33 +70,15 @@ def settle(
             plain = rewrite_with(model, rules, image, share_parameters=True)
             refused.update(keep_float.chosen(plain, config.keep_float))
     recipe = Chosen(steps) if steps is not None else None
-    values = sum(leaf.numel() for leaf in tree_leaves(image) if isinstance(leaf, Tensor))
     while True:
         with clock.step("rewriting"):
             passes = refusals.keeping_float(rules, refused)
             rewritten = rewrite_with(model, passes, image, share_parameters=True)
-        with clock.step("verification"):
-            singly = must_be_single(model, rewritten, form, data)
-        run = functools.partial(observe_images, model, rewritten, form, data, singly, config, clock)
-        taken = recipe.steps if recipe is not None else ()
-        some = first_images(rewritten, config, data.count, values) if recipe is None else None
-        observed, seen = run(taken, most=some)
-        few = seen
-        if some is not None:
-            observed, seen = run(before=few)
-        if CHANGING & set(taken):
-            before = seen.calibration
-            observed, seen = run(taken, seen.plan(rewritten, taken, config.weight_scheme))
-            seen = replace(seen, calibration=seen.calibration.beside(before))
-        found = refusals.never_reached(observed)
-        if not found:
-            trials = Trials(rewritten, few, seen, refused, run, image, config, clock)
-            made = quantized(rewritten, observed, seen, taken, image, config, clock)
-            if recipe is None and trials.is_taken(made):
-                seen, made, recipe = by_recipe(trials, made, form, data, config, clock)
-            if trials.is_taken(made) and recipe is not None:
-                break
-            found = dict(made.refused)
+        with quantize.fused_once(rewritten.module):
+            seen, made, recipe = _attempt(model, rewritten, form, data, image, config, clock, refused, recipe)
+        if made.is_taken(refused) and recipe is not None:
+            break
+        found = dict(made.refused)
         if found.keys() <= refused.keys():
             where, why = next(iter(found.items()))
             raise ConversionError(f"{where} cannot be kept in float, although it must be: {why}")
@@ -105,3 +87,41 @@ def settle(
     recipe = replace(recipe, changes=seen.planned)
     used = seen.means if Recipe.bias_correction in recipe.steps else {}
     return Settled(rewritten, seen.calibration, made.adjustments, made.ranges, made.int8, recipe, used, made.rounded)
+
+
+def _attempt(
+    model: nn.Module,
+    rewritten: Rewritten,
+    form: InputForm,
+    data: CalibrationData,
+    image: tuple[Any, ...],
+    config: Config,
+    clock: Clock,
+    refused: Mapping[str, str],
+    recipe: Chosen | None,
+) -> tuple[Seen, Quantized, Chosen | None]:
+    """What calibration saw, the model quantized as far as it goes, and the recipe: `recipe` when it is given.
+
+    Where more is refused than `refused` no recipe may have been chosen yet.
+    """
+    with clock.step("verification"):
+        singly = must_be_single(model, rewritten, form, data)
+    run = functools.partial(observe_images, model, rewritten, form, data, singly, config, clock)
+    values = sum(leaf.numel() for leaf in tree_leaves(image) if isinstance(leaf, Tensor))
+    taken = recipe.steps if recipe is not None else ()
+    some = first_images(rewritten, config, data.count, values) if recipe is None else None
+    observed, seen = run(taken, most=some)
+    few = seen
+    if some is not None:
+        observed, seen = run(before=few)
+    if CHANGING & set(taken):
+        before = seen.calibration
+        observed, seen = run(taken, seen.plan(rewritten, taken, config.weight_scheme))
+        seen = replace(seen, calibration=seen.calibration.beside(before))
+    if found := refusals.never_reached(observed):
+        return seen, Quantized(None, found), recipe
+    made = quantized(rewritten, observed, seen, taken, image, config, clock)
+    if recipe is None and made.is_taken(refused):
+        trials = Trials(rewritten, few, seen, refused, run, image, config, clock)
+        return by_recipe(trials, made, form, data, config, clock)
+    return seen, made, recipe

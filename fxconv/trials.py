@@ -46,6 +46,10 @@ class Quantized:
     nearest: tuple[str, ...] = ()
     moves_ranges: bool = False
 
+    def is_taken(self, refused: Collection[str]) -> bool:
+        """Whether no kernel refuses it, but where that is known."""
+        return self.int8 is not None and self.refused.keys() <= set(refused)
+
 
 def quantized(
     rewritten: Rewritten,
@@ -138,10 +142,6 @@ class Trials:
             observed = quantize.observe_again(self.rewritten.module, self.config, steps, seen.planned, seen.observers)
         return quantized(self.rewritten, observed, seen, steps, self.image, self.config, self.clock)
 
-    def is_taken(self, made: Quantized) -> bool:
-        """Whether no kernel refuses it, but where that is known."""
-        return made.int8 is not None and made.refused.keys() <= self.refused.keys()
-
 
 # Values of an image of which a few are enough.
 _LARGE = 3 * 224 * 224
@@ -187,7 +187,7 @@ def by_recipe(
         original = verify.outputs(floating, images)
 
     def likeness_of(found: Quantized) -> Likeness | None:
-        if found.int8 is None or not trials.is_taken(found):
+        if found.int8 is None or not found.is_taken(trials.refused):
             return None
         try:
             with clock.step("recipe"):
@@ -213,7 +213,7 @@ def by_recipe(
     if changing := candidates & CHANGING:
         changes, gains = tried(changed, changing, is_asked=not is_auto)
     seen, base = of_all(changes)
-    if is_auto and changes and not trials.is_taken(base):  # a kernel refuses what all images call for
+    if is_auto and changes and not base.is_taken(trials.refused):  # a kernel refuses what all images call for
         changes, gains = (), tuple(replace(gain, is_applied=False) for gain in gains)
         seen, base = of_all(())
     made, alike = {tuple[Recipe, ...](): base}, dict[tuple[Recipe, ...], Likeness | None]()
@@ -231,11 +231,11 @@ def by_recipe(
     steps, more = tried(judged, candidates - CHANGING, is_asked=not is_auto)
     result, final = made[steps], alike[steps]
     steps, gains = (*changes, *steps), (*gains, *more)
-    if trials.is_taken(result) and (refused := candidates - set(steps)) and not is_auto:
+    if result.is_taken(trials.refused) and (refused := candidates - set(steps)) and not is_auto:
         raise ConversionError(f"--recipe {_names(refused)}: {_WHY_NOT}; leave it out")
     if Recipe.adaround in config.recipe:
         steps, before, final = (*steps, Recipe.adaround), final, None
-        if trials.is_taken(result):
+        if result.is_taken(trials.refused):
             result = trials.made_of(seen, steps)
             final = likeness_of(result)
         if before is not None and final is not None:
