@@ -92,8 +92,10 @@ class Photographs(CalibrationData):
         if not found:
             closed = "".join(f"; {name} could not be opened: {reason}" for name, reason in self._closed[:1])
             kinds = " ".join(sorted(s[1:] for s in photographs.SUFFIXES))
-            raise UserError(f"--calib {folder}: no photographs in it{closed}; expected files of these kinds: {kinds}")
-        check_channels(preprocessing, f"--calib {folder}", "; give an .npy array of preprocessed inputs instead")
+            raise UserError(
+                f"{self.option} {folder}: no photographs in it{closed}; expected files of these kinds: {kinds}"
+            )
+        check_channels(preprocessing, f"{self.option} {folder}", "; give an .npy array of preprocessed inputs instead")
         self._draw(found, folder, preprocessing, count, batch_size, seed)
 
     def _draw(

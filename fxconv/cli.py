@@ -21,15 +21,19 @@ with told_in_one_line():
     from fxconv.errors import ConversionError, UserError, stage
     from fxconv.options import (
         ArithmeticOption,
+        ArrayOption,
         BatchSizeOption,
         BlockOption,
         CalibCountOption,
         CalibOption,
         ConfigOption,
+        DrawnOption,
         DryRunOption,
         EngineOption,
         EvalOption,
         ExampleOption,
+        FolderArgument,
+        ForModelOption,
         HeadsOption,
         InputSizeOption,
         JavaOption,
@@ -318,6 +322,35 @@ def sensitivity(
         for warning in result.warnings:
             screen.warn(warning)
         print_sensitivity(result, screen.console(), top)
+
+
+@app.command()
+def example(
+    folder: FolderArgument,
+    count: DrawnOption = 1,
+    seed: SeedOption = 0,
+    model: ForModelOption = None,
+    input_size: InputSizeOption = None,
+    heads: HeadsOption = None,
+    output: ArrayOption = Path("example.npy"),
+    quiet: QuietOption = False,
+    traceback_: TracebackOption = False,
+) -> None:
+    """Draw photographs, preprocess them, and save the array that --example and --calib take."""
+    from fxconv.paths import check_distinct, check_target, model_file
+
+    check_target(output, "-o")
+    check_distinct({"-o": output}, {"DIR": folder, "--model": model_file(model) if model else None})
+    from fxconv import screen
+
+    with screen.progress(quiet) as progress:
+        from fxconv.example import write_example
+        from fxconv.report.terminal import print_example
+
+        written = write_example(folder, output, count, seed, model, input_size, heads, progress)
+    for warning in written.warnings:
+        screen.warn(warning)
+    print_example(written, screen.console())
 
 
 def _show_rewriting(

@@ -262,3 +262,27 @@ PassesJsonOption = Annotated[
 RankingJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON.", rich_help_panel="Output")
 ]
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of photographs, and folders in it.")]
+DrawnOption = Annotated[
+    int, typer.Option("-n", "--count", min=1, help="Photographs to draw.", rich_help_panel="Photographs")
+]
+ForModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Preprocess as this model wants it, any that fxconv convert takes; 224x224 by ImageNet's mean and "
+        "deviation unless said.",
+        rich_help_panel="Model",
+    ),
+]
+ArrayOption = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE.npy|.npz",
+        help="Array to write; .npz for a model of several inputs.",
+        rich_help_panel="Output",
+    ),
+]

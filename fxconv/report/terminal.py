@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fxconv.audit import Audit
     from fxconv.conversion import Conversion
     from fxconv.dry_run import DryRun
+    from fxconv.example import Example
     from fxconv.verify import StageParity
 
 # More different reasons than this are not listed above a diff.
@@ -88,6 +89,16 @@ def print_dry_run(result: DryRun, console: Console, tense: str) -> None:
     console.print(
         Text(f"{_function(result.parity)} (one generated image; weights: {result.model.weights})"), soft_wrap=True
     )
+
+
+def print_example(written: Example, console: Console) -> None:
+    """What the file holds: the arrays' shapes, the photographs in it, and how they were preprocessed."""
+    arrays = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in written.shapes.items())
+    how, (height, width) = written.preprocessing, written.preprocessing.covered
+    console.print(Text.assemble((str(written.path), "bold"), f": float32 {arrays}"), soft_wrap=True)
+    console.print(Text(written.source), soft_wrap=True)
+    fitted = f"resized to cover {height}x{width}, cropped to {how.height}x{how.width}"
+    console.print(Text(f"{fitted}, normalized by {how.source}"), soft_wrap=True)
 
 
 def print_renames(rewritten: Rewritten, console: Console) -> None:

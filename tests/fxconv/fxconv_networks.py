@@ -60,6 +60,21 @@ def one_float_convolution() -> nn.Module:
     return OneFloatConvolution()
 
 
+class TwoInputs(nn.Module):
+    """Two images of one scene, seen by one layer and subtracted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 3)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.layer(left) - self.layer(right)
+
+
+def two_inputs() -> nn.Module:
+    return TwoInputs()
+
+
 class HotReLU6(nn.Module):
     """A convolution whose outputs reach far beyond 6, then ReLU6."""
 
