@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fxconv.config import Config
     from fxconv.conversion import Conversion, convert
+    from fxconv.qat import finish, prepare_qat
 
-__all__ = ["Config", "Conversion", "convert"]
+__all__ = ["Config", "Conversion", "convert", "finish", "prepare_qat"]
 __version__ = "0.1.0"
 
 
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from fxconv import conversion
 
         return getattr(conversion, name)
+    if name in ("finish", "prepare_qat"):
+        from fxconv import qat
+
+        return getattr(qat, name)
     if name == "Config":
         from fxconv.config import Config
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fxconv.channels import ChannelGroup, cap, channel_groups, has_relu
-from fxconv.equalization import Equalized, by_input
+from fxconv.equalization import by_input
 from rewrites.fusion import weighted
 from rewrites.modules import ChannelReLU
 
@@ -47,10 +47,6 @@ class Absorbed:
             layer = weighted(floating.get_submodule(path))
             weight = layer.weight.detach().double()
             _add_to_bias(layer, (weight * by_input(layer, moved.double())).flatten(1).sum(1))
-
-
-# What a step may do to the float module, whose function stays.
-Change = Absorbed | Equalized
 
 
 def _add_to_bias(layer: Any, added: Tensor) -> None:

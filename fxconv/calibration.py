@@ -87,7 +87,16 @@ class Photographs(CalibrationData):
 
     option, kind, purpose = "--calib", "photographs", "calibration"
 
-    def __init__(self, folder: Path, preprocessing: Preprocessing, count: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        preprocessing: Preprocessing,
+        count: int,
+        batch_size: int,
+        seed: int,
+        option: str | None = None,
+    ) -> None:
+        self._named(option or self.option)
         found, self._closed = photographs.find(folder)
         if not found:
             closed = "".join(f"; {name} could not be opened: {reason}" for name, reason in self._closed[:1])
@@ -97,6 +106,10 @@ class Photographs(CalibrationData):
             )
         check_channels(preprocessing, f"{self.option} {folder}", "; give an .npy array of preprocessed inputs instead")
         self._draw(found, folder, preprocessing, count, batch_size, seed)
+
+    def _named(self, option: str) -> None:
+        """Keep the option that named the folder, and what is done with its photographs."""
+        self.option, self.purpose = option, "training" if option == "--train" else self.purpose
 
     def _draw(
         self,
@@ -195,15 +208,17 @@ class Arrays(CalibrationData):
     Of a network that takes clips, `[N, C, T, H, W]` or `[N, T, H, W, C]`.
     """
 
-    def __init__(self, path: Path, preprocessing: Preprocessing, count: int, batch_size: int) -> None:
+    def __init__(
+        self, path: Path, preprocessing: Preprocessing, count: int, batch_size: int, option: str = "--calib"
+    ) -> None:
         frames, time = ((), "") if preprocessing.frames is None else ((preprocessing.frames,), "T, ")
-        self.array = open_array(path, "--calib", ranks=(4 + len(frames),))
+        self.array = open_array(path, option, ranks=(4 + len(frames),))
         name, shape, channels = self.array.name, self.array.shape, preprocessing.channels
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.is_pixels = self.array.dtype == np.uint8
         if len(shape) != 4 + len(frames) or 0 in shape:
             raise UserError(
-                f"--calib {name}: shape {shape} is not [N, {channels}, {time}H, W] (float, preprocessed) "
+                f"{option} {name}: shape {shape} is not [N, {channels}, {time}H, W] (float, preprocessed) "
                 f"or [N, {time}H, W, {channels}] (uint8 pixels) with N at least 1"
             )
         found = shape[-1 if self.is_pixels else 1]
@@ -211,27 +226,27 @@ class Arrays(CalibrationData):
             expected = f"[N, {time}H, W, C]" if self.is_pixels else f"[N, C, {time}H, W]"
             other = shape[1 if self.is_pixels else -1] == channels
             cure = f"; transpose it to {expected}" if other else ""
-            raise UserError(f"--calib {name}: {found} channels in shape {shape} read as {expected}; "
+            raise UserError(f"{option} {name}: {found} channels in shape {shape} read as {expected}; "
                             f"the network takes {channels}{cure}")  # fmt: skip
         height, width = shape[-3:-1] if self.is_pixels else shape[-2:]
         given = shape[1:-3] if self.is_pixels else shape[2:-2]
         if frames and given != frames:
-            raise UserError(f"--calib {name}: clips of {given[0]} frames, the network's input has {frames[0]}; "
+            raise UserError(f"{option} {name}: clips of {given[0]} frames, the network's input has {frames[0]}; "
                             f"set --input-size, such as {channels}x{given[0]}x{height}x{width}")  # fmt: skip
         fits = (height, width) == (preprocessing.height, preprocessing.width)
         if not self.is_pixels and not fits:
             raise UserError(
-                f"--calib {name}: images of {height}x{width}, the network's input is "
+                f"{option} {name}: images of {height}x{width}, the network's input is "
                 f"{preprocessing.height}x{preprocessing.width}; preprocess them to that size or set --input-size"
             )
         if self.is_pixels and channels not in (1, 3) and not fits:
             raise UserError(
-                f"--calib {name}: uint8 images of {channels} channels cannot be resized; give them as "
+                f"{option} {name}: uint8 images of {channels} channels cannot be resized; give them as "
                 f"[N, {time}{preprocessing.height}, {preprocessing.width}, {channels}]"
             )
         if self.is_pixels and height * width > photographs.MOST_PIXELS:
             most = f"{photographs.MOST_PIXELS:,}"
-            raise UserError(f"--calib {name}: images of {height}x{width}; at most {most} pixels an image are read")
+            raise UserError(f"{option} {name}: images of {height}x{width}; at most {most} pixels an image are read")
         self.start, self.count = 0, min(count, shape[0])
         kind = "uint8 images" if self.is_pixels else "preprocessed arrays"
         self.source = f"first {self.count} of {shape[0]} {kind} in {name}"
@@ -306,7 +321,7 @@ class NamedArrays(CalibrationData):
         members = ", ".join(str(array.member) for array in self.arrays)
         self.source = f"first {self.count} of {found} rows of {members} in {path}"
         self._where = f"{members} in {path}"
-        if option != "--calib":
+        if option == "--example":
             self.source += f" ({option}), for images cannot fill all inputs"
 
     def others(self, count: int) -> NamedArrays | None:
@@ -392,6 +407,11 @@ class Batches(CalibrationData):
                 yield tuple(tensor[kept] for tensor in batch)
 
 
+def as_data(given: CalibrationData | Iterable[Tensor | Sequence[Tensor]]) -> CalibrationData:
+    """What a caller gave as images: itself, or the tensors of batches."""
+    return given if isinstance(given, CalibrationData) else Batches(given)
+
+
 def open_calibration(
     path: Path | None,
     preprocessing: Preprocessing,
@@ -399,20 +419,22 @@ def open_calibration(
     batch_size: int,
     seed: int,
     names: tuple[str, ...] = ("x",),
+    option: str = "--calib",
 ) -> CalibrationData:
     """The calibration source a path names: a folder, an array file, or generated images when there is no path.
 
-    `names` are those of the network's inputs. Raises `UserError` when the path gives nothing the network can take.
+    `names` are those of the network's inputs, `option` the one that named the path. Raises `UserError` when the path
+    gives nothing the network can take.
     """
     if path is None:
         return Generated(preprocessing, count, batch_size, seed)
     if not split_name(path)[0].exists():
-        raise UserError(f"--calib {path}: no such file or folder")
+        raise UserError(f"{option} {path}: no such file or folder")
     if path.is_dir():
-        return Photographs(path, preprocessing, count, batch_size, seed)
+        return Photographs(path, preprocessing, count, batch_size, seed, option)
     if len(names) > 1:
-        return NamedArrays(path, names, preprocessing.shape, count, batch_size)
-    return Arrays(path, preprocessing, count, batch_size)
+        return NamedArrays(path, names, preprocessing.shape, count, batch_size, option)
+    return Arrays(path, preprocessing, count, batch_size, option)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,19 @@ with told_in_one_line():
     import typer
 
     from fxconv import endings, lean, streams
-    from fxconv.config import Arithmetic, Config, Engine, Method, RangeMethod, Recipe, Sigmoid, Ties, WeightScheme
+    from fxconv.config import (
+        Arithmetic,
+        Config,
+        Engine,
+        Method,
+        Mode,
+        RangeMethod,
+        Recipe,
+        Sigmoid,
+        Teacher,
+        Ties,
+        WeightScheme,
+    )
     from fxconv.errors import ConversionError, UserError, stage
     from fxconv.options import (
         ArithmeticOption,
@@ -26,10 +38,12 @@ with told_in_one_line():
         BlockOption,
         CalibCountOption,
         CalibOption,
+        CheckpointOption,
         ConfigOption,
         DrawnOption,
         DryRunOption,
         EngineOption,
+        EpochsOption,
         EvalOption,
         ExampleOption,
         FolderArgument,
@@ -40,11 +54,14 @@ with told_in_one_line():
         JudgedOption,
         KeepFloatOption,
         LabelsOption,
+        LearnFromOption,
+        LearningRateOption,
         MaxDropOption,
         MeasuredOption,
         MethodOption,
         MinSqnrOption,
         ModelArgument,
+        ModeOption,
         ObserverOption,
         OutputOption,
         PassesJsonOption,
@@ -64,6 +81,8 @@ with told_in_one_line():
         TiesOption,
         TopOption,
         TracebackOption,
+        TrainCountOption,
+        TrainOption,
         UnsafeLoadOption,
         UntilOption,
         WeightSchemeOption,
@@ -113,6 +132,7 @@ def convert(
     batch_size: BatchSizeOption = 10,
     seed: SeedOption = 0,
     observer: ObserverOption = RangeMethod.histogram,
+    mode: ModeOption = Mode.static,
     engine: EngineOption = Engine.qnnpack,
     arithmetic: ArithmeticOption = Arithmetic.functional,
     weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
@@ -128,6 +148,12 @@ def convert(
     method: MethodOption = Method.auto,
     block: BlockOption = None,
     java: JavaOption = False,
+    train: TrainOption = None,
+    train_count: TrainCountOption = 1000,
+    learn_from: LearnFromOption = Teacher.float,
+    epochs: EpochsOption = Config.epochs,
+    learning_rate: LearningRateOption = Config.learning_rate,
+    checkpoint: CheckpointOption = None,
     postprocess: PostprocessOption = None,
     peak_threshold: PeakThresholdOption = 0.3,
     peak_count: PeakCountOption = 100,
@@ -147,6 +173,7 @@ def convert(
     from fxconv.config_file import chosen, reproducing, text
 
     choices = {
+        "mode": mode,
         "engine": engine,
         "arithmetic": arithmetic,
         "weight_scheme": weight_scheme,
@@ -169,14 +196,24 @@ def convert(
         "peak_count": peak_count,
         "ties": ties,
         "sigmoid": sigmoid,
+        "learn_from": learn_from,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
     }
     config = chosen(config_file, choices, _given(context))
+    from fxconv.arrays import split_name
     from fxconv.paths import check_distinct, check_target, default_output, read_files
 
-    writes = {"--json": json, "--save-config": save_config}
+    writes: dict[str, Path | None] = {"--json": json, "--save-config": save_config}
     for option, path in {"-o": output, **writes}.items():
         check_target(path, option)
+    if config.mode is not Mode.qat and (given := [name for name in _OF_TRAINING if _given(context)(name)]):
+        raise UserError(f"--{given[0].replace('_', '-')} goes with --mode qat; leave it out, or train")
+    if checkpoint is not None and not checkpoint.exists():
+        check_target(checkpoint, "--checkpoint")
     reads = read_files(model, weights, calib, example) | {"--config": config_file, "--eval": eval_, "--labels": labels}
+    reads |= {"--train": train and split_name(train)[0]}
+    writes["--checkpoint"] = checkpoint
     check_distinct({"-o": output, **writes}, reads)
     if dry_run:
         _show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, "would rewrite")
@@ -191,10 +228,11 @@ def convert(
     with screen.progress(quiet) as progress:
         progress("loading", 0, 1)
         from fxconv.conversion import convert as run
-        from fxconv.source import open_source
+        from fxconv.source import open_source, open_training
 
         imported = time.perf_counter()
         source = open_source(model, weights, input_size, calib, example, config, unsafe_load, eval_, labels, heads)
+        training = open_training(source, train, train_count) if train is not None else None
         for warning in source.warnings:
             screen.warn(warning)
         lean.keep_what_is_imported()
@@ -205,6 +243,8 @@ def convert(
             source.example,
             source.config,
             held_out=source.labelled,
+            training=training,
+            checkpoint=checkpoint,
             info=source.info,
             output=target,
             warnings=source.warnings,
@@ -382,6 +422,10 @@ def _show_rewriting(
         print_dry_run(result, console(), tense)
     if not result.parity.passed:
         raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}")
+
+
+# Options that say nothing without a training.
+_OF_TRAINING = ("train", "train_count", "learn_from", "epochs", "learning_rate", "checkpoint")
 
 
 def _given(context: typer.Context) -> Callable[[str], bool]:

@@ -57,6 +57,24 @@ class Arithmetic(str, Enum):
     wrap = "wrap"
 
 
+class Mode(str, Enum):
+    """How int8 comes about.
+
+    static: after training, the ranges of activations from calibration; qat: quantization-aware training, static
+    with weights that were fine-tuned while they were rounded.
+    """
+
+    static = "static"
+    qat = "qat"
+
+
+class Teacher(str, Enum):
+    """What a fine-tuned model learns from: the float model's answers, which need no labels, or labels."""
+
+    float = "float"
+    labels = "labels"
+
+
 class Method(str, Enum):
     """How the int8 module becomes TorchScript; auto scripts, and traces what cannot be scripted for the phone."""
 
@@ -102,6 +120,8 @@ class MobilePass(str, Enum):
     vulkan_automatic_gpu_transfer = "vulkan-automatic-gpu-transfer"
 
 
+# Steps whose place training takes.
+TRAINED_AWAY = frozenset({Recipe.bias_correction, Recipe.weight_ranges, Recipe.adaround})
 STEP_NAMES = tuple(step.value for step in Recipe if step not in (Recipe.auto, Recipe.none))
 MIN_SQNR, RANDOM_MIN_SQNR = 10.0, 3.0
 
@@ -119,8 +139,12 @@ class Config:
     steps; auto does not take adaround, which takes long, but goes with it. With `postprocess` peaks the artifact
     returns the detections of `fxconv.detectors.HeatmapPeaks`: those of a score, from 0 to 1, above `peak_threshold`,
     `peak_count` at most, with `ties` and `sigmoid`.
+
+    With `mode` qat the rewritten model is fine-tuned for at most `epochs` passes over the training images, from
+    `learn_from`, by Adam with `learning_rate` falling to 0 along a cosine; `batch_size` images at a time.
     """
 
+    mode: Mode = Mode.static
     engine: Engine = Engine.qnnpack
     arithmetic: Arithmetic = Arithmetic.functional
     weight_scheme: WeightScheme = WeightScheme.per_channel
@@ -144,6 +168,9 @@ class Config:
     peak_count: int = 100
     ties: Ties = Ties.index
     sigmoid: Sigmoid = Sigmoid.first
+    learn_from: Teacher = Teacher.float
+    epochs: int = 20
+    learning_rate: float = 3e-5
 
     def __post_init__(self) -> None:
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
@@ -152,19 +179,30 @@ class Config:
             raise UserError(f"--max-drop {self.max_drop:g}: give percentage points from 0 to 100, such as 1")
         if not 0 <= self.peak_threshold < 1:
             raise UserError(f"--peak-threshold {self.peak_threshold:g}: give a score from 0 to below 1, such as 0.3")
-        alone = {Recipe.auto, Recipe.none} & set(self.recipe)
-        if len(self.recipe) != 1 and (not self.recipe or alone) and set(self.recipe) != {Recipe.auto, Recipe.adaround}:
-            words = " ".join(f"--recipe {step.value}" for step in self.recipe) or "an empty recipe"
-            raise UserError(f"{words}: give auto, none, or steps: {', '.join(STEP_NAMES)}; adaround goes with auto")
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(f"--learning-rate {self.learning_rate:g}: give a number above 0, such as 3e-5")
+        if self.mode is not Mode.static and self.max_drop is not None:
+            raise UserError(f"--max-drop goes with --mode static, not with {self.mode.value}: leave one of them out")
+        self._check_recipe()
         for option, number, least in (
             ("--calib-count", self.calib_count, 1),
             ("--batch-size", self.batch_size, 1),
             ("--held-out", self.held_out, 1),
             ("--peak-count", self.peak_count, 1),
             ("--seed", self.seed, 0),
+            ("--epochs", self.epochs, 1),
         ):
             if number is not None and not least <= number < 2**63:
                 raise UserError(f"{option} {number}: give a whole number of at least {least}")
+
+    def _check_recipe(self) -> None:
+        alone = {Recipe.auto, Recipe.none} & set(self.recipe)
+        if len(self.recipe) != 1 and (not self.recipe or alone) and set(self.recipe) != {Recipe.auto, Recipe.adaround}:
+            words = " ".join(f"--recipe {step.value}" for step in self.recipe) or "an empty recipe"
+            raise UserError(f"{words}: give auto, none, or steps: {', '.join(STEP_NAMES)}; adaround goes with auto")
+        if self.mode is Mode.qat and (needless := set(self.recipe) & TRAINED_AWAY):
+            named = ", ".join(sorted(step.value for step in needless))
+            raise UserError(f"--recipe {named}: training does that better; with --mode qat leave it out")
 
     @property
     def steps(self) -> tuple[Recipe, ...]:

@@ -15,27 +15,28 @@ from torch import Tensor, fx, nn
 from fxconv import artifact, budget, keep_float, lower, postprocess, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
-from fxconv.calibration import Batches, Calibration, CalibrationData
+from fxconv.calibration import Calibration, CalibrationData, as_data
 from fxconv.clock import Clock, Progress
-from fxconv.config import MIN_SQNR, Config, Engine, Method, Recipe
+from fxconv.config import Config, Engine, Method, Mode, Recipe, Teacher
 from fxconv.decisions import compared_outputs, told_apart
-from fxconv.environment import Environment, check
+from fxconv.environment import Environment
 from fxconv.equality import same_function
 from fxconv.errors import ConversionError, UserError, engine_words
+from fxconv.finetune import FineTuned
 from fxconv.held_out import held_out as held_out_of
-from fxconv.inputs import InputForm, sizes
+from fxconv.job import Job, ModelInfo, open_job
 from fxconv.judge import JUDGED, Judge, Judgement
-from fxconv.latency import Latency, measure, settle_mobile_threads
-from fxconv.passes import selected
+from fxconv.latency import Latency, measure
 from fxconv.ranges import Ailment, ailments
 from fxconv.recipe import Chosen
 from fxconv.refusals import Adjustment
 from fxconv.settling import Settled, settle
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
-from fxconv.verify import BETWEEN_IMAGES, EQUALIZED, FUSED_IMAGES, LEDGER_IMAGES, RELOADED_IMAGES, STAGES, StageParity
+from fxconv.training import fake_quantized, fine_tuned
+from fxconv.verify import BETWEEN_IMAGES, EQUALIZED, FUSED_IMAGES, RELOADED_IMAGES, STAGES, TRAINED, StageParity
 from fxconv.wiring import Changes
-from rewrites import RewritePass, Rewritten
+from rewrites import Rewritten
 
 if TYPE_CHECKING:
     from fxconv.report import Report
@@ -46,22 +47,6 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class ModelInfo:
-    """What was converted, in words."""
-
-    name: str
-    weights: str
-    parameters: int
-    input_size: tuple[int, ...]
-
-    @classmethod
-    def given(cls, model: nn.Module, example: tuple[Any, ...]) -> ModelInfo:
-        """Of a model that was given from Python, and one call's arguments."""
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        return cls(type(model).__name__, "given from Python", parameters, next(iter(sizes(example)), ()))
-
-
-@dataclass(frozen=True)
 class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds.
 
@@ -69,7 +54,8 @@ class Conversion:
     each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
     artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them,
     `ailments` the observers whose ranges say little. `judgement` is how it answers on images held out of calibration,
-    None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen.
+    None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
+    `training` is how the weights were fine-tuned, None when fxconv did not.
     """
 
     model: ModelInfo
@@ -89,11 +75,13 @@ class Conversion:
     ailments: tuple[Ailment, ...] = field(default=())
     judgement: Judgement | None = None
     recipe: Chosen = field(default_factory=Chosen)
+    training: FineTuned | None = None
 
     @property
     def verified(self) -> bool:
         """Every int8 operation passed the audit and every stage the ledger, and all of them ran."""
-        stages = tuple(stage for stage in STAGES if stage != EQUALIZED or self.recipe.changes)
+        absent = {EQUALIZED: not self.recipe.keeping, TRAINED: not self.recipe.is_trained}
+        stages = tuple(stage for stage in STAGES if not absent.get(stage))
         complete = tuple(row.stage for row in self.ledger) == stages and self.audit.inputs > 0
         return complete and not self.audit.failed and all(row.passed for row in self.ledger)
 
@@ -127,6 +115,8 @@ class Conversion:
     def cure(self) -> str:
         """What to do about a conversion that failed; empty when it did not."""
         failed = next((row.stage for row in self.ledger if not row.passed), "")
+        if failed == TRAINED:
+            return "train with a lower --learning-rate, or accept it (--min-sqnr)"
         if self.audit.failed or failed in ("rewritten", "fused", EQUALIZED):
             return "the model is not at fault: send this line and the output of --report to fxconv's authors"
         if failed == "int8":
@@ -162,6 +152,8 @@ def convert(
     config: Config | None = None,
     *,
     held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
+    training: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
+    checkpoint: Path | None = None,
     info: ModelInfo | None = None,
     output: Path | None = None,
     warnings: Iterable[str] = (),
@@ -176,9 +168,10 @@ def convert(
     `example_inputs` are the arguments a trace records and latency is measured on (default: the first calibration
     image). `config` or its fields as keywords choose how. With `max_drop`, or labels in `held_out`, int8 is judged on
     images that calibration does not use: those `held_out`, as for calibration or `fxconv.labels.LabelledBatches`, else
-    what the source of the calibration data has left. With `output` the verified artifact is moved there, and only
-    if it is verified. `progress` is called with a step's name, how much of it is done, and how much there is. `before`
-    are seconds of steps that went before this call, for the timings.
+    what the source of the calibration data has left. With `mode` qat the model is fine-tuned on `training`, the
+    calibration data unless given, and `checkpoint` is written after each epoch, and gone on from. With `output` the
+    verified artifact is moved there, and only if it is verified. `progress` is called with a step's name, how much of
+    it is done, and how much there is. `before` are seconds of steps that went before this call, for the timings.
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
@@ -186,139 +179,134 @@ def convert(
     returned with `verified` False.
     """
     config = replace(config or Config(), **options)
-    least = MIN_SQNR if config.min_sqnr is None else config.min_sqnr
-    config = replace(config, min_sqnr=least)  # the report tells what was asked for
-    environment = check(config.engine.value)
-    data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
-    rules, clock = selected(config), Clock(progress, before)
-    model = soundness.own_copy(model)
-    form = InputForm.of(model)
-    settle_mobile_threads()  # before the first mobile kernel runs
+    job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before)
     with quantize.engine(config.engine.value):
-        with clock.step("reading images"):
-            tensors = data.examples(LEDGER_IMAGES)
-            images = [form.arguments(image) for image in tensors]
-        example = verify.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
-        with clock.step("verification"):
-            original = soundness.reference(model, images)
-            maps = postprocess.heatmaps(model, images[0]) if config.postprocess is not None else None
-        settled = settle(model, rules, form, data, images[0], config, clock)
+        settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
+        if config.mode is Mode.qat:
+            images = job.data if training is None else as_data(training)
+            settled = fine_tuned(job, settled, images, checkpoint)
         judgement = None
         if config.max_drop is not None or (isinstance(held_out, CalibrationData) and held_out.labels is not None):
-            settled, judgement = _judge(model, rules, form, data, held_out, images[0], config, settled, clock)
-            config = replace(config, keep_float=(*config.keep_float, *judgement.paths))
-        rewritten, ranges, int8 = settled.rewritten, settled.ranges, settled.int8
-        ailing = ailments(ranges)
+            settled, judgement = _judge(job, held_out, settled)
+            job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
+        return completed(job, settled, judgement, output)
+
+
+def completed(job: Job, settled: Settled, judgement: Judgement | None = None, output: Path | None = None) -> Conversion:
+    """Audit an int8 module, lower it, write it and read it back, everything compared with what it must equal.
+
+    Runs with the engine of the job's choices.
+    """
+    config, clock, images, tensors = job.config, job.clock, job.images, job.tensors
+    rewritten, ranges, int8 = settled.rewritten, settled.ranges, settled.int8
+    ailing = ailments(ranges)
+    with clock.step("verification"):
+        ledger = [same_function(job.model, rewritten, job.original, images)]
+    with clock.step("conversion"):
+        floating = settled.floating()
+        calibrated = settled.calibrated() if settled.recipe.is_trained else floating
+    with clock.step("verification"):
+        watched = watch_all(calibrated, images[:AUDIT_INPUTS])
+        for path, graph_ranges in ranges.items():
+            soundness.check_finite(watched[path].extremes, graph_ranges)
+        ledger += _float_rows(settled, calibrated, watched, job.original, images)
+    steps = settled.recipe.steps
+    changes = Changes(settled.means, Recipe.weight_ranges in steps, settled.rounded, settled.recipe.is_trained)
+    with clock.step("audit"), _refusals_named(int8, images[0]):
+        audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS], changes)
+    with clock.step("verification"), _refusals_named(int8, images[0]):
+        reference = _reference(int8, audited, images)
+        if settled.recipe.is_trained:
+            ledger += _trained_rows(job, settled, reference)
+        else:
+            ledger.append(_int8_row(floating, int8, job.original, reference, images, job.least))
+    whole, has_islands = lower.taking_tensors(int8, job.form), bool(rewritten.islands or rewritten.leaves)
+    step = None
+    if job.maps is not None:
         with clock.step("verification"):
-            ledger = [same_function(model, rewritten, original, images)]
-        with clock.step("conversion"):
-            floating = settled.floating()
+            step = postprocess.logit_step(int8, job.maps, images[0], config.ties)
+            whole = postprocess.with_peaks(int8, job.maps, config, step)
+            reference = verify.outputs(whole, images)
+    made = _lower(whole, job.example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock)
+    ledger += made.ledger
+    with clock.step("lowering"):
+        twin_config = replace(config, method=made.method)
+        if settled.recipe.changes:
+            floating = quantize.fuse(rewritten.module)
+        whole_float = lower.taking_tensors(floating, job.form)
+        if job.maps is not None:
+            whole_float = postprocess.with_peaks(floating, job.maps, config, step)
+        twin = lower.twin(whole_float, job.example, twin_config)
+        del floating, calibrated, whole_float
+        gc.collect()  # of a large model the weights count, and writing takes three times their room
+        float_content = lower.to_bytes(twin)
+        del twin
+    with StagedFile(output, made.content) as staged:
         with clock.step("verification"):
-            watched = watch_all(floating, images[:AUDIT_INPUTS])
-            for path, graph_ranges in ranges.items():
-                soundness.check_finite(watched[path].extremes, graph_ranges)
-            ledger += _float_rows(settled, floating, watched, original, images)
-        steps = settled.recipe.steps
-        changes = Changes(settled.means, Recipe.weight_ranges in steps, settled.rounded)
-        with clock.step("audit"), _refusals_named(int8, images[0]):
-            audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS], changes)
-        with clock.step("verification"), _refusals_named(int8, images[0]):
-            reference = _reference(int8, audited, images)
-            ledger.append(_int8_row(floating, int8, original, reference, images, least))
-        whole, has_islands = lower.taking_tensors(int8, form), bool(rewritten.islands or rewritten.leaves)
-        step = None
-        if maps is not None:
-            with clock.step("verification"):
-                step = postprocess.logit_step(int8, maps, images[0], config.ties)
-                whole = postprocess.with_peaks(int8, maps, config, step)
-                reference = verify.outputs(whole, images)
-        made = _lower(whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock)
-        ledger += made.ledger
-        with clock.step("lowering"):
-            twin_config = replace(config, method=made.method)
-            if settled.recipe.changes:
-                floating = quantize.fuse(rewritten.module)
-            whole_float = lower.taking_tensors(floating, form)
-            if maps is not None:
-                whole_float = postprocess.with_peaks(floating, maps, config, step)
-            twin = lower.twin(whole_float, example, twin_config)
-            del floating, whole_float
-            gc.collect()  # of a large model the weights count, and writing takes three times their room
-            float_content = lower.to_bytes(twin)
-            del twin
-        with StagedFile(output, made.content) as staged:
-            with clock.step("verification"):
-                some = tensors[:RELOADED_IMAGES]
-                ledger.append(_read_back(staged.path, made.content, whole, reference, some, has_islands))
-                readable = ledger[-1].images > 0
-                size = len(float_content)
-                written = artifact.describe(staged.path, made.content, example, size) if readable else None
-                checks = other_sizes(model, rewritten, whole, form, staged.path, tensors[0]) if readable else ()
-            with clock.step("latency"):
-                latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
-            conversion = Conversion(
-                model=info or ModelInfo.given(model, example),
-                config=replace(config, method=made.method),
-                environment=environment,
-                rewritten=rewritten,
-                int8=int8,
-                calibration=settled.calibration,
-                audit=audited,
-                ledger=tuple(ledger),
-                artifact=written or artifact.unreadable(made.content, size),
-                latency=latency or Latency(math.nan, math.nan),
-                sizes=checks,
-                timings=clock.total(),
-                warnings=(
-                    *warnings,
-                    *data.warnings,
-                    *(judgement.warnings if judgement is not None else ()),
-                    *_engine_warnings(config),
-                    *settled.recipe.warnings,
-                    *_constant_warnings(original),
-                    *_ailment_warnings(ailing),
-                    *made.warnings,
-                    *(check.warning for check in checks if check.warning),
-                ),
-                adjusted=settled.adjustments,
-                ailments=ailing,
-                judgement=judgement,
-                recipe=settled.recipe,
-            )
-            if output is not None and conversion.verified:
-                staged.commit()
-                conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
+            some = tensors[:RELOADED_IMAGES]
+            ledger.append(_read_back(staged.path, made.content, whole, reference, some, has_islands))
+            readable = ledger[-1].images > 0
+            size = len(float_content)
+            written = artifact.describe(staged.path, made.content, job.example, size) if readable else None
+            checks = other_sizes(job.model, rewritten, whole, job.form, staged.path, tensors[0]) if readable else ()
+        with clock.step("latency"):
+            latency = measure(load_lite(staged.path), load_lite_bytes(float_content), job.example) if readable else None
+        conversion = Conversion(
+            model=job.info,
+            config=replace(config, method=made.method),
+            environment=job.environment,
+            rewritten=rewritten,
+            int8=int8,
+            calibration=settled.calibration,
+            audit=audited,
+            ledger=tuple(ledger),
+            artifact=written or artifact.unreadable(made.content, size),
+            latency=latency or Latency(math.nan, math.nan),
+            sizes=checks,
+            timings=clock.total(),
+            warnings=(
+                *job.warnings,
+                *job.data.warnings,
+                *(judgement.warnings if judgement is not None else ()),
+                *_engine_warnings(config),
+                *settled.recipe.warnings,
+                *(settled.training.warnings if settled.training is not None else ()),
+                *_constant_warnings(job.original),
+                *_ailment_warnings(ailing),
+                *made.warnings,
+                *(check.warning for check in checks if check.warning),
+            ),
+            adjusted=settled.adjustments,
+            ailments=ailing,
+            judgement=judgement,
+            recipe=settled.recipe,
+            training=settled.training,
+        )
+        if output is not None and conversion.verified:
+            staged.commit()
+            conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
     return conversion
 
 
 def _judge(
-    model: nn.Module,
-    rules: Sequence[RewritePass],
-    form: InputForm,
-    data: CalibrationData,
-    held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None,
-    image: tuple[Any, ...],
-    config: Config,
-    settled: Settled,
-    clock: Clock,
+    job: Job, held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None, settled: Settled
 ) -> tuple[Settled, Judgement]:
     """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
-    first = settled.rewritten
-    recipe = settled.recipe
+    first, recipe, config, clock = settled.rewritten, settled.recipe, job.config, job.clock
 
     def again(paths: tuple[str, ...]) -> Settled:
         kept = keep_float.chosen(first, (*config.keep_float, *paths))
-        return settle(model, rules, form, data, image, config, clock, kept, recipe.steps)
+        return settle(job.model, job.rules, job.form, job.data, job.images[0], config, clock, kept, recipe.steps)
 
     count = config.held_out or JUDGED
-    others = held_out_of(data, count, held_out)
+    others = held_out_of(job.data, count, held_out)
     if not others.is_unseen:
         raise UserError(
             "--max-drop is judged on images not used for calibration, and there are none: give held_out, or lower "
             "--calib-count"
         )
     with clock.step("judging"):
-        judge = Judge(model, form, others.data, count)
+        judge = Judge(job.model, job.form, others.data, count)
     settled, found = budget.judged(settled, again, judge, config.max_drop, clock.step, clock.progress)
     # with layers in float others are changed, and by other factors
     recipe = replace(recipe, changes=settled.recipe.changes)
@@ -362,21 +350,35 @@ def _float_rows(
     original: verify.Outputs,
     images: Sequence[tuple[Any, ...]],
 ) -> list[StageParity]:
-    """The fused float module against the original, and the same equalized where it is, which int8 is made of.
+    """The fused float module against the original, and the same equalized where it is, which was calibrated.
 
     What the audit's run of the latter gave serves when it is one graph.
     """
-    few = images[:FUSED_IMAGES]
+    few, rewritten = images[:FUSED_IMAGES], settled.rewritten.module
 
     def row(stage: str, module: nn.Module) -> StageParity:
         if "" in watched and module is floating:
             return verify.same_but_for_rounding(stage, original[:AUDIT_INPUTS], watched[""].outputs)
-        both = compared_outputs(settled.rewritten.module, module, original[: len(few)], few)
+        both = compared_outputs(rewritten, module, original[: len(few)], few)
         return verify.same_but_for_rounding(stage, *both)
 
-    if not settled.recipe.changes:
+    if not settled.recipe.keeping:
         return [row("fused", floating)]
-    return [row("fused", quantize.fuse(settled.rewritten.module)), row(EQUALIZED, floating)]
+    return [row("fused", quantize.fuse(rewritten)), row(EQUALIZED, floating)]
+
+
+def _trained_rows(job: Job, settled: Settled, reference: verify.Outputs) -> list[StageParity]:
+    """What was trained against the original, and int8 against what was trained, both of which round alike.
+
+    After a training on labels, or one of the user's own, the original is no measure of what is right.
+    """
+    trained = verify.outputs(fake_quantized(settled, job.config), job.images)
+    distilled = settled.training is not None and settled.training.learn_from is Teacher.float
+    if distilled:
+        row = verify.close_enough(TRAINED, job.original, trained, job.least)
+    else:
+        row = verify.told_of(TRAINED, job.original, trained, "finite: it was not trained to be like it")
+    return [row, verify.close_enough("int8", trained, reference, job.least, TRAINED)]
 
 
 def _reference(int8: nn.Module, audited: Audit, images: Sequence[tuple[Any, ...]]) -> verify.Outputs:

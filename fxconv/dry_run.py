@@ -9,8 +9,8 @@ from typing import Any
 
 from fxconv import keep_float, models, refusals, soundness
 from fxconv.config import Config
-from fxconv.conversion import ModelInfo
 from fxconv.equality import same_function
+from fxconv.job import ModelInfo
 from fxconv.passes import rewrite_with, selected
 from fxconv.report.json import heading, passes, plain
 from fxconv.source import check_input, open_inputs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fxconv.calibration import Batches, CalibrationData, Generated, Photographs
+from fxconv.calibration import CalibrationData, Generated, Photographs, as_data
 
 # With fewer photographs left than this, generated images tell more.
 _FEWEST = 8
@@ -37,7 +37,7 @@ def held_out(
     itself serve.
     """
     if given is not None:
-        return HeldOut(given if isinstance(given, CalibrationData) else Batches(given), True)
+        return HeldOut(as_data(given), True)
     others = data.others(count)
     preprocessing = getattr(data, "preprocessing", None)
     if others is not None and (others.count >= min(count, _FEWEST) or preprocessing is None):

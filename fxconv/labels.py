@@ -35,7 +35,8 @@ class LabelledPhotographs(Photographs):
         seed: int,
     ) -> None:
         check_channels(preprocessing, f"{option} {place}", "")
-        self.option, self._closed, self.classes = option, [], classes
+        self._named(option)
+        self._closed, self.classes = [], classes
         self._draw(sorted(classes), place, preprocessing, count, batch_size, seed)
 
     @property
@@ -72,38 +73,40 @@ class Classes:
         used = {path.resolve() for path in but.paths} if isinstance(but, Photographs) else set[Path]()
         left = {path: index for path, index in self.index.items() if path.resolve() not in used}
         if not left:
-            raise UserError(
-                f"{self.option} {self.place}: all of its photographs are used for calibration; lower --calib-count"
-            )
+            judged = isinstance(but, LabelledPhotographs)
+            use, cure = ("to judge by", "--held-out") if judged else ("for calibration", "--calib-count")
+            raise UserError(f"{self.option} {self.place}: all of its photographs are used {use}; lower {cure}")
         return LabelledPhotographs(left, self.option, self.place, preprocessing, count, batch_size, seed)
 
 
-def read_classes(folder: Path | None, labels: Path | None) -> Classes | None:
+def read_classes(folder: Path | None, labels: Path | None, option: str = "--eval") -> Classes | None:
     """The class of each photograph in a folder or a list; None when neither is given.
 
     Without `labels` the photographs of each folder in `folder`, and of the folders in it, are one class: its index is
     the number its name begins with (`207_golden_retriever`) if all folders' names do, else its place in their sorted
     order. `labels` is a text file with a line `file,index` for each photograph (a tab or a blank does for the comma; a
-    first line of titles is passed over): the files are those in `folder`, or beside the text file without it. Raises
-    `UserError`.
+    first line of titles is passed over): the files are those in `folder`, or beside the text file without it. `option`
+    named the folder. Raises `UserError`.
     """
     if folder is not None and not folder.is_dir():
-        raise UserError(f"--eval {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+        raise UserError(f"{option} {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     if labels is not None:
         return Classes(_listed(labels, folder or labels.parent), "--labels", labels)
-    return None if folder is None else Classes(_by_folder(folder), "--eval", folder)
+    return None if folder is None else Classes(_by_folder(folder, option), option, folder)
 
 
-def _by_folder(folder: Path) -> dict[Path, int]:
+def _by_folder(folder: Path, option: str) -> dict[Path, int]:
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     found, _ = photographs.find(folder)
     if loose := next((path for path in found if path.parent == folder), None):
         raise UserError(
-            f"--eval {folder}: {loose.name} lies in no folder of its class; make a folder for each class, or say the "
-            "classes with --labels FILE"
+            f"{option} {folder}: {loose.name} lies in no folder of its class; make a folder for each class"
+            f"{', or say the classes with --labels FILE' if option == '--eval' else ''}"
         )
     if not found:
-        raise UserError(f"--eval {folder}: no photographs in it; make a folder for each class, with photographs in it")
+        raise UserError(
+            f"{option} {folder}: no photographs in it; make a folder for each class, with photographs in it"
+        )
     index = _indices(names)
     return {path: index[path.relative_to(folder).parts[0]] for path in found}
 

@@ -14,10 +14,10 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from fxconv import absorption, equalization, quantize, soundness, verify
-from fxconv.absorption import Change
 from fxconv.adaround import InputGrams
 from fxconv.bias_correction import InputMeans
 from fxconv.calibration import Calibration, CalibrationData
+from fxconv.changes import Change
 from fxconv.channels import ChannelExtremes
 from fxconv.clock import Clock, Progress
 from fxconv.config import Config, RangeMethod, Recipe, WeightScheme

@@ -13,10 +13,12 @@ from fxconv.config import (
     Engine,
     Method,
     MobilePass,
+    Mode,
     Postprocess,
     RangeMethod,
     Recipe,
     Sigmoid,
+    Teacher,
     Ties,
     WeightScheme,
 )
@@ -98,6 +100,39 @@ KeepFloatOption = Annotated[
         help="Layers to run in float, by name with * and ?, such as features_0.* (fxconv diff and sensitivity show the "
         "names; the original model's count too); repeatable.",
         rich_help_panel="Int8",
+    ),
+]
+ModeOption = Annotated[
+    Mode,
+    typer.Option(
+        help="static: ranges from calibration; qat: fine-tuned while it is rounded, then static.",
+        rich_help_panel="Int8",
+    ),
+]
+TrainOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR|FILE.npy|.npz",
+        help="Images to fine-tune on with --mode qat; those of --calib unless said.",
+        rich_help_panel="Training",
+    ),
+]
+TrainCountOption = Annotated[int, typer.Option(min=1, help="Most images to fine-tune on.", rich_help_panel="Training")]
+LearnFromOption = Annotated[
+    Teacher,
+    typer.Option(
+        help="What is right: float's answers, or labels: a folder for each class in --train.",
+        rich_help_panel="Training",
+    ),
+]
+EpochsOption = Annotated[int, typer.Option(min=1, help="Most passes over the images.", rich_help_panel="Training")]
+LearningRateOption = Annotated[float, typer.Option(help="Adam's, at the start.", rich_help_panel="Training")]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Written after each epoch; a run that finds it goes on from there.",
+        rich_help_panel="Training",
     ),
 ]
 SeedOption = Annotated[

@@ -19,10 +19,10 @@ from torch.ao.quantization import (
     prepare,
 )
 
-from fxconv.absorption import Change
 from fxconv.adaround import hold, rounded_adaptively
 from fxconv.bias_correction import corrected
 from fxconv.bias_room import make_room_for_biases
+from fxconv.changes import Change
 from fxconv.clock import Progress
 from fxconv.config import Config, Engine, Recipe, WeightScheme
 from fxconv.environment import has_vnni

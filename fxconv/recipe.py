@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fxconv.absorption import Absorbed, Change
+from fxconv.absorption import Absorbed
 from fxconv.adaround import WIDEST
-from fxconv.config import Recipe
+from fxconv.changes import Change
+from fxconv.config import TRAINED_AWAY, Recipe
 from fxconv.equalization import Equalized
+from fxconv.fake_quantize import Trained
 from fxconv.likeness import Likeness
 
 # Images that `auto` judges by, at most.
@@ -42,6 +44,8 @@ STEPS: dict[Recipe, str] = {
 TRIED = tuple(step for step in STEPS if step is not Recipe.adaround)
 """What `auto` tries; the last step takes long, and is taken only when it is asked for."""
 CHANGING = frozenset({Recipe.equalization, Recipe.bias_absorption})
+BEFORE_TRAINING = frozenset(STEPS) - TRAINED_AWAY
+"""What goes with training, which finds better weights and biases than the others."""
 # Those go by the extremes of each channel, which fewer images than this do not show: a channel that happened to be
 # quiet is scaled up, and the next image saturates it. With 1 photograph that costs mobilenet_v2 12 dB, with 10 up to 2.
 FEWEST = 32
@@ -72,8 +76,8 @@ class Chosen:
     `reason` says why a step was not tried, when the recipe was `auto` and one was not; `is_unseen` whether calibration
     did not see those images. `trial_images` says on how many calibration images those of `CHANGING` were tried; the
     others and the result, whose likeness `sqnr_db` and `agreement` are, have the ranges of all. `changes` are what was
-    done to the float module, whose function stays. `nearest` are layers that adaptive rounding was asked for and cannot
-    treat.
+    done to the float module, whose function stays, and after them its training. `nearest` are layers that adaptive
+    rounding was asked for and cannot treat.
     """
 
     steps: tuple[Recipe, ...] = ()
@@ -97,6 +101,16 @@ class Chosen:
         more = f" and {len(self.nearest) - _NAMED} more" if len(self.nearest) > _NAMED else ""
         why = f"it treats no transposed or 3-D convolutions, and no layers of more than {WIDEST:,} inputs an output"
         return (f"adaround leaves {named}{more} rounded to nearest: {why}",)
+
+    @property
+    def keeping(self) -> tuple[Change, ...]:
+        """The changes after which the float module computes what it did."""
+        return tuple(one for one in self.changes if not isinstance(one, Trained))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the weights are those of a training."""
+        return len(self.keeping) < len(self.changes)
 
     @property
     def equalized(self) -> tuple[Equalized, ...]:

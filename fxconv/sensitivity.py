@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from fxconv import quantize, soundness
-from fxconv.calibration import Batches, Calibration, CalibrationData
+from fxconv.calibration import Calibration, CalibrationData, as_data
 from fxconv.clock import Clock, Progress
 from fxconv.config import Config, Recipe
-from fxconv.conversion import ModelInfo
 from fxconv.environment import check
 from fxconv.held_out import held_out as held_out_of
 from fxconv.inputs import InputForm
+from fxconv.job import ModelInfo
 from fxconv.latency import settle_mobile_threads
 from fxconv.passes import selected
 from fxconv.probe import LayerCost, costs, likeness
@@ -94,7 +94,7 @@ def sensitivity(
     config = replace(config or Config(), **options)
     config = replace(config, held_out=config.held_out or IMAGES)
     check(config.engine.value)
-    data = calibration if isinstance(calibration, CalibrationData) else Batches(calibration)
+    data = as_data(calibration)
     rules, clock = selected(config), Clock(progress)
     model = soundness.own_copy(model)
     form = InputForm.of(model)

@@ -15,6 +15,7 @@ from fxconv.calibration import Calibration, CalibrationData
 from fxconv.clock import Clock
 from fxconv.config import Config, Recipe
 from fxconv.errors import ConversionError
+from fxconv.finetune import FineTuned
 from fxconv.inputs import InputForm
 from fxconv.observing import Seen, must_be_single, observe_images
 from fxconv.passes import rewrite_with
@@ -30,7 +31,8 @@ class Settled:
     """An int8 module that every kernel takes, what it was made of, and the ranges that calibration called for.
 
     `means` are those of the layers' inputs by which biases were corrected, none when they were not; `rounded` are the
-    layers whose weights were rounded adaptively.
+    layers whose weights were rounded adaptively; `seen` is what its ranges were made of, `training` how its weights
+    were fine-tuned, None when fxconv did not.
     """
 
     rewritten: Rewritten
@@ -41,10 +43,16 @@ class Settled:
     recipe: Chosen = field(default_factory=Chosen)
     means: Mapping[str, Tensor] = field(default_factory=dict)
     rounded: frozenset[str] = frozenset()
+    seen: Seen | None = None
+    training: FineTuned | None = None
 
     def floating(self) -> nn.Module:
         """The fused float module that int8 was made of: changed as the recipe has it, its biases not corrected."""
         return quantize.fuse(self.rewritten.module, self.recipe.changes)
+
+    def calibrated(self) -> nn.Module:
+        """The same with the weights that it had when its ranges were found, before a training."""
+        return quantize.fuse(self.rewritten.module, self.recipe.keeping)
 
 
 def settle(
@@ -86,7 +94,9 @@ def settle(
     assert made.int8 is not None
     recipe = replace(recipe, changes=seen.planned)
     used = seen.means if Recipe.bias_correction in recipe.steps else {}
-    return Settled(rewritten, seen.calibration, made.adjustments, made.ranges, made.int8, recipe, used, made.rounded)
+    return Settled(
+        rewritten, seen.calibration, made.adjustments, made.ranges, made.int8, recipe, used, made.rounded, seen
+    )
 
 
 def _attempt(

@@ -14,11 +14,11 @@ from torch.utils._pytree import tree_leaves
 from fxconv import models, soundness, verify
 from fxconv.arrays import open_array, split_name
 from fxconv.calibration import CalibrationData, NamedArrays, open_calibration
-from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config
-from fxconv.conversion import ModelInfo
+from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
 from fxconv.inputs import in_words
+from fxconv.job import ModelInfo
 from fxconv.judge import JUDGED
 from fxconv.labels import LabelledPhotographs, read_classes
 from fxconv.models import LoadedModel
@@ -89,6 +89,22 @@ def open_source(
         count = config.held_out or JUDGED
         labelled = classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, data)
     return Source(config, loaded, data, inputs, tuple(notes), labelled)
+
+
+def open_training(source: Source, train: Path, count: int) -> CalibrationData:
+    """At most `count` images to fine-tune on, with the classes of their folders where labels are learnt from.
+
+    None of them is among those that accuracy is told by. Raises `UserError` when there are none to be had.
+    """
+    config, loaded = source.config, source.loaded
+    if config.learn_from is Teacher.labels:
+        classes = read_classes(train, None, "--train")
+        assert classes is not None
+        return classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, source.labelled)
+    names = loaded.form.names
+    if not split_name(train)[0].exists():
+        raise UserError(f"--train {train}: no such file or folder")
+    return open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
 
 
 def open_inputs(

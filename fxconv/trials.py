@@ -15,7 +15,7 @@ from fxconv.absorption import Absorbed
 from fxconv.audit import stop_of
 from fxconv.calibration import CalibrationData
 from fxconv.clock import Clock
-from fxconv.config import Config, Recipe
+from fxconv.config import Config, Mode, Recipe
 from fxconv.equalization import Equalized
 from fxconv.errors import ConversionError, UserError
 from fxconv.held_out import HeldOut, held_out
@@ -24,7 +24,18 @@ from fxconv.likeness import Likeness
 from fxconv.observing import Seen
 from fxconv.probe import likeness
 from fxconv.ranges import Expected, expected_ranges
-from fxconv.recipe import CHANGING, FEWEST, JUDGED, LARGEST, TRIAL_IMAGES, TRIED, Chosen, StepGain, tried
+from fxconv.recipe import (
+    BEFORE_TRAINING,
+    CHANGING,
+    FEWEST,
+    JUDGED,
+    LARGEST,
+    TRIAL_IMAGES,
+    TRIED,
+    Chosen,
+    StepGain,
+    tried,
+)
 from fxconv.refusals import Adjustment
 from rewrites import Rewritten
 from rewrites.parts import graphs_in
@@ -173,13 +184,14 @@ def by_recipe(
     if config.recipe == (Recipe.none,):
         return trials.seen, plain, Chosen()
     is_auto, reason = Recipe.auto in config.recipe, ""
-    candidates: set[Recipe] = set(config.steps).intersection(TRIED)
+    known = {step for step in TRIED if config.mode is not Mode.qat or step in BEFORE_TRAINING}
+    candidates = known.intersection(config.steps)
     if is_auto and (reason := _not_tried(trials.rewritten)):
         if Recipe.adaround not in config.recipe:
             return trials.seen, plain, Chosen(reason=reason)
     elif is_auto:
         few = data.count < FEWEST
-        candidates = set[Recipe](TRIED) - (CHANGING if few else set())
+        candidates = known - (CHANGING if few else set())
         reason = f"{_names(CHANGING)} want at least {FEWEST} images to calibrate on" if few else ""
     with clock.step("recipe"):
         source, is_unseen, images = _to_judge_by(form, data)

@@ -18,7 +18,9 @@ ISLAND_SQNR_DB = 40.0
 FUSED_SQNR_DB = 60.0
 # This one is there only where layers were equalized.
 EQUALIZED = "equalized"
-STAGES = ("rewritten", "fused", EQUALIZED, "int8", "scripted", "optimized", "reloaded")
+# And this one where the weights were trained while they were rounded.
+TRAINED = "trained"
+STAGES = ("rewritten", "fused", EQUALIZED, TRAINED, "int8", "scripted", "optimized", "reloaded")
 # SQNR needs several images; that bits are equal shows on few.
 LEDGER_IMAGES = 8
 BETWEEN_IMAGES = 1
@@ -187,9 +189,16 @@ def same_but_for_rounding(stage: str, reference: Outputs, found: Outputs) -> Sta
     return close_enough(stage, reference, found, FUSED_SQNR_DB)
 
 
-def close_enough(stage: str, reference: Outputs, found: Outputs, min_sqnr: float) -> StageParity:
-    """A module against the original float model: at least `min_sqnr` decibels."""
-    return _row(stage, "original", reference, found, f"at least {min_sqnr:g} dB", lambda noise: noise.sqnr >= min_sqnr)
+def close_enough(
+    stage: str, reference: Outputs, found: Outputs, min_sqnr: float, against: str = "original"
+) -> StageParity:
+    """A module against the original float model, or another one: at least `min_sqnr` decibels."""
+    return _row(stage, against, reference, found, f"at least {min_sqnr:g} dB", lambda noise: noise.sqnr >= min_sqnr)
+
+
+def told_of(stage: str, reference: Outputs, found: Outputs, why: str) -> StageParity:
+    """A module against the original float model, from which it may differ, as `why` says; by numbers, though."""
+    return _row(stage, "original", reference, found, why, lambda noise: math.isfinite(noise.largest))
 
 
 def same_bits(stage: str, reference: Outputs, found: Outputs, has_islands: bool) -> StageParity:

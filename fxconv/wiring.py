@@ -28,11 +28,13 @@ class Changes:
 
     `means` of the inputs of layers whose biases are corrected, by their paths; `cuts` says that weights may be cut off
     where that brings them closer on the whole; those of the layers `rounded` lie on either of the two steps beside.
+    Weights that were `trained` were so with the values cut off that leave their range: that is no fault of int8.
     """
 
     means: Mapping[str, Tensor] = field(default_factory=dict)
     cuts: bool = False
     rounded: frozenset[str] = frozenset()
+    trained: bool = False
 
     def of(self, place: str) -> Changes:
         """Those of the graph at this path."""

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from fxconv.config import Teacher
 from fxconv.judge import Judgement
 from fxconv.recipe import CHANGING, STEPS, Chosen
 from fxconv.report.tables import add, count, decibels, grid, percent, section, show, size, some
 
 if TYPE_CHECKING:
+    from fxconv.finetune import FineTuned
     from fxconv.sensitivity import Sensitivity
 
 
@@ -78,6 +80,42 @@ def print_recipe(recipe: Chosen, console: Console) -> None:
         console.print(Text(words), soft_wrap=True)
     if recipe.reason:
         console.print(Text(f"not tried: {recipe.reason}"), soft_wrap=True)
+
+
+def trained(training: FineTuned | None) -> list[tuple[str, str]]:
+    """What fine-tuning brought on the images that told when to stop."""
+    if training is None or training.before is None or training.after is None:
+        return []
+    if not training.kept:
+        return [("trained", f"{count(len(training.epochs), 'epoch')} brought nothing; the weights stay as they were")]
+    before, after = training.before, training.after
+    gain = f"{decibels(before.sqnr_db)} to {decibels(after.sqnr_db)}"
+    if after.agreement is not None:
+        gain += f", same top-1 {percent(before.agreement, 0)} to {percent(after.agreement, 0)}"
+    if after.accuracy is not None:
+        gain += f", right {percent(before.accuracy, 0)} to {percent(after.accuracy, 0)}"
+    teacher = "float's answers" if training.learn_from is Teacher.float else "labels"
+    epochs = f"epoch {training.kept} of {len(training.epochs)}"
+    seen = "not trained on" if training.is_unseen else "also trained on"
+    images = f"{count(training.validated, 'image')} {seen}"
+    return [("trained", f"on {count(training.images, 'image')}, from {teacher}, {epochs}: {gain} ({images})")]
+
+
+def print_training(training: FineTuned, console: Console) -> None:
+    section(console, "Fine-tuned while it was rounded")
+    for _, line in trained(training):
+        console.print(Text(line), soft_wrap=True)
+    resumed = f"; {count(training.resumed, 'epoch')} from the checkpoint" if training.resumed else ""
+    stopped = ", then the loss no longer fell" if training.stopped_early else ""
+    took = f"{count(len(training.epochs), 'epoch')} in {training.seconds:.0f} s{stopped}{resumed}"
+    console.print(Text(f"{training.source}; {took}"), soft_wrap=True)
+    afterwards = "loss on images not trained on" if training.is_unseen else "loss afterwards"
+    table = grid(">epoch", ">loss", f">{afterwards}", ">seconds", "")
+    add(table, "0", "", f"{training.start:.4g}", "", "" if training.kept else "kept")
+    for epoch in training.epochs:
+        kept = "kept" if epoch.number == training.kept else ""
+        add(table, str(epoch.number), f"{epoch.loss:.4g}", f"{epoch.validation:.4g}", f"{epoch.seconds:.1f}", kept)
+    show(table, console)
 
 
 def judged(judgement: Judgement | None) -> list[tuple[str, str]]:

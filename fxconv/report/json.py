@@ -11,7 +11,9 @@ from rewrites import Rewritten
 
 if TYPE_CHECKING:
     from fxconv.config import Config
-    from fxconv.conversion import Conversion, ModelInfo
+    from fxconv.conversion import Conversion
+    from fxconv.finetune import FineTuned
+    from fxconv.job import ModelInfo
     from fxconv.judge import Judgement
     from fxconv.recipe import Chosen
 
@@ -61,6 +63,11 @@ def _judgement(judgement: Judgement | None) -> dict[str, Any] | None:
     }
 
 
+def _training(training: FineTuned | None) -> dict[str, Any] | None:
+    """How the weights were fine-tuned; None when fxconv did not."""
+    return None if training is None else {**asdict(training), "seconds": training.seconds}
+
+
 def _recipe(recipe: Chosen) -> dict[str, Any]:
     """The steps, their gains, and which layers were changed."""
     scaled, channels = recipe.capped_channels
@@ -95,7 +102,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "fixed": [asdict(entry) for entry in conversion.rewritten.fixed],
         },
         "quantization": {
-            "mode": "static",
+            "mode": conversion.config.mode,
             "int8_ops": {op: n for op, n in int8_calls.items() if op not in stubs},
             "float_ops": conversion.artifact.float_calls,
             "float_islands": [asdict(island) for island in conversion.rewritten.islands],
@@ -106,6 +113,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
         },
         "calibration": asdict(conversion.calibration),
         "recipe": _recipe(conversion.recipe),
+        "training": _training(conversion.training),
         "audit": {
             "inputs": conversion.audit.inputs,
             "worst_steps": conversion.audit.worst,

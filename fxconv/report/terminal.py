@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fxconv.report.accuracy import judged, print_judgement, print_recipe, recovered
+from fxconv.config import Mode
+from fxconv.report.accuracy import judged, print_judgement, print_recipe, print_training, recovered, trained
 from fxconv.report.tables import add, count, decibels, grid, milliseconds, percent, section, show, size, some
 from rewrites import PassResult, Rewritten
 
@@ -27,6 +28,12 @@ _MOST_REASONS = 4
 _MOST_ISLANDS = 2
 # The audit's table names this many of the operations that passed.
 _MOST_AUDITED = 5
+_MODES = {
+    Mode.static: "static quantization",
+    Mode.qat: "quantization-aware training",
+}
+# What the ledger calls the original is the float model to whoever reads the summary.
+_FLOAT = {"original": "float", "trained": "what was trained"}
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -147,8 +154,9 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *_kept_float(conversion),
         ("audit", _audited(conversion.audit)),
         *recovered(conversion.recipe),
+        *trained(conversion.training),
         *judged(conversion.judgement),
-        ("against float", f"{decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
+        (f"against {_FLOAT.get(int8.against, int8.against)}", f"{decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         (
             "size",
@@ -241,6 +249,8 @@ def print_report(conversion: Conversion, console: Console) -> None:
     section(console, "Parity ledger")
     show(_ledger(conversion), console)
     print_recipe(conversion.recipe, console)
+    if conversion.training is not None:
+        print_training(conversion.training, console)
     if conversion.judgement is not None:
         print_judgement(conversion.judgement, console)
     section(console, "Size and latency")
@@ -273,7 +283,7 @@ def _asked(conversion: Conversion) -> Table:
     add(table, "model", f"{model.name}, {model.parameters:,} parameters")
     add(table, "weights", model.weights)
     add(table, "input", "x".join(map(str, model.input_size)))
-    add(table, "engine", f"{config.engine.value}, {config.weight_scheme.value} weights, static quantization")
+    add(table, "engine", f"{config.engine.value}, {config.weight_scheme.value} weights, {_MODES[config.mode]}")
     add(table, "arithmetic", config.arithmetic.value)
     add(table, "observer", config.observer.value)
     add(table, "recipe", ", ".join(step.value for step in config.recipe))

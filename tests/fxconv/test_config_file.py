@@ -77,7 +77,7 @@ def test_a_budget_is_not_searched_for_again():
     ("content", "message"),
     [
         ({"sed": 1}, "unknown key 'sed'; did you mean 'seed'?"),
-        ({"zzzzzz": 1}, "unknown key 'zzzzzz'; known are engine,"),
+        ({"zzzzzz": 1}, "unknown key 'zzzzzz'; known are mode,"),
         ({"seed": "1"}, "'seed' is \"1\"; expected a whole number"),
         ({"seed": 1.5}, "'seed' is 1.5; expected a whole number"),
         ({"seed": True}, "'seed' is true; expected a whole number"),

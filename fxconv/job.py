@@ -1,0 +1,115 @@
+"""One conversion once its inputs are checked: the model, its images, the choices, and what the original answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from fxconv import postprocess, quantize, soundness, verify
+from fxconv.calibration import CalibrationData, as_data
+from fxconv.clock import Clock, Progress
+from fxconv.config import MIN_SQNR, Config
+from fxconv.environment import Environment, check
+from fxconv.inputs import InputForm, sizes
+from fxconv.latency import settle_mobile_threads
+from fxconv.passes import selected
+from fxconv.postprocess import Heatmaps
+from fxconv.verify import LEDGER_IMAGES
+from rewrites import RewritePass
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What was converted, in words."""
+
+    name: str
+    weights: str
+    parameters: int
+    input_size: tuple[int, ...]
+
+    @classmethod
+    def given(cls, model: nn.Module, example: tuple[Any, ...]) -> ModelInfo:
+        """Of a model that was given from Python, and one call's arguments."""
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        return cls(type(model).__name__, "given from Python", parameters, next(iter(sizes(example)), ()))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a conversion works on.
+
+    `tensors` are the first images, each what one call takes, `images` the same as arguments of the model's forward, and
+    `original` what it returns for them. `example` is what a trace records. `maps` says where the heatmaps are that
+    peaks are looked for in, None when nobody asked. `warnings` are what was known before.
+    """
+
+    model: nn.Module
+    info: ModelInfo
+    config: Config
+    environment: Environment
+    data: CalibrationData
+    rules: tuple[RewritePass, ...]
+    form: InputForm
+    clock: Clock
+    tensors: list[tuple[Tensor, ...]]
+    images: list[tuple[Any, ...]]
+    example: tuple[Any, ...]
+    original: verify.Outputs
+    maps: Heatmaps | None
+    warnings: tuple[str, ...]
+
+    @property
+    def least(self) -> float:
+        """The SQNR, in decibels, that int8 must have."""
+        return MIN_SQNR if self.config.min_sqnr is None else self.config.min_sqnr
+
+
+def open_job(
+    model: nn.Module,
+    calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]],
+    example_inputs: tuple[Any, ...] | None,
+    config: Config,
+    info: ModelInfo | None = None,
+    warnings: Iterable[str] = (),
+    progress: Progress = lambda step, done, total: None,
+    before: Mapping[str, float] | None = None,
+) -> Job:
+    """Check what a conversion is given, and read the first images; the arguments are those of `fxconv.convert`.
+
+    Raises `UserError` for whatever the user can mend.
+    """
+    least = MIN_SQNR if config.min_sqnr is None else config.min_sqnr
+    config = replace(config, min_sqnr=least)  # the report tells what was asked for
+    environment = check(config.engine.value)
+    data = as_data(calibration)
+    rules, clock = selected(config), Clock(progress, before)
+    model = soundness.own_copy(model)
+    form = InputForm.of(model)
+    settle_mobile_threads()  # before the first mobile kernel runs
+    with quantize.engine(config.engine.value):
+        with clock.step("reading images"):
+            tensors = data.examples(LEDGER_IMAGES)
+            images = [form.arguments(image) for image in tensors]
+        example = verify.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
+        with clock.step("verification"):
+            original = soundness.reference(model, images)
+            maps = postprocess.heatmaps(model, images[0]) if config.postprocess is not None else None
+    return Job(
+        model,
+        info or ModelInfo.given(model, example),
+        config,
+        environment,
+        data,
+        tuple(rules),
+        form,
+        clock,
+        tensors,
+        images,
+        example,
+        original,
+        maps,
+        tuple(warnings),
+    )

@@ -1,0 +1,84 @@
+"""Quantization-aware training with a loop of one's own: a module to train, and the conversion of what was trained.
+
+module = fxconv.prepare_qat(model, calibration=batches)
+for images, labels in loader:
+    loss = criterion(module(images), labels)
+    ...
+conversion = fxconv.finish(module)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fxconv import quantize
+from fxconv.calibration import CalibrationData, Generated
+from fxconv.clock import Progress
+from fxconv.config import Config, Mode
+from fxconv.conversion import Conversion, completed
+from fxconv.errors import UserError
+from fxconv.fake_quantize import FakeQuantized
+from fxconv.job import Job, ModelInfo, open_job
+from fxconv.preprocessing import Preprocessing
+from fxconv.settling import Settled, settle
+from fxconv.training import check_trainable, fake_quantized, requantized
+
+
+class Trainable(FakeQuantized):
+    """What `prepare_qat` gives: it returns what the model returns, with int8's rounding, and trains like any other.
+
+    It has weights of its own, batch norms folded into them; the model is not touched. `module.parameters()` are what
+    an optimizer takes, `state_dict()` what a checkpoint keeps.
+    """
+
+    def __init__(self, rounded: FakeQuantized, job: Job, settled: Settled) -> None:
+        nn.Module.__init__(self)
+        self.module, self.layers = rounded.module, rounded.layers
+        self.job, self.settled = job, settled
+
+
+def prepare_qat(
+    model: nn.Module,
+    calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
+    example_inputs: tuple[Any, ...] | None = None,
+    config: Config | None = None,
+    *,
+    info: ModelInfo | None = None,
+    progress: Progress = lambda step, done, total: None,
+    **options: Any,
+) -> Trainable:
+    """Rewrite and calibrate a model, and give it back as a module that rounds as its int8 form will.
+
+    `calibration`, `example_inputs`, `config` and its fields as keywords are those of `fxconv.convert`; without
+    calibration data, generated images of `[3, 224, 224]` serve. Raises what `fxconv.convert` raises, and `UserError`
+    for a model that does not trace whole.
+    """
+    config = replace(config or Config(), **options, mode=Mode.qat)
+    if calibration is None:
+        calibration = Generated(Preprocessing(), config.calib_count, config.batch_size, config.seed)
+    job = open_job(model, calibration, example_inputs, config, info, (), progress)
+    with quantize.engine(config.engine.value):
+        settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
+        check_trainable(settled.rewritten)
+        return Trainable(fake_quantized(settled, job.config), job, settled)
+
+
+def finish(module: Trainable, output: Path | None = None) -> Conversion:
+    """The verified int8 conversion of what was trained; `output` is as in `fxconv.convert`.
+
+    int8 is compared with the trained module, rounding and all: what the original answers is no measure any more. Raises
+    `UserError` for another module, or weights that are no numbers, and what `fxconv.convert` raises.
+    """
+    if not isinstance(module, Trainable):
+        raise UserError(f"finish takes what prepare_qat gave, trained; this is a {type(module).__name__}")
+    bad = next((path for path, weight in module.named_weights() if not bool(weight.isfinite().all())), None)
+    if bad is not None:
+        raise UserError(f"the trained weights of {bad} are infinite or NaN; train with a lower learning rate")
+    job = module.job
+    with quantize.engine(job.config.engine.value):
+        return completed(job, requantized(job, module.settled, module.trained()), output=output)

@@ -1,0 +1,86 @@
+"""Fine-tuning inside a conversion: the calibrated module is trained while it is rounded, and quantized once more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import fx, nn
+
+from fxconv import finetune, quantize, refusals
+from fxconv.calibration import CalibrationData
+from fxconv.config import Config, Recipe
+from fxconv.errors import ConversionError, UserError
+from fxconv.fake_quantize import FakeQuantized, Trained
+from fxconv.job import Job
+from fxconv.settling import Settled
+from fxconv.trials import quantized
+from rewrites import Rewritten
+
+
+def check_trainable(rewritten: Rewritten) -> None:
+    """Raises `UserError` for a model that is converted in parts: what lies between them gives no gradient."""
+    if not isinstance(rewritten.module, fx.GraphModule):
+        raise UserError(
+            "--mode qat wants a model that traces whole; this one is converted in parts, around code that selects by "
+            "values and gives nothing to learn from; use --mode static"
+        )
+
+
+def fake_quantized(settled: Settled, config: Config) -> FakeQuantized:
+    """A module that rounds as `settled.int8` does, with the weights that it was made of."""
+    return FakeQuantized(_observed(settled, config))
+
+
+def _observed(settled: Settled, config: Config) -> nn.Module:
+    """The module that int8 was made of, with the observers' ranges as int8 has them."""
+    seen, steps = settled.seen, settled.recipe.steps
+    assert seen is not None
+    module = quantize.observe_again(settled.rewritten.module, config, steps, settled.recipe.changes, seen.observers)
+    if Recipe.reader_ranges in steps:
+        seen.set_ranges(module)
+    refusals.foresee(module, config.engine)
+    return module
+
+
+def requantized(job: Job, settled: Settled, trained: Trained) -> Settled:
+    """The same conversion with these weights. Raises `ConversionError` when a kernel refuses them."""
+    seen, steps = settled.seen, settled.recipe.steps
+    assert seen is not None
+    seen = replace(seen, planned=(*settled.recipe.keeping, trained))
+    with job.clock.step("conversion"):
+        rewritten = settled.rewritten
+        observed = quantize.observe_again(rewritten.module, job.config, steps, seen.planned, seen.observers)
+    made = quantized(rewritten, observed, seen, steps, job.images[0], job.config, job.clock)
+    if made.int8 is None or made.refused:
+        where, why = next(iter(made.refused.items()))
+        raise ConversionError(f"the engine refuses {where} with the trained weights: {why}; lower the learning rate")
+    return replace(
+        settled,
+        adjustments=made.adjustments,
+        ranges=made.ranges,
+        int8=made.int8,
+        recipe=replace(settled.recipe, changes=seen.planned),
+        seen=seen,
+    )
+
+
+def fine_tuned(job: Job, settled: Settled, images: CalibrationData, checkpoint: Path | None = None) -> Settled:
+    """`settled` with weights that were trained on `images`; with its own where these answer better.
+
+    What is better is told by images of these that were not trained on, run through both int8 modules. Raises
+    `UserError` for a model or images that cannot be trained on.
+    """
+    check_trainable(settled.rewritten)
+    config, clock = job.config, job.clock
+    module = fake_quantized(settled, config)
+    with clock.step("training"):
+        lesson = finetune.read(job.model, job.form, images, config, clock.progress)
+        done = finetune.fine_tune(module, lesson, config, clock.progress, checkpoint)
+    made = requantized(job, settled, module.trained()) if done.kept else settled
+    with clock.step("judging"):
+        done = replace(done, before=finetune.score(settled.int8, lesson), after=finetune.score(made.int8, lesson))
+    if done.after is not None and done.before is not None and done.after.loss > done.before.loss:
+        made, done = settled, replace(done, kept=0, after=done.before)
+    notes = () if images is job.data else tuple(images.warnings)
+    return replace(made, training=replace(done, notes=notes))
