@@ -50,9 +50,9 @@ class Artifact:
 
     @property
     def int8_macs_share(self) -> float:
-        """Share of the multiply-accumulates that run in `quantized::` operators, 0 to 1; 0 when there are none."""
+        """Share of the multiply-accumulates that run in int8 operators, 0 to 1; 0 when there are none."""
         total = sum(self.macs.values())
-        return sum(n for op, n in self.macs.items() if op.startswith("quantized::")) / total if total else 0.0
+        return sum(n for op, n in self.macs.items() if _is_int8(op)) / total if total else 0.0
 
 
 def load_lite(path: Path) -> Any:
@@ -104,12 +104,27 @@ class _Profile(TorchDispatchMode):
         out = passed_on(func, args, kwargs or {})
         name = func._schema.name
         self.calls[name] += 1
-        if any(isinstance(t, Tensor) and t.is_quantized for t in tree_leaves(out)):
+        if name in _DYNAMIC or any(isinstance(t, Tensor) and t.is_quantized for t in tree_leaves(out)):
             self.int8_calls[name] += 1
         macs = _macs(name, args, out)
         if macs:
             self.macs[name] += macs
         return out
+
+
+# Recurrent layers, and the gates of each; what they take and give is float, ranged at run time.
+_GATES = {"quantized_lstm": 4, "quantized_gru": 3, "lstm": 4, "gru": 3}
+_CELLS = {"quantized_lstm_cell_dynamic": 4, "quantized_gru_cell_dynamic": 3}
+_CELLS |= {"quantized_rnn_relu_cell_dynamic": 1, "quantized_rnn_tanh_cell_dynamic": 1}
+# Operators whose weights are int8 although no quantized tensor comes out of them.
+_DYNAMIC = frozenset(
+    {"quantized::linear_dynamic", "quantized::linear_relu_dynamic", "aten::quantized_lstm", "aten::quantized_gru"}
+    | {f"quantized::{name}" for name in _CELLS}
+)
+
+
+def _is_int8(operator: str) -> bool:
+    return operator.startswith("quantized::") or operator in _DYNAMIC
 
 
 # Operators that are several linear layers at once, and where among their arguments the weights stand.
@@ -119,6 +134,11 @@ _FUSED_LINEAR = {"aten::_native_multi_head_attention": (5, 7), "aten::_transform
 def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
     """Multiply-accumulates of one call of a convolution or linear layer; 0 for any other operator."""
     namespace, _, operator = name.partition("::")
+    if operator in _GATES or operator in _CELLS:
+        return _recurrent_macs(operator, args)
+    if name == "aten::mkldnn_rnn_layer":  # of an LSTM, one layer in one direction
+        given, *weights = args[:3]
+        return int(given.numel() // given.shape[-1] * sum(weight.numel() for weight in weights))
     if namespace == "quantized" and operator.startswith(("conv", "linear")):
         return layer_macs(args[1].unpack()[0], args[0], out, "transpose" in operator)
     if namespace == "prepacked" and operator.endswith("_run"):
@@ -136,6 +156,18 @@ def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
     if name in ("aten::addmm", "aten::mm"):
         return int(out.numel() * args[-1].shape[0])
     return 0
+
+
+def _recurrent_macs(operator: str, args: tuple[Any, ...]) -> int:
+    """Every value of the input, and every one of the state, meets each gate's units, at each step of time."""
+    given, state = args[0], args[1][0] if isinstance(args[1], (list, tuple)) else args[1]
+    size, units = given.shape[-1], state.shape[-1]
+    steps = given.numel() // size
+    if operator in _CELLS:
+        return int(steps * _CELLS[operator] * units * (size + units))
+    layers, directions = args[4], 2 if args[7] else 1
+    first, others = size + units, (layers - 1) * (directions * units + units)
+    return int(steps * directions * _GATES[operator] * units * (first + others))
 
 
 def layer_macs(weight: Tensor, given: Tensor, out: Tensor, transposed: bool) -> int:

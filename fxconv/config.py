@@ -60,11 +60,13 @@ class Arithmetic(str, Enum):
 class Mode(str, Enum):
     """How int8 comes about.
 
-    static: after training, the ranges of activations from calibration; qat: quantization-aware training, static
-    with weights that were fine-tuned while they were rounded.
+    static: after training, the ranges of activations from calibration; dynamic: those of linear and recurrent layers
+    alone, each time anew from the values themselves; qat: quantization-aware training, static with weights that were
+    fine-tuned while they were rounded.
     """
 
     static = "static"
+    dynamic = "dynamic"
     qat = "qat"
 
 
@@ -181,8 +183,15 @@ class Config:
             raise UserError(f"--peak-threshold {self.peak_threshold:g}: give a score from 0 to below 1, such as 0.3")
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"--learning-rate {self.learning_rate:g}: give a number above 0, such as 3e-5")
-        if self.mode is not Mode.static and self.max_drop is not None:
-            raise UserError(f"--max-drop goes with --mode static, not with {self.mode.value}: leave one of them out")
+        for option, wrong, modes in (
+            ("--max-drop", self.max_drop is not None, (Mode.static,)),
+            ("--keep-float", self.keep_float, (Mode.static, Mode.qat)),
+            ("--recipe", set(self.recipe) - {Recipe.auto, Recipe.none}, (Mode.static, Mode.qat)),
+            ("--arithmetic wrap", self.arithmetic is Arithmetic.wrap, (Mode.static, Mode.qat)),
+        ):
+            if wrong and self.mode not in modes:
+                known = " or ".join(mode.value for mode in modes)
+                raise UserError(f"{option} goes with --mode {known}, not with {self.mode.value}: leave one of them out")
         self._check_recipe()
         for option, number, least in (
             ("--calib-count", self.calib_count, 1),

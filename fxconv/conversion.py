@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, budget, keep_float, lower, postprocess, quantize, soundness, verify
+from fxconv import artifact, budget, dynamic, keep_float, lower, postprocess, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Calibration, CalibrationData, as_data
@@ -89,8 +89,11 @@ class Conversion:
     def converted(self) -> bool:
         """At least 90 % of the multiply-accumulates of convolutions and linear layers run in int8.
 
-        A model without any is converted when nothing it does runs in float.
+        A model without any is converted when nothing it does runs in float, and dynamic quantization converts the
+        layers that it is for.
         """
+        if self.config.mode is Mode.dynamic:
+            return True
         if not self.artifact.macs:
             return not self.artifact.float_calls
         return self.artifact.int8_macs_share >= CONVERTED_SHARE
@@ -181,6 +184,8 @@ def convert(
     config = replace(config or Config(), **options)
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before)
     with quantize.engine(config.engine.value):
+        if config.mode is Mode.dynamic:
+            return completed(job, dynamic.settle(job), output=output)
         settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
         if config.mode is Mode.qat:
             images = job.data if training is None else as_data(training)
@@ -213,14 +218,19 @@ def completed(job: Job, settled: Settled, judgement: Judgement | None = None, ou
     steps = settled.recipe.steps
     changes = Changes(settled.means, Recipe.weight_ranges in steps, settled.rounded, settled.recipe.is_trained)
     with clock.step("audit"), _refusals_named(int8, images[0]):
-        audited = audit_all(int8, floating, ranges, watched, images[:AUDIT_INPUTS], changes)
+        few = images[:AUDIT_INPUTS]
+        if config.mode is Mode.dynamic:
+            audited = dynamic.audit(int8, floating, few)
+        else:
+            audited = audit_all(int8, floating, ranges, watched, few, changes)
     with clock.step("verification"), _refusals_named(int8, images[0]):
         reference = _reference(int8, audited, images)
         if settled.recipe.is_trained:
             ledger += _trained_rows(job, settled, reference)
         else:
             ledger.append(_int8_row(floating, int8, job.original, reference, images, job.least))
-    whole, has_islands = lower.taking_tensors(int8, job.form), bool(rewritten.islands or rewritten.leaves)
+    whole = lower.taking_tensors(int8, job.form)
+    has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     step = None
     if job.maps is not None:
         with clock.step("verification"):
@@ -266,7 +276,7 @@ def completed(job: Job, settled: Settled, judgement: Judgement | None = None, ou
             timings=clock.total(),
             warnings=(
                 *job.warnings,
-                *job.data.warnings,
+                *(job.data.warnings if settled.calibration.images else ()),
                 *(judgement.warnings if judgement is not None else ()),
                 *_engine_warnings(config),
                 *settled.recipe.warnings,

@@ -105,7 +105,8 @@ KeepFloatOption = Annotated[
 ModeOption = Annotated[
     Mode,
     typer.Option(
-        help="static: ranges from calibration; qat: fine-tuned while it is rounded, then static.",
+        help="static: ranges from calibration; dynamic: linear and recurrent layers only, ranged at run time; qat: "
+        "fine-tuned while it is rounded, then static.",
         rich_help_panel="Int8",
     ),
 ]

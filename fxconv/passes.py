@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from fxconv.config import Arithmetic, Config
+from fxconv.config import Arithmetic, Config, Mode
 from fxconv.errors import UserError, described, telling_line
 from fxconv.imports import object_at
 from fxconv.quantize import reduces_range
@@ -23,8 +23,10 @@ from rewrites import (
     UntraceableError,
     rewrite,
 )
-from rewrites.passes import FoldReLU6, FusableNames, QuantBoundaries
+from rewrites.passes import ArithmeticToFunctional, FoldReLU6, FusableNames, QuantBoundaries, WrapArithmetic
 
+# Passes that make room for quantized tensors.
+_OF_STATIC = (ArithmeticToFunctional, FoldReLU6, QuantBoundaries, WrapArithmetic)
 ALL_PASSES: tuple[RewritePass, ...] = (*DEFAULT_PASSES, *ALTERNATIVES)
 
 
@@ -59,6 +61,8 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
     if reduces_range(config):
         # 7-bit ranges end at 127 but the kernels saturate at 255, so a capped range would not clamp.
         rules = [rule for rule in rules if not isinstance(rule, FoldReLU6)]
+    if config.mode is Mode.dynamic:  # everything but its layers is float, and stays as it is
+        rules = [rule for rule in rules if not isinstance(rule, _OF_STATIC)]
     own = [user_pass(spec) for spec in config.passes]
     place = next(i for i, rule in enumerate(rules) if isinstance(rule, FusableNames))
     rules[place:place] = own

@@ -30,6 +30,7 @@ _MOST_ISLANDS = 2
 _MOST_AUDITED = 5
 _MODES = {
     Mode.static: "static quantization",
+    Mode.dynamic: "dynamic quantization",
     Mode.qat: "quantization-aware training",
 }
 # What the ledger calls the original is the float model to whoever reads the summary.
@@ -149,10 +150,10 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
             "rewritten",
             f"{edits} edits by {count(active, 'pass', 'passes')}; {_function(stages['rewritten'])}",
         ),
-        ("int8", f"{percent(artifact.int8_macs_share)} of multiply-accumulates; {_stubs(conversion)}"),
+        ("int8", f"{percent(artifact.int8_macs_share)} of multiply-accumulates; {_domains(conversion)}"),
         *_in_parts(rewritten),
         *_kept_float(conversion),
-        ("audit", _audited(conversion.audit)),
+        ("audit", _audited(conversion)),
         *recovered(conversion.recipe),
         *trained(conversion.training),
         *judged(conversion.judgement),
@@ -205,16 +206,23 @@ def _worst(rows: list[StageParity]) -> str:
     return f"{decibels(min(row.sqnr_db for row in rows))} from the int8 module"
 
 
-def _stubs(conversion: Conversion) -> str:
+def _domains(conversion: Conversion) -> str:
+    """Where int8 begins and ends."""
+    if conversion.config.mode is Mode.dynamic:
+        layers = count(len(conversion.audit.operations), "linear or recurrent layer")
+        return f"{layers} with int8 weights, ranged at run time; all else stays in float"
     calls, islands = conversion.artifact.calls, conversion.rewritten.islands
     quantize, dequantize = calls.get("aten::quantize_per_tensor", 0), calls.get("aten::dequantize", 0)
     return f"{quantize} quantize, {dequantize} dequantize, {count(len(islands), 'float island')}"
 
 
-def _audited(audit: Audit) -> str:
+def _audited(conversion: Conversion) -> str:
+    audit = conversion.audit
     ran = f"{count(len(audit.operations), 'int8 operation')} on {count(audit.inputs, 'input')}"
     if audit.failed:
         return f"{ran}; {count(len(audit.failed), 'fails', 'fail')}"
+    if conversion.config.mode is Mode.dynamic:
+        return f"{ran}, each as its weights and its input's range call for"
     return f"{ran}, each within {count(audit.worst, 'step')} of its float form"
 
 
@@ -236,15 +244,14 @@ def print_report(conversion: Conversion, console: Console) -> None:
     section(console, "Operators before and after")
     show(_operators(conversion), console)
     section(console, "Int8 and float domains")
-    console.print(
-        _stubs(conversion) + f"; {percent(conversion.artifact.int8_macs_share)} of multiply-accumulates in int8"
-    )
-    for island in conversion.rewritten.islands:
+    share = percent(conversion.artifact.int8_macs_share)
+    console.print(f"{_domains(conversion)}; {share} of multiply-accumulates in int8", soft_wrap=True)
+    for island in conversion.rewritten.islands if conversion.config.mode is not Mode.dynamic else ():
         console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
     for made in conversion.adjusted:
         console.print(f"range widened: {made.node}: {made.reason}", soft_wrap=True, markup=False)
     section(console, "Kernel audit")
-    console.print(Text(_audited(conversion.audit)))
+    console.print(Text(_audited(conversion)))
     show(_audit_table(conversion.audit), console)
     section(console, "Parity ledger")
     show(_ledger(conversion), console)
@@ -258,10 +265,11 @@ def print_report(conversion: Conversion, console: Console) -> None:
     section(console, "Calibration")
     calibration = conversion.calibration
     console.print(f"{calibration.source}", soft_wrap=True, markup=False)
-    console.print(
-        f"{calibration.seconds:.1f} s in the observed forward; the float forward of as many images takes "
-        f"{calibration.float_seconds:.1f} s"
-    )
+    if calibration.images:
+        console.print(
+            f"{calibration.seconds:.1f} s in the observed forward; the float forward of as many images takes "
+            f"{calibration.float_seconds:.1f} s"
+        )
     for ailment in conversion.ailments:
         console.print(f"weak range: {ailment.where}: {ailment.problem}", soft_wrap=True, markup=False)
     section(console, "Timings")

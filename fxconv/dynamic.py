@@ -1,0 +1,154 @@
+"""Dynamic quantization: linear and recurrent layers with int8 weights, whose inputs are ranged anew at every call.
+
+Nothing is calibrated, and everything else stays in float. It suits what is mostly large matrices met by few values,
+as recurrent networks and transformers at a batch of one are: their time goes into reading weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.ao.nn.intrinsic as nni
+import torch.ao.nn.intrinsic.quantized.dynamic as nniqd
+import torch.ao.nn.quantized.dynamic as nnqd
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.ao.quantization import PlaceholderObserver, QConfig, quantize_dynamic
+
+from fxconv import quantize, verify
+from fxconv.audit import Audit, OpAudit
+from fxconv.calibration import Calibration
+from fxconv.config import Config, WeightScheme
+from fxconv.errors import UserError
+from fxconv.job import Job
+from fxconv.observers import weight_observer
+from fxconv.passes import rewrite_with
+from fxconv.settling import Settled
+
+_LINEAR = (nn.Linear, nni.LinearReLU)
+_RECURRENT = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+_INT8 = (nnqd.Linear, nniqd.LinearReLU, nnqd.LSTM, nnqd.GRU, nnqd.LSTMCell, nnqd.GRUCell, nnqd.RNNCell)
+# A linear layer's values agree with those of its rounded weights and input to this; only ties are rounded otherwise.
+_EXACT_DB = 40.0
+# A recurrent layer is compared with its float form, which is as far off as a whole network may be.
+_ALIKE_DB = 10.0
+# Rounding to the nearest step moves a weight by half of one; the rest is float32.
+_WEIGHT_STEPS = 0.51
+_NOTHING = "nothing: activations are ranged at run time"
+
+
+def settle(job: Job) -> Settled:
+    """The rewritten model with the linear and recurrent layers in int8. Raises `UserError` when it has none."""
+    with job.clock.step("rewriting"):
+        rewritten = rewrite_with(job.model, job.rules, job.images[0], share_parameters=True)
+    with job.clock.step("conversion"):
+        module = quantize.fuse(rewritten.module)
+        layers = [path for path, part in module.named_modules() if type(part) in (*_LINEAR, *_RECURRENT)]
+        if not layers:
+            raise UserError(
+                f"--mode dynamic quantizes linear and recurrent layers, and {job.info.name} has none; use --mode static"
+            )
+        with quantize.quiet():
+            int8 = quantize_dynamic(module, _choices(job.config), inplace=True)
+    return Settled(rewritten, Calibration(_NOTHING, 0, 0.0, 0.0), (), {}, int8)
+
+
+def _choices(config: Config) -> dict[Any, QConfig]:
+    """How each kind of layer is quantized; the engine has one scale a matrix for recurrent ones."""
+
+    def choice(scheme: WeightScheme) -> QConfig:
+        ranged = PlaceholderObserver.with_args(dtype=torch.quint8, is_dynamic=True)
+        return QConfig(activation=ranged, weight=weight_observer(scheme))
+
+    linear = dict.fromkeys(_LINEAR, choice(config.weight_scheme))
+    return {**linear, **dict.fromkeys(_RECURRENT, choice(WeightScheme.per_tensor))}
+
+
+def audit(int8: nn.Module, floating: nn.Module, images: Sequence[tuple[Any, ...]]) -> Audit:
+    """Each int8 layer beside its float form, on what it is really given for these images.
+
+    The weights must be the float ones to half a step. A linear layer must give what those weights give for its input
+    rounded to the 8 bits that its least and greatest value call for; a recurrent one, which rounds at every step of
+    time, what its float form gives, as near as a whole network must come.
+    """
+    parts, noise = dict(floating.named_modules()), dict[str, list[float]]()
+    hooks = []
+    for path, layer in int8.named_modules():
+        if isinstance(layer, _INT8):
+            noise[path] = [0.0, 0.0, 0.0]
+            hooks.append(layer.register_forward_hook(_compare(parts[path], noise[path])))
+    try:
+        outputs = verify.outputs(int8, images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    layers = dict(int8.named_modules())
+    rows = (_row(path, layers[path], parts[path], found) for path, found in noise.items())
+    inside = {f"{path}.0" for path in noise}  # the linear layer of one that is fused with its ReLU
+    wanted = (path for path, part in parts.items() if type(part) in (*_LINEAR, *_RECURRENT))
+    missed = [path for path in wanted if path not in noise and path not in inside]
+    idle = (OpAudit(path, "", 0, 0, 0.0, 0.0, "is a layer for int8 and is in float") for path in missed)
+    return Audit((*rows, *idle), len(images), outputs)
+
+
+def _compare(floating: Any, noise: list[float]) -> Callable[..., None]:
+    """A hook that adds up the signal, the noise and the number of values of a layer's output."""
+
+    def look(layer: Any, given: tuple[Any, ...], returned: Any) -> None:
+        with torch.no_grad():
+            is_linear = isinstance(layer, nnqd.Linear)
+            wanted = _linear(layer, floating, given[0]) if is_linear else floating(*given)
+        for a, b in zip(verify.tensors(wanted), verify.tensors(returned), strict=True):
+            noise[0] += float(a.double().square().sum())
+            noise[1] += float((a.double() - b.double()).square().sum())
+            noise[2] += a.numel()
+
+    return look
+
+
+def _linear(layer: Any, floating: Any, given: Tensor) -> Tensor:
+    """What a linear layer must give for int8 weights, the float bias, and its input in 255 steps between its ends."""
+    least, most = (float(end) for end in torch.aminmax(given))
+    least, most = min(least, 0.0), max(most, 0.0)
+    scale = (most - least) / 255 or 1.0
+    zero = min(max(round(-least / scale), 0), 255)
+    rounded = torch.fake_quantize_per_tensor_affine(given.float(), scale, zero, 0, 255)
+    result = F.linear(rounded, layer.weight().dequantize(), _plain(floating).bias)
+    return torch.relu(result) if isinstance(layer, nniqd.LinearReLU) else result
+
+
+def _row(path: str, layer: Any, floating: Any, noise: Sequence[float]) -> OpAudit:
+    signal, off, values = noise
+    least = _EXACT_DB if isinstance(layer, nnqd.Linear) else _ALIKE_DB
+    found = math.inf if off == 0 else 10 * math.log10(signal / off) if signal and math.isfinite(off) else -math.inf
+    problem = _weight_problem(layer, floating)
+    if not problem and found < least:
+        problem = f"its values are {found:.1f} dB from what they should be; at least {least:g} dB are required"
+    return OpAudit(path, f"{type(layer).__name__} (dynamic)", int(values), 0, 0.0, 0.0, problem)
+
+
+def _weight_problem(layer: Any, floating: Any) -> str:
+    for name, (int8, wanted) in _weights(layer, floating).items():
+        scales = int8.q_per_channel_scales() if int8.qscheme() == torch.per_channel_affine else int8.q_scale()
+        steps = scales.view(-1, *[1] * (wanted.ndim - 1)) if isinstance(scales, Tensor) else scales
+        worst = float(((int8.dequantize() - wanted).abs() / steps).max())
+        if not worst <= _WEIGHT_STEPS:
+            return f"its {name} is up to {worst:.3g} steps from the float one"
+    return ""
+
+
+def _weights(layer: Any, floating: Any) -> Mapping[str, tuple[Tensor, Tensor]]:
+    """The int8 weights of a layer, each beside the float ones, by their name in the float layer."""
+    if isinstance(layer, nnqd.Linear):
+        return {"weight": (layer.weight(), _plain(floating).weight.detach())}
+    found = layer.get_weight()
+    named = dict(floating.named_parameters())
+    return {name: (value, named[name].detach()) for name, value in found.items() if name in named}
+
+
+def _plain(floating: Any) -> Any:
+    """The linear layer in one that is fused with its ReLU."""
+    return floating[0] if isinstance(floating, nni.LinearReLU) else floating
