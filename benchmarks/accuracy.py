@@ -205,20 +205,26 @@ def rows(found: Mapping[str, Answers]) -> list[list[str]]:
     return [[name, str(len(answers.truth)), *answers.cells()] for name, answers in found.items()]
 
 
+def trained(network: str, size: int, checkpoints: Path) -> nn.Module:
+    """A network with the weights trained on CIFAR-10 at this size."""
+    model: nn.Module = torchvision.models.get_model(network, weights=None, num_classes=10).eval()
+    model.load_state_dict(torch.load(checkpoints / f"{network}_cifar10_{size}.pth", weights_only=True))
+    return model
+
+
+def prepared(pixels: np.ndarray[Any, Any], size: int) -> Tensor:
+    """uint8 `[N, H, W, 3]` as float `[N, 3, size, size]`, normalized."""
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    if size != images.shape[-1]:
+        images = nn.functional.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+    return ((images - MEAN.view(-1, 1, 1)) / STD.view(-1, 1, 1)).contiguous()
+
+
 def cifar(network: str, size: int, data: Path, checkpoints: Path) -> str:
     """Top-1 on CIFAR-10 with weights trained for it, a scale a channel and a scale a layer."""
-    model = torchvision.models.get_model(network, weights=None, num_classes=10).eval()
-    model.load_state_dict(torch.load(checkpoints / f"{network}_cifar10_{size}.pth", weights_only=True))
-    arrays = np.load(data)
-
-    def prepared(pixels: np.ndarray[Any, Any]) -> Tensor:
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        if size != images.shape[-1]:
-            images = nn.functional.interpolate(images, (size, size), mode="bilinear", align_corners=False)
-        return ((images - MEAN.view(-1, 1, 1)) / STD.view(-1, 1, 1)).contiguous()
-
-    batches = list(prepared(arrays["train_x"][:CIFAR_CALIBRATION]).split(BATCH))
-    images, truth = prepared(arrays["test_x"]), torch.from_numpy(arrays["test_y"]).long()
+    model, arrays = trained(network, size, checkpoints), np.load(data)
+    batches = list(prepared(arrays["train_x"][:CIFAR_CALIBRATION], size).split(BATCH))
+    images, truth = prepared(arrays["test_x"], size), torch.from_numpy(arrays["test_y"]).long()
     found = answered(model, batches, images, truth, flows())
     layer = {f"{name}, a scale a layer": flow for name, flow in flows(WeightScheme.per_tensor).items() if "fx" in name}
     found |= answered(model, batches, images, truth, layer)

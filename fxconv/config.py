@@ -172,7 +172,7 @@ class Config:
     sigmoid: Sigmoid = Sigmoid.first
     learn_from: Teacher = Teacher.float
     epochs: int = 20
-    learning_rate: float = 3e-5
+    learning_rate: float = 1e-5
 
     def __post_init__(self) -> None:
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
@@ -182,7 +182,7 @@ class Config:
         if not 0 <= self.peak_threshold < 1:
             raise UserError(f"--peak-threshold {self.peak_threshold:g}: give a score from 0 to below 1, such as 0.3")
         if not 0 < self.learning_rate < math.inf:
-            raise UserError(f"--learning-rate {self.learning_rate:g}: give a number above 0, such as 3e-5")
+            raise UserError(f"--learning-rate {self.learning_rate:g}: give a number above 0, such as 1e-5")
         for option, wrong, modes in (
             ("--max-drop", self.max_drop is not None, (Mode.static,)),
             ("--keep-float", self.keep_float, (Mode.static, Mode.qat)),

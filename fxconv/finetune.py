@@ -108,6 +108,8 @@ class FineTuned:
 class Lesson:
     """Images, each input without N, and what is right for each: the float model's outputs, or a class.
 
+    `right` goes on with what is right for each image mirrored, left to right, where that can be asked of the float
+    model; the row of a mirrored image is that of the image and their number.
     `answers` are the float model's outputs for the images of the rows `told`, which tell when to stop; the others,
     `rows`, are trained on. With too few images all serve for both, and `is_unseen` is False.
     """
@@ -124,7 +126,20 @@ class Lesson:
 
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, ...]:
         """Each input of these images as a tensor `[N, ...]`."""
-        return tuple(torch.stack(each) for each in zip(*(self.inputs[row] for row in rows), strict=True))
+        return tuple(torch.stack(each) for each in zip(*(self._image(row) for row in rows), strict=True))
+
+    def _image(self, row: int) -> tuple[Tensor, ...]:
+        count = len(self.inputs)
+        return self.inputs[row] if row < count else _mirrored(self.inputs[row - count])
+
+    def shuffled(self, size: int, generator: torch.Generator) -> Iterator[list[int]]:
+        """The rows to train on, once each in a drawn order, `size` at a time; half of the images mirrored."""
+        order = torch.randperm(len(self.rows), generator=generator)
+        turned = torch.randint(2, (len(self.rows),), generator=generator) * len(self.inputs)
+        drawn = torch.tensor(self.rows)[order]
+        if len(self.right) > len(self.inputs):
+            drawn = drawn + turned
+        yield from (some.tolist() for some in drawn.split(size))
 
     def loss(self, module: nn.Module, rows: Sequence[int]) -> Tensor:
         """How far a module's outputs for these images are from what is right, a mean over them."""
@@ -174,7 +189,14 @@ def read(floating: nn.Module, form: InputForm, data: CalibrationData, config: Co
 
     Raises `UserError` for labels that do not fit, and images that would not fit into memory.
     """
-    inputs, answers = list[tuple[Tensor, ...]](), list[list[Tensor]]()
+    inputs, answers, turned = list[tuple[Tensor, ...]](), list[list[Tensor]](), list[list[Tensor]]()
+
+    def answer(image: tuple[Tensor, ...]) -> list[Tensor]:
+        with torch.no_grad():
+            returned = floating(*verify.cloned(form.arguments(tuple(each[None] for each in image))))
+        return [leaf.detach() for leaf in _floats(returned)]
+
+    is_taught = config.learn_from is Teacher.float
     for image in data.images():
         if not inputs:
             size = 4 * sum(each.numel() for each in image)
@@ -185,10 +207,10 @@ def read(floating: nn.Module, form: InputForm, data: CalibrationData, config: Co
                 )
         progress("reading images", len(inputs), data.count)
         inputs.append(image)
-        with torch.no_grad():
-            answer = floating(*verify.cloned(form.arguments(tuple(each[None] for each in image))))
-        answers.append([leaf.detach() for leaf in _floats(answer)])
-    right = list[Any](answers) if config.learn_from is Teacher.float else list[Any](_labels(data, answers[0]))
+        answers.append(answer(image))
+        if is_taught and len(image) == 1 and image[0].ndim == 3:
+            turned.append(answer(_mirrored(image)))
+    right: list[Any] = [*answers, *turned] if is_taught else [*_labels(data, answers[0])]
     rows, told, is_unseen = _split(len(inputs), config.seed)
     told_answers = [answers[row] for row in told]
     return Lesson(data.source, form, config.learn_from, inputs, right, rows, told, is_unseen, told_answers)
@@ -227,7 +249,7 @@ def fine_tune(
     resumed, steps = len(run.epochs), math.ceil(len(lesson.rows) / config.batch_size)
     while len(run.epochs) < config.epochs and not run.has_stalled:
         began, number, total = time.perf_counter(), len(run.epochs) + 1, 0.0
-        for step, rows in enumerate(_shuffled(lesson.rows, config.batch_size, run.generator)):
+        for step, rows in enumerate(lesson.shuffled(config.batch_size, run.generator)):
             progress(f"training, epoch {number} of {config.epochs}", step, steps)
             loss = lesson.loss(module, rows)
             run.optimizer.zero_grad()
@@ -246,6 +268,11 @@ def fine_tune(
     done = tuple(run.epochs), run.kept, stopped, resumed
     images, told = len(lesson.rows), len(lesson.told)
     return FineTuned(lesson.source, images, told, lesson.is_unseen, lesson.teacher, run.start, *done)
+
+
+def _mirrored(image: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """An image `[C, H, W]`, its left and right exchanged."""
+    return tuple(each.flip(-1) for each in image)
 
 
 def _floats(returned: Any) -> list[Tensor]:
@@ -282,12 +309,6 @@ def _split(count: int, seed: int) -> tuple[list[int], list[int], bool]:
         return order, order, False
     told = min(count // _ONE_IN, _MOST)
     return order[told:], order[:told], True
-
-
-def _shuffled(rows: Sequence[int], size: int, generator: torch.Generator) -> Iterator[list[int]]:
-    order = torch.randperm(len(rows), generator=generator).tolist()
-    for start in range(0, len(rows), size):
-        yield [rows[index] for index in order[start : start + size]]
 
 
 def distance(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> Tensor:

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 import fxconv
 from fxconv import finetune, quantize, verify
+from fxconv.calibration import Batches
 from fxconv.config import Config, Mode, Recipe, Teacher, WeightScheme
 from fxconv.conversion import Conversion
 from fxconv.errors import UserError
 from fxconv.finetune import FineTuned
+from fxconv.inputs import InputForm
 from fxconv.labels import LabelledBatches
 from fxconv.qat import Trainable
 from fxconv.synthetic import natural_images
@@ -222,6 +224,18 @@ def test_float_answers_are_learnt_of_heatmaps_too():
     assert done.verified
     assert done.training.after.agreement is None
     assert len(done.training.epochs) == 2
+
+
+def test_half_of_the_images_are_seen_mirrored():
+    model, x = networks.tiny().eval(), images(20)
+    config, form = Config(mode=Mode.qat), InputForm.of(model)
+    lesson = finetune.read(model, form, Batches([x]), config, lambda *_: None)
+    assert len(lesson.right) == 40
+    assert torch.equal(lesson.batch([3, 23])[0], torch.stack([x[3], x[3].flip(-1)]))
+    assert float(lesson.loss(model, [3, 23]).detach()) == pytest.approx(0, abs=1e-6)
+    drawn = [row for rows in lesson.shuffled(8, torch.Generator().manual_seed(0)) for row in rows]
+    assert sorted(row % 20 for row in drawn) == sorted(lesson.rows)
+    assert 0 < sum(row >= 20 for row in drawn) < len(drawn)
 
 
 def test_distance_has_no_unit():
