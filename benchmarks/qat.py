@@ -74,7 +74,7 @@ def write(sections: list[str]) -> None:
     head = [
         "# Training",
         f"Written by `python benchmarks/qat.py` on {machine()}. Static quantization, and the same after fine-tuning "
-        "while rounded (`--mode qat`), scored from the `.ptl` on disk, one image at a time, on images that neither saw.",
+        "while rounded (`--mode qat`); scored from the `.ptl` on disk, one image at a time, on images neither saw.",
     ]
     (ROOT / "docs" / "training.md").write_text("\n\n".join([*head, *sections]) + "\n")
 

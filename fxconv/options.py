@@ -285,6 +285,29 @@ MeasuredOption = Annotated[
         rich_help_panel="Calibration",
     ),
 ]
+CountsOption = Annotated[
+    str, typer.Option(metavar="N,N,…", help="Numbers of images to calibrate on.", rich_help_panel="Calibration")
+]
+SourcesOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR,…,synthetic",
+        help="Folders of photographs to draw from, and synthetic for generated images; judged on images of the first, "
+        "set aside before.",
+        rich_help_panel="Calibration",
+    ),
+]
+SeedsOption = Annotated[
+    int, typer.Option(min=1, help="Draws of each source and number.", rich_help_panel="Calibration")
+]
+StudiedOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Most images to judge on; at most half of those in the first source.",
+        rich_help_panel="Calibration",
+    ),
+]
 TopOption = Annotated[
     int | None, typer.Option(min=1, help="Show only so many layers, the worst.", rich_help_panel="Output")
 ]

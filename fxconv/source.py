@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from fxconv.labels import LabelledPhotographs, read_classes
 from fxconv.models import LoadedModel
 from fxconv.passes import selected
 from fxconv.random_weights import settle
+from fxconv.study import SYNTHETIC, Draw, open_sources
 
 _RANDOM_WEIGHTS = (
     "deep networks with random weights amplify rounding: trained weights give a far higher SQNR than these"
@@ -105,6 +107,30 @@ def open_training(source: Source, train: Path, count: int) -> CalibrationData:
     if not split_name(train)[0].exists():
         raise UserError(f"--train {train}: no such file or folder")
     return open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
+
+
+def open_study(
+    model: str,
+    weights: str,
+    input_size: str | None,
+    names: Sequence[str],
+    images: int,
+    config: Config,
+    unsafe_load: bool = False,
+    heads: str | None = None,
+) -> tuple[Source, dict[str, Draw], CalibrationData]:
+    """A model, the sources `names` to calibrate it on, and at most `images` images of the first to judge it by.
+
+    A model with random weights is settled on images of the first source. Raises `UserError` for whatever the user can
+    mend, among it a model of several inputs that photographs cannot fill.
+    """
+    for name in names:
+        if name != SYNTHETIC and not Path(name).exists():
+            raise UserError(f"--sources {name}: no such folder; give folders, or {SYNTHETIC}, with commas between")
+    first = None if names[0] == SYNTHETIC else Path(names[0])
+    source = open_source(model, weights, input_size, first, None, config, unsafe_load, heads=heads)
+    draws, judged = open_sources(names, source.loaded.preprocessing, images, config)
+    return source, draws, judged
 
 
 def open_inputs(

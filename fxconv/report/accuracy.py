@@ -15,6 +15,7 @@ from fxconv.report.tables import add, count, decibels, grid, percent, section, s
 if TYPE_CHECKING:
     from fxconv.finetune import FineTuned
     from fxconv.sensitivity import Sensitivity
+    from fxconv.study import Study
 
 
 def recovered(recipe: Chosen) -> list[tuple[str, str]]:
@@ -186,3 +187,22 @@ def print_sensitivity(result: Sensitivity, console: Console, top: int | None = N
     left = len(result.layers) - len(result.layers[:top])
     if left:
         console.print(Text(f"and {left} that cost less"))
+
+
+def print_study(result: Study, console: Console) -> None:
+    """A row for each source and number of images: mean and standard deviation over the seeds."""
+    seeds = max(one.seeds for one in result.summaries)
+    console.print(
+        Text.assemble((result.model.name, "bold"), f": int8 against float by what it is calibrated on; {seeds} draws"),
+        soft_wrap=True,
+    )
+    images = count(result.images, "image")
+    console.print(Text(f"judged on {images} that none is calibrated on: {result.judged_on}"), soft_wrap=True)
+    table = grid("calibrated on", ">images", ">SQNR", ">spread", ">worst", ">same top-1", ">spread")
+    for one in result.summaries:
+        spread = "-" if one.sqnr_spread is None else f"{one.sqnr_spread:.1f} dB"
+        same = "-" if one.agreement_spread is None else f"{100 * one.agreement_spread:.1f} %"
+        had = str(one.count) if one.images == one.count else f"{one.images} of {one.count}"
+        agreement = percent(one.agreement)
+        add(table, one.source, had, decibels(one.sqnr_db), spread, decibels(one.worst_sqnr_db), agreement, same)
+    show(table, console)
