@@ -258,7 +258,9 @@ def completed(job: Job, settled: Settled, judgement: Judgement | None = None, ou
             readable = ledger[-1].images > 0
             size = len(float_content)
             written = artifact.describe(staged.path, made.content, job.example, size) if readable else None
-            checks = other_sizes(job.model, rewritten, whole, job.form, staged.path, tensors[0]) if readable else ()
+            is_traced = made.method is Method.trace
+            given = (job.model, rewritten, whole, job.form, staged.path, tensors[0], is_traced)
+            checks = other_sizes(*given) if readable else ()
         with clock.step("latency"):
             latency = measure(load_lite(staged.path), load_lite_bytes(float_content), job.example) if readable else None
         conversion = Conversion(

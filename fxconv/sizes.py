@@ -39,14 +39,21 @@ class SizeCheck:
 
 
 def other_sizes(
-    model: nn.Module, rewritten: Rewritten, int8: nn.Module, form: InputForm, path: Path, tensors: tuple[Tensor, ...]
+    model: nn.Module,
+    rewritten: Rewritten,
+    int8: nn.Module,
+    form: InputForm,
+    path: Path,
+    tensors: tuple[Tensor, ...],
+    is_traced: bool = False,
 ) -> tuple[SizeCheck, ...]:
     """Try the artifact at `path` at two other sizes, where anything in it may depend on the size.
 
     `int8` takes `tensors`, as the artifact does, `model` and `rewritten` what `form` makes of them. Nothing is tried
-    when all of the model is one graph that decided nothing by size, nor where the float model takes no other size.
+    when all of the model is one graph that decided nothing by size and was scripted, as it is for all sizes then, nor
+    where the float model takes no other size. A trace is for the example's size wherever Python computed with it.
     """
-    if isinstance(int8, fx.GraphModule) and not rewritten.fixed:
+    if isinstance(int8, fx.GraphModule) and not rewritten.fixed and not is_traced:
         return ()
     checks = []
     for shares in _SHARES:

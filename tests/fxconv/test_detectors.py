@@ -11,7 +11,7 @@ from torchvision import models as zoo
 
 import fxconv
 from fxconv import models, quantize
-from fxconv.artifact import load_lite
+from fxconv.artifact import load_lite, load_lite_bytes
 from fxconv.config import Method, Postprocess, Recipe, Ties
 from fxconv.detectors import BACKBONES, PRIOR, HeatmapPeaks, detector, heads_in
 from fxconv.errors import UserError
@@ -131,6 +131,23 @@ def test_peaks_in_the_artifact_are_those_of_its_heatmaps(method: Method, ties: T
             found = artifact(image)
             assert torch.equal(found, peaks(done.int8(image)))
             assert found.shape == (1, 50, 5) and found[..., 4].any() and found[..., :2].max() < size
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_scripted_and_traced_give_the_same_bits(backbone: str) -> None:
+    torch.manual_seed(0)
+    model, images = detector(backbone).eval(), torch.randn(4, 3, 64, 64)
+    options = {"recipe": (Recipe.none,), "min_sqnr": -100.0, "postprocess": Postprocess.peaks, "peak_threshold": 0.05}
+    found = []
+    for method in (Method.script, Method.trace):
+        done = fxconv.convert(model, [images], method=method, **options)
+        assert done.verified
+        assert done.config.method is method
+        with quantize.engine("qnnpack"), torch.no_grad():
+            artifact = load_lite_bytes(done.artifact.data)
+            found.append([artifact(images[:1]), artifact(images[:1].repeat(1, 1, 2, 1))])
+    assert bool(found[0][0][..., 4].any())
+    assert all(torch.equal(scripted, traced) for scripted, traced in zip(*found, strict=True))
 
 
 def test_of_several_heads_the_heatmaps_become_peaks(tmp_path: Path) -> None:

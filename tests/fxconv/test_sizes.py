@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import fxconv_networks as networks
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxconv
+from fxconv.config import Method
 from fxconv.sizes import SizeCheck, _resized
 
 
@@ -118,3 +121,31 @@ def test_a_traced_model_with_sizes_of_the_example_in_it():
     assert conversion.verified
     problems = [check.problem for check in conversion.sizes]
     assert [problem.partition(" (")[0] for problem in problems] == ["tracing has fixed what depends on the size"] * 2
+
+
+class Rooted(nn.Module):
+    """Scales by a root of its width, which Python computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) * math.sqrt(x.shape[-1])
+
+
+@pytest.mark.parametrize("method", [Method.script, Method.trace])
+def test_what_only_a_trace_fixes(method):
+    torch.manual_seed(0)
+    done = fxconv.convert(Rooted().eval(), [torch.rand(8, 3, 64, 64)], method=method)
+    assert done.verified
+    if method is Method.script:
+        assert done.sizes == ()
+        assert not any("size" in warning for warning in done.warnings)
+        return
+    narrow, wide = done.sizes
+    assert narrow.size == (32, 96)
+    assert narrow.problem.startswith("tracing has fixed what depends on the size")
+    assert wide == SizeCheck((96, 64), "")
+    assert narrow.warning in done.warnings
+    assert any("tracing took decisions once" in warning for warning in done.warnings)
