@@ -38,6 +38,7 @@ class InputMeans:
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
+        self.hooks.clear()  # what is left of them can be neither copied nor saved
         self.watched.clear()  # the module is not kept for this
 
     def _note(self, name: str, layer: Any, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:

@@ -133,6 +133,15 @@ class Photographs(CalibrationData):
         self._place = photographs.shown(folder, folder)
         self._count()
 
+    def leave(self, others: Iterable[Path]) -> None:
+        """Do without these photographs, which serve for something else. Raises `UserError` when none is left."""
+        taken = {path.resolve() for path in others}
+        self.paths = [path for path in self.paths if path.resolve() not in taken]
+        self._spares = [path for path in self._spares if path.resolve() not in taken]
+        if not self.paths:
+            raise UserError(f"{self.option} {self._place}: all of its photographs serve to judge by; lower --held-out")
+        self._count()
+
     def _count(self) -> None:
         self.count, self.skipped = len(self.paths), len(self._unreadable)
         left_out = f"; {self.skipped} could not be read" if self.skipped else ""

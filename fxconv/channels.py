@@ -76,6 +76,7 @@ class ChannelExtremes:
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
+        self.hooks.clear()  # what is left of them can be neither copied nor saved
         self.watched.clear()  # the module is not kept for this
 
     def add(self, other: ChannelExtremes) -> None:

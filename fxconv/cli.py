@@ -213,8 +213,11 @@ def convert(
         check_target(path, option)
     if config.mode is not Mode.qat and (given := [name for name in _OF_TRAINING if _given(context)(name)]):
         raise UserError(f"--{given[0].replace('_', '-')} goes with --mode qat; leave it out, or train")
-    if checkpoint is not None and not checkpoint.exists():
-        check_target(checkpoint, "--checkpoint")
+    if train is None and _given(context)("train_count"):
+        raise UserError("--train-count goes with --train; leave it out, or name images to train on")
+    if config.mode is Mode.dynamic and (eval_ is not None or labels is not None):
+        raise UserError("--eval and --labels go with --mode static or qat, not with dynamic: leave them out")
+    check_target(checkpoint, "--checkpoint")
     reads = read_files(model, weights, calib, example) | {"--config": config_file, "--eval": eval_, "--labels": labels}
     reads |= {"--train": train and split_name(train)[0]}
     writes["--checkpoint"] = checkpoint
@@ -412,7 +415,8 @@ def study(
 
     check_target(json, "--json")
     reads = {"the model": model_file(model), "--weights": Path(weights)}
-    check_distinct({"--json": json}, reads | {"--sources": Path(sources.split(",")[0])})
+    folders: dict[str, Path | None] = {f"--sources {name}": Path(name) for name in sources.split(",") if name.strip()}
+    check_distinct({"--json": json}, reads | folders)
     check(engine.value)
     from fxconv import screen
 

@@ -175,14 +175,22 @@ class Config:
     learning_rate: float = 1e-5
 
     def __post_init__(self) -> None:
+        for field, kind in _CHOICES.items():
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, kind):
+                object.__setattr__(self, field, _member(field, value, kind))
+        for field, kind in (("recipe", Recipe), ("block", MobilePass)):
+            given = getattr(self, field)
+            members = tuple(_member(field, value, kind) for value in ((given,) if isinstance(given, str) else given))
+            object.__setattr__(self, field, members)
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UserError(f"--max-drop {self.max_drop:g}: give percentage points from 0 to 100, such as 1")
         if not 0 <= self.peak_threshold < 1:
             raise UserError(f"--peak-threshold {self.peak_threshold:g}: give a score from 0 to below 1, such as 0.3")
-        if not 0 < self.learning_rate < math.inf:
-            raise UserError(f"--learning-rate {self.learning_rate:g}: give a number above 0, such as 1e-5")
+        if not 0 < self.learning_rate <= 1:
+            raise UserError(f"--learning-rate {self.learning_rate:g}: give a number above 0, such as 1e-5, at most 1")
         for option, wrong, modes in (
             ("--max-drop", self.max_drop is not None, (Mode.static,)),
             ("--keep-float", self.keep_float, (Mode.static, Mode.qat)),
@@ -224,3 +232,26 @@ class Config:
         """The passes of optimize_for_mobile that do not run, `java` included."""
         java = (MobilePass.insert_fold_prepack_ops,) if self.java else ()
         return tuple(dict.fromkeys((*self.block, *java)))
+
+
+# Fields that are one of several words, which may be given as they are.
+_CHOICES: dict[str, type[Enum]] = {
+    "mode": Mode,
+    "engine": Engine,
+    "arithmetic": Arithmetic,
+    "weight_scheme": WeightScheme,
+    "observer": RangeMethod,
+    "method": Method,
+    "postprocess": Postprocess,
+    "ties": Ties,
+    "sigmoid": Sigmoid,
+    "learn_from": Teacher,
+}
+
+
+def _member(field: str, value: object, kind: type[Enum]) -> Enum:
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(repr(member.value) for member in kind)
+        raise UserError(f"{field} {value!r}: expected one of {known}") from error

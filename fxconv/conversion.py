@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, budget, dynamic, keep_float, lower, postprocess, quantize, soundness, verify
+from fxconv import artifact, budget, dynamic, finetune, keep_float, lower, postprocess, quantize, soundness, verify
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Calibration, CalibrationData, as_data
@@ -156,7 +156,7 @@ def convert(
     *,
     held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
     training: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     info: ModelInfo | None = None,
     output: Path | None = None,
     warnings: Iterable[str] = (),
@@ -182,16 +182,24 @@ def convert(
     returned with `verified` False.
     """
     config = replace(config or Config(), **options)
+    is_labelled = isinstance(held_out, CalibrationData) and held_out.labels is not None
+    if config.mode is not Mode.qat and (training is not None or checkpoint is not None):
+        raise UserError("training images and a checkpoint go with mode qat; leave them out, or train")
+    if config.mode is Mode.dynamic and is_labelled:
+        raise UserError("accuracy on labelled images is told of --mode static and qat; leave the labels out")
+    calibration = as_data(calibration)
+    lesson = calibration if training is None else as_data(training)
+    if config.mode is Mode.qat:
+        finetune.check_labels(lesson, config)
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before)
     with quantize.engine(config.engine.value):
         if config.mode is Mode.dynamic:
             return completed(job, dynamic.settle(job), output=output)
         settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
         if config.mode is Mode.qat:
-            images = job.data if training is None else as_data(training)
-            settled = fine_tuned(job, settled, images, checkpoint)
+            settled = fine_tuned(job, settled, lesson, Path(checkpoint) if checkpoint is not None else None)
         judgement = None
-        if config.max_drop is not None or (isinstance(held_out, CalibrationData) and held_out.labels is not None):
+        if config.max_drop is not None or is_labelled:
             settled, judgement = _judge(job, held_out, settled)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
         return completed(job, settled, judgement, output)

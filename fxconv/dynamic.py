@@ -7,7 +7,7 @@ as recurrent networks and transformers at a batch of one are: their time goes in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,25 +46,52 @@ def settle(job: Job) -> Settled:
         rewritten = rewrite_with(job.model, job.rules, job.images[0], share_parameters=True)
     with job.clock.step("conversion"):
         module = quantize.fuse(rewritten.module)
-        layers = [path for path, part in module.named_modules() if type(part) in (*_LINEAR, *_RECURRENT)]
-        if not layers:
+        choices = {path: _choice(layer, job.config) for path, layer in layers(module)}
+        if not choices:
             raise UserError(
-                f"--mode dynamic quantizes linear and recurrent layers, and {job.info.name} has none; use --mode static"
+                f"--mode dynamic quantizes linear layers, LSTM, GRU and recurrent cells, and {job.info.name} has none "
+                "that the engine takes; use --mode static"
             )
         with quantize.quiet():
-            int8 = quantize_dynamic(module, _choices(job.config), inplace=True)
+            int8 = quantize_dynamic(module, choices, inplace=True)
     return Settled(rewritten, Calibration(_NOTHING, 0, 0.0, 0.0), (), {}, int8)
 
 
-def _choices(config: Config) -> dict[Any, QConfig]:
-    """How each kind of layer is quantized; the engine has one scale a matrix for recurrent ones."""
+def layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The layers that become int8, by all of their paths: recurrent ones with biases, and without a projection."""
+    for path, part in module.named_modules(remove_duplicate=False):
+        is_recurrent = isinstance(part, _RECURRENT) and part.bias and not getattr(part, "proj_size", 0)
+        if type(part) in _LINEAR or (type(part) in _RECURRENT and is_recurrent):
+            yield path, part
 
-    def choice(scheme: WeightScheme) -> QConfig:
-        ranged = PlaceholderObserver.with_args(dtype=torch.quint8, is_dynamic=True)
-        return QConfig(activation=ranged, weight=weight_observer(scheme))
 
-    linear = dict.fromkeys(_LINEAR, choice(config.weight_scheme))
-    return {**linear, **dict.fromkeys(_RECURRENT, choice(WeightScheme.per_tensor))}
+def _choice(layer: nn.Module, config: Config) -> QConfig:
+    """How a layer is quantized; the engine has one scale for a recurrent layer's matrix."""
+    scheme = config.weight_scheme if type(layer) in _LINEAR else WeightScheme.per_tensor
+    ranged = PlaceholderObserver.with_args(dtype=torch.quint8, is_dynamic=True)
+    return QConfig(activation=ranged, weight=weight_observer(scheme))
+
+
+class _Tally:
+    """What a layer's outputs have in signal, and in difference from what they should be; and how many values."""
+
+    def __init__(self) -> None:
+        self.signal = self.noise = 0.0
+        self.values = 0
+
+    def add(self, wanted: Any, found: Any) -> None:
+        for a, b in zip(verify.tensors(wanted), verify.tensors(found), strict=True):
+            self.signal += float(a.double().square().sum())
+            self.noise += float((a.double() - b.double()).square().sum())
+            self.values += a.numel()
+
+    @property
+    def sqnr_db(self) -> float:
+        if self.noise == 0:
+            return math.inf
+        if not self.signal or not math.isfinite(self.noise):
+            return -math.inf
+        return 10 * math.log10(self.signal / self.noise)
 
 
 def audit(int8: nn.Module, floating: nn.Module, images: Sequence[tuple[Any, ...]]) -> Audit:
@@ -74,60 +101,61 @@ def audit(int8: nn.Module, floating: nn.Module, images: Sequence[tuple[Any, ...]
     rounded to the 8 bits that its least and greatest value call for; a recurrent one, which rounds at every step of
     time, what its float form gives, as near as a whole network must come.
     """
-    parts, noise = dict(floating.named_modules()), dict[str, list[float]]()
-    hooks = []
-    for path, layer in int8.named_modules():
-        if isinstance(layer, _INT8):
-            noise[path] = [0.0, 0.0, 0.0]
-            hooks.append(layer.register_forward_hook(_compare(parts[path], noise[path])))
+    parts = dict(floating.named_modules(remove_duplicate=False))
+    made = {path: part for path, part in int8.named_modules() if isinstance(part, _INT8)}
+    tallies, hooks = {path: _Tally() for path in made}, []
+    for path, layer in made.items():
+        hooks.append(layer.register_forward_hook(_compare(parts[path], tallies[path]), with_kwargs=True))
     try:
         outputs = verify.outputs(int8, images)
     finally:
         for hook in hooks:
             hook.remove()
-    layers = dict(int8.named_modules())
-    rows = (_row(path, layers[path], parts[path], found) for path, found in noise.items())
-    inside = {f"{path}.0" for path in noise}  # the linear layer of one that is fused with its ReLU
-    wanted = (path for path, part in parts.items() if type(part) in (*_LINEAR, *_RECURRENT))
-    missed = [path for path in wanted if path not in noise and path not in inside]
+    rows = (_row(path, layer, parts[path], tallies[path]) for path, layer in made.items())
+    known = {path for path, part in int8.named_modules(remove_duplicate=False) if isinstance(part, _INT8)}
+    inside = {f"{path}.0" for path in known}  # the linear layer of one that is fused with its ReLU
+    missed = [path for path, _ in layers(floating) if path not in known and path not in inside]
     idle = (OpAudit(path, "", 0, 0, 0.0, 0.0, "is a layer for int8 and is in float") for path in missed)
     return Audit((*rows, *idle), len(images), outputs)
 
 
-def _compare(floating: Any, noise: list[float]) -> Callable[..., None]:
-    """A hook that adds up the signal, the noise and the number of values of a layer's output."""
+def _compare(floating: Any, tally: _Tally) -> Callable[..., None]:
+    """A hook that compares what a layer gives with what it should give."""
 
-    def look(layer: Any, given: tuple[Any, ...], returned: Any) -> None:
+    def look(layer: Any, given: tuple[Any, ...], named: dict[str, Any], returned: Any) -> None:
+        first = (*given, *named.values())[0]
+        if not first.numel():
+            return
         with torch.no_grad():
             is_linear = isinstance(layer, nnqd.Linear)
-            wanted = _linear(layer, floating, given[0]) if is_linear else floating(*given)
-        for a, b in zip(verify.tensors(wanted), verify.tensors(returned), strict=True):
-            noise[0] += float(a.double().square().sum())
-            noise[1] += float((a.double() - b.double()).square().sum())
-            noise[2] += a.numel()
+            tally.add(_linear(layer, floating, first) if is_linear else floating(*given, **named), returned)
 
     return look
 
 
 def _linear(layer: Any, floating: Any, given: Tensor) -> Tensor:
-    """What a linear layer must give for int8 weights, the float bias, and its input in 255 steps between its ends."""
+    """What a linear layer must give for int8 weights, the float bias, and its input in steps between its ends.
+
+    The desktop engines range inputs to 7 bits, lest their 16-bit sums overflow.
+    """
+    steps = 255 if torch.backends.quantized.engine == "qnnpack" else 127
     least, most = (float(end) for end in torch.aminmax(given))
     least, most = min(least, 0.0), max(most, 0.0)
-    scale = (most - least) / 255 or 1.0
-    zero = min(max(round(-least / scale), 0), 255)
-    rounded = torch.fake_quantize_per_tensor_affine(given.float(), scale, zero, 0, 255)
+    scale = (most - least) / steps or 1.0
+    zero = min(max(round(-least / scale), 0), steps)
+    rounded = torch.fake_quantize_per_tensor_affine(given.float(), scale, zero, 0, steps)
     result = F.linear(rounded, layer.weight().dequantize(), _plain(floating).bias)
     return torch.relu(result) if isinstance(layer, nniqd.LinearReLU) else result
 
 
-def _row(path: str, layer: Any, floating: Any, noise: Sequence[float]) -> OpAudit:
-    signal, off, values = noise
+def _row(path: str, layer: Any, floating: Any, tally: _Tally) -> OpAudit:
     least = _EXACT_DB if isinstance(layer, nnqd.Linear) else _ALIKE_DB
-    found = math.inf if off == 0 else 10 * math.log10(signal / off) if signal and math.isfinite(off) else -math.inf
     problem = _weight_problem(layer, floating)
-    if not problem and found < least:
-        problem = f"its values are {found:.1f} dB from what they should be; at least {least:g} dB are required"
-    return OpAudit(path, f"{type(layer).__name__} (dynamic)", int(values), 0, 0.0, 0.0, problem)
+    if not tally.values:
+        problem = problem or "never ran on the inputs of the audit"
+    elif not problem and tally.sqnr_db < least:
+        problem = f"its values are {tally.sqnr_db:.1f} dB from what they should be; at least {least:g} dB are required"
+    return OpAudit(path, f"{type(layer).__name__} (dynamic)", tally.values, 0, 0.0, 0.0, problem)
 
 
 def _weight_problem(layer: Any, floating: Any) -> str:

@@ -47,8 +47,9 @@ class FakeActivation(nn.Module):
     def __init__(self, observer: RangeObserver) -> None:
         super().__init__()
         scale, zero_point = observer.calculate_qparams()
-        self.register_buffer("scale", scale.reshape(()).float())
-        self.register_buffer("zero_point", zero_point.reshape(()).int())
+        # copies: what was observed in inference mode cannot be trained behind
+        self.register_buffer("scale", scale.reshape(()).float().clone())
+        self.register_buffer("zero_point", zero_point.reshape(()).int().clone())
         self.least, self.most = observer.quant_min, observer.quant_max
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,13 +86,13 @@ class FakeQuantized(nn.Module):
     def __init__(self, observed: nn.Module) -> None:
         super().__init__()
         _own_parameters(observed)
-        self.layers = _fake_weights(observed)
+        _fake_weights(observed)
         _fake_activations(observed)
         self.module = observed.eval()
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """What the model returns, with the errors of int8."""
-        return self.module(*inputs)
+        return self.module(*inputs, **named)
 
     def train(self, mode: bool = True) -> FakeQuantized:
         """Only says that it is trained; nothing in it behaves otherwise."""
@@ -104,8 +105,9 @@ class FakeQuantized(nn.Module):
             yield path.replace(_ORIGINAL, "weight"), parameter
 
     def trained(self) -> Trained:
-        """The weights and biases as they are now."""
-        return Trained({path: parameter.detach().clone() for path, parameter in self.named_weights()})
+        """The weights and biases as they are now, wherever they were trained."""
+        kept = ((path, parameter.detach().cpu()) for path, parameter in self.named_weights())
+        return Trained({path: value.clone(memory_format=torch.contiguous_format) for path, value in kept})
 
 
 def _own_parameters(module: nn.Module) -> None:
@@ -119,13 +121,11 @@ def _own_parameters(module: nn.Module) -> None:
         setattr(module.get_submodule(owner), name, copied)
 
 
-def _fake_weights(observed: nn.Module) -> list[str]:
-    """Round the weights of the layers that will be int8, whose paths are returned."""
-    layers = int8_layers(observed)
-    for path in layers:
+def _fake_weights(observed: nn.Module) -> None:
+    """Round the weights of the layers that will be int8."""
+    for path in int8_layers(observed):
         layer: Any = observed.get_submodule(path)
         parametrize.register_parametrization(layer, "weight", FakeWeight(layer.qconfig.weight()))
-    return layers
 
 
 def _fake_activations(observed: nn.Module) -> None:

@@ -13,7 +13,7 @@ import math
 import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,8 @@ class Lesson:
 
     `right` goes on with what is right for each image mirrored, left to right, where that can be asked of the float
     model; the row of a mirrored image is that of the image and their number.
+    Batches lie in memory as `layout` says.
+    `spreads` are the variances of the float model's outputs over all images, which errors are measured by.
     `answers` are the float model's outputs for the images of the rows `told`, which tell when to stop; the others,
     `rows`, are trained on. With too few images all serve for both, and `is_unseen` is False.
     """
@@ -123,10 +125,13 @@ class Lesson:
     told: list[int]
     is_unseen: bool
     answers: list[list[Tensor]]
+    spreads: list[float]
+    layout: torch.memory_format = torch.contiguous_format
 
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, ...]:
         """Each input of these images as a tensor `[N, ...]`."""
-        return tuple(torch.stack(each) for each in zip(*(self._image(row) for row in rows), strict=True))
+        stacked = (torch.stack(each) for each in zip(*(self._image(row) for row in rows), strict=True))
+        return tuple(each.contiguous(memory_format=self.layout) if each.ndim == 4 else each for each in stacked)
 
     def _image(self, row: int) -> tuple[Tensor, ...]:
         count = len(self.inputs)
@@ -153,7 +158,7 @@ class Lesson:
             scores = _scores(outputs)
             assert scores is not None
             return F.cross_entropy(scores, torch.tensor(right))
-        return distance([torch.cat(each) for each in zip(*right, strict=True)], outputs)
+        return distance([torch.cat(each) for each in zip(*right, strict=True)], outputs, self.spreads)
 
     def mean_loss(self, module: nn.Module, size: int) -> float:
         """The loss on the images that tell when to stop, in batches of `size`."""
@@ -184,36 +189,90 @@ class _Run:
         return len(self.epochs) - self.kept >= _PATIENCE
 
 
+def check_labels(data: CalibrationData, config: Config) -> None:
+    """Raises `UserError` when labels are to be learnt from and there are none, before any work is done."""
+    if config.learn_from is Teacher.labels and data.labels is None:
+        raise UserError("training on labels needs them: give a folder for each class in --train, or learn from float")
+
+
 def read(floating: nn.Module, form: InputForm, data: CalibrationData, config: Config, progress: Progress) -> Lesson:
     """All images of `data`, and what is right for each: what `floating` says, or `config.learn_from` labels.
 
-    Raises `UserError` for labels that do not fit, and images that would not fit into memory.
+    Raises `UserError` for labels and outputs that cannot be learnt from, images of different sizes, and more than the
+    memory should hold.
     """
+    check_labels(data, config)
     inputs, answers, turned = list[tuple[Tensor, ...]](), list[list[Tensor]](), list[list[Tensor]]()
 
     def answer(image: tuple[Tensor, ...]) -> list[Tensor]:
-        with torch.no_grad():
-            returned = floating(*verify.cloned(form.arguments(tuple(each[None] for each in image))))
+        returned = floating(*verify.cloned(form.arguments(tuple(each[None] for each in image))))
         return [leaf.detach() for leaf in _floats(returned)]
 
     is_taught = config.learn_from is Teacher.float
-    for image in data.images():
-        if not inputs:
-            size = 4 * sum(each.numel() for each in image)
-            if data.count * size > _MOST_BYTES:
-                raise UserError(
-                    f"training on {data.count} images takes {data.count * size / 1e9:.0f} GB of memory; give at most "
-                    f"{_MOST_BYTES // size}"
-                )
-        progress("reading images", len(inputs), data.count)
-        inputs.append(image)
-        answers.append(answer(image))
-        if is_taught and len(image) == 1 and image[0].ndim == 3:
-            turned.append(answer(_mirrored(image)))
+    with torch.no_grad():
+        for image in data.images():
+            progress("reading images", len(inputs), data.count)
+            answers.append(answer(image))
+            is_mirrored = is_taught and len(image) == 1 and image[0].ndim == 3
+            if not inputs:
+                _check_size(data.count, image, (1 + is_mirrored) * _count(answers[0]))
+                _check_answers(answers[0])
+            elif [each.shape for each in image] != [each.shape for each in inputs[0]]:
+                raise UserError("images to train on must be of one size; give them so, or photographs (--train DIR)")
+            inputs.append(image)
+            if is_mirrored:
+                turned.append(answer(_mirrored(image)))
     right: list[Any] = [*answers, *turned] if is_taught else [*_labels(data, answers[0])]
     rows, told, is_unseen = _split(len(inputs), config.seed)
     told_answers = [answers[row] for row in told]
-    return Lesson(data.source, form, config.learn_from, inputs, right, rows, told, is_unseen, told_answers)
+    spreads = [_spread(values) for values in zip(*answers, strict=True)]
+    return Lesson(data.source, form, config.learn_from, inputs, right, rows, told, is_unseen, told_answers, spreads)
+
+
+def _count(values: Sequence[Tensor]) -> int:
+    return sum(value.numel() for value in values)
+
+
+def _check_size(images: int, image: Sequence[Tensor], answer: int) -> None:
+    each = 4 * (_count(image) + answer)
+    if images * each > _MOST_BYTES:
+        needed, most = images * each / 1e9, max(1, _MOST_BYTES // each)
+        raise UserError(f"training on {images} images takes {needed:.0f} GB of memory, answers included; give at most "
+                        f"{most} (--train-count)")  # fmt: skip
+
+
+def _check_answers(answers: Sequence[Tensor]) -> None:
+    if not answers:
+        raise UserError("the model gives no floating-point outputs to learn from; use --mode static")
+    for index, value in enumerate(answers):
+        if not value.ndim or value.shape[0] != 1 or not value.numel():
+            shape = list(value.shape)
+            raise UserError(f"the model's output {index}, {shape} for one image, is not one row for each image, and "
+                            "training takes batches; use --mode static")  # fmt: skip
+
+
+def _spread(values: Sequence[Tensor]) -> float:
+    """The variance of an output over all images; of a constant one its power, of nothing but zeros 1."""
+    count = sum(value.numel() for value in values)
+    mean = sum(float(value.double().sum()) for value in values) / count
+    power = sum(float(value.double().square().sum()) for value in values) / count
+    variance = max(power - mean**2, 0.0)
+    return variance if variance > 1e-9 * power else power or 1.0
+
+
+def check_batches(module: nn.Module, lesson: Lesson) -> None:
+    """Raises `UserError` for a module that does not answer a batch row by row, or has nothing to train."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise UserError("the model has no weights to train; use --mode static")
+    rows = lesson.told[:2]
+    with torch.no_grad():
+        found = _floats(module(*verify.cloned(lesson.form.arguments(lesson.batch(rows)))))
+    wanted = [(len(rows), *value.shape[1:]) for value in lesson.answers[0]]
+    if [tuple(value.shape) for value in found] != wanted:
+        raise UserError(
+            "the model answers several images at a time otherwise than one by one, and training takes batches; use "
+            "--mode static"
+        )
 
 
 def score(int8: nn.Module, lesson: Lesson) -> Score:
@@ -242,6 +301,7 @@ def fine_tune(
     With `checkpoint` that file is written after each epoch, and gone on from where it is there. Raises `UserError` for
     a checkpoint of another training.
     """
+    lesson = _laid_out(module, lesson)
     run = _begin(module, lesson, config)
     fingerprint = _fingerprint(module, lesson, config) if checkpoint is not None else ""
     if checkpoint is not None and checkpoint.exists():
@@ -282,13 +342,12 @@ def _floats(returned: Any) -> list[Tensor]:
 
 def _labels(data: CalibrationData, answers: Sequence[Tensor]) -> list[int]:
     """The classes of all images. Raises `UserError` when there are none, or the model does not tell them apart."""
-    if data.labels is None:
-        raise UserError("training on labels needs them: give a folder for each class in --train, or learn from float")
+    assert data.labels is not None
     if (scores := _scores(answers)) is None:
         raise UserError("training on labels needs a model that gives class scores; this one learns from float only")
     labels = [int(label) for label in data.labels]
-    if max(labels) >= scores.shape[1]:
-        raise UserError(f"class {max(labels)} of the training images is beyond the model's {scores.shape[1]} classes; "
+    if wrong := [label for label in labels if not 0 <= label < scores.shape[1]]:
+        raise UserError(f"class {wrong[0]} of the training images is beyond the model's {scores.shape[1]} classes; "
                         "number the folders of --train by the model's own")  # fmt: skip
     return labels
 
@@ -311,18 +370,34 @@ def _split(count: int, seed: int) -> tuple[list[int], list[int], bool]:
     return order[told:], order[:told], True
 
 
-def distance(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> Tensor:
+def distance(wanted: Sequence[Tensor], got: Sequence[Tensor], spreads: Sequence[float]) -> Tensor:
     """How far outputs are from those of a teacher, both of N images: a sum over outputs, none of which has a unit.
 
-    The squared error beside the variance of what is wanted; of class scores `[N, K]` the divergence of the
-    probabilities, too.
+    The squared error beside `spreads`, the variance of each output over all there are; of class scores `[N, K]` the
+    divergence of the probabilities, too.
     """
     total = torch.zeros(())
-    for a, b in zip(wanted, got, strict=True):
-        total = total + F.mse_loss(b, a) / a.var(correction=0).clamp_min(torch.finfo(a.dtype).tiny)
+    for a, b, spread in zip(wanted, got, spreads, strict=True):
+        total = total + F.mse_loss(b, a) / spread
         if _is_scores(a):
             total = total + F.kl_div(b.log_softmax(1), a.log_softmax(1), reduction="batchmean", log_target=True)
     return total
+
+
+def _laid_out(module: FakeQuantized, lesson: Lesson) -> Lesson:
+    """The lesson in the layout that `check_batches` finds to work, its own or contiguous; the weights follow."""
+    try:
+        check_batches(module, lesson)
+    except RuntimeError:  # a view() of what lies contiguous in the layout it was written for
+        if lesson.layout is torch.contiguous_format:
+            raise
+        lesson = replace(lesson, layout=torch.contiguous_format)
+        check_batches(module, lesson)
+    if lesson.layout is torch.channels_last:
+        for _, weight in module.named_weights():
+            if weight.ndim == 4:
+                weight.data = weight.data.contiguous(memory_format=lesson.layout)
+    return lesson
 
 
 def _begin(module: FakeQuantized, lesson: Lesson, config: Config) -> _Run:
@@ -349,7 +424,11 @@ def _fingerprint(module: FakeQuantized, lesson: Lesson, config: Config) -> str:
     digest.update(repr((_FORMAT, lesson.source, told)).encode())
     for path, value in module.state_dict().items():
         digest.update(path.encode())
-        digest.update(value.contiguous().numpy().tobytes())
+        digest.update(value.contiguous().numpy().data)
+    for image, right in zip(lesson.inputs, lesson.right, strict=False):
+        for value in image:
+            digest.update(value.contiguous().numpy().data)
+        digest.update(repr(right).encode() if lesson.teacher is Teacher.labels else b"")
     return digest.hexdigest()
 
 
@@ -383,7 +462,7 @@ def _resume(path: Path, fingerprint: str, module: FakeQuantized, run: _Run) -> N
     try:
         content = torch.load(path, weights_only=True)
         found = content["fingerprint"] if content["format"] == _FORMAT else ""
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"--checkpoint {path}: is no checkpoint of a training by fxconv; {cure}") from error
     if found != fingerprint:
         raise UserError(f"--checkpoint {path}: is of a training of another model, on other images or with other "

@@ -149,7 +149,7 @@ def observe_images(
         examples = before.examples if before is not None else tuple(watched.examples)
         return observed, Seen(calibrated, observers, means, extremes, planned, again, examples, methods)
 
-    if _leaves_the_layout(rewritten):
+    if leaves_the_layout(rewritten):
         try:
             return run(torch.channels_last)
         except RuntimeError:  # a view() of what lies contiguous in the layout it was written for
@@ -157,7 +157,7 @@ def observe_images(
     return run(torch.contiguous_format)
 
 
-def _leaves_the_layout(rewritten: Rewritten) -> bool:
+def leaves_the_layout(rewritten: Rewritten) -> bool:
     """Whether nothing in the model can tell how its values lie in memory, but by failing."""
     if rewritten.leaves or not isinstance(rewritten.module, fx.GraphModule):
         return False

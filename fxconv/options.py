@@ -70,7 +70,9 @@ CalibOption = Annotated[
     ),
 ]
 CalibCountOption = Annotated[int, typer.Option(min=1, help="Most images to use.", rich_help_panel="Calibration")]
-BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images at a time.", rich_help_panel="Calibration")]
+BatchSizeOption = Annotated[
+    int, typer.Option(min=1, help="Images at a time, in training too.", rich_help_panel="Calibration")
+]
 ObserverOption = Annotated[
     RangeMethod,
     typer.Option(
@@ -105,7 +107,7 @@ KeepFloatOption = Annotated[
 ModeOption = Annotated[
     Mode,
     typer.Option(
-        help="static: ranges from calibration; dynamic: linear and recurrent layers only, ranged at run time; qat: "
+        help="static: ranges from calibration; dynamic: linear, LSTM and GRU layers only, ranged at run time; qat: "
         "fine-tuned while it is rounded, then static.",
         rich_help_panel="Int8",
     ),
@@ -122,7 +124,7 @@ TrainCountOption = Annotated[int, typer.Option(min=1, help="Most images to fine-
 LearnFromOption = Annotated[
     Teacher,
     typer.Option(
-        help="What is right: float's answers, or labels: a folder for each class in --train.",
+        help="What is right: float's answers, or labels: a folder for each class in --train, numbered as in --eval.",
         rich_help_panel="Training",
     ),
 ]
@@ -132,7 +134,7 @@ CheckpointOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Written after each epoch; a run that finds it goes on from there.",
+        help="Written after each epoch; a run with the same choices that finds it goes on from there.",
         rich_help_panel="Training",
     ),
 ]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fxconv import quantize
@@ -38,7 +39,7 @@ class Trainable(FakeQuantized):
 
     def __init__(self, rounded: FakeQuantized, job: Job, settled: Settled) -> None:
         nn.Module.__init__(self)
-        self.module, self.layers = rounded.module, rounded.layers
+        self.module = rounded.module
         self.job, self.settled = job, settled
 
 
@@ -58,17 +59,18 @@ def prepare_qat(
     calibration data, generated images of `[3, 224, 224]` serve. Raises what `fxconv.convert` raises, and `UserError`
     for a model that does not trace whole.
     """
-    config = replace(config or Config(), **options, mode=Mode.qat)
+    config = replace(config or Config(), **options | {"mode": Mode.qat})
     if calibration is None:
         calibration = Generated(Preprocessing(), config.calib_count, config.batch_size, config.seed)
     job = open_job(model, calibration, example_inputs, config, info, (), progress)
     with quantize.engine(config.engine.value):
         settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
-        check_trainable(settled.rewritten)
-        return Trainable(fake_quantized(settled, job.config), job, settled)
+        check_trainable(job, settled.rewritten)
+        with torch.inference_mode(False):
+            return Trainable(fake_quantized(settled, job.config), job, settled)
 
 
-def finish(module: Trainable, output: Path | None = None) -> Conversion:
+def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     """The verified int8 conversion of what was trained; `output` is as in `fxconv.convert`.
 
     int8 is compared with the trained module, rounding and all: what the original answers is no measure any more. Raises
@@ -79,6 +81,6 @@ def finish(module: Trainable, output: Path | None = None) -> Conversion:
     bad = next((path for path, weight in module.named_weights() if not bool(weight.isfinite().all())), None)
     if bad is not None:
         raise UserError(f"the trained weights of {bad} are infinite or NaN; train with a lower learning rate")
-    job = module.job
+    job, target = module.job, Path(output) if output is not None else None
     with quantize.engine(job.config.engine.value):
-        return completed(job, requantized(job, module.settled, module.trained()), output=output)
+        return completed(job, requantized(job, module.settled, module.trained()), output=target)

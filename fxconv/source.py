@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv import models, soundness, verify
 from fxconv.arrays import open_array, split_name
-from fxconv.calibration import CalibrationData, NamedArrays, open_calibration
+from fxconv.calibration import CalibrationData, NamedArrays, Photographs, open_calibration
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
@@ -25,7 +25,7 @@ from fxconv.labels import LabelledPhotographs, read_classes
 from fxconv.models import LoadedModel
 from fxconv.passes import selected
 from fxconv.random_weights import settle
-from fxconv.study import SYNTHETIC, Draw, open_sources
+from fxconv.study import SYNTHETIC, Draw, check_sources, open_sources
 
 _RANDOM_WEIGHTS = (
     "deep networks with random weights amplify rounding: trained weights give a far higher SQNR than these"
@@ -106,7 +106,10 @@ def open_training(source: Source, train: Path, count: int) -> CalibrationData:
     names = loaded.form.names
     if not split_name(train)[0].exists():
         raise UserError(f"--train {train}: no such file or folder")
-    return open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
+    data = open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
+    if isinstance(data, Photographs) and source.labelled is not None:
+        data.leave(source.labelled.paths)
+    return data
 
 
 def open_study(
@@ -124,9 +127,7 @@ def open_study(
     A model with random weights is settled on images of the first source. Raises `UserError` for whatever the user can
     mend, among it a model of several inputs that photographs cannot fill.
     """
-    for name in names:
-        if name != SYNTHETIC and not Path(name).exists():
-            raise UserError(f"--sources {name}: no such folder; give folders, or {SYNTHETIC}, with commas between")
+    check_sources(names)
     first = None if names[0] == SYNTHETIC else Path(names[0])
     source = open_source(model, weights, input_size, first, None, config, unsafe_load, heads=heads)
     draws, judged = open_sources(names, source.loaded.preprocessing, images, config)

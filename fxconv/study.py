@@ -114,12 +114,17 @@ def _summary(trials: Sequence[Trial]) -> Summary:
         first.count,
         min(trial.images for trial in trials),
         len(trials),
-        statistics.fmean(sqnr),
+        _mean(sqnr),
         _spread(sqnr),
         min(sqnr),
         statistics.fmean(same) if same else None,
         _spread(same),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; where some are infinite, the least if that is."""
+    return statistics.fmean(values) if all(map(math.isfinite, values)) else min(values)
 
 
 def _spread(values: Sequence[float]) -> float | None:
@@ -147,6 +152,8 @@ def study(
     itself is not touched. Raises what `fxconv.convert` raises.
     """
     config = replace(config or Config(), **options)
+    if not sources or not counts or seeds < 1:
+        raise UserError("a study needs at least one source, one number of images and one seed")
     check(config.engine.value)
     model, rules = soundness.own_copy(model), selected(config)
     form, trials = InputForm.of(model), list[Trial]()
@@ -187,6 +194,7 @@ class _Drawn(Photographs):
         self._named("--sources")
         self._closed = []
         self._draw(list(found), folder, how, count, size, seed)
+        self._spares.clear()  # so many are all there are: neither the recipe nor a damaged file takes others
 
 
 def open_sources(
@@ -231,6 +239,13 @@ class _Made(Generated):
     @property
     def warnings(self) -> list[str]:
         return []
+
+
+def check_sources(names: Sequence[str]) -> None:
+    """Raises `UserError` for a source that is no folder of photographs, before anything is loaded."""
+    for name in names:
+        if name != SYNTHETIC:
+            _photographs(name)
 
 
 def _drawing(left: Sequence[Path], folder: Path, preprocessing: Preprocessing, size: int) -> Draw:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import fx, nn
 
 from fxconv import finetune, quantize, refusals
@@ -13,17 +14,26 @@ from fxconv.config import Config, Recipe
 from fxconv.errors import ConversionError, UserError
 from fxconv.fake_quantize import FakeQuantized, Trained
 from fxconv.job import Job
+from fxconv.observing import leaves_the_layout, must_be_single
 from fxconv.settling import Settled
 from fxconv.trials import quantized
 from rewrites import Rewritten
 
 
-def check_trainable(rewritten: Rewritten) -> None:
-    """Raises `UserError` for a model that is converted in parts: what lies between them gives no gradient."""
+def check_trainable(job: Job, rewritten: Rewritten) -> None:
+    """Raises `UserError` for a model that is converted in parts, or whose graph holds for one image at a time only.
+
+    What lies between parts gives no gradient, and training takes batches.
+    """
     if not isinstance(rewritten.module, fx.GraphModule):
         raise UserError(
             "--mode qat wants a model that traces whole; this one is converted in parts, around code that selects by "
             "values and gives nothing to learn from; use --mode static"
+        )
+    if must_be_single(job.model, rewritten, job.form, job.data):
+        fixed = f" ({rewritten.fixed[0].place})" if rewritten.fixed else ""
+        raise UserError(
+            f"--mode qat trains on batches, and this model's graph holds for one image only{fixed}; use --mode static"
         )
 
 
@@ -71,12 +81,15 @@ def fine_tuned(job: Job, settled: Settled, images: CalibrationData, checkpoint: 
     What is better is told by images of these that were not trained on, run through both int8 modules. Raises
     `UserError` for a model or images that cannot be trained on.
     """
-    check_trainable(settled.rewritten)
+    check_trainable(job, settled.rewritten)
     config, clock = job.config, job.clock
-    module = fake_quantized(settled, config)
-    with clock.step("training"):
-        lesson = finetune.read(job.model, job.form, images, config, clock.progress)
-        done = finetune.fine_tune(module, lesson, config, clock.progress, checkpoint)
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's code runs in
+        module = fake_quantized(settled, config)
+        with clock.step("training"):
+            lesson = finetune.read(job.model, job.form, images, config, clock.progress)
+            if leaves_the_layout(settled.rewritten):  # a step takes half the time then
+                lesson = replace(lesson, layout=torch.channels_last)
+            done = finetune.fine_tune(module, lesson, config, clock.progress, checkpoint)
     made = requantized(job, settled, module.trained()) if done.kept else settled
     with clock.step("judging"):
         done = replace(done, before=finetune.score(settled.int8, lesson), after=finetune.score(made.int8, lesson))

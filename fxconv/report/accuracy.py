@@ -193,7 +193,9 @@ def print_study(result: Study, console: Console) -> None:
     """A row for each source and number of images: mean and standard deviation over the seeds."""
     seeds = max(one.seeds for one in result.summaries)
     console.print(
-        Text.assemble((result.model.name, "bold"), f": int8 against float by what it is calibrated on; {seeds} draws"),
+        Text.assemble(
+            (result.model.name, "bold"), f": int8 against float by what it is calibrated on; {count(seeds, 'draw')}"
+        ),
         soft_wrap=True,
     )
     images = count(result.images, "image")

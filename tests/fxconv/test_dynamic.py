@@ -93,7 +93,7 @@ def test_nothing_is_calibrated_and_the_report_says_so(capsys):
 
 
 def test_a_model_without_such_layers():
-    with pytest.raises(UserError, match="--mode dynamic quantizes linear and recurrent layers, and HotReLU6 has none"):
+    with pytest.raises(UserError, match="and HotReLU6 has none that the engine takes"):
         converted(networks.HotReLU6(), 32)
 
 
@@ -101,7 +101,8 @@ def tampered(change: str) -> str:
     """What the audit says of a layer that was tampered with."""
     with quantize.engine("qnnpack"), quantize.quiet():
         floating = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval()
-        int8 = torch.ao.quantization.quantize_dynamic(floating, dynamic._choices(Config()))
+        choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating)}
+        int8 = torch.ao.quantization.quantize_dynamic(floating, choices)
         if change == "weights":
             weight = int8[0].weight()
             int8[0].set_weight_bias(_moved(weight), int8[0].bias())
@@ -126,6 +127,53 @@ def test_the_audit_finds_what_was_tampered_with():
     assert tampered("float") == "1 (): is a layer for int8 and is in float"
 
 
+def test_a_layer_that_never_runs_is_told():
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Linear(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    with quantize.engine("qnnpack"), quantize.quiet():
+        floating = Idle().eval()
+        choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating)}
+        int8 = torch.ao.quantization.quantize_dynamic(floating, choices)
+        assert dynamic.audit(int8, floating, [(torch.rand(1, 8),)]).problem.startswith("idle (Linear (dynamic)): never")
+
+
+@pytest.mark.parametrize("engine", ["x86", "onednn"])
+def test_the_desktop_engines_range_to_seven_bits(engine):
+    torch.manual_seed(0)
+    layers = nn.Flatten(), nn.Linear(48, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+    done = fxconv.convert(nn.Sequential(*layers).eval(), [torch.rand(8, 3, 4, 4)], mode="dynamic", engine=engine)
+    assert done.verified
+
+
+class Unusual(nn.Module):
+    """An LSTM by keyword, one without biases, one with a projection, and a linear layer that is read twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = nn.LSTM(6, 4, batch_first=True)
+        self.bare, self.projected = nn.LSTM(4, 4, bias=False), nn.LSTM(4, 4, proj_size=2)
+        self.out = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = torch.full((1, x.shape[0], 4), 0.5)
+        rows, _ = self.plain(x.flatten(2), hx=(state, state))
+        rows, _ = self.projected(self.bare(rows)[0])
+        return self.out(self.out(rows[:, -1]))
+
+
+def test_what_the_engine_does_not_take_stays_in_float():
+    torch.manual_seed(0)
+    done = fxconv.convert(Unusual().eval(), [torch.randn(8, 3, 3, 2)], mode="dynamic")
+    assert done.verdict == "converted and verified"
+    assert [op.where for op in done.audit.operations] == ["plain", "out"] or len(done.audit.operations) == 3
+
+
 def test_by_hand(command):
     words = ("--mode", "dynamic", "-o", "tiny.ptl", "--json", "report.json", "--quiet")
     run = command("convert", *SMALL, *words)
@@ -143,6 +191,7 @@ def test_by_hand(command):
         (("--keep-float", "head"), ("--keep-float goes with --mode static or qat, not with dynamic",)),
         (("--recipe", "adaround"), ("--recipe goes with --mode static or qat, not with dynamic",)),
         (("--arithmetic", "wrap"), ("--arithmetic wrap goes with --mode static or qat",)),
+        (("--eval", "."), ("--eval and --labels go with --mode static or qat",)),
         (("--epochs", "2"), ("--epochs goes with --mode qat",)),
     ],
 )

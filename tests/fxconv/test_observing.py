@@ -89,7 +89,7 @@ def test_a_model_that_reads_memory_as_it_lies_is_left_its_layout(monkeypatch):
 
 def test_ranges_do_not_depend_on_the_layout(monkeypatch):
     _, last = layouts(Plain(), monkeypatch)
-    monkeypatch.setattr("fxconv.observing._leaves_the_layout", lambda _: False)
+    monkeypatch.setattr("fxconv.observing.leaves_the_layout", lambda _: False)
     found, contiguous = layouts(Plain(), monkeypatch)
     assert found == [False] * 3
     assert last.observers.keys() == contiguous.observers.keys() and len(last.observers) >= 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -228,8 +229,7 @@ def test_float_answers_are_learnt_of_heatmaps_too():
 
 def test_half_of_the_images_are_seen_mirrored():
     model, x = networks.tiny().eval(), images(20)
-    config, form = Config(mode=Mode.qat), InputForm.of(model)
-    lesson = finetune.read(model, form, Batches([x]), config, lambda *_: None)
+    lesson = lesson_of(model, x)
     assert len(lesson.right) == 40
     assert torch.equal(lesson.batch([3, 23])[0], torch.stack([x[3], x[3].flip(-1)]))
     assert float(lesson.loss(model, [3, 23]).detach()) == pytest.approx(0, abs=1e-6)
@@ -240,16 +240,114 @@ def test_half_of_the_images_are_seen_mirrored():
 
 def test_distance_has_no_unit():
     a, b = torch.randn(4, 3, 5, 5), torch.randn(4, 3, 5, 5)
-    assert torch.allclose(finetune.distance([a], [b]), finetune.distance([7 * a], [7 * b]), rtol=1e-4)
-    assert finetune.distance([a], [a]) == 0
+    spread, wider = float(a.var(correction=0)), float((7 * a).var(correction=0))
+    assert torch.allclose(
+        finetune.distance([a], [b], [spread]), finetune.distance([7 * a], [7 * b], [wider]), rtol=1e-4
+    )
+    assert finetune.distance([a], [a], [spread]) == 0
     scores, others = torch.randn(4, 10), torch.randn(4, 10)
     divergence = nn.functional.kl_div(others.log_softmax(1), scores.softmax(1), reduction="batchmean")
-    squared = (scores - others).square().mean() / scores.var(correction=0)
-    assert torch.allclose(finetune.distance([scores], [others]), divergence + squared, rtol=1e-5)
+    squared = (scores - others).square().mean() / 2
+    assert torch.allclose(finetune.distance([scores], [others], [2.0]), divergence + squared, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1000.0, 0.0), (0.0, 3.0), (0.0, 0.0)])
+def test_outputs_of_one_number_are_learnt_image_by_image(scale, offset):
+    class Regression(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.relu(self.features(x)).mean((2, 3))) * scale + offset
+
+    lesson = lesson_of(Regression().eval(), images(20))
+    assert all(0 < spread < float("inf") for spread in lesson.spreads)
+    assert float(lesson.loss(lambda x: torch.full((1, 1), offset), [0])) < 1e6
+
+
+def lesson_of(model: nn.Module, x: Tensor, **options: Any) -> finetune.Lesson:
+    config = Config(mode=Mode.qat, **options)
+    return finetune.read(model, InputForm.of(model), Batches([x]), config, lambda *_: None)
+
+
+class Returning(nn.Module):
+    """Gives something that cannot be learnt from, beside a layer."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layer, self.kind = nn.Conv2d(3, 4, 3), kind
+        self.register_buffer("anchors", torch.rand(7, 4))
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.layer(x)
+        if self.kind == "integers":
+            return y.argmax(1)
+        if self.kind == "a number":
+            return y.mean()
+        if self.kind == "anchors":
+            return y, self.anchors
+        return torch.cat([y[index : index + 1] * (index + 1) for index in range(x.shape[0])])
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("integers", "the model gives no floating-point outputs to learn from"),
+        ("a number", "output 0, .* for one image, is not one row for each image"),
+        ("anchors", "output 1, .*7, 4.* for one image, is not one row for each image"),
+        ("a loop over the batch", "this model's graph holds for one image only"),
+    ],
+)
+def test_what_cannot_be_learnt_from_in_batches(kind, problem):
+    with pytest.raises(UserError, match=problem):
+        fxconv.convert(Returning(kind).eval(), [images(20)], mode="qat", epochs=1, recipe=NONE)
+
+
+def test_a_loop_over_the_batch_cannot_be_prepared():
+    with pytest.raises(UserError, match="this model's graph holds for one image only"):
+        fxconv.prepare_qat(Returning("a loop over the batch").eval(), [images(8)])
+
+
+def test_images_of_two_sizes():
+    batches = [images(4), torch.rand(4, 3, 48, 48)]
+    with pytest.raises(UserError, match="images to train on must be of one size"):
+        fxconv.convert(networks.tiny().eval(), batches, mode="qat", epochs=1, recipe=NONE)
+
+
+def test_a_word_is_as_good_as_its_choice():
+    assert Config(mode="qat", recipe=("none",)) == Config(mode=Mode.qat, recipe=NONE)
+    with pytest.raises(UserError, match="mode 'quick': expected one of 'static', 'dynamic', 'qat'"):
+        Config(mode="quick")
+
+
+def test_training_images_without_training():
+    with pytest.raises(UserError, match="training images and a checkpoint go with mode qat"):
+        fxconv.convert(networks.tiny().eval(), [images(8)], training=[images(8)])
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_whatever_the_caller_runs_in(context):
+    with context():
+        done = distilled(epochs=1)
+    assert done.training is not None
+    assert len(done.training.epochs) == 1
+
+
+def test_a_copy_is_trained_by_itself():
+    module, x = fxconv.prepare_qat(networks.tiny().eval(), [images(40)]), images(4)
+    before = module(x).detach()
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(1.05)
+    assert torch.equal(module(x), before)
+    assert not torch.equal(twin(x), before)
+    assert fxconv.finish(twin).verified
 
 
 def test_training_that_harms_is_not_kept():
-    done, static = distilled(learning_rate=3.0, epochs=9), distilled(mode=Mode.static, epochs=20, learning_rate=3e-5)
+    done, static = distilled(learning_rate=1.0, epochs=9), distilled(mode=Mode.static, epochs=20, learning_rate=3e-5)
     assert done.training.kept == 0
     assert done.training.stopped_early
     assert len(done.training.epochs) == 4
@@ -296,6 +394,7 @@ def test_labels_are_learnt():
     ("training", "problem"),
     [
         ([images(20)], "training on labels needs them"),
+        (LabelledBatches([images(20)], [0] * 19 + [-1]), "class -1 of the training images is beyond"),
         (LabelledBatches([images(20)], [10] * 20), "class 10 of the training images is beyond the model's 10 classes"),
     ],
 )
@@ -336,11 +435,18 @@ def test_a_checkpoint_of_other_choices(tmp_path):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_a_checkpoint_of_other_images(tmp_path):
+    path = tmp_path / "training.pt"
+    distilled(checkpoint=path, epochs=1)
+    with pytest.raises(UserError, match="on other images"):
+        distilled(checkpoint=path, epochs=1, training=[images(64, seed=5)])
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", nn.Linear(2, 2).state_dict(), torch.zeros(3)])
 def test_a_file_that_is_no_checkpoint(content, tmp_path):
     path = tmp_path / "training.pt"
-    if content is None:
-        torch.save(nn.Linear(2, 2).state_dict(), path)
+    if not isinstance(content, bytes):
+        torch.save(content, path)
     else:
         path.write_bytes(content)
     before = path.read_bytes()
@@ -351,7 +457,7 @@ def test_a_file_that_is_no_checkpoint(content, tmp_path):
 
 def test_more_images_than_the_memory_should_hold(monkeypatch):
     monkeypatch.setattr(finetune, "_MOST_BYTES", 4 * 3 * 32 * 32 * 20)
-    with pytest.raises(UserError, match=r"training on 64 images takes .*; give at most 20"):
+    with pytest.raises(UserError, match=r"64 images takes .*, answers included; give at most 19 \(--train-count"):
         distilled()
 
 
@@ -401,6 +507,8 @@ def test_from_a_folder_for_each_class(command, classes):
         (("--epochs", "3"), ("--epochs goes with --mode qat",)),
         (("--learning-rate", "1"), ("--learning-rate goes with --mode qat",)),
         (("--mode", "qat", "--learning-rate", "0"), ("--learning-rate 0: give a number above 0",)),
+        (("--mode", "qat", "--learning-rate", "1e38"), ("give a number above 0, such as 1e-5, at most 1",)),
+        (("--mode", "qat", "--train-count", "5"), ("--train-count goes with --train",)),
         (("--mode", "qat", "--max-drop", "1"), ("--max-drop goes with --mode static, not with qat",)),
         (("--mode", "qat", "--recipe", "adaround"), ("--recipe adaround: training does that better",)),
         (("--mode", "qat", "--train", "nowhere"), ("--train nowhere: no such file or folder",)),

@@ -130,6 +130,21 @@ def test_mistakes(command, words, fragments):
     assert_user_error(command("study", *TINY, *words), *fragments)
 
 
+@pytest.mark.parametrize("order", ["{a},{b}", "synthetic,{b}"])
+def test_no_photograph_is_written_over(command, folders, tmp_path, order):
+    b = folder_of(tmp_path / "b", 3, 0)
+    before = (b / "0.png").read_bytes()
+    sources = order.format(a=folders[0], b=b)
+    run = command("study", *TINY, "--sources", sources, "--json", str(b / "0.png"))
+    assert_user_error(run, "is one of the files in --sources")
+    assert (b / "0.png").read_bytes() == before
+
+
+def test_nothing_to_study():
+    with pytest.raises(UserError, match="at least one source, one number of images and one seed"):
+        study(networks.tiny().eval(), {}, Batches([torch.rand(2, 3, 32, 32)]))
+
+
 def test_one_photograph_is_too_few(tmp_path):
     folder = folder_of(tmp_path / "one", 1, 0)
     with pytest.raises(UserError, match="one photograph is too few"):
