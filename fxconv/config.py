@@ -143,7 +143,8 @@ class Config:
     `peak_count` at most, with `ties` and `sigmoid`.
 
     With `mode` qat the rewritten model is fine-tuned for at most `epochs` passes over the training images, from
-    `learn_from`, by Adam with `learning_rate` falling to 0 along a cosine; `batch_size` images at a time.
+    `learn_from`, by Adam with `learning_rate` (ten times that for biases) falling to 0 along a cosine; `batch_size`
+    images at a time.
     """
 
     mode: Mode = Mode.static
@@ -172,7 +173,7 @@ class Config:
     sigmoid: Sigmoid = Sigmoid.first
     learn_from: Teacher = Teacher.float
     epochs: int = 20
-    learning_rate: float = 1e-5
+    learning_rate: float = 2e-5
 
     def __post_init__(self) -> None:
         for field, kind in _CHOICES.items():

