@@ -252,7 +252,7 @@ def print_report(conversion: Conversion, console: Console) -> None:
         console.print(f"range widened: {made.node}: {made.reason}", soft_wrap=True, markup=False)
     section(console, "Kernel audit")
     console.print(Text(_audited(conversion)))
-    show(_audit_table(conversion.audit), console)
+    show(_audit_table(conversion.audit, conversion.config.mode is not Mode.dynamic), console)
     section(console, "Parity ledger")
     show(_ledger(conversion), console)
     print_recipe(conversion.recipe, console)
@@ -320,17 +320,19 @@ def _operators(conversion: Conversion) -> Table:
     return table
 
 
-def _audit_table(audit: Audit) -> Table:
-    """What failed, then what came nearest to it."""
-    table = grid("operation", "kernel", ">values", ">worst", ">off", ">power cut off", "")
+def _audit_table(audit: Audit, has_steps: bool) -> Table:
+    """What failed, then what came nearest to it; without the columns in steps where what comes out has none."""
+    steps = (">worst", ">off", ">power cut off") if has_steps else ()
+    table = grid("operation", "kernel", ">values", *steps, "")
     left = [op for op in audit.operations if not op.problem]
     left.sort(key=lambda op: (-op.off, -op.cut, -op.worst))
     for op in (*audit.failed, *left[:_MOST_AUDITED]):
         verdict = Text(f"FAILED: {op.problem}", style="bold red") if op.problem else Text("ok", style="green")
-        shares = (percent(op.off, 3), percent(op.cut, 3))
-        add(table, op.where, op.operator, f"{op.values:,}", count(op.worst, "step"), *shares, verdict)
+        shares = (count(op.worst, "step"), percent(op.off, 3), percent(op.cut, 3)) if has_steps else ()
+        add(table, op.where, op.operator, f"{op.values:,}", *shares, verdict)
     if len(left) > _MOST_AUDITED:
-        add(table, f"and {len(left) - _MOST_AUDITED} more", "", "", "", "", "", Text("ok", style="green"))
+        empty = [""] * (2 + len(steps))
+        add(table, f"and {len(left) - _MOST_AUDITED} more", *empty, Text("ok", style="green"))
     return table
 
 
