@@ -136,7 +136,7 @@ def searched(name: str, network: HeatmapDetector, data: Photographs) -> tuple[li
     """A row for each precision of the last layer, place of the sigmoid and way with ties: detections and duplicates."""
     images = [image[0][None] for image in data.images()]
     whole = converted(network, data)
-    float_last = converted(network, data, keep_float=("hm*_2",))
+    float_last = converted(network, data, keep_float=("hm.2",))
     forms = {"float": network, "int8": whole.int8, "int8, last layer in float": float_last.int8}
     rows, left = [], 0
     for form, module in forms.items():
