@@ -172,7 +172,7 @@ class Config:
     ties: Ties = Ties.index
     sigmoid: Sigmoid = Sigmoid.first
     learn_from: Teacher = Teacher.float
-    epochs: int = 20
+    epochs: int = 10
     learning_rate: float = 2e-5
 
     def __post_init__(self) -> None:
