@@ -8,9 +8,15 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from fxconv.interruptions import STOPS, told_in_one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fxconv.sensitivity import Sensitivity
+    from fxconv.study import Study
 
 _STARTED = time.perf_counter()
 with told_in_one_line():
@@ -362,13 +368,7 @@ def sensitivity(
             warnings=source.warnings,
             progress=progress,
         )
-    try:
-        if json is not None:
-            _write_json(json, result.json_text())
-    finally:
-        for warning in result.warnings:
-            screen.warn(warning)
-        print_sensitivity(result, screen.console(), top)
+    _tell(result, json, lambda console: print_sensitivity(result, console, top))
 
 
 @app.command()
@@ -441,13 +441,7 @@ def study(
             warnings=source.warnings,
             progress=progress,
         )
-    try:
-        if json is not None:
-            _write_json(json, result.json_text())
-    finally:
-        for warning in result.warnings:
-            screen.warn(warning)
-        print_study(result, screen.console())
+    _tell(result, json, lambda console: print_study(result, console))
 
 
 @app.command()
@@ -522,6 +516,19 @@ def _given(context: typer.Context) -> Callable[[str], bool]:
         return source is not None and source.name == "COMMANDLINE"
 
     return given
+
+
+def _tell(result: Sensitivity | Study, json: Path | None, show: Callable[[Console], None]) -> None:
+    """Write what was measured, and print it even where it cannot be written: it may have taken an hour."""
+    from fxconv import screen
+
+    try:
+        if json is not None:
+            _write_json(json, result.json_text())
+    finally:
+        for warning in result.warnings:
+            screen.warn(warning)
+        show(screen.console())
 
 
 def _write_json(path: Path, text: str, done: str = "", option: str = "--json") -> None:
