@@ -143,7 +143,7 @@ SeedOption = Annotated[
 ]
 ArithmeticOption = Annotated[
     Arithmetic,
-    typer.Option(help="FloatFunctional, or each operator in dequantize/quantize (slow).", rich_help_panel="Int8"),
+    typer.Option(help="FloatFunctional, or each operator in dequantize/quantize.", rich_help_panel="Int8"),
 ]
 PassOption = Annotated[
     list[str] | None,
