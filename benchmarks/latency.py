@@ -103,7 +103,8 @@ def main() -> None:
             f"Written by `python benchmarks/latency.py` on {machine()}.",
             "Milliseconds of one inference in the lite interpreter, one thread, batch 1, 224x224: medians of at least "
             f"{FEWEST} runs, the four files of a network in a new order each time. *Wrapped* is `--arithmetic wrap`, "
-            "the slow solution of dequantizing around every operation; *float* is the original network, scripted and "
+            "dequantizing around every operation (docs/arithmetic.md says what that costs, and why so little here); "
+            "*float* is the original network, scripted and "
             "optimized for mobile, which runs on XNNPACK. fxconv's weights have a scale for each channel, the stock "
             "flow's one for each layer. Below 1 in the column *to stock* fxconv is the faster one (median of the "
             "ratios run by run).",
