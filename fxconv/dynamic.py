@@ -46,7 +46,7 @@ def settle(job: Job) -> Settled:
         rewritten = rewrite_with(job.model, job.rules, job.images[0], share_parameters=True)
     with job.clock.step("conversion"):
         module = quantize.fuse(rewritten.module)
-        choices = {path: _choice(layer, job.config) for path, layer in layers(module)}
+        choices = {path: _choice(layer, job.config) for path, layer in layers(module, job.images[:1])}
         if not choices:
             raise UserError(
                 f"--mode dynamic quantizes linear layers, LSTM, GRU and recurrent cells, and {job.info.name} has none "
@@ -57,12 +57,37 @@ def settle(job: Job) -> Settled:
     return Settled(rewritten, Calibration(_NOTHING, 0, 0.0, 0.0), (), {}, int8)
 
 
-def layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers that become int8, by all of their paths: recurrent ones with biases, and without a projection."""
+def layers(module: nn.Module, images: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, nn.Module]]:
+    """The layers that become int8, by all of their paths.
+
+    Recurrent ones must have biases and no projection, and none may be given a single row without a batch: the engine's
+    kernels refuse those.
+    """
+    alone = _without_batch(module, images)
     for path, part in module.named_modules(remove_duplicate=False):
         is_recurrent = isinstance(part, _RECURRENT) and part.bias and not getattr(part, "proj_size", 0)
-        if type(part) in _LINEAR or (type(part) in _RECURRENT and is_recurrent):
+        if part not in alone and (type(part) in _LINEAR or (type(part) in _RECURRENT and is_recurrent)):
             yield path, part
+
+
+def _without_batch(module: nn.Module, images: Sequence[tuple[Any, ...]]) -> set[nn.Module]:
+    """The linear and recurrent layers that are given fewer dimensions than their int8 kernels take."""
+    found, hooks = set[nn.Module](), []
+
+    def look(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        first = (*given, *named.values())[0]
+        if first.ndim < (3 if isinstance(layer, (nn.LSTM, nn.GRU)) else 2):
+            found.add(layer)
+
+    for part in module.modules():
+        if type(part) in (*_LINEAR, *_RECURRENT):
+            hooks.append(part.register_forward_pre_hook(look, with_kwargs=True))
+    try:
+        verify.outputs(module, images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
 
 
 def _choice(layer: nn.Module, config: Config) -> QConfig:
@@ -114,7 +139,7 @@ def audit(int8: nn.Module, floating: nn.Module, images: Sequence[tuple[Any, ...]
     rows = (_row(path, layer, parts[path], tallies[path]) for path, layer in made.items())
     known = {path for path, part in int8.named_modules(remove_duplicate=False) if isinstance(part, _INT8)}
     inside = {f"{path}.0" for path in known}  # the linear layer of one that is fused with its ReLU
-    missed = [path for path, _ in layers(floating) if path not in known and path not in inside]
+    missed = [path for path, _ in layers(floating, images) if path not in known and path not in inside]
     idle = (OpAudit(path, "", 0, 0, 0.0, 0.0, "is a layer for int8 and is in float") for path in missed)
     return Audit((*rows, *idle), len(images), outputs)
 

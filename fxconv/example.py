@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fxconv import models
+from fxconv import models, soundness
 from fxconv.calibration import Photographs
 from fxconv.clock import Progress
 from fxconv.errors import UserError
@@ -50,7 +50,7 @@ def write_example(
 
     They are preprocessed as `model` wants them, by ImageNet's mean and deviation to 224x224 unless one is named. For a
     model of several inputs `target` is an .npz file with an array for each. Raises `UserError` for a folder without
-    photographs, a model that cannot be named, another kind of file, and too many images.
+    photographs, a model that cannot be named or does not take photographs, another kind of file, and too many images.
     """
     loaded = None if model is None else models.load(model, "random", input_size, seed, structure_only=True, heads=heads)
     names = loaded.form.names if loaded is not None else ("x",)
@@ -67,6 +67,10 @@ def write_example(
         raise UserError(f"-n {count}: {photographs.count * size / 1e9:.1f} GB of arrays; ask for {most} images at most")
     rows = []
     for image in photographs.images():
+        if loaded is not None and not rows:  # a network may take numbers or boxes beside images: say so before writing
+            soundness.reference(
+                loaded.module, [loaded.form.arguments(tuple(each[None] for each in image))], loaded.name
+            )
         rows.append(image)
         progress("reading images", len(rows), photographs.count)
     arrays = {name: np.stack([row[index].numpy() for row in rows]) for index, name in enumerate(names)}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fxconv import quantize
 from fxconv.calibration import CalibrationData, Generated
-from fxconv.clock import Progress
+from fxconv.clock import Clock, Progress
 from fxconv.config import Config, Mode
 from fxconv.conversion import Conversion, completed
 from fxconv.errors import UserError
@@ -41,6 +41,11 @@ class Trainable(FakeQuantized):
         nn.Module.__init__(self)
         self.module = rounded.module
         self.job, self.settled = job, settled
+        self._seconds = dict(job.clock.seconds)
+
+    def resumed(self) -> Job:
+        """The job with a clock that goes on from here: what trained in between is not fxconv's."""
+        return replace(self.job, clock=Clock(self.job.clock.progress, self._seconds))
 
 
 def prepare_qat(
@@ -81,6 +86,6 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     bad = next((path for path, weight in module.named_weights() if not bool(weight.isfinite().all())), None)
     if bad is not None:
         raise UserError(f"the trained weights of {bad} are infinite or NaN; train with a lower learning rate")
-    job, target = module.job, Path(output) if output is not None else None
+    job, target = module.resumed(), Path(output) if output is not None else None
     with quantize.engine(job.config.engine.value):
         return completed(job, requantized(job, module.settled, module.trained()), output=target)

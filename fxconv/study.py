@@ -156,7 +156,7 @@ def study(
         raise UserError("a study needs at least one source, one number of images and one seed")
     check(config.engine.value)
     model, rules = soundness.own_copy(model), selected(config)
-    form, trials = InputForm.of(model), list[Trial]()
+    form, trials, told = InputForm.of(model), list[Trial](), dict[str, list[list[str]]]()
     settle_mobile_threads()
     with quantize.engine(config.engine.value):
         images = [form.arguments(image) for image in judged.examples(judged.count)]
@@ -172,6 +172,9 @@ def study(
                     alike = likeness(settled.floating(), settled.int8, images, original)
                     seconds = clock.total()["total"]
                     trials.append(Trial(name, count, data.count, seed, alike.sqnr_db, alike.agreement, seconds))
+                    told.setdefault(name, []).append(data.warnings)
+    # Of draws from one source the one that says most: the others met some of the same photographs.
+    most = [note for draws in told.values() for note in max(draws, key=len)]
     short = {trial.source: trial.images for trial in trials if trial.images < trial.count}
     notes = [f"{name} has {had} images to calibrate on; larger counts are those" for name, had in short.items()]
     return Study(
@@ -180,7 +183,7 @@ def study(
         judged.source,
         len(images),
         tuple(trials),
-        (*warnings, *judged.warnings, *notes),
+        tuple(dict.fromkeys((*warnings, *judged.warnings, *most, *notes))),
     )
 
 

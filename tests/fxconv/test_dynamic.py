@@ -92,6 +92,34 @@ def test_nothing_is_calibrated_and_the_report_says_so(capsys):
     assert 0 < done.artifact.int8_macs_share < 0.01
 
 
+class FirstRow(nn.Module):
+    """A layer that is given the first image of a batch, flat: no batch is left."""
+
+    def __init__(self, layer: nn.Module, is_sequence: bool) -> None:
+        super().__init__()
+        self.layer, self.is_sequence, self.out = layer, is_sequence, nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        row = x[0, :, :, 0] if self.is_sequence else x[0, 0, 0]
+        returned = self.layer(row)
+        first = returned[0] if isinstance(returned, tuple) else returned
+        return self.out(first.unsqueeze(0))
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(8, 6), nn.LSTMCell(8, 6), nn.GRUCell(8, 6), nn.RNNCell(8, 6)])
+def test_a_layer_that_gets_no_batch_stays_in_float(layer):
+    done = converted(FirstRow(layer, False), 8)
+    assert done.verified
+    assert [op.where for op in done.audit.operations] == ["out"]
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(8, 6), nn.GRU(8, 6)])
+def test_a_sequence_without_a_batch_stays_in_float(layer):
+    done = converted(FirstRow(layer, True), 8)
+    assert done.verified
+    assert [op.where for op in done.audit.operations] == ["out"]
+
+
 def test_a_model_without_such_layers():
     with pytest.raises(UserError, match="and HotReLU6 has none that the engine takes"):
         converted(networks.HotReLU6(), 32)
@@ -101,7 +129,7 @@ def tampered(change: str) -> str:
     """What the audit says of a layer that was tampered with."""
     with quantize.engine("qnnpack"), quantize.quiet():
         floating = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval()
-        choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating)}
+        choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating, ())}
         int8 = torch.ao.quantization.quantize_dynamic(floating, choices)
         if change == "weights":
             weight = int8[0].weight()
@@ -138,7 +166,7 @@ def test_a_layer_that_never_runs_is_told():
 
     with quantize.engine("qnnpack"), quantize.quiet():
         floating = Idle().eval()
-        choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating)}
+        choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating, ())}
         int8 = torch.ao.quantization.quantize_dynamic(floating, choices)
         assert dynamic.audit(int8, floating, [(torch.rand(1, 8),)]).problem.startswith("idle (Linear (dynamic)): never")
 

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from fxconv_commands import NETWORKS, SMALL, assert_user_error
 from PIL import Image
+from torch import Tensor, nn
 
 from fxconv.calibration import Arrays, Photographs
+from fxconv.errors import UserError
 from fxconv.example import write_example
+from fxconv.models import LoadedModel
 from fxconv.preprocessing import Preprocessing
 from fxconv.synthetic import natural_images
 
@@ -85,6 +88,25 @@ def test_by_hand_and_into_a_conversion(command, photographs):
 )
 def test_mistakes(command, words, fragments):
     assert_user_error(command("example", *words), *fragments)
+
+
+class ImageAndIndex(nn.Module):
+    """Takes an index beside an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.kinds = nn.Conv2d(3, 4, 1), nn.Embedding(5, 4)
+
+    def forward(self, x: Tensor, kind: Tensor) -> Tensor:
+        return self.conv(x).mean((2, 3)) + self.kinds(kind)
+
+
+def test_a_model_that_takes_more_than_images(photographs, tmp_path, monkeypatch):
+    loaded = LoadedModel("both", ImageAndIndex().eval(), Preprocessing(32, 32, images=2), "random", True)
+    monkeypatch.setattr("fxconv.example.models.load", lambda *_, **__: loaded)
+    with pytest.raises(UserError, match="both cannot take an input of 3x32x32 and 3x32x32"):
+        write_example(photographs, tmp_path / "x.npz", 2, model="both")
+    assert not (tmp_path / "x.npz").exists()
 
 
 def test_more_than_the_memory_should_hold(photographs, tmp_path, monkeypatch):

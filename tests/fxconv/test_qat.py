@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,15 @@ def test_weights_that_are_shared_stay_so():
     first, second = found.values()
     assert torch.equal(first, second)
     assert fxconv.finish(module).verified
+
+
+def test_the_users_own_training_is_not_in_the_time():
+    module = fxconv.prepare_qat(networks.tiny().eval(), [images(8)], recipe=NONE)
+    time.sleep(3)
+    done = fxconv.finish(module)
+    steps = sum(seconds for step, seconds in done.timings.items() if step != "total")
+    assert done.timings["total"] < steps + 2
+    assert fxconv.finish(module).timings["rewriting"] < 2 * done.timings["rewriting"]
 
 
 def test_a_state_dict_carries_the_training():

@@ -154,3 +154,15 @@ def test_one_photograph_is_too_few(tmp_path):
 def test_lists():
     assert parse_counts("1, 10,10,100") == (1, 10, 100)
     assert parse_sources("a, b ,a") == ("a", "b")
+
+
+def test_photographs_that_cannot_be_read_are_named_once(command, tmp_path):
+    folder = folder_of(tmp_path / "c", 8, 2)
+    for name in ("0.png", "1.png"):
+        (folder / name).write_bytes(b"no picture")
+    words = ("--counts", "8", "--sources", f"synthetic,{folder}", "--seeds", "2", "--held-out", "4", "--quiet")
+    run = command("study", *TINY, *words)
+    assert run.status == 0
+    assert run.stderr.count("0.png was left out of calibration") == 1
+    assert run.stderr.count("1.png was left out of calibration") == 1
+    assert "6 of 8" in run.stdout
