@@ -140,12 +140,12 @@ def main() -> None:
             "hardswish run in QNNPACK and are faster in int8 everywhere, by much where quantizing and dequantizing "
             "has no vectors. The product has no kernel in QNNPACK; ATen computes it 64 values at a time along the "
             "channels of one pixel, and what is left of the channels one by one, each through float and back. With a "
-            "factor a channel, as squeeze-and-excitation has it, that is all of 16 channels and 48 of 240, and none "
-            "of 576. So the products of the early blocks cost what the sums and hardswishes gain. The result is the "
-            "same to the bit if the factor is first spread over all pixels, and up to four times as fast here; fxconv does "
-            "not do it, because ATen has such vectors for AVX2 and AVX-512 only: a phone would pay for the spreading "
-            "and gain nothing. There the last two columns are the nearer ones, and squeeze-and-excitation is what "
-            "wrapping may do faster: measure both on the phone.",
+            "factor a channel, as squeeze-and-excitation has it, that is all of 16 channels, 48 of 240 and none of "
+            "576. So the products of the early blocks cost what the sums and hardswishes gain. Spreading the factor "
+            "over all pixels first gives the same bits, up to four times as fast here; fxconv does not do it, because "
+            "ATen has such vectors for AVX2 and AVX-512 only: a phone would pay for the spreading and gain nothing. "
+            "There the last two columns are the nearer ones, and squeeze-and-excitation is what wrapping may do "
+            "faster: measure both on the phone.",
         )
     if slow:
         raise SystemExit("\n".join(slow))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from fxconv import models, soundness
 from fxconv.calibration import Photographs
@@ -65,7 +66,7 @@ def write_example(
     if photographs.count * size > _MOST_BYTES:
         most = _MOST_BYTES // size
         raise UserError(f"-n {count}: {photographs.count * size / 1e9:.1f} GB of arrays; ask for {most} images at most")
-    rows = []
+    rows = list[tuple[Tensor, ...]]()
     for image in photographs.images():
         if loaded is not None and not rows:  # a network may take numbers or boxes beside images: say so before writing
             soundness.reference(
