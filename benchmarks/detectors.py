@@ -34,7 +34,7 @@ from benchmarks.scenes import Scene, heatmap, scenes, tensor
 from fxconv import verify
 from fxconv.artifact import load_lite_bytes
 from fxconv.calibration import Photographs
-from fxconv.config import Method, Postprocess
+from fxconv.config import Method, Postprocess, Recipe
 from fxconv.conversion import Conversion
 from fxconv.detectors import STRIDE, HeatmapDetector, HeatmapPeaks, detector
 from fxconv.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -160,7 +160,8 @@ def forms_of(name: str, network: HeatmapDetector, data: Photographs) -> list[lis
     rows = []
     for method in (Method.script, Method.trace):
         for java in (False, True):
-            done = converted(network, data, method=method, java=java, postprocess=Postprocess.peaks)
+            options = {"method": method, "java": java, "postprocess": Postprocess.peaks}
+            done = converted(network, data, **options, recipe=(Recipe.none,))  # lowering is what differs here
             holds = "yes" if _holds(done) else "NO"
             size = f"{done.artifact.size / 1e6:.2f} MB"
             rows.append([name, method.value, "yes" if java else "no", done.verdict, holds, size])
