@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -54,7 +55,10 @@ with told_in_one_line():
         EvalOption,
         ExampleOption,
         FolderArgument,
+        Format,
+        FormatOption,
         ForModelOption,
+        FullOption,
         HeadsOption,
         InputSizeOption,
         JavaOption,
@@ -72,6 +76,7 @@ with told_in_one_line():
         ObserverOption,
         OutputOption,
         PassesJsonOption,
+        PassOnlyOption,
         PassOption,
         PeakCountOption,
         PeakThresholdOption,
@@ -173,6 +178,7 @@ def convert(
     config_file: ConfigOption = None,
     save_config: SaveConfigOption = None,
     report: ReportOption = False,
+    full: FullOption = False,
     json: ReportJsonOption = None,
     dry_run: DryRunOption = False,
     quiet: QuietOption = False,
@@ -229,7 +235,8 @@ def convert(
     writes["--checkpoint"] = checkpoint
     check_distinct({"-o": output, **writes}, reads)
     if dry_run:
-        _show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, "would rewrite")
+        shown = _Shown("would rewrite", full)
+        _show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, shown)
         return
     from fxconv.environment import check
 
@@ -273,8 +280,8 @@ def convert(
                 save_config, text(reproducing(conversion.config, conversion.recipe.steps)), done, "--save-config"
             )
     finally:
-        conversion.report.print(screen.console(), full=report)
-        if not report:
+        conversion.report.print(screen.console(), full=report or full, unfolded=full)
+        if not (report or full):
             for warning in conversion.warnings[len(source.warnings) :]:
                 screen.warn(warning)
     if not conversion.verified:
@@ -295,12 +302,16 @@ def diff(
     pass_: PassOption = None,
     skip: SkipOption = None,
     until: UntilOption = None,
+    pass_only: PassOnlyOption = None,
+    full: FullOption = False,
+    format_: FormatOption = Format.text,
     json: PassesJsonOption = None,
     traceback_: TracebackOption = False,
 ) -> None:
     """Rewrite only, and print the diffs; nothing is calibrated or written."""
     config = Config(arithmetic=arithmetic, seed=seed, passes=tuple(pass_ or ()), skip=tuple(skip or ()), until=until)
-    _show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, "rewrote")
+    shown = _Shown("rewrote", full, pass_only, format_)
+    _show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, shown)
 
 
 @app.command()
@@ -473,6 +484,16 @@ def example(
     print_example(written, screen.console())
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """How a rewriting is told: in which words, whether unfolded, of which pass alone, and in which format."""
+
+    tense: str
+    full: bool = False
+    only: str | None = None
+    format: Format = Format.text
+
+
 def _show_rewriting(
     model: str,
     weights: str,
@@ -482,14 +503,19 @@ def _show_rewriting(
     example: Path | None,
     config: Config,
     json: Path | None,
-    tense: str,
+    shown: _Shown,
 ) -> None:
     from fxconv.environment import check
     from fxconv.paths import check_target
 
     check_target(json, "--json")
+    if shown.only is not None:
+        from fxconv.passes import check_selected
+
+        check_selected(shown.only, config)
     check(config.engine.value)
     from fxconv.dry_run import rewrite_only
+    from fxconv.report.review import markdown
     from fxconv.report.terminal import print_dry_run
     from fxconv.screen import console
 
@@ -499,7 +525,12 @@ def _show_rewriting(
         if json is not None:
             _write_json(json, result.json_text())
     finally:
-        print_dry_run(result, console(), tense)
+        if shown.format is Format.json:
+            typer.echo(result.json_text(shown.only), nl=False)
+        elif shown.format is Format.markdown:
+            typer.echo(markdown(result.rewritten, result.model.name, shown.full, shown.only), nl=False)
+        else:
+            print_dry_run(result, console(), shown.tense, shown.full, shown.only)
     if not result.parity.passed:
         raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}")
 

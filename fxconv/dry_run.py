@@ -27,11 +27,11 @@ class DryRun:
     rewritten: Rewritten
     parity: StageParity
 
-    def json_text(self) -> str:
-        """The parts of the JSON report that exist without a conversion."""
+    def json_text(self, only: str | None = None) -> str:
+        """The parts of the JSON report that exist without a conversion; of the passes the one named `only`."""
         content: dict[str, Any] = {
             **heading(self.model, self.config),
-            "passes": passes(self.rewritten),
+            "passes": [each for each in passes(self.rewritten) if only in (None, each["name"])],
             "key_map": dict(self.rewritten.key_map),
             "parity": [plain(asdict(self.parity))],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,15 @@ from fxconv.config import (
     Ties,
     WeightScheme,
 )
+
+
+class Format(str, Enum):
+    """How a diff is printed."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
 
 ModelArgument = Annotated[
     str,
@@ -275,6 +285,20 @@ SaveConfigOption = Annotated[
 ]
 ReportOption = Annotated[
     bool, typer.Option("--report", help="Print diffs, ledger, timings: everything.", rich_help_panel="Output")
+]
+FullOption = Annotated[
+    bool,
+    typer.Option(
+        "--full", help="Show changes that are alike one by one, and the lines around them.", rich_help_panel="Output"
+    ),
+]
+PassOnlyOption = Annotated[
+    str | None,
+    typer.Option(metavar="PASS", help="Run all passes, show what this one did.", rich_help_panel="Passes"),
+]
+FormatOption = Annotated[
+    Format,
+    typer.Option("--format", help="text for a terminal, markdown for a pull request, json.", rich_help_panel="Output"),
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Stop after rewriting; write nothing.", rich_help_panel="Output")

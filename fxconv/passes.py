@@ -68,9 +68,7 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
     rules[place:place] = own
     known = [rule.name for rule in rules]
     for name in (*config.skip, *((config.until,) if config.until else ())):
-        if name not in known:
-            find(name)
-            raise UserError(f"pass {name!r} does not run in this conversion (it runs {', '.join(known)})")
+        _check_runs(name, known)
     if any(name == QuantBoundaries.name for name in config.skip):
         raise UserError(
             "quant-boundaries cannot be skipped: without it nothing would be int8 (use --until to stop before)"
@@ -78,6 +76,17 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
     if config.until:
         rules = rules[: known.index(config.until) + 1]
     return tuple(rule for rule in rules if rule.name not in config.skip)
+
+
+def check_selected(name: str, config: Config) -> None:
+    """Raises `UserError` for a pass that does not run in this conversion."""
+    _check_runs(name, [rule.name for rule in selected(config)])
+
+
+def _check_runs(name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        find(name)
+        raise UserError(f"pass {name!r} does not run in this conversion (it runs {', '.join(known)})")
 
 
 def rewrite_with(

@@ -10,7 +10,7 @@ rewrite(model, passes=[*DEFAULT_PASSES, MyPass()])
 from rewrites.base import PassError, Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.passes import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES
-from rewrites.records import Edit, PassResult, Skip
+from rewrites.records import Edit, Hunk, PassResult, Skip
 from rewrites.runner import Rewritten, rewrite, run_pass
 from rewrites.tracing import FloatLeaf, UntraceableError
 
@@ -21,6 +21,7 @@ __all__ = [
     "Edit",
     "Editor",
     "FloatLeaf",
+    "Hunk",
     "PassError",
     "PassResult",
     "Refusal",

@@ -236,7 +236,9 @@ class Editor:
             behind = [node for node in self.graph.nodes if node.op == "placeholder"][-1]
         with self.graph.inserting_after(behind):
             fresh = self.graph.call_module(path, (value,))
-        fresh.meta = dict(written_at.meta) if written_at else {}
+        known = written_at or users[0]
+        fresh.meta = {key: known.meta[key] for key in ("scope", "source") if key in known.meta}
+        fresh.meta |= written_at.meta if written_at else {}
         fresh.meta["rule"] = self.rule
         for user in users:
             user.replace_input_with(value, fresh)

@@ -19,6 +19,7 @@ from rewrites.edits import Editor
 from rewrites.parts import graphs_in, prefixed, trace_parts
 from rewrites.passes import DEFAULT_PASSES, FusableNames, QuantBoundaries
 from rewrites.records import Edit, PassResult, Skip
+from rewrites.review import hunks, lines_of, names_of
 from rewrites.spec import check_names, check_rewritten, check_source
 from rewrites.tracing import Fixed, FloatLeaf
 
@@ -157,19 +158,24 @@ def run_pass(graph_module: fx.GraphModule, rule: RewritePass, path: str = "") ->
 
     Raises `PassError` when the pass itself is at fault.
     """
-    before = graph_lines(graph_module)
+    before, names = lines_of(graph_module), names_of(graph_module)
     editor = Editor(graph_module, rule.name, path)
     try:
         rule.run(editor)
         graph_module.graph.lint()
-        after = graph_lines(graph_module)
+        after = lines_of(graph_module)
         if editor.edits or after != before:
             graph_module.recompile()
     except Exception as error:
         raise PassError(rule.name, editor.current.name if editor.current else None, error, rule.is_own()) from error
-    return PassResult(
-        rule.name, rule.summary(), rule.why(), tuple(editor.edits), tuple(editor.skips), _diff(before, after, editor)
-    )
+    done = rule.name, rule.summary(), rule.why(), tuple(editor.edits), tuple(editor.skips)
+    renamed = [edit for edit in editor.edits if edit.kind == "rename"]
+    if renamed and len(renamed) == len(editor.edits):
+        # Renames touch nearly every line of the graph; the paths say it better.
+        return PassResult(*done, unified([e.before for e in renamed], [e.after for e in renamed], rule.name, 0))
+    diff = unified([line.text for line in before], [line.text for line in after], rule.name)
+    classes, names = graph_module.meta.get("classes"), names | names_of(graph_module)
+    return PassResult(*done, diff, hunks(before, after, editor.edits, names, classes))
 
 
 def run_pass_everywhere(graphs: Mapping[str, fx.GraphModule], rule: RewritePass) -> PassResult:
@@ -178,7 +184,14 @@ def run_pass_everywhere(graphs: Mapping[str, fx.GraphModule], rule: RewritePass)
     edits = [_edit_in(path, edit) for path, result in each.items() for edit in result.edits]
     skips = [Skip(prefixed(path, skip.node), skip.reason) for path, result in each.items() for skip in result.skips]
     diffs = [_headed(path, result.diff) for path, result in each.items() if result.diff]
-    return PassResult(rule.name, rule.summary(), rule.why(), tuple(edits), tuple(skips), "\n".join(diffs))
+    pieces = [
+        replace(one, module=prefixed(path, one.module).rstrip("."))
+        for path, result in each.items()
+        for one in result.hunks
+    ]
+    return PassResult(
+        rule.name, rule.summary(), rule.why(), tuple(edits), tuple(skips), "\n".join(diffs), tuple(pieces)
+    )
 
 
 def _edit_in(path: str, edit: Edit) -> Edit:
@@ -202,14 +215,6 @@ def _maker(graph_module: fx.GraphModule, name: str, rules: Sequence[RewritePass]
     """The pass that wrote the node last; the last one of all for a node that none of them wrote."""
     made_by = {node.name: node.meta.get("rule") for node in graph_module.graph.nodes}.get(name)
     return next((rule for rule in rules if rule.name == made_by), rules[-1])
-
-
-def _diff(before: list[str], after: list[str], editor: Editor) -> str:
-    renamed = [edit for edit in editor.edits if edit.kind == "rename"]
-    if renamed and len(renamed) == len(editor.edits):
-        # Renames touch nearly every line of the graph; the paths say it better.
-        return unified([e.before for e in renamed], [e.after for e in renamed], editor.rule, 0)
-    return unified(before, after, editor.rule)
 
 
 def rewrite(

@@ -14,6 +14,8 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -49,6 +51,8 @@ _KEEPING_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoi
 # Methods that make a tensor of their own out of sizes alone: it is made while tracing, as torch.zeros is.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
 # Methods that hand what is in a tensor to Python: of a buffer the numbers that are in it.
+# Where nobody wrote a model: torch, and what traces it.
+_TORCH, _REWRITES = (f"{Path(file).parent}/" for file in (torch.__file__, __file__))
 _HANDING_OUT = frozenset({"item", "tolist", "numpy"})
 
 
@@ -66,6 +70,14 @@ class Fixed:
 
     place: str
     code: str
+
+
+def _frame_outside(*folders: str) -> FrameType | None:
+    """The innermost frame that runs no file of these folders."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(folders):
+        frame = frame.f_back
+    return frame
 
 
 class UntraceableError(Exception):
@@ -113,9 +125,7 @@ class _Tracer(fx.Tracer):
         """Note the line that takes a decision by `proxy`, if sizes have a say in it."""
         if not depends_on_size(proxy.node):
             return
-        frame = inspect.currentframe()
-        while frame is not None and (frame.f_code.co_filename == __file__ or "/torch/fx/" in frame.f_code.co_filename):
-            frame = frame.f_back
+        frame = _frame_outside(_REWRITES, f"{_TORCH}fx/")
         if frame is not None:
             info = inspect.getframeinfo(frame)
             code = info.code_context[0].strip() if info.code_context else ""
@@ -150,6 +160,8 @@ class _Tracer(fx.Tracer):
         if kind == "call_method" and target in _HANDING_OUT and is_constant(known_value(args[0])):
             return getattr(known_value(args[0]), target)(*args[1:], **kwargs)
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
+        if kind.startswith("call_") and (frame := _frame_outside(_REWRITES, _TORCH)) is not None:
+            proxy.node.meta["source"] = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
         value = self._evaluated(kind, target, args, kwargs)
         if value is not UNKNOWN:
             proxy.node.meta["value"] = value
@@ -332,7 +344,8 @@ def trace(model: nn.Module, example: Mapping[str, Any] | None = None) -> tuple[f
     `example` are arguments of its forward by name, of which the shapes count; without them nothing is known of any
     value. Returns the graph module and the modules that stayed whole. `graph_module.meta["classes"]` maps every module
     path of the original to its class, and `meta["fixed"]` lists the decisions taken for the example's sizes. As far as
-    it is known, a node's `meta["shape"]` is the shape of its value, and `meta["members"]` how many tensors it holds.
+    it is known, a node's `meta["shape"]` is the shape of its value, `meta["members"]` how many tensors it holds, and
+    `meta["source"]` the file and line that called it, outside torch.
     Raises `UntraceableError` when the outermost forward itself does not trace.
     """
     with unchanged(model):

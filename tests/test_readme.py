@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,13 @@ def test_the_zoo():
     right = [record for record in networks if (record["stock"].get("sqnr_db") or 0.0) >= 10]
     words = f"{len(verified)} of torchvision's {len(networks)} networks verified and {len(converted)} converted"
     assert f"{words}, where the stock flow gives a file that is right for {len(right)}" in README
+
+
+def test_the_example_is_the_tools_real_output():
+    text = (REPO / "README.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("$ fxconv diff "))
+    shown = text.split(f"{line}\n\n")[1].split("\n```")[0]
+    done = subprocess.run(
+        [sys.executable, str(REPO / "cli.py"), *line.split()[2:]], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == shown

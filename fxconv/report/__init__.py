@@ -19,11 +19,14 @@ class Report:
     def __init__(self, conversion: Conversion) -> None:
         self.conversion = conversion
 
-    def print(self, console: Console | None = None, full: bool = True) -> None:
-        """Print the whole report, or with `full` False the summary of about ten lines."""
+    def print(self, console: Console | None = None, full: bool = True, unfolded: bool = False) -> None:
+        """Print the whole report, or with `full` False the summary of about ten lines.
+
+        Changes that are alike are shown once; with `unfolded` one by one.
+        """
         console = console or Console()
         if full:
-            terminal.print_report(self.conversion, console)
+            terminal.print_report(self.conversion, console, unfolded)
         else:
             terminal.print_summary(self.conversion, console)
 

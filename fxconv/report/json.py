@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from rewrites import Rewritten
+from rewrites import Hunk, Rewritten
 
 if TYPE_CHECKING:
     from fxconv.config import Config
@@ -33,6 +33,17 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _hunk(hunk: Hunk) -> dict[str, Any]:
+    """What a pass changed in one module; `sources` are lines of the model, one for each of `lines`, or null."""
+    return {
+        "module": hunk.module,
+        "kind": hunk.kind,
+        "reasons": hunk.reasons,
+        "lines": hunk.lines,
+        "sources": [source or None for source in hunk.sources],
+    }
+
+
 def passes(rewritten: Rewritten) -> list[dict[str, Any]]:
     """What each pass did."""
     return [
@@ -40,6 +51,7 @@ def passes(rewritten: Rewritten) -> list[dict[str, Any]]:
             "name": result.name,
             "edits": [asdict(edit) for edit in result.edits],
             "skips": [asdict(skip) for skip in result.skips],
+            "hunks": [_hunk(hunk) for hunk in result.hunks],
             "diff": result.diff,
         }
         for result in rewritten.results

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from fxconv.config import Mode
 from fxconv.report.accuracy import judged, print_judgement, print_recipe, print_training, recovered, trained
+from fxconv.report.review import print_rewriting
 from fxconv.report.tables import add, count, decibels, grid, milliseconds, percent, section, show, size, some
-from rewrites import PassResult, Rewritten
+from rewrites import Rewritten
 
 if TYPE_CHECKING:
     from fxconv.audit import Audit
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from fxconv.example import Example
     from fxconv.verify import StageParity
 
-# More different reasons than this are not listed above a diff.
-_MOST_REASONS = 4
 # The summary of a network that is float by engine names this many islands.
 _MOST_ISLANDS = 2
 # The audit's table names this many of the operations that passed.
@@ -35,64 +34,14 @@ _MODES = {
 }
 # What the ledger calls the original is the float model to whoever reads the summary.
 _FLOAT = {"original": "float", "trained": "what was trained"}
-_DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
-# -- rewriting ---------------------------------------------------------------------------------------
+# -- what is not a conversion ------------------------------------------------------------------------
 
 
-def print_diff(text: str, console: Console) -> None:
-    """A unified diff, coloured by its first characters; never wrapped, so that it can be piped into a file."""
-    for line in text.splitlines():
-        console.print(Text(line, style=_DIFF_STYLES.get(line[:1], "")), soft_wrap=True)
-
-
-def _reasons(result: PassResult) -> list[str]:
-    """The pass's own reason, then those of its edits; when they are many each names a node, as the diff does."""
-    own = [f"why: {result.why}"] if result.why else []
-    counted = Counter(edit.reason for edit in result.edits)
-    if len(counted) > _MOST_REASONS:
-        return [*own, f"here: {count(len(result.edits), 'edit')}"]
-    return own + [f"here: {reason}" + (f" ({n} times)" if n > 1 else "") for reason, n in counted.items()]
-
-
-def print_rewriting(rewritten: Rewritten, console: Console, tense: str = "rewrote") -> None:
-    """Each pass with its diff and reason, then what was renamed, then what did not trace."""
-    table = grid(">edits", ">skips", "pass", "what it does")
-    for result in rewritten.results:
-        add(table, str(len(result.edits)), str(len(result.skips)), result.name, result.summary)
-    total = sum(len(result.edits) for result in rewritten.results)
-    section(console, f"Rewriting: {tense} {count(total, 'place')}")
-    show(table, console)
-    for result in rewritten.results:
-        if not result.edits and not result.skips:
-            continue
-        section(console, f"Pass {result.name}")
-        for reason in _reasons(result):
-            console.print(Text(reason, style="yellow"), soft_wrap=True)
-        if not any(edit.kind == "rename" for edit in result.edits):
-            print_diff(result.diff, console)
-        else:
-            print_renames(rewritten, console)
-        for skip in result.skips:
-            console.print(Text(f"left alone: {skip.node}: {skip.reason}", style="magenta"), soft_wrap=True)
-    if rewritten.leaves:
-        section(console, "Did not trace, stays as it is in float")
-        for leaf in rewritten.leaves:
-            console.print(f"{leaf.path or 'the model itself'}: {leaf.reason}", soft_wrap=True, markup=False)
-    if "" not in rewritten.graphs:
-        section(console, "Rewritten each by itself, inside what did not trace")
-        for path in rewritten.graphs:
-            console.print(path, soft_wrap=True, markup=False)
-    if rewritten.fixed:
-        section(console, "Decided once, for the size of the input it was traced with")
-        for entry in rewritten.fixed:
-            console.print(f"{entry.place}: {entry.code}", soft_wrap=True, markup=False)
-
-
-def print_dry_run(result: DryRun, console: Console, tense: str) -> None:
+def print_dry_run(result: DryRun, console: Console, tense: str, full: bool = False, only: str | None = None) -> None:
     """The rewriting of a model that is not converted, and whether it still computes the same."""
-    print_rewriting(result.rewritten, console, tense)
+    print_rewriting(result.rewritten, console, tense, full, only)
     section(console, "Same function")
     console.print(
         Text(f"{_function(result.parity)} (one generated image; weights: {result.model.weights})"), soft_wrap=True
@@ -107,14 +56,6 @@ def print_example(written: Example, console: Console) -> None:
     console.print(Text(written.source), soft_wrap=True)
     fitted = f"resized to cover {height}x{width}, cropped to {how.height}x{how.width}"
     console.print(Text(f"{fitted}, normalized by {how.source}"), soft_wrap=True)
-
-
-def print_renames(rewritten: Rewritten, console: Console) -> None:
-    """Old name and new name of every layer that was renamed."""
-    table = grid("old name", "new name")
-    for edit in rewritten.renames:
-        add(table, edit.before, edit.after)
-    show(table, console)
 
 
 # -- the conversion ----------------------------------------------------------------------------------
@@ -235,12 +176,12 @@ def _latency(conversion: Conversion) -> str:
     )
 
 
-def print_report(conversion: Conversion, console: Console) -> None:
-    """Everything a reviewer needs, the verdict first and again last."""
+def print_report(conversion: Conversion, console: Console, unfolded: bool = False) -> None:
+    """Everything a reviewer needs, the verdict first and again last; `unfolded` shows alike changes one by one."""
     console.print(_headline(conversion), soft_wrap=True)
     section(console, "Asked for")
     show(_asked(conversion), console)
-    print_rewriting(conversion.rewritten, console)
+    print_rewriting(conversion.rewritten, console, full=unfolded)
     section(console, "Operators before and after")
     show(_operators(conversion), console)
     section(console, "Int8 and float domains")
