@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from fxconv.config import Arithmetic, Config, Mode
+from fxconv.dump import dumping
 from fxconv.errors import UserError, described, telling_line
 from fxconv.imports import object_at
 from fxconv.quantize import reduces_range
@@ -100,7 +101,7 @@ def rewrite_with(
     Raises `UserError` when its own forward cannot be recorded as a graph, or when a pass of the user's own fails.
     """
     try:
-        return rewrite(model, rules, example=example, share_parameters=share_parameters)
+        return rewrite(model, rules, dumping(), example, share_parameters)
     except UntraceableError as error:
         raise UserError(
             f"{telling_line(error)}; move what it cannot follow into a module of its own, which then stays in float"
