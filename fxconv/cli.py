@@ -84,6 +84,7 @@ with told_in_one_line():
         QuietOption,
         RankingJsonOption,
         RecipeOption,
+        ReportArgument,
         ReportJsonOption,
         ReportOption,
         SaveConfigOption,
@@ -570,6 +571,21 @@ def _write_json(path: Path, text: str, done: str = "", option: str = "--json") -
         write_whole(path, text, option)
     except UserError as error:
         raise UserError(f"{error}{done}") from error
+
+
+@app.command()
+def compare(
+    first: ReportArgument,
+    second: ReportArgument,
+    traceback_: TracebackOption = False,
+) -> None:
+    """What differs between two conversions, by their JSON reports."""
+    from fxconv.compare import differences, read_report
+    from fxconv.report.comparison import print_comparison
+    from fxconv.screen import console
+
+    a, b = read_report(first), read_report(second)
+    print_comparison((first, second), (a, b), differences(a, b), console())
 
 
 @app.command()

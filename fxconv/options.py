@@ -347,6 +347,7 @@ PassesJsonOption = Annotated[
 RankingJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON.", rich_help_panel="Output")
 ]
+ReportArgument = Annotated[Path, typer.Argument(metavar="FILE.json", help="A report that fxconv convert --json wrote.")]
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of photographs, and folders in it.")]
 DrawnOption = Annotated[
     int, typer.Option("-n", "--count", min=1, help="Photographs to draw.", rich_help_panel="Photographs")
