@@ -24,8 +24,8 @@ _PARTS = (
     "parity",
     "artifact",
 )
-# Of an artifact, what says nothing of a conversion.
-_PLACE = "path"
+# Of an artifact, what says nothing of a conversion, and what the calls say already.
+_LEFT_OUT = ("path", "macs")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterato
         yield Difference("calibration", "source", *sources)
     yield from _ledger(first["parity"], second["parity"])
     artifacts = [
-        {key: value for key, value in report["artifact"].items() if key != _PLACE} for report in (first, second)
+        {key: value for key, value in report["artifact"].items() if key not in _LEFT_OUT} for report in (first, second)
     ]
     yield from _fields("artifact", *artifacts)
 
@@ -141,9 +141,9 @@ def _islands(first: list[Any], second: list[Any]) -> Iterator[Difference]:
 def _ledger(first: list[Any], second: list[Any]) -> Iterator[Difference]:
     stages = [{row["stage"]: row for row in rows} for rows in (first, second)]
     for stage in dict.fromkeys((*stages[0], *stages[1])):
-        a, b = (each.get(stage) for each in stages)
+        a, b = (_row(each.get(stage)) for each in stages)
         if a != b:
-            yield Difference("ledger", stage, _row(a), _row(b))
+            yield Difference("ledger", stage, a, b)
 
 
 def _row(row: Mapping[str, Any] | None) -> str:
