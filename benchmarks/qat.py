@@ -4,9 +4,9 @@
 
 mobilenet_v2 with the official weights, one scale for a layer's weights and no recipe, where static quantization loses
 most: it learns from the float model's answers on 300 photographs, without labels, and is scored on the 100 others,
-three times. Beside it stands what rounding costs between the layers alone, which no training of weights takes away. And
-the CIFAR-10 checkpoints learn from the labels of the training images. All scores are those of the
-`.ptl` on disk. Written to docs/training.md; exits with status 1 when less than half of the lost agreement comes back, a
+three times. Beside it stands what rounding costs between the layers alone, which better weights alone do not take
+away. And the CIFAR-10 checkpoints learn from the labels of the training images. All scores are those of the `.ptl` on
+disk. Written to docs/training.md; exits with status 1 when less than half of the lost agreement comes back, a
 training takes more than 20 minutes, or a checkpoint ends below its static result.
 """
 

@@ -236,10 +236,9 @@ class Editor:
             behind = [node for node in self.graph.nodes if node.op == "placeholder"][-1]
         with self.graph.inserting_after(behind):
             fresh = self.graph.call_module(path, (value,))
-        known = written_at or users[0]
-        fresh.meta = {key: known.meta[key] for key in ("scope", "source") if key in known.meta}
-        fresh.meta |= written_at.meta if written_at else {}
-        fresh.meta["rule"] = self.rule
+        reader = next(iter(users), value)  # who it is put there for says where the change lies
+        place: dict[str, Any] = {key: reader.meta[key] for key in ("scope", "source") if key in reader.meta}
+        fresh.meta = {**(written_at.meta if written_at else place), "rule": self.rule}
         for user in users:
             user.replace_input_with(value, fresh)
         self._record("insert", fresh.name, "", self.line(fresh), reason)

@@ -185,7 +185,7 @@ def run_pass_everywhere(graphs: Mapping[str, fx.GraphModule], rule: RewritePass)
     skips = [Skip(prefixed(path, skip.node), skip.reason) for path, result in each.items() for skip in result.skips]
     diffs = [_headed(path, result.diff) for path, result in each.items() if result.diff]
     pieces = [
-        replace(one, module=prefixed(path, one.module).rstrip("."))
+        replace(one, module=prefixed(path, one.module) if one.module else path)
         for path, result in each.items()
         for one in result.hunks
     ]

@@ -51,9 +51,9 @@ _KEEPING_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoi
 # Methods that make a tensor of their own out of sizes alone: it is made while tracing, as torch.zeros is.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
 # Methods that hand what is in a tensor to Python: of a buffer the numbers that are in it.
+_HANDING_OUT = frozenset({"item", "tolist", "numpy"})
 # Where nobody wrote a model: torch, and what traces it.
 _TORCH, _REWRITES = (f"{Path(file).parent}/" for file in (torch.__file__, __file__))
-_HANDING_OUT = frozenset({"item", "tolist", "numpy"})
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,16 @@ class Fixed:
 
 
 def _frame_outside(*folders: str) -> FrameType | None:
-    """The innermost frame that runs no file of these folders."""
+    """The innermost frame of the forward that runs no file of these folders; None of a model of torch's own modules.
+
+    What lies outside the tracing itself called for it, and wrote no model.
+    """
     frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(folders):
+    while frame is not None and frame.f_code is not _trace.__code__:
+        if not frame.f_code.co_filename.startswith(folders):
+            return frame
         frame = frame.f_back
-    return frame
+    return None
 
 
 class UntraceableError(Exception):

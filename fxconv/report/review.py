@@ -133,11 +133,13 @@ def print_rewriting(
     for result in of_pass(rewritten, only):
         _print_pass(result, console, full)
     if only is not None:
+        if not of_pass(rewritten, only):
+            console.print(f"{only}: nothing to do", markup=False)
         return
     if rewritten.leaves:
         section(console, "Did not trace, stays as it is in float")
         for leaf in rewritten.leaves:
-            console.print(f"{leaf.path or 'the model itself'}: {leaf.reason}", soft_wrap=True, markup=False)
+            console.print(f"{leaf.path or _ROOT}: {leaf.reason}", soft_wrap=True, markup=False)
     if "" not in rewritten.graphs:
         section(console, "Rewritten each by itself, inside what did not trace")
         for path in rewritten.graphs:
@@ -231,6 +233,8 @@ def markdown(rewritten: Rewritten, title: str, full: bool = False, only: str | N
         for skip, others in declined(result, full):
             more = f" (and {count(len(others), 'other')} like this)" if others else ""
             parts.append(f"Left alone: `{skip.node}`: {skip.reason}{more}")
+    if only is not None and not of_pass(rewritten, only):
+        parts.append(f"{only}: nothing to do")
     if rewritten.leaves and only is None:
         parts.append("## Did not trace, stays as it is in float")
         parts += [f"- `{leaf.path}`: {leaf.reason}" for leaf in rewritten.leaves]

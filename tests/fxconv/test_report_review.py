@@ -57,6 +57,11 @@ def test_one_pass_alone(rewritten):
     assert "\nPass out-of-place\n" in page
 
 
+def test_one_pass_that_had_nothing_to_do(rewritten):
+    assert printed(rewritten, only="fold-relu6") == "fold-relu6: nothing to do\n"
+    assert markdown(rewritten, "net", only="fold-relu6").endswith("\n\nfold-relu6: nothing to do\n")
+
+
 def test_a_terminal_is_never_too_narrow(rewritten):
     page = printed(rewritten, width=60, terminal=True, only="arithmetic-to-functional")
     assert max(len(line) for line in page.splitlines()) <= 60

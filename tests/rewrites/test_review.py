@@ -121,3 +121,10 @@ def test_the_lines_are_those_of_the_diff():
             assert sorted(shown) == sorted(plain)
         else:
             assert all(edit.kind == "rename" for edit in result.edits)
+
+
+def test_torchs_own_modules_have_no_line_of_the_model():
+    plain = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Dropout(), nn.Conv2d(8, 4, 1)).eval()
+    hunks = [hunk for result in rewrite(plain).results for hunk in result.hunks]
+    assert hunks
+    assert not [source for hunk in hunks for source in hunk.sources if source]
