@@ -1,0 +1,15 @@
+"""The commands of the command line, a file each, in the order in which `--help` lists them."""
+
+from __future__ import annotations
+
+from fxconv.commands.compare import compare
+from fxconv.commands.convert import convert
+from fxconv.commands.diff import diff
+from fxconv.commands.example import example
+from fxconv.commands.explain import explain
+from fxconv.commands.models import models
+from fxconv.commands.passes import passes
+from fxconv.commands.sensitivity import sensitivity
+from fxconv.commands.study import study
+
+COMMANDS = (convert, diff, sensitivity, study, example, compare, models, passes, explain)

@@ -1,0 +1,244 @@
+"""`fxconv convert`: a model in, a verified int8 artifact out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from fxconv import lean
+from fxconv.commands.results import write_report
+from fxconv.commands.rewriting import Shown, show_rewriting
+from fxconv.config import (
+    Arithmetic,
+    Config,
+    Engine,
+    Method,
+    Mode,
+    RangeMethod,
+    Recipe,
+    Sigmoid,
+    Teacher,
+    Ties,
+    WeightScheme,
+)
+from fxconv.errors import ConversionError, UserError
+from fxconv.options import (
+    ArithmeticOption,
+    BatchSizeOption,
+    BlockOption,
+    CalibCountOption,
+    CalibOption,
+    CheckpointOption,
+    ConfigOption,
+    DryRunOption,
+    EngineOption,
+    EpochsOption,
+    EvalOption,
+    ExampleOption,
+    FullOption,
+    HeadsOption,
+    InputSizeOption,
+    JavaOption,
+    JudgedOption,
+    KeepFloatOption,
+    LabelsOption,
+    LearnFromOption,
+    LearningRateOption,
+    MaxDropOption,
+    MethodOption,
+    MinSqnrOption,
+    ModelArgument,
+    ModeOption,
+    ObserverOption,
+    OutputOption,
+    PassOption,
+    PeakCountOption,
+    PeakThresholdOption,
+    PostprocessOption,
+    QuietOption,
+    RecipeOption,
+    ReportJsonOption,
+    ReportOption,
+    SaveConfigOption,
+    SeedOption,
+    SigmoidOption,
+    SkipOption,
+    TiesOption,
+    TracebackOption,
+    TrainCountOption,
+    TrainOption,
+    UnsafeLoadOption,
+    WeightSchemeOption,
+    WeightsOption,
+)
+
+# Options that say nothing without a training.
+_OF_TRAINING = ("train", "train_count", "learn_from", "epochs", "learning_rate", "checkpoint")
+
+
+def convert(
+    context: typer.Context,
+    model: ModelArgument,
+    weights: WeightsOption = "auto",
+    unsafe_load: UnsafeLoadOption = False,
+    input_size: InputSizeOption = None,
+    heads: HeadsOption = None,
+    example: ExampleOption = None,
+    calib: CalibOption = None,
+    calib_count: CalibCountOption = 100,
+    batch_size: BatchSizeOption = 10,
+    seed: SeedOption = 0,
+    observer: ObserverOption = RangeMethod.histogram,
+    mode: ModeOption = Mode.static,
+    engine: EngineOption = Engine.qnnpack,
+    arithmetic: ArithmeticOption = Arithmetic.functional,
+    weight_scheme: WeightSchemeOption = WeightScheme.per_channel,
+    recipe: RecipeOption = None,
+    keep_float: KeepFloatOption = None,
+    max_drop: MaxDropOption = None,
+    eval_: EvalOption = None,
+    labels: LabelsOption = None,
+    held_out: JudgedOption = None,
+    min_sqnr: MinSqnrOption = None,
+    pass_: PassOption = None,
+    skip: SkipOption = None,
+    method: MethodOption = Method.auto,
+    block: BlockOption = None,
+    java: JavaOption = False,
+    train: TrainOption = None,
+    train_count: TrainCountOption = 1000,
+    learn_from: LearnFromOption = Teacher.float,
+    epochs: EpochsOption = Config.epochs,
+    learning_rate: LearningRateOption = Config.learning_rate,
+    checkpoint: CheckpointOption = None,
+    postprocess: PostprocessOption = None,
+    peak_threshold: PeakThresholdOption = 0.3,
+    peak_count: PeakCountOption = 100,
+    ties: TiesOption = Ties.index,
+    sigmoid: SigmoidOption = Sigmoid.first,
+    output: OutputOption = None,
+    config_file: ConfigOption = None,
+    save_config: SaveConfigOption = None,
+    report: ReportOption = False,
+    full: FullOption = False,
+    json: ReportJsonOption = None,
+    dry_run: DryRunOption = False,
+    quiet: QuietOption = False,
+    traceback_: TracebackOption = False,
+) -> None:
+    """Convert a model to a verified int8 .ptl."""
+    started = time.perf_counter()
+    from fxconv.config_file import chosen, reproducing, text
+
+    choices = {
+        "mode": mode,
+        "engine": engine,
+        "arithmetic": arithmetic,
+        "weight_scheme": weight_scheme,
+        "observer": observer,
+        "recipe": tuple(recipe or (Recipe.auto,)),
+        "min_sqnr": min_sqnr,
+        "seed": seed,
+        "calib_count": calib_count,
+        "batch_size": batch_size,
+        "passes": tuple(pass_ or ()),
+        "skip": tuple(skip or ()),
+        "method": method,
+        "block": tuple(block or ()),
+        "java": java,
+        "keep_float": tuple(keep_float or ()),
+        "max_drop": max_drop,
+        "held_out": held_out,
+        "postprocess": postprocess,
+        "peak_threshold": peak_threshold,
+        "peak_count": peak_count,
+        "ties": ties,
+        "sigmoid": sigmoid,
+        "learn_from": learn_from,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+    }
+    config = chosen(config_file, choices, _given(context))
+    from fxconv.arrays import split_name
+    from fxconv.paths import check_distinct, check_target, default_output, read_files
+
+    writes: dict[str, Path | None] = {"--json": json, "--save-config": save_config}
+    for option, path in {"-o": output, **writes}.items():
+        check_target(path, option)
+    if config.mode is not Mode.qat and (given := [name for name in _OF_TRAINING if _given(context)(name)]):
+        raise UserError(f"--{given[0].replace('_', '-')} goes with --mode qat; leave it out, or train")
+    if train is None and _given(context)("train_count"):
+        raise UserError("--train-count goes with --train; leave it out, or name images to train on")
+    if config.mode is Mode.dynamic and (eval_ is not None or labels is not None):
+        raise UserError("--eval and --labels go with --mode static or qat, not with dynamic: leave them out")
+    check_target(checkpoint, "--checkpoint")
+    reads = read_files(model, weights, calib, example) | {"--config": config_file, "--eval": eval_, "--labels": labels}
+    reads |= {"--train": train and split_name(train)[0]}
+    writes["--checkpoint"] = checkpoint
+    check_distinct({"-o": output, **writes}, reads)
+    if dry_run:
+        shown = Shown("would rewrite", full)
+        show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, shown)
+        return
+    from fxconv.environment import check
+
+    check(config.engine.value)
+    target = output or default_output(model)
+    check_distinct({"the artifact": target, **writes}, reads)
+    from fxconv import screen
+
+    with screen.progress(quiet) as progress:
+        progress("loading", 0, 1)
+        from fxconv.conversion import convert as run
+        from fxconv.source import open_source, open_training
+
+        imported = time.perf_counter()
+        source = open_source(model, weights, input_size, calib, example, config, unsafe_load, eval_, labels, heads)
+        training = open_training(source, train, train_count) if train is not None else None
+        for warning in source.warnings:
+            screen.warn(warning)
+        lean.keep_what_is_imported()
+        before = {"importing": context.obj + imported - started, "loading": time.perf_counter() - imported}
+        conversion = run(
+            source.loaded.module,
+            source.data,
+            source.example,
+            source.config,
+            held_out=source.labelled,
+            training=training,
+            checkpoint=checkpoint,
+            info=source.info,
+            output=target,
+            warnings=source.warnings,
+            progress=progress,
+            before=before,
+        )
+    try:
+        done = f"; {target} is written and verified" if conversion.verified else ""
+        if json is not None:  # before anything is printed: whoever reads the output may stop reading
+            write_report(json, conversion.report.json_text(), done)
+        if save_config is not None and conversion.verified:
+            write_report(
+                save_config, text(reproducing(conversion.config, conversion.recipe.steps)), done, "--save-config"
+            )
+    finally:
+        conversion.report.print(screen.console(), full=report or full, unfolded=full)
+        if not (report or full):
+            for warning in conversion.warnings[len(source.warnings) :]:
+                screen.warn(warning)
+    if not conversion.verified:
+        kept = "; the file there is from before" if target.exists() else ""
+        raise ConversionError(f"{model}: {conversion.verdict}; {target} was not written{kept}; {conversion.cure}")
+
+
+def _given(context: typer.Context) -> Callable[[str], bool]:
+    """Whether the user set a field of `Config` on the command line."""
+
+    def given(field: str) -> bool:
+        source = context.get_parameter_source({"passes": "pass_"}.get(field, field))
+        return source is not None and source.name == "COMMANDLINE"
+
+    return given

@@ -1,0 +1,64 @@
+"""A rewriting that is shown and not converted, as `diff` and `convert --dry-run` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from fxconv.commands.results import write_report
+from fxconv.config import Config
+from fxconv.errors import ConversionError, stage
+from fxconv.options import Format
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a rewriting is told: in which words, whether unfolded, of which pass alone, and in which format."""
+
+    tense: str
+    full: bool = False
+    only: str | None = None
+    format: Format = Format.text
+
+
+def show_rewriting(
+    model: str,
+    weights: str,
+    unsafe_load: bool,
+    input_size: str | None,
+    heads: str | None,
+    example: Path | None,
+    config: Config,
+    json: Path | None,
+    shown: Shown,
+) -> None:
+    from fxconv.environment import check
+    from fxconv.paths import check_target
+
+    check_target(json, "--json")
+    if shown.only is not None:
+        from fxconv.passes import check_selected
+
+        check_selected(shown.only, config)
+    check(config.engine.value)
+    from fxconv.dry_run import rewrite_only
+    from fxconv.report.review import markdown
+    from fxconv.report.terminal import print_dry_run
+    from fxconv.screen import console
+
+    with stage(lambda: "rewriting"):
+        result = rewrite_only(model, weights, input_size, config, unsafe_load, example, heads)
+    try:
+        if json is not None:
+            write_report(json, result.json_text())
+    finally:
+        if shown.format is Format.json:
+            typer.echo(result.json_text(shown.only), nl=False)
+        elif shown.format is Format.markdown:
+            typer.echo(markdown(result.rewritten, result.model.name, shown.full, shown.only), nl=False)
+        else:
+            print_dry_run(result, console(), shown.tense, shown.full, shown.only)
+    if not result.parity.passed:
+        raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}")
