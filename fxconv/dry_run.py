@@ -9,6 +9,7 @@ from typing import Any
 
 from fxconv import keep_float, models, refusals, soundness
 from fxconv.config import Config
+from fxconv.emitting import emitted
 from fxconv.equality import same_function
 from fxconv.job import ModelInfo
 from fxconv.passes import rewrite_with, selected
@@ -20,12 +21,13 @@ from rewrites import Rewritten
 
 @dataclass(frozen=True)
 class DryRun:
-    """A rewritten model, compared with the original on one generated image."""
+    """A rewritten model, compared with the original on one generated image; `emitted` is its file, if asked for."""
 
     model: ModelInfo
     config: Config
     rewritten: Rewritten
     parity: StageParity
+    emitted: str = ""
 
     def json_text(self, only: str | None = None) -> str:
         """The parts of the JSON report that exist without a conversion; of the passes the one named `only`."""
@@ -46,8 +48,12 @@ def rewrite_only(
     unsafe_load: bool = False,
     example: Path | None = None,
     heads: str | None = None,
+    emit: bool = False,
 ) -> DryRun:
-    """Rewrite the named model and compare it with the original. Raises `UserError` for what the user can mend."""
+    """Rewrite the named model and compare it with the original. Raises `UserError` for what the user can mend.
+
+    With `emit` the model is written down as a Python file, too, if it still is the same function.
+    """
     rules = selected(config)
     loaded = models.load(model, weights, input_size, config.seed, True, unsafe_load, heads)
     info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
@@ -59,4 +65,6 @@ def rewrite_only(
     if config.keep_float:
         rules = refusals.keeping_float(rules, keep_float.chosen(rewritten, config.keep_float))
         rewritten = rewrite_with(loaded.module, rules, images[0])
-    return DryRun(info, config, rewritten, same_function(loaded.module, rewritten, original, images))
+    parity = same_function(loaded.module, rewritten, original, images)
+    text = emitted(loaded.module, rewritten, loaded.name, images) if emit and parity.passed else ""
+    return DryRun(info, config, rewritten, parity, text)

@@ -300,6 +300,14 @@ FormatOption = Annotated[
     Format,
     typer.Option("--format", help="text for a terminal, markdown for a pull request, json.", rich_help_panel="Output"),
 ]
+EmitOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.py",
+        help="Write the rewritten model as a Python file that imports torch alone, to be quantized by hand.",
+        rich_help_panel="Output",
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Stop after rewriting; write nothing.", rich_help_panel="Output")
 ]

@@ -17,12 +17,12 @@ from torch.fx.node import map_arg
 
 from rewrites.values import submodule
 
-_INFIX: dict[Callable[..., Any], str] = {
+INFIX: dict[Callable[..., Any], str] = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//",
     operator.matmul: "@", operator.mod: "%", operator.pow: "**", operator.eq: "==", operator.ne: "!=",
     operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.and_: "&", operator.or_: "|",
 }  # fmt: skip
-_AUGMENTED: dict[Callable[..., Any], str] = {
+AUGMENTED: dict[Callable[..., Any], str] = {
     operator.iadd: "+=", operator.isub: "-=", operator.imul: "*=", operator.itruediv: "/=", operator.imatmul: "@=",
     operator.ifloordiv: "//=", operator.imod: "%=", operator.ipow: "**=", operator.iand: "&=", operator.ior: "|=",
 }  # fmt: skip
@@ -78,14 +78,14 @@ def call_name(graph_module: fx.GraphModule, node: fx.Node) -> str:
         return type(submodule(graph_module, node)).__name__
     if node.op == "call_method":
         return f".{node.target}()"
-    symbol = _INFIX.get(node.target) or _AUGMENTED.get(node.target)  # type: ignore[arg-type]
+    symbol = INFIX.get(node.target) or AUGMENTED.get(node.target)  # type: ignore[arg-type]
     return symbol or function_name(node.target)
 
 
 def _call_function(node: fx.Node) -> str:
     target, args = node.target, node.args
-    if target in _INFIX and len(args) == 2 and not node.kwargs:
-        return f"{_text(args[0])} {_INFIX[target]} {_text(args[1])}"
+    if target in INFIX and len(args) == 2 and not node.kwargs:
+        return f"{_text(args[0])} {INFIX[target]} {_text(args[1])}"
     if target is operator.getitem:
         index = args[1]
         inside = ", ".join(map(_text, index)) if isinstance(index, tuple) else _text(index)
@@ -110,9 +110,9 @@ def node_line(graph_module: fx.GraphModule, node: fx.Node) -> str:
     if node.op == "call_module":
         label = _module_label(submodule(graph_module, node))  # type: ignore[arg-type]
         return f"{node.name} = self.{node.target}({_arguments(node.args, node.kwargs)})  # {label}"
-    if node.target in _AUGMENTED:
+    if node.target in AUGMENTED:
         changed, other = map(_text, node.args)
-        return f"{changed} {_AUGMENTED[node.target]} {other}; {node.name} = {changed}"
+        return f"{changed} {AUGMENTED[node.target]} {other}; {node.name} = {changed}"
     return f"{node.name} = {_call_function(node)}"
 
 

@@ -114,6 +114,14 @@ class Editor:
 
     # -- changing --------------------------------------------------------------------------------
 
+    def _mark(self, node: fx.Node) -> None:
+        """Let a node carry the name of this rule: the last to touch it, and one of all that did."""
+        node.meta["rule"] = self.rule
+        node.meta["rules"] = tuple(dict.fromkeys((*node.meta.get("rules", ()), self.rule)))
+
+    def _new_mark(self) -> dict[str, Any]:
+        return {"rule": self.rule, "rules": (self.rule,)}
+
     def _record(self, kind: EditKind, node: str, before: str, after: str, reason: str) -> None:
         self.edits.append(Edit(kind, node, before, after, reason))
 
@@ -143,7 +151,7 @@ class Editor:
     ) -> None:
         before, old_op, old_target = self.line(node), node.op, str(node.target)
         node.op, node.target, node.args, node.kwargs = op, target, tuple(args), kwargs
-        node.meta["rule"] = self.rule
+        self._mark(node)
         if old_op == "call_module":
             self._forget_unused(old_target)
         self._record("replace", node.name, before, self.line(node), reason)
@@ -152,7 +160,7 @@ class Editor:
         """Put another module under the path `node` calls; every call of that path sees it."""
         before = self.line(node)
         self._set_module(str(node.target), module.train(self.graph_module.training))
-        node.meta["rule"] = self.rule
+        self._mark(node)
         self._record("replace", node.name, before, self.line(node), reason)
 
     def set_attribute(self, node: fx.Node, attribute: str, value: object, reason: str) -> None:
@@ -160,6 +168,7 @@ class Editor:
         module = submodule(self.graph_module, node)
         before = f"{node.target}.{attribute} = {getattr(module, attribute)!r}"
         setattr(module, attribute, value)
+        self._mark(node)
         self._record("replace", node.name, before, f"{node.target}.{attribute} = {value!r}", reason)
 
     def remove(self, node: fx.Node, value: fx.Node, reason: str) -> None:
@@ -189,7 +198,7 @@ class Editor:
         holder.register_buffer(leaf, value.clone(), persistent=False)
         with self.graph.inserting_before(node):
             fresh = self.graph.get_attr(path)
-        fresh.meta = {key: node.meta[key] for key in ("scope", "shape") if key in node.meta} | {"rule": self.rule}
+        fresh.meta = {key: node.meta[key] for key in ("scope", "shape") if key in node.meta} | self._new_mark()
         node.replace_all_uses_with(fresh)
         self.graph_module.meta.setdefault("folded", []).append(Folded(value=holder.get_buffer(leaf), recipe=recipe))
         self._record("replace", node.name, before, self.line(fresh), reason)
@@ -238,7 +247,7 @@ class Editor:
             fresh = self.graph.call_module(path, (value,))
         reader = next(iter(users), value)  # who it is put there for says where the change lies
         place: dict[str, Any] = {key: reader.meta[key] for key in ("scope", "source") if key in reader.meta}
-        fresh.meta = {**(written_at.meta if written_at else place), "rule": self.rule}
+        fresh.meta = {**(written_at.meta if written_at else place), **self._new_mark()}
         for user in users:
             user.replace_input_with(value, fresh)
         self._record("insert", fresh.name, "", self.line(fresh), reason)
@@ -265,7 +274,7 @@ class Editor:
                 path = self.free_path(module_scope(source), stem)
                 self.graph_module.add_submodule(path, called.train(self.graph_module.training))
                 fresh = self.graph.call_module(path, tuple(args))
-        fresh.meta = {key: value for key, value in source.meta.items() if key != "shape"} | {"rule": self.rule}
+        fresh.meta = {key: value for key, value in source.meta.items() if key != "shape"} | self._new_mark()
         self._record("insert", fresh.name, "", self.line(fresh), reason)
         return fresh
 
@@ -294,7 +303,7 @@ class Editor:
         users = list(value.users)
         with self.graph.inserting_after(value):
             fresh = self.graph.call_method(method, (value,))
-        fresh.meta = {**value.meta, "rule": self.rule}
+        fresh.meta = {**value.meta, **self._new_mark()}
         for user in users:
             user.replace_input_with(value, fresh)
         self._record("insert", fresh.name, "", self.line(fresh), reason)
@@ -318,7 +327,7 @@ class Editor:
         with self.graph.inserting_before(before):
             fresh = self.graph.create_node(op, target, tuple(args), kwargs or {}, name)
         fresh.meta = {key: value for key, value in before.meta.items() if key not in ("shape", "members")}
-        fresh.meta["rule"] = self.rule
+        fresh.meta |= self._new_mark()
         if scope is not None:
             fresh.meta["scope"] = scope
         self._record("insert", fresh.name, "", self.line(fresh), reason)
@@ -341,7 +350,7 @@ class Editor:
         before = self.line(node)
         self.graph_module.add_submodule(path, module)
         node.target = path
-        node.meta["rule"] = self.rule
+        self._mark(node)
         self._record("insert", node.name, before, self.line(node), reason)
 
     def rename_target(self, old: str, new: str, reason: str) -> None:

@@ -19,23 +19,33 @@ class ToFrames(nn.Module):
     [O, I*taps, kh, kw], by a view. T' is the number of times that the frames fit.
     """
 
-    def __init__(self, taps: int = 1, step: int = 1, padding: int = 0, spread: int = 1) -> None:
+    def __init__(
+        self,
+        taps: int = 1,
+        step: int = 1,
+        padding: int = 0,
+        spread: int = 1,
+    ) -> None:
         super().__init__()
         self.taps, self.step, self.padding, self.spread = taps, step, padding, spread
 
     def forward(self, x: Tensor) -> Tensor:
         if self.padding > 0:  # as columns, for the engine pads no quantized video
-            x = F.pad(x.flatten(3), [0, 0, self.padding, self.padding]).unflatten(3, [-1, x.size(4)])
+            padded = F.pad(x.flatten(3), [0, 0, self.padding, self.padding])
+            x = padded.unflatten(3, [-1, x.size(4)])
         if self.taps == 1 and self.step == 1:
             return x.transpose(1, 2).flatten(0, 1)
-        windows = x.unfold(2, (self.taps - 1) * self.spread + 1, self.step)  # [N, C, T', H, W, frames]
+        # [N, C, T', H, W, frames]
+        windows = x.unfold(2, (self.taps - 1) * self.spread + 1, self.step)
         windows = windows[..., :: self.spread]
         # Copied with the channels last, as the convolution behind it wants them.
-        return windows.permute(0, 2, 3, 4, 1, 5).flatten(4, 5).flatten(0, 1).permute(0, 3, 1, 2)
+        frames = windows.permute(0, 2, 3, 4, 1, 5).flatten(4, 5).flatten(0, 1)
+        return frames.permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
-        settings = {"taps": self.taps, "step": self.step, "padding": self.padding, "spread": self.spread}
-        return ", ".join(f"{name}={value}" for name, value in settings.items() if value != int(name != "padding"))
+        usual = {"taps": 1, "step": 1, "padding": 0, "spread": 1}
+        own = {name: getattr(self, name) for name in usual}
+        return ", ".join(f"{n}={v}" for n, v in own.items() if v != usual[n])
 
 
 class FromFrames(nn.Module):

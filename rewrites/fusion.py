@@ -100,6 +100,11 @@ CONVERT_MAPPING: dict[Callable[..., Any], Any] = {
 }
 
 
+def own_fusers() -> dict[tuple[type, ...], Any]:
+    """The patterns that torch.ao cannot fuse, or not for all settings, and what fuses them."""
+    return cast(dict[tuple[type, ...], Any], FUSE_CONFIG["additional_fuser_method_mapping"])
+
+
 def _follow(graph_module: fx.GraphModule, node: fx.Node, kinds: tuple[type[nn.Module], ...]) -> fx.Node | None:
     """The only reader of `node`, when it calls one of these classes on it."""
     user = sole_user(node)

@@ -83,10 +83,15 @@ class CappedQFunctional(QFunctional):
     """Maps `CappedFloatFunctional` to a plain QFunctional: its range ends at the cap, so it saturates there."""
 
     @classmethod
-    def from_float(cls, mod: CappedFloatFunctional, use_precomputed_fake_quant: bool = False) -> QFunctional:
+    def from_float(
+        cls,
+        mod: CappedFloatFunctional,
+        use_precomputed_fake_quant: bool = False,
+    ) -> QFunctional:
         plain = FloatFunctional()
         plain.activation_post_process = mod.activation_post_process
-        return cast(QFunctional, QFunctional.from_float(plain, use_precomputed_fake_quant))
+        quantized = QFunctional.from_float(plain, use_precomputed_fake_quant)
+        return cast(QFunctional, quantized)
 
 
 class ScriptableBatchNorm2d:

@@ -73,6 +73,16 @@ class Rewritten:
             for island in assign(graph).islands()
         )
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """The original's key for each key of the rewritten model's state_dict whose tensor comes from there."""
+        sources = {new: old for old, new in self.key_map.items() if new is not None}
+        for group in _keys_by_tensor(self.module).values():
+            known = next((sources[key] for key in group if key in sources), None)
+            if known is not None:
+                sources.update({key: sources.get(key, known) for key in group})
+        return sources
+
     def diff(self) -> str:
         """The diffs of all passes that changed something, in order."""
         return "\n".join(result.diff for result in self.results if result.diff)
@@ -83,12 +93,7 @@ class Rewritten:
         Raises KeyError naming the first key of the rewritten model the checkpoint lacks. A tensor that does not have
         the original's shape is left as it is, for `load_state_dict` to refuse.
         """
-        sources = {new: old for old, new in self.key_map.items() if new is not None}
-        twins = _keys_by_tensor(self.module)
-        for group in twins.values():
-            known = next((sources[key] for key in group if key in sources), None)
-            if known is not None:
-                sources.update({key: sources.get(key, known) for key in group})
+        sources = self.sources
         state, own = {new: original[old] for new, old in sources.items()}, self.module.state_dict()
         for new, old in sources.items():
             if state[new].shape == self.shapes.get(old):

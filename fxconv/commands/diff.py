@@ -6,6 +6,7 @@ from fxconv.commands.rewriting import Shown, show_rewriting
 from fxconv.config import Arithmetic, Config
 from fxconv.options import (
     ArithmeticOption,
+    EmitOption,
     ExampleOption,
     Format,
     FormatOption,
@@ -40,10 +41,11 @@ def diff(
     pass_only: PassOnlyOption = None,
     full: FullOption = False,
     format_: FormatOption = Format.text,
+    emit: EmitOption = None,
     json: PassesJsonOption = None,
     traceback_: TracebackOption = False,
 ) -> None:
-    """Rewrite only, and print the diffs; nothing is calibrated or written."""
+    """Rewrite only, and print the diffs; nothing is calibrated."""
     config = Config(arithmetic=arithmetic, seed=seed, passes=tuple(pass_ or ()), skip=tuple(skip or ()), until=until)
     shown = Shown("rewrote", full, pass_only, format_)
-    show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, shown)
+    show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, shown, emit)

@@ -33,26 +33,34 @@ def show_rewriting(
     config: Config,
     json: Path | None,
     shown: Shown,
+    emit: Path | None = None,
 ) -> None:
+    """Rewrite, write what is to be written, and print the changes."""
     from fxconv.environment import check
-    from fxconv.paths import check_target
+    from fxconv.paths import check_distinct, check_target, read_files
 
     check_target(json, "--json")
+    check_target(emit, "--emit")
+    check_distinct({"--json": json, "--emit": emit}, read_files(model, weights, None, example))
     if shown.only is not None:
         from fxconv.passes import check_selected
 
         check_selected(shown.only, config)
     check(config.engine.value)
     from fxconv.dry_run import rewrite_only
+    from fxconv.emitting import check_overwrites
     from fxconv.report.review import markdown
     from fxconv.report.terminal import print_dry_run
     from fxconv.screen import console
 
+    check_overwrites(emit)
     with stage(lambda: "rewriting"):
-        result = rewrite_only(model, weights, input_size, config, unsafe_load, example, heads)
+        result = rewrite_only(model, weights, input_size, config, unsafe_load, example, heads, emit is not None)
     try:
         if json is not None:
             write_report(json, result.json_text())
+        if emit is not None and result.emitted:
+            write_report(emit, result.emitted, option="--emit")
     finally:
         if shown.format is Format.json:
             typer.echo(result.json_text(shown.only), nl=False)

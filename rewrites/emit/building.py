@@ -1,0 +1,74 @@
+"""`build`: a model of the file's classes with the weights of a checkpoint of the original."""
+
+from __future__ import annotations
+
+from rewrites.emit.file import File
+from rewrites.emit.tables import plainly
+from rewrites.emit.text import Group, lines
+
+
+def build(file: File) -> list[str]:
+    value = ["        value = state_dict[name]"]
+    if file.rows:
+        value += [
+            '        layer = key.rpartition(".")[0]',
+            "        if layer in ROWS and len(value) != len(own):",
+            "            value = value[slice(*ROWS[layer])]",
+        ]
+    if file.reshaped:
+        value += ["        if key in RESHAPED:", "            value = value.reshape(own.shape)"]
+    later = " or ".join(
+        f"key in {name}" for name, there in (("CONSTANTS", file.constants), ("FOLDED", file.folded)) if there
+    )
+    constants = [f"        if {later}:", "            continue"] if later else []
+    filling = [
+        "    for name, constant in CONSTANTS.items():",
+        "        tensors[name].copy_(constant)",
+    ] if file.constants else []  # fmt: skip
+    if file.folded:
+        filling += [
+            "    for name, (recipe, names) in FOLDED.items():",
+            "        found = {",
+            "            own: state_dict[key] if isinstance(key, str) else key",
+            "            for own, key in names.items()",
+            "        }",
+            "        recipe.load_state_dict(found)",
+            "        tensors[name].copy_(recipe.eval()())",
+        ]
+    strict, shaped = ", strict=False" if later else "", bool(file.rows or file.reshaped)
+    if later:
+        named = "{**dict(model.named_parameters()), **dict(model.named_buffers())}"
+        filling = [f"    tensors = {named}", *filling]
+    head = lines(
+        "def ", Group("build(", f") -> {file.whole}:", (("", "state_dict: Mapping[str, Tensor]"),)), plainly, 0
+    )
+    return [
+        "", "",
+        "def _original(key: str) -> str:",
+        '    """What a parameter is called in a checkpoint of the original model."""',
+        '    parts = key.split(".")',
+        "    for depth in range(len(parts), 0, -1):",
+        '        prefix = ".".join(parts[:depth])',
+        "        if prefix in ORIGINAL:",
+        '            return ".".join([ORIGINAL[prefix], *parts[depth:]])',
+        "    return key",
+        "", "",
+        *(["@torch.no_grad()"] if filling else []),
+        *head,
+        '    """The model in eval mode, with the weights of a checkpoint of the original.',
+        "",
+        "    Raises KeyError for a checkpoint that lacks one of them.",
+        '    """',
+        f"    model = {file.whole}().eval()",
+        "    state = {}",
+        "    for key, own in model.state_dict().items():" if shaped else "    for key in model.state_dict():",
+        *constants,
+        "        name = _original(key)",
+        "        if name not in state_dict:",
+        '            raise KeyError(f"the checkpoint has no {name}")',
+        *(value if len(value) > 1 else []),
+        f"        state[key] = {'value' if len(value) > 1 else 'state_dict[name]'}",
+        f"    model.load_state_dict(state{strict})",
+        *filling,
+        "    return model",
+    ]  # fmt: skip

@@ -1,0 +1,68 @@
+"""`fuse`: the layers of the file's model that run as one, and what torch.ao has to be told for it."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch.ao.nn.intrinsic as nni
+from torch import nn
+
+from rewrites import fusion
+from rewrites.emit.file import File
+from rewrites.emit.tables import plainly, table
+from rewrites.emit.text import Expression, Group, call, lines
+from rewrites.modules import CappedReLU
+
+_FUSED = {
+    (nn.Conv1d, CappedReLU): nni.ConvReLU1d,
+    (nn.Conv2d, CappedReLU): nni.ConvReLU2d,
+    (nn.Conv3d, CappedReLU): nni.ConvReLU3d,
+    (nn.Linear, CappedReLU): nni.LinearReLU,
+    (nn.BatchNorm2d, CappedReLU): nni.BNReLU2d,
+    (nn.BatchNorm3d, CappedReLU): nni.BNReLU3d,
+}
+
+
+def fuse(file: File) -> list[str]:
+    """How its layers are fused; where torch.ao does not know how, with what tells it."""
+    own = [pattern for pattern in sorted(file.patterns, key=str) if pattern in fusion.own_fusers()]
+    found: list[str] = []
+    extra = ""
+    if own:
+        functions = {name: getattr(fusion, name) for name in ("_capped", "_transposed", "_pair")}
+        entries: list[tuple[str, Expression]] = []
+        needed: dict[str, None] = {}
+        for pattern in own:
+            words = ", ".join(kind.__name__ if kind is CappedReLU else f"nn.{kind.__name__}" for kind in pattern)
+            if pattern in _FUSED:
+                needed |= {"_capped": None, "_pair": None}
+                fuser: Expression = f"_pair(nni.{_FUSED[pattern].__name__})"
+            elif CappedReLU in pattern:
+                needed |= {"_capped": None}
+                fuser = call("functools.partial", "_capped", "fuse_conv_bn_relu")
+            else:
+                needed |= {"_transposed": None}
+                fuser = "_transposed"
+            entries.append((f"({words}): ", fuser))
+        for name in needed:
+            found += ["", "", *inspect.getsource(functions[name]).rstrip().splitlines()]
+        found += ["", *table("FUSERS", "What torch.ao does not know how to fuse.", "{", entries)]
+        extra = "FUSERS"
+    if file.is_capped:
+        found += ["", "", "# What capped sums become in int8.", "MAPPING = {"]
+        found += [
+            "    **get_default_static_quant_module_mappings(),",
+            "    CappedFloatFunctional: CappedQFunctional,",
+            "}",
+        ]
+    arguments: dict[str, Expression] = {"inplace": "True"}
+    if extra:
+        arguments["fuse_custom_config_dict"] = Group("{", "}", (('"additional_fuser_method_mapping": ', extra),))
+    fusing = call("torch.ao.quantization.fuse_modules", "model", "FUSABLE", **arguments)
+    return [
+        *found,
+        "", "",
+        "def fuse(model: nn.Module) -> None:",
+        '    """Let each chain of layers in FUSABLE be one layer, in place."""',
+        *(lines("", fusing, plainly, 4) if file.fusable else ["    return"]),
+    ]  # fmt: skip

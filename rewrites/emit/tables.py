@@ -1,0 +1,72 @@
+"""The constants of the file: what was called what, what is fused, what stays in float, what is in no checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewrites.emit.file import File, Folded
+from rewrites.emit.text import Expression, Group, Slot, lines
+
+_UNPACKING = [
+    "", "",
+    "def _unpacked(shape: tuple[int, ...], dtype: torch.dtype, content: str) -> Tensor:",
+    '    """A tensor of its compressed bytes."""',
+    "    packed = bytearray(zlib.decompress(base64.b64decode(content)))",
+    "    return torch.frombuffer(packed, dtype=dtype).reshape(shape)",
+]  # fmt: skip
+
+
+def plainly(slot: Slot) -> str:
+    return slot.text()
+
+
+def table(name: str, comment: str, opening: str, items: Sequence[tuple[str, Expression]]) -> list[str]:
+    """A constant with an item a line; formatters want a single word in the line of its name."""
+    if opening == "(" and len(items) == 1:
+        return ["", f"# {comment}", *lines(f"{name} = ", Group("(", ")", tuple(items)), plainly, 0)]
+    found = ["", f"# {comment}", f"{name} = {opening}"]
+    for key, item in items:
+        found += lines(key, item, plainly, 4, ",")
+    return [*found, "}" if opening == "{" else "]" if opening == "[" else ")"]
+
+
+def tables(file: File) -> list[str]:
+    constants = [*file.constants.values(), *(own for one in file.folded for own in one.names.values())]
+    is_packed = any(isinstance(one, Group) and one.opening == "_unpacked(" for one in constants)
+    found = [*(_UNPACKING if is_packed else []), ""]
+    originals = [(f'"{new}": ', f'"{old}"') for new, old in file.originals.items()]
+    found += (
+        table("ORIGINAL", "What is named so here is named so in the original.", "{", originals)
+        if originals
+        else ["", "ORIGINAL: dict[str, str] = {}"]
+    )
+    chains: list[tuple[str, Expression]] = [("", _strings("[", "]", chain)) for chain in file.fusable]
+    found += (
+        table("FUSABLE", "The layers that run as one.", "[", chains)
+        if chains
+        else ["", "FUSABLE: list[list[str]] = []"]
+    )
+    if file.floating:
+        found += table("FLOAT", "The layers that stay in float.", "(", [("", f'"{path}"') for path in file.floating])
+    if file.rows:
+        rows = [(f'"{path}": ', f"({start}, {stop})") for path, (start, stop) in file.rows.items()]
+        found += table("ROWS", "The layers that are some rows of one of the original's.", "{", rows)
+    if file.reshaped:
+        found += table("RESHAPED", "What has other dimensions here.", "(", [("", f'"{key}"') for key in file.reshaped])
+    if file.constants:
+        items = [(f'"{path}": ', one) for path, one in file.constants.items()]
+        found += table("CONSTANTS", "What is in no checkpoint.", "{", items)
+    if file.folded:
+        items = [(f'"{one.path}": ', Group("(", ")", (("", one.recipe), ("", _names(one))))) for one in file.folded]
+        found += table(
+            "FOLDED", "What is worked out of a checkpoint, by what, and of which of its tensors.", "{", items
+        )
+    return found
+
+
+def _strings(opening: str, closing: str, words: Sequence[str]) -> Group:
+    return Group(opening, closing, tuple(("", f'"{word}"') for word in words))
+
+
+def _names(one: Folded) -> Group:
+    return Group("{", "}", tuple((f'"{own}": ', made) for own, made in one.names.items()))
