@@ -27,6 +27,7 @@ from fxconv.held_out import held_out as held_out_of
 from fxconv.job import Job, ModelInfo, open_job
 from fxconv.judge import JUDGED, Judge, Judgement
 from fxconv.latency import Latency, measure
+from fxconv.passes import suspected
 from fxconv.ranges import Ailment, ailments
 from fxconv.recipe import Chosen
 from fxconv.refusals import Adjustment
@@ -121,6 +122,8 @@ class Conversion:
         if failed == TRAINED:
             return "train with a lower --learning-rate, or accept it (--min-sqnr)"
         if self.audit.failed or failed in ("rewritten", "fused", EQUALIZED):
+            if self.config.passes:
+                return suspected(self.config.passes)
             return "the model is not at fault: send this line and the output of --report to fxconv's authors"
         if failed == "int8":
             return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"

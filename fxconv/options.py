@@ -157,7 +157,12 @@ ArithmeticOption = Annotated[
 ]
 PassOption = Annotated[
     list[str] | None,
-    typer.Option("--pass", metavar="MODULE:CLASS", help="A pass of your own; repeatable.", rich_help_panel="Passes"),
+    typer.Option(
+        "--pass",
+        metavar="MODULE:CLASS",
+        help="A pass of your own, FILE.py:CLASS too; repeatable.",
+        rich_help_panel="Passes",
+    ),
 ]
 SkipOption = Annotated[
     list[str] | None, typer.Option(metavar="PASS", help="Do not run this pass; repeatable.", rich_help_panel="Passes")

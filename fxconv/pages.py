@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import inspect
 
-from rewrites import ALTERNATIVES, DEFAULT_PASSES, RewritePass, run_pass
+from fxconv.errors import UserError, described, telling_line
+from rewrites import ALTERNATIVES, DEFAULT_PASSES, PassError, RewritePass, run_pass
 from rewrites.qnnpack import KERNELS, Verdict
 from rewrites.tracing import trace
 
 
 def pass_page(rule: RewritePass) -> str:
     """One pass: its page, and its example before and after, rewritten now."""
-    return f"{rule.name}\n\n{inspect.cleandoc(type(rule).__doc__ or '')}\n\nExample:\n\n{example_diff(rule)}"
+    page, shown = inspect.cleandoc(type(rule).__doc__ or ""), example_diff(rule)
+    return f"{rule.name}\n\n{page}\n\nBefore (-) and after (+):\n\n{shown or 'it changes nothing in its example'}"
+
+
+def own_pass_page(rule: RewritePass) -> str:
+    """The page of a pass of the user's own. Raises `UserError` where the pass or its example fails."""
+    try:
+        return pass_page(rule)
+    except PassError as error:
+        raise UserError(f"{telling_line(error)}; mend the pass") from error
+    except Exception as error:
+        raise UserError(f"pass {rule.name}: its example fails: {described(error)}; mend the example") from error
 
 
 def example_diff(rule: RewritePass) -> str:

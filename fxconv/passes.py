@@ -22,9 +22,10 @@ from rewrites import (
     RewritePass,
     Rewritten,
     UntraceableError,
+    passes_with,
     rewrite,
 )
-from rewrites.passes import ArithmeticToFunctional, FoldReLU6, FusableNames, QuantBoundaries, WrapArithmetic
+from rewrites.passes import ArithmeticToFunctional, FoldReLU6, QuantBoundaries, WrapArithmetic
 
 # Passes that make room for quantized tensors.
 _OF_STATIC = (ArithmeticToFunctional, FoldReLU6, QuantBoundaries, WrapArithmetic)
@@ -41,19 +42,27 @@ def find(name: str) -> RewritePass:
     raise UserError(f"unknown pass {name!r}{hint} (fxconv passes lists all)")
 
 
-def user_pass(spec: str) -> RewritePass:
-    """An instance of the user's pass at `module:Class` or `file.py:Class`. Raises `UserError` when it is none."""
-    kind = object_at(spec, "--pass")
+def user_pass(spec: str, what: str = "--pass") -> RewritePass:
+    """An instance of the user's pass at `module:Class` or `file.py:Class`; `what` begins every message.
+
+    Raises `UserError` when it is none.
+    """
+    kind = object_at(spec, what)
     if not (inspect.isclass(kind) and issubclass(kind, RewritePass)):
-        raise UserError(f"--pass {spec}: it is not a subclass of rewrites.RewritePass")
+        raise UserError(f"{what} {spec}: it is not a subclass of rewrites.RewritePass")
     if inspect.isabstract(kind) or not getattr(kind, "name", ""):
-        raise UserError(f"--pass {spec}: the class must define name, run and example")
+        raise UserError(f"{what} {spec}: the class must define name, run and example")
     if any(kind.name == rule.name for rule in ALL_PASSES):
-        raise UserError(f"--pass {spec}: {kind.name!r} is the name of a pass of fxconv's; choose another")
+        raise UserError(f"{what} {spec}: {kind.name!r} is the name of a pass of fxconv's; choose another")
     try:
         return kind()
     except Exception as error:
-        raise UserError(f"--pass {spec}: {described(error)}; it must need no arguments") from error
+        raise UserError(f"{what} {spec}: {described(error)}; it must need no arguments") from error
+
+
+def suspected(specs: Sequence[str]) -> str:
+    """What to do about a rewriting that changed the function, with passes of the user's own in it."""
+    return f"if it goes well without --pass {' '.join(specs)}, mend that pass"
 
 
 def selected(config: Config) -> tuple[RewritePass, ...]:
@@ -64,9 +73,7 @@ def selected(config: Config) -> tuple[RewritePass, ...]:
         rules = [rule for rule in rules if not isinstance(rule, FoldReLU6)]
     if config.mode is Mode.dynamic:  # everything but its layers is float, and stays as it is
         rules = [rule for rule in rules if not isinstance(rule, _OF_STATIC)]
-    own = [user_pass(spec) for spec in config.passes]
-    place = next(i for i, rule in enumerate(rules) if isinstance(rule, FusableNames))
-    rules[place:place] = own
+    rules = list(passes_with(*(user_pass(spec) for spec in config.passes), passes=rules))
     known = [rule.name for rule in rules]
     for name in (*config.skip, *((config.until,) if config.until else ())):
         _check_runs(name, known)

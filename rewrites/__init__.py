@@ -4,15 +4,16 @@ from rewrites import rewrite, DEFAULT_PASSES
 rewritten = rewrite(model)
 rewritten.graph_module, rewritten.results, rewritten.key_map, rewritten.diff()
 
-rewrite(model, passes=[*DEFAULT_PASSES, MyPass()])
+rewrite(model, passes=passes_with(MyPass()))
 """
 
 from rewrites.base import PassError, Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.passes import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES
+from rewrites.passes import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES, passes_with
 from rewrites.records import Edit, Hunk, PassResult, Skip
 from rewrites.runner import Rewritten, rewrite, run_pass
 from rewrites.tracing import FloatLeaf, UntraceableError
+from rewrites.values import callee, is_scalar, submodule, tensor_nodes, whole_numbers
 
 __all__ = [
     "ALTERNATIVES",
@@ -29,6 +30,12 @@ __all__ = [
     "Rewritten",
     "Skip",
     "UntraceableError",
+    "callee",
+    "is_scalar",
+    "passes_with",
     "rewrite",
     "run_pass",
+    "submodule",
+    "tensor_nodes",
+    "whole_numbers",
 ]

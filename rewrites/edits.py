@@ -112,6 +112,10 @@ class Editor:
         """Mark `node` as one that must run in float; the quant boundaries respect the mark."""
         node.meta["float_reason"] = reason
 
+    def allow_int8(self, node: fx.Node) -> None:
+        """Take back what an earlier pass marked with `keep_float`, for want of a kernel that `node` has by now."""
+        node.meta.pop("float_reason", None)
+
     # -- changing --------------------------------------------------------------------------------
 
     def _mark(self, node: fx.Node) -> None:

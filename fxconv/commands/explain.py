@@ -10,11 +10,16 @@ from fxconv.options import TracebackOption
 
 
 def explain(
-    name: Annotated[str, typer.Argument(metavar="PASS", help="The name of a pass (fxconv passes).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="PASS", help="The name of a pass (fxconv passes), or FILE.py:CLASS for one of your own."
+        ),
+    ],
     traceback_: TracebackOption = False,
 ) -> None:
-    """The page of one pass: what it does, why the engine needs it, an example."""
-    from fxconv.pages import pass_page
-    from fxconv.passes import find
+    """The page of one pass: what it does, why the engine needs it, before and after, what it leaves alone."""
+    from fxconv.pages import own_pass_page, pass_page
+    from fxconv.passes import find, user_pass
 
-    typer.echo(pass_page(find(name)))
+    typer.echo(own_pass_page(user_pass(name, "pass")) if ":" in name else pass_page(find(name)))

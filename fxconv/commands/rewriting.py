@@ -69,4 +69,7 @@ def show_rewriting(
         else:
             print_dry_run(result, console(), shown.tense, shown.full, shown.only)
     if not result.parity.passed:
-        raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}")
+        from fxconv.passes import suspected
+
+        cure = f"; {suspected(config.passes)}" if config.passes else ""
+        raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}{cure}")

@@ -136,7 +136,7 @@ def _kept_float(conversion: Conversion) -> list[tuple[str, str]]:
 def _function(row: StageParity) -> str:
     if row.max_abs_diff == 0:
         return "computes exactly what the original does"
-    return f"differs from the original by at most {row.max_abs_diff:.2g} ({row.rule})"
+    return f"differs from the original by at most {row.max_abs_diff:.2g} (required: {row.rule})"
 
 
 def _images(row: StageParity) -> str:

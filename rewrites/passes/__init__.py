@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rewrites.base import RewritePass
 from rewrites.passes.arithmetic_to_functional import ArithmeticToFunctional
 from rewrites.passes.attention_to_linear import AttentionToLinear
@@ -54,6 +56,16 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     QuantBoundaries(),  # last: where int8 ends depends on everything above
 )
 
+# Behind these nothing may be added: the first settles the names of all modules, the second where int8 begins and ends.
+_SETTLING = (FusableNames, QuantBoundaries)
+
+
+def passes_with(*own: RewritePass, passes: Sequence[RewritePass] = DEFAULT_PASSES) -> tuple[RewritePass, ...]:
+    """`passes` with the user's `own` among them: before the names of modules and the ends of int8 are settled."""
+    place = next((i for i, rule in enumerate(passes) if isinstance(rule, _SETTLING)), len(passes))
+    return (*passes[:place], *own, *passes[place:])
+
+
 # Not in the default order: takes the place of ArithmeticToFunctional on request.
 ALTERNATIVES: tuple[RewritePass, ...] = (WrapArithmetic(),)
 
@@ -89,4 +101,5 @@ __all__ = [
     "UnshareModules",
     "ViewToReshape",
     "WrapArithmetic",
+    "passes_with",
 ]

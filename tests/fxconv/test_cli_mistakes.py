@@ -63,6 +63,7 @@ def test_an_unknown_command_is_told_in_one_line(command):
 
 def test_an_unknown_pass_cannot_be_explained(command):
     assert_user_error(command("explain", "fold-relu"), "unknown pass 'fold-relu'; did you mean fold-relu6")
+    assert_user_error(command("explain", f"{NETWORKS}:Tiny"), ":Tiny: it is not a subclass of rewrites.RewritePass")
 
 
 @pytest.mark.parametrize(

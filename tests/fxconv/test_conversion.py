@@ -371,6 +371,13 @@ def test_what_to_do_about_a_failure(stage, words, small_conversion):
     assert bool(cure) == bool(words)
 
 
+def test_a_pass_of_the_users_own_is_suspected_first(small_conversion):
+    rows = tuple(replace(row, passed=row.stage != "rewritten") for row in small_conversion.ledger)
+    config = replace(small_conversion.config, passes=("mine.py:Mine",))
+    cure = replace(small_conversion, ledger=rows, config=config).cure
+    assert cure == "if it goes well without --pass mine.py:Mine, mend that pass"
+
+
 # -- one image at a time, where a batch would decide otherwise -------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import pytest
 from fxconv import passes
 from fxconv.config import Arithmetic, Config, Engine
 from fxconv.errors import UserError
-from fxconv.pages import example_diff, kernels_markdown, pass_page, passes_markdown
+from fxconv.pages import example_diff, kernels_markdown, own_pass_page, pass_page, passes_markdown
 from fxconv.passes import ALL_PASSES, find, selected, user_pass
 from rewrites import DEFAULT_PASSES
 from rewrites.qnnpack import KERNELS
@@ -43,6 +43,22 @@ class Nameless(RewritePass):
 
 class Idle(RewritePass):
     name = "idle"
+
+
+class Faulty(Mine):
+    name = "faulty"
+
+    def run(self, editor):
+        for node in editor.nodes():
+            1 / 0
+
+
+class Unshown(Mine):
+    name = "unshown"
+
+    @staticmethod
+    def example():
+        raise KeyError("gone")
 """
 
 
@@ -112,10 +128,29 @@ def test_every_pass_is_found_by_its_name_and_has_a_page(rule):
     assert find(rule.name) is rule
     page = pass_page(rule)
     assert page.startswith(f"{rule.name}\n\n{rule.summary()}\n")
-    for heading in ("\nWhat it does: ", "\nWhy: ", "\nExample:\n"):
-        assert heading in page
-    changed = [line[0] for line in example_diff(rule).splitlines() if line[:1] in ("+", "-")]
-    assert changed
+    for heading in ("What it does: ", "Why: ", "Leaves alone: ", "Before (-) and after (+):"):
+        assert page.count(f"\n\n{heading}") == 1, heading
+    changed = {line[0] for line in example_diff(rule).splitlines() if line[:1] in ("+", "-")}
+    assert changed == {"+", "-"}
+    assert ("Declared tolerance: " in page.replace("\n", " ")) == (rule.tolerance > 0)
+
+
+def test_a_pass_of_the_users_own_has_a_page(own):
+    page = own_pass_page(user_pass("own_passes_of_a_test.py:Mine", "pass"))
+    assert page.startswith("mine\n\nNothing becomes nothing.\n\nBefore (-) and after (+):\n\n")
+    assert page.endswith("it changes nothing in its example")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Faulty", r"pass faulty failed at node input_1, .*:\d+ \(1 / 0\): ZeroDivisionError: .*; mend the pass$"),
+        ("Unshown", r"pass unshown: its example fails: KeyError: 'gone'; mend the example$"),
+    ],
+)
+def test_a_page_that_cannot_be_made(name, message, own):
+    with pytest.raises(UserError, match=message):
+        own_pass_page(user_pass(f"own_passes_of_a_test.py:{name}", "pass"))
 
 
 def test_the_users_pass_is_an_instance(own):

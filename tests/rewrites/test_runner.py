@@ -1,6 +1,7 @@
 """rewrite(): what it leaves alone, where keys go, and the three kinds of trouble."""
 
 import copy
+import operator
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ from passcheck import assert_same_results, conv, images, model
 from torch import nn
 
 import rewrites
-from rewrites import DEFAULT_PASSES, Editor, PassError, RewritePass, UntraceableError, rewrite
+from rewrites import DEFAULT_PASSES, Editor, PassError, RewritePass, UntraceableError, callee, passes_with, rewrite
 from rewrites.diff import graph_lines
-from rewrites.values import callee
+from rewrites.modules import Add, MulScalar
 
 
 class Residual(nn.Module):
@@ -207,13 +208,53 @@ class TanhToHardtanh(RewritePass):
 
 def test_a_pass_of_the_users_own():
     original = model(lambda self, x: self.act(self.conv(x)), conv=conv(), act=nn.Tanh())
-    rewritten = rewrite(original, passes=[*DEFAULT_PASSES[:-1], TanhToHardtanh(), DEFAULT_PASSES[-1]])
+    rewritten = rewrite(original, passes=passes_with(TanhToHardtanh()))
     (result,) = [result for result in rewritten.results if result.name == "tanh-to-hardtanh"]
     assert result.diff.splitlines()[-3:-1] == [
         "-act = self.act(conv)  # Tanh()",
         "+act = self.act(conv)  # Hardtanh(min_val=-1.0, max_val=1.0)",
     ]
     assert [island.nodes for island in rewritten.islands] == [("act",)]
+
+
+def test_passes_of_the_users_own_stand_before_names_and_boundaries_are_settled():
+    own = (TanhToHardtanh(), TanhToHardtanh())
+    assert passes_with() == DEFAULT_PASSES
+    assert passes_with(*own) == (*DEFAULT_PASSES[:-2], *own, *DEFAULT_PASSES[-2:])
+    assert passes_with(*own, passes=DEFAULT_PASSES[-1:]) == (*own, DEFAULT_PASSES[-1])
+    assert passes_with(*own, passes=DEFAULT_PASSES[:2]) == (*DEFAULT_PASSES[:2], *own)
+
+
+class SubToAdd(TanhToHardtanh):
+    """A difference becomes a sum, for which there is a kernel."""
+
+    name = "sub-to-add"
+    allows = True
+
+    def run(self, editor: Editor) -> None:
+        for node in editor.nodes():
+            if callee(editor.graph_module, node) is operator.sub:
+                x, y = node.args
+                if self.allows:
+                    editor.allow_int8(node)
+                negated = editor.insert_before(node, MulScalar(-1), (y,), "negated", "a sum has a kernel")
+                editor.replace_with_module(node, Add(), (x, negated), "sub", "a sum has a kernel")
+
+
+class SubToAddInFloat(SubToAdd):
+    """The same, but for the mark that arithmetic-to-functional left for want of a kernel."""
+
+    name = "sub-to-add-in-float"
+    allows = False
+
+
+def test_a_pass_takes_back_that_an_operation_must_be_float():
+    original = model(lambda self, x: self.conv(self.conv(x) - x), conv=conv())
+    rewritten = rewrite(original, passes_with(SubToAdd()))
+    assert rewritten.islands == ()
+    assert_same_results(original, rewritten.graph_module, [images()])
+    (island,) = rewrite(original, passes_with(SubToAddInFloat())).islands
+    assert island.reason == "subtracting tensors has no int8 kernel"
 
 
 def test_a_pass_of_the_users_own_at_the_end():
