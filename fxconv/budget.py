@@ -74,7 +74,14 @@ def judged(
         for layer in kept
     )
     after, tried = search.scores[_paths(kept)], len(search.scores) + 1
-    return final, replace(result, after=after, kept=priced, tried=tried, extra_ms=total.float_ms - total.int8_ms)
+    return final, replace(
+        result,
+        after=after,
+        kept=priced,
+        tried=tried,
+        extra_ms=total.float_ms - total.int8_ms,
+        ranking=tuple((layer.where, layer.sqnr_db) for layer in layers),
+    )
 
 
 def _too_coarse(result: Judgement) -> tuple[str, ...]:

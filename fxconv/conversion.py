@@ -34,6 +34,7 @@ from fxconv.refusals import Adjustment
 from fxconv.settling import Settled, settle
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
+from fxconv.survey import Layer, survey
 from fxconv.training import fake_quantized, fine_tuned
 from fxconv.verify import BETWEEN_IMAGES, EQUALIZED, FUSED_IMAGES, RELOADED_IMAGES, STAGES, TRAINED, StageParity
 from fxconv.wiring import Changes
@@ -56,7 +57,8 @@ class Conversion:
     artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them,
     `ailments` the observers whose ranges say little. `judgement` is how it answers on images held out of calibration,
     None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
-    `training` is how the weights were fine-tuned, None when fxconv did not.
+    `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
+    distance from float and their ranges, when somebody asked for them.
     """
 
     model: ModelInfo
@@ -77,6 +79,7 @@ class Conversion:
     judgement: Judgement | None = None
     recipe: Chosen = field(default_factory=Chosen)
     training: FineTuned | None = None
+    layers: tuple[Layer, ...] = ()
 
     @property
     def verified(self) -> bool:
@@ -165,6 +168,7 @@ def convert(
     warnings: Iterable[str] = (),
     progress: Progress = lambda step, done, total: None,
     before: Mapping[str, float] | None = None,
+    layers: bool = False,
     **options: Any,
 ) -> Conversion:
     """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
@@ -178,6 +182,7 @@ def convert(
     calibration data unless given, and `checkpoint` is written after each epoch, and gone on from. With `output` the
     verified artifact is moved there, and only if it is verified. `progress` is called with a step's name, how much of
     it is done, and how much there is. `before` are seconds of steps that went before this call, for the timings.
+    With `layers` each layer is compared with its float form for the report.
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
@@ -197,7 +202,7 @@ def convert(
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before)
     with quantize.engine(config.engine.value):
         if config.mode is Mode.dynamic:
-            return completed(job, dynamic.settle(job), output=output)
+            return completed(job, dynamic.settle(job), output=output, layers=layers)
         settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
         if config.mode is Mode.qat:
             settled = fine_tuned(job, settled, lesson, Path(checkpoint) if checkpoint is not None else None)
@@ -205,10 +210,16 @@ def convert(
         if config.max_drop is not None or is_labelled:
             settled, judgement = _judge(job, held_out, settled)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
-        return completed(job, settled, judgement, output)
+        return completed(job, settled, judgement, output, layers)
 
 
-def completed(job: Job, settled: Settled, judgement: Judgement | None = None, output: Path | None = None) -> Conversion:
+def completed(
+    job: Job,
+    settled: Settled,
+    judgement: Judgement | None = None,
+    output: Path | None = None,
+    layers: bool = False,
+) -> Conversion:
     """Audit an int8 module, lower it, write it and read it back, everything compared with what it must equal.
 
     Runs with the engine of the job's choices.
@@ -234,6 +245,10 @@ def completed(job: Job, settled: Settled, judgement: Judgement | None = None, ou
             audited = dynamic.audit(int8, floating, few)
         else:
             audited = audit_all(int8, floating, ranges, watched, few, changes)
+    surveyed: tuple[Layer, ...] = ()
+    if layers:
+        with clock.step("survey"), _refusals_named(int8, images[0]):
+            surveyed = survey(int8, floating, rewritten, images)
     with clock.step("verification"), _refusals_named(int8, images[0]):
         reference = _reference(int8, audited, images)
         if settled.recipe.is_trained:
@@ -304,6 +319,7 @@ def completed(job: Job, settled: Settled, judgement: Judgement | None = None, ou
             judgement=judgement,
             recipe=settled.recipe,
             training=settled.training,
+            layers=surveyed,
         )
         if output is not None and conversion.verified:
             staged.commit()

@@ -354,6 +354,12 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stder
 ReportJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the report as JSON.", rich_help_panel="Output")
 ]
+ReportHtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the report, with graph and plots, as one HTML file.", rich_help_panel="Output"
+    ),
+]
 PassesJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the passes as JSON.", rich_help_panel="Output")
 ]

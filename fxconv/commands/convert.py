@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +62,7 @@ from fxconv.options import (
     PostprocessOption,
     QuietOption,
     RecipeOption,
+    ReportHtmlOption,
     ReportJsonOption,
     ReportOption,
     SaveConfigOption,
@@ -124,6 +127,7 @@ def convert(
     save_config: SaveConfigOption = None,
     report: ReportOption = False,
     full: FullOption = False,
+    html: ReportHtmlOption = None,
     json: ReportJsonOption = None,
     dry_run: DryRunOption = False,
     quiet: QuietOption = False,
@@ -165,7 +169,7 @@ def convert(
     from fxconv.arrays import split_name
     from fxconv.paths import check_distinct, check_target, default_output, read_files
 
-    writes: dict[str, Path | None] = {"--json": json, "--save-config": save_config}
+    writes: dict[str, Path | None] = {"--html": html, "--json": json, "--save-config": save_config}
     for option, path in {"-o": output, **writes}.items():
         check_target(path, option)
     if config.mode is not Mode.qat and (given := [name for name in _OF_TRAINING if _given(context)(name)]):
@@ -180,6 +184,8 @@ def convert(
     writes["--checkpoint"] = checkpoint
     check_distinct({"-o": output, **writes}, reads)
     if dry_run:
+        if html is not None:
+            raise UserError("--html shows a conversion, and --dry-run stops before it; leave one of them out")
         shown = Shown("would rewrite", full)
         show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, shown)
         return
@@ -215,11 +221,15 @@ def convert(
             warnings=source.warnings,
             progress=progress,
             before=before,
+            layers=html is not None,
         )
     try:
         done = f"; {target} is written and verified" if conversion.verified else ""
         if json is not None:  # before anything is printed: whoever reads the output may stop reading
             write_report(json, conversion.report.json_text(), done)
+        if html is not None:
+            typed = shlex.join(["fxconv", *sys.argv[1:]])
+            write_report(html, conversion.report.html_text(typed), done, "--html")
         if save_config is not None and conversion.verified:
             write_report(
                 save_config, text(reproducing(conversion.config, conversion.recipe.steps)), done, "--save-config"

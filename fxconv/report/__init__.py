@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """A conversion, shown: `print` for people, `json` for programs."""
+    """A conversion, shown: `print` for people, `json` for programs, `html_text` for a browser."""
 
     def __init__(self, conversion: Conversion) -> None:
         self.conversion = conversion
@@ -37,3 +37,12 @@ class Report:
     def json_text(self) -> str:
         """`json` as indented text."""
         return jsonlib.dumps(self.json(), indent=2, allow_nan=False) + "\n"
+
+    def html_text(self, command: str = "") -> str:
+        """The report as one HTML file that needs nothing else; `command` is the line that was typed, if one was.
+
+        It shows the layers of a conversion that was asked for them (`fxconv.convert(..., layers=True)`).
+        """
+        from fxconv.report.html import page
+
+        return page(self.conversion, command)

@@ -132,6 +132,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "failed": [op.where for op in conversion.audit.failed],
             "operations": [asdict(op) for op in conversion.audit.operations],
         },
+        "layers": [asdict(layer) for layer in conversion.layers],
         "judgement": _judgement(conversion.judgement),
         "parity": [asdict(row) for row in conversion.ledger],
         "artifact": {

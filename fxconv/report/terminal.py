@@ -65,7 +65,7 @@ def print_summary(conversion: Conversion, console: Console) -> None:
     """About ten lines: what came out, whether it holds, what it costs."""
     console.print(_headline(conversion), soft_wrap=True)
     table = grid("", "", header=False)
-    for name, text in _summary_rows(conversion):
+    for name, text in summary_rows(conversion):
         add(table, Text(name, style="dim"), text)
     show(table, console)
 
@@ -76,7 +76,8 @@ def _headline(conversion: Conversion) -> Text:
     return Text.assemble((conversion.model.name, "bold"), ": ", (conversion.verdict, style))
 
 
-def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
+def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
+    """The lines of the summary: what each is about, and what it says."""
     artifact, rewritten = conversion.artifact, conversion.rewritten
     edits = sum(len(result.edits) for result in rewritten.results)
     active = sum(bool(result.edits) for result in rewritten.results)
@@ -91,10 +92,10 @@ def _summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
             "rewritten",
             f"{edits} edits by {count(active, 'pass', 'passes')}; {_function(stages['rewritten'])}",
         ),
-        ("int8", f"{percent(artifact.int8_macs_share)} of multiply-accumulates; {_domains(conversion)}"),
+        ("int8", f"{percent(artifact.int8_macs_share)} of multiply-accumulates; {domains(conversion)}"),
         *_in_parts(rewritten),
         *_kept_float(conversion),
-        ("audit", _audited(conversion)),
+        ("audit", audited(conversion)),
         *recovered(conversion.recipe),
         *trained(conversion.training),
         *judged(conversion.judgement),
@@ -147,7 +148,7 @@ def _worst(rows: list[StageParity]) -> str:
     return f"{decibels(min(row.sqnr_db for row in rows))} from the int8 module"
 
 
-def _domains(conversion: Conversion) -> str:
+def domains(conversion: Conversion) -> str:
     """Where int8 begins and ends."""
     if conversion.config.mode is Mode.dynamic:
         layers = count(len(conversion.audit.operations), "linear or recurrent layer")
@@ -157,7 +158,8 @@ def _domains(conversion: Conversion) -> str:
     return f"{quantize} quantize, {dequantize} dequantize, {count(len(islands), 'float island')}"
 
 
-def _audited(conversion: Conversion) -> str:
+def audited(conversion: Conversion) -> str:
+    """What the kernel audit found, in a line."""
     audit = conversion.audit
     ran = f"{count(len(audit.operations), 'int8 operation')} on {count(audit.inputs, 'input')}"
     if audit.failed:
@@ -180,29 +182,29 @@ def print_report(conversion: Conversion, console: Console, unfolded: bool = Fals
     """Everything a reviewer needs, the verdict first and again last; `unfolded` shows alike changes one by one."""
     console.print(_headline(conversion), soft_wrap=True)
     section(console, "Asked for")
-    show(_asked(conversion), console)
+    show(asked_table(conversion), console)
     print_rewriting(conversion.rewritten, console, full=unfolded)
     section(console, "Operators before and after")
-    show(_operators(conversion), console)
+    show(operators_table(conversion), console)
     section(console, "Int8 and float domains")
     share = percent(conversion.artifact.int8_macs_share)
-    console.print(f"{_domains(conversion)}; {share} of multiply-accumulates in int8", soft_wrap=True)
+    console.print(f"{domains(conversion)}; {share} of multiply-accumulates in int8", soft_wrap=True)
     for island in conversion.rewritten.islands if conversion.config.mode is not Mode.dynamic else ():
         console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
     for made in conversion.adjusted:
         console.print(f"range widened: {made.node}: {made.reason}", soft_wrap=True, markup=False)
     section(console, "Kernel audit")
-    console.print(Text(_audited(conversion)))
-    show(_audit_table(conversion.audit, conversion.config.mode is not Mode.dynamic), console)
+    console.print(Text(audited(conversion)))
+    show(audit_table(conversion.audit, conversion.config.mode is not Mode.dynamic), console)
     section(console, "Parity ledger")
-    show(_ledger(conversion), console)
+    show(ledger_table(conversion), console)
     print_recipe(conversion.recipe, console)
     if conversion.training is not None:
         print_training(conversion.training, console)
     if conversion.judgement is not None:
         print_judgement(conversion.judgement, console)
     section(console, "Size and latency")
-    show(_costs(conversion), console)
+    show(costs_table(conversion), console)
     section(console, "Calibration")
     calibration = conversion.calibration
     console.print(f"{calibration.source}", soft_wrap=True, markup=False)
@@ -226,7 +228,8 @@ def print_report(conversion: Conversion, console: Console, unfolded: bool = Fals
     print_summary(conversion, console)
 
 
-def _asked(conversion: Conversion) -> Table:
+def asked_table(conversion: Conversion) -> Table:
+    """What was asked for."""
     model, config = conversion.model, conversion.config
     table = grid("", "", header=False)
     add(table, "model", f"{model.name}, {model.parameters:,} parameters")
@@ -243,7 +246,7 @@ def _asked(conversion: Conversion) -> Table:
     return table
 
 
-def _operators(conversion: Conversion) -> Table:
+def operators_table(conversion: Conversion) -> Table:
     """What the traced model called, and what one inference of the written file calls."""
     table = grid(">calls", "original", ">calls", "artifact", "domain")
     before = Counter(conversion.rewritten.source_calls).most_common()
@@ -261,7 +264,7 @@ def _operators(conversion: Conversion) -> Table:
     return table
 
 
-def _audit_table(audit: Audit, has_steps: bool) -> Table:
+def audit_table(audit: Audit, has_steps: bool) -> Table:
     """What failed, then what came nearest to it; without the columns in steps where what comes out has none."""
     steps = (">worst", ">off", ">power cut off") if has_steps else ()
     table = grid("operation", "kernel", ">values", *steps, "")
@@ -277,7 +280,8 @@ def _audit_table(audit: Audit, has_steps: bool) -> Table:
     return table
 
 
-def _ledger(conversion: Conversion) -> Table:
+def ledger_table(conversion: Conversion) -> Table:
+    """Every stage beside the one it must equal."""
     table = grid("stage", "against", ">max diff", ">SQNR", ">top-1", ">images", "required", "")
     for row in conversion.ledger:
         verdict = Text("ok", style="green") if row.passed else Text(f"FAILED: {row.problem}", style="bold red")
@@ -295,7 +299,8 @@ def _ledger(conversion: Conversion) -> Table:
     return table
 
 
-def _costs(conversion: Conversion) -> Table:
+def costs_table(conversion: Conversion) -> Table:
+    """Size and latency, beside float's."""
     artifact, latency = conversion.artifact, conversion.latency
     table = grid("", ">int8", ">float", ">ratio")
     ratio = artifact.size / artifact.float_bytes

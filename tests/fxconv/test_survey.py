@@ -1,0 +1,97 @@
+"""What is told of each layer: how far it is from float, and where its range lies."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxconv
+from fxconv.survey import BINS, SURVEYED
+
+
+class Islanded(nn.Module):
+    """Two convolutions with a float operation between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.roll(torch.relu(self.first(x)), 1, 2))
+
+
+@pytest.fixture(scope="module")
+def conversion(batches):
+    torch.manual_seed(0)
+    return fxconv.convert(Islanded().eval(), calibration=batches, recipe=("none",), layers=True)
+
+
+def test_nothing_is_surveyed_unless_asked(small_conversion):
+    assert small_conversion.layers == ()
+    assert small_conversion.report.json()["layers"] == []
+
+
+def test_every_operation_has_its_domain_and_what_it_reads(conversion):
+    shown = [(layer.name, layer.operator, layer.domain, layer.inputs) for layer in conversion.layers]
+    assert shown == [
+        ("x", "input", "input", ()),
+        ("quant_x", "Quantize", "boundary", ("x",)),
+        ("first", "ConvReLU2d", "int8", ("quant_x",)),
+        ("dequant_relu", "DeQuantize", "boundary", ("first",)),
+        ("roll", "torch.roll", "float", ("dequant_relu",)),
+        ("quant_roll", "Quantize", "boundary", ("roll",)),
+        ("second", "Conv2d", "int8", ("quant_roll",)),
+        ("dequant_second", "DeQuantize", "boundary", ("second",)),
+        ("output", "output", "output", ("dequant_second",)),
+    ]
+
+
+def test_a_float_layer_says_why_and_where_it_was_written(conversion):
+    layer = next(layer for layer in conversion.layers if layer.domain == "float")
+    assert layer.reason == "torch.roll: the engine has no quantized kernel for it"
+    assert "test_survey.py:" in layer.source
+    assert layer.range is None
+
+
+def test_the_last_layer_is_as_far_from_float_as_the_model(conversion, batches):
+    torch.manual_seed(0)
+    model, images = Islanded().eval(), batches[0][:SURVEYED]
+    torch.backends.quantized.engine = "qnnpack"
+    with torch.no_grad():
+        wanted = torch.cat([model(image[None]) for image in images]).double()
+        found = torch.cat([conversion.int8(image[None]) for image in images]).double()
+    expected = 10 * math.log10(wanted.square().sum() / (wanted - found).square().sum())
+    assert conversion.layers[-2].sqnr_db == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_range_is_that_of_the_int8_layer_and_holds_all_values_in_its_bins(conversion):
+    layer = next(layer for layer in conversion.layers if layer.name == "second")
+    module, found = conversion.int8.get_submodule("second"), layer.range
+    assert (found.scale, found.zero_point) == (module.scale, module.zero_point)
+    assert found.low == pytest.approx(-module.zero_point * module.scale)
+    assert found.high == pytest.approx((255 - module.zero_point) * module.scale)
+    assert len(found.bins) == BINS and sum(found.bins) == SURVEYED * 4 * 30 * 30
+    assert found.least < 0 < found.most
+
+
+def test_it_is_in_the_json_report(conversion):
+    layers = conversion.report.json()["layers"]
+    assert [layer["name"] for layer in layers] == [layer.name for layer in conversion.layers]
+    assert layers[2]["range"]["scale"] == conversion.layers[2].range.scale
+
+
+def test_asking_changes_no_byte(conversion, batches):
+    torch.manual_seed(0)
+    plain = fxconv.convert(Islanded().eval(), calibration=batches, recipe=("none",))
+    assert [row.sqnr_db for row in plain.ledger] == [row.sqnr_db for row in conversion.ledger]
+    assert plain.artifact.size == conversion.artifact.size
+
+
+def test_dynamic_quantization_has_no_ranges(batches):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    found = fxconv.convert(model, calibration=batches, mode="dynamic", layers=True).layers
+    assert [layer.domain for layer in found] == ["input", "float", "int8", "int8", "output"]
+    assert [layer.operator for layer in found[2:4]] == ["LinearReLU", "Linear"]
+    assert all(layer.sqnr_db > 20 and layer.range is None for layer in found[2:4])
