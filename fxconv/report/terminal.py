@@ -15,6 +15,7 @@ from fxconv.report.accuracy import judged, print_judgement, print_recipe, print_
 from fxconv.report.review import print_rewriting
 from fxconv.report.tables import add, count, decibels, grid, milliseconds, percent, section, show, size, some
 from rewrites import Rewritten
+from rewrites.domains import Island
 
 if TYPE_CHECKING:
     from fxconv.audit import Audit
@@ -32,6 +33,8 @@ _MODES = {
     Mode.dynamic: "dynamic quantization",
     Mode.qat: "quantization-aware training",
 }
+# The table of operators has this many lines, unless all are asked for.
+_MOST_OPERATORS = 10
 # What the ledger calls the original is the float model to whoever reads the summary.
 _FLOAT = {"original": "float", "trained": "what was trained"}
 
@@ -185,12 +188,12 @@ def print_report(conversion: Conversion, console: Console, unfolded: bool = Fals
     show(asked_table(conversion), console)
     print_rewriting(conversion.rewritten, console, full=unfolded)
     section(console, "Operators before and after")
-    show(operators_table(conversion), console)
+    show(operators_table(conversion, None if unfolded else _MOST_OPERATORS), console)
     section(console, "Int8 and float domains")
     share = percent(conversion.artifact.int8_macs_share)
     console.print(f"{domains(conversion)}; {share} of multiply-accumulates in int8", soft_wrap=True)
-    for island in conversion.rewritten.islands if conversion.config.mode is not Mode.dynamic else ():
-        console.print(f"float: {', '.join(island.nodes)}: {island.reason}", soft_wrap=True, markup=False)
+    for line in island_lines(conversion, unfolded):
+        console.print(f"float: {line}", soft_wrap=True, markup=False)
     for made in conversion.adjusted:
         console.print(f"range widened: {made.node}: {made.reason}", soft_wrap=True, markup=False)
     section(console, "Kernel audit")
@@ -216,16 +219,31 @@ def print_report(conversion: Conversion, console: Console, unfolded: bool = Fals
     for ailment in conversion.ailments:
         console.print(f"weak range: {ailment.where}: {ailment.problem}", soft_wrap=True, markup=False)
     section(console, "Timings")
-    table = grid("step", ">seconds")
-    for step, seconds in conversion.timings.items():
-        add(table, step, f"{seconds:.2f}")
-    show(table, console)
+    told = ", ".join(f"{step} {seconds:.2f}" for step, seconds in conversion.timings.items())
+    console.print(Text(f"seconds: {told}"), soft_wrap=True)
     if conversion.warnings:
         section(console, "Warnings")
         for warning in conversion.warnings:
             console.print(Text(warning, style="yellow"), soft_wrap=True)
     section(console, "Verdict")
     print_summary(conversion, console)
+
+
+def island_lines(conversion: Conversion, unfolded: bool = False) -> list[str]:
+    """The float islands, each with its reason; those of one reason behind the first of them, unless `unfolded`."""
+    if conversion.config.mode is Mode.dynamic:
+        return []
+    islands = conversion.rewritten.islands
+    if unfolded:
+        return [f"{', '.join(island.nodes)}: {island.reason}" for island in islands]
+    alike: dict[frozenset[str], list[Island]] = {}
+    for island in islands:
+        alike.setdefault(frozenset(island.reason.split("; ")), []).append(island)
+    lines = []
+    for first, *others in alike.values():
+        more = f" (and {count(len(others), 'other island')} like this)" if others else ""
+        lines.append(f"{some(first.nodes)}: {first.reason}{more}")
+    return lines
 
 
 def asked_table(conversion: Conversion) -> Table:
@@ -246,13 +264,15 @@ def asked_table(conversion: Conversion) -> Table:
     return table
 
 
-def operators_table(conversion: Conversion) -> Table:
-    """What the traced model called, and what one inference of the written file calls."""
+def operators_table(conversion: Conversion, most: int | None = None) -> Table:
+    """What the traced model called, and what one inference of the written file calls; of each the `most` frequent."""
     table = grid(">calls", "original", ">calls", "artifact", "domain")
     before = Counter(conversion.rewritten.source_calls).most_common()
     artifact = conversion.artifact
     after = sorted(artifact.calls.items(), key=lambda item: -item[1])
-    for row in range(max(len(before), len(after))):
+    rows = max(len(before), len(after))
+    shown = rows if most is None or rows <= most + 1 else most
+    for row in range(shown):
         old = (str(before[row][1]), before[row][0]) if row < len(before) else ("", "")
         if row < len(after):
             operator, calls = after[row]
@@ -261,7 +281,13 @@ def operators_table(conversion: Conversion) -> Table:
             add(table, *old, str(calls), operator, domain)
         else:
             add(table, *old, "", "", "")
+    if shown < rows:
+        add(table, *(cell for each in (before, after) for cell in ("", _more(len(each) - shown))), "")
     return table
+
+
+def _more(left: int) -> str:
+    return f"and {left} more" if left > 0 else ""
 
 
 def audit_table(audit: Audit, has_steps: bool) -> Table:

@@ -33,7 +33,7 @@ def page(conversion: Conversion, command: str = "") -> str:
     sections = [
         ("summary", "Summary", _summary(conversion)),
         ("accuracy", "Where accuracy goes", _accuracy(conversion)),
-        ("graph", "The graph", _graph(layers)),
+        ("graph", "The graph", _graph(conversion)),
         ("changes", "What was changed, and why", rewriting(conversion.rewritten)),
         ("proof", "The proof", _proof(conversion)),
         ("costs", "Size and time", _costs(conversion)),
@@ -112,7 +112,8 @@ def _layers(layers: list[Layer]) -> str:
     return f"<details open><summary>All {len(layers)} layers, with their ranges</summary>{inner}</details>"
 
 
-def _graph(layers: tuple[Layer, ...]) -> str:
+def _graph(conversion: Conversion) -> str:
+    layers = conversion.layers
     if not layers:
         return element("p", "The layers were not compared in this conversion.")
     legend = "".join(
@@ -129,9 +130,8 @@ def _graph(layers: tuple[Layer, ...]) -> str:
         for name, sign, label in (("in", "+", "Larger"), ("out", "-", "Smaller"), ("reset", "1:1", "Actual size"))
     )
     help_ = "Click a layer, or go to one with the arrow keys and press Enter. Keys: + larger, - smaller, 0 actual size."
-    islands = [layer for layer in layers if layer.domain == "float" and layer.reason]
-    rows = [[element("code", text(layer.path or layer.name)), text(layer.reason)] for layer in islands]
-    listed = table(rows, ["layer", "why it is in float"], "Float islands") if rows else ""
+    lines = "".join(element("li", text(line)) for line in terminal.island_lines(conversion))
+    listed = f"<h3>Float islands, and why</h3>{element('ul', lines)}" if lines else ""
     detail = element("div", element("p", "No layer is chosen."), id="detail", aria_live="polite", tabindex="-1")
     scrolled = element("div", graph(layers), id="graph-view", tabindex="0", role="region", aria_label="Graph, scrolls")
     return (
