@@ -367,6 +367,14 @@ RankingJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON.", rich_help_panel="Output")
 ]
 ReportArgument = Annotated[Path, typer.Argument(metavar="FILE.json", help="A report that fxconv convert --json wrote.")]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Any file; it is read, and nothing in it is run.")]
+SchemasOption = Annotated[
+    bool,
+    typer.Option(help="The signature of each operator, for which torch is started.", rich_help_panel="Output"),
+]
+InspectionJsonOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.json", help="Write all of it as JSON.", rich_help_panel="Output")
+]
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of photographs, and folders in it.")]
 DrawnOption = Annotated[
     int, typer.Option("-n", "--count", min=1, help="Photographs to draw.", rich_help_panel="Photographs")

@@ -7,9 +7,10 @@ from fxconv.commands.convert import convert
 from fxconv.commands.diff import diff
 from fxconv.commands.example import example
 from fxconv.commands.explain import explain
+from fxconv.commands.inspect import inspect
 from fxconv.commands.models import models
 from fxconv.commands.passes import passes
 from fxconv.commands.sensitivity import sensitivity
 from fxconv.commands.study import study
 
-COMMANDS = (convert, diff, sensitivity, study, example, compare, models, passes, explain)
+COMMANDS = (convert, diff, sensitivity, study, example, compare, inspect, models, passes, explain)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from fxconv.report import json, terminal
-
 if TYPE_CHECKING:
     from fxconv.conversion import Conversion
 
@@ -24,6 +22,8 @@ class Report:
 
         Changes that are alike are shown once; with `unfolded` one by one.
         """
+        from fxconv.report import terminal  # here: it imports torch, which other views do without
+
         console = console or Console()
         if full:
             terminal.print_report(self.conversion, console, unfolded)
@@ -32,6 +32,8 @@ class Report:
 
     def json(self) -> dict[str, Any]:
         """The report as plain values, schema 1."""
+        from fxconv.report import json
+
         return json.report(self.conversion)
 
     def json_text(self) -> str:

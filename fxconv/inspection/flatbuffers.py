@@ -1,0 +1,82 @@
+"""Flatbuffers, read field by field: tables point to their fields, and every pointer is asked where it leads."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fxconv.inspection.found import Unreadable
+
+_MOST_ROWS, _LONGEST_TEXT = 1_000_000, 100_000
+_DAMAGED = "is damaged or truncated: it points beyond its end; copy it again"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in `data`; its fields are numbered in the order of the schema that describes it."""
+
+    data: memoryview
+    place: int
+
+    def _field(self, number: int) -> int:
+        """Where a field is; 0 when the table does not have it."""
+        layout = self.place - self.number_at(self.place, "<i")
+        slot = 4 + 2 * number
+        if slot + 2 > self.number_at(layout, "<H"):
+            return 0
+        offset = self.number_at(layout + slot, "<H")
+        return self.place + offset if offset else 0
+
+    def number_at(self, place: int, form: str) -> int:
+        try:
+            if place < 0:
+                raise Unreadable(_DAMAGED)
+            return int(struct.unpack_from(form, self.data, place)[0])
+        except struct.error as error:
+            raise Unreadable(_DAMAGED) from error
+
+    def number(self, number: int, form: str, default: int = 0) -> int:
+        """A field that is a number, packed as `struct` writes `form`."""
+        place = self._field(number)
+        return self.number_at(place, form) if place else default
+
+    def table(self, number: int) -> Table | None:
+        """A field that is a table, or the value of a union."""
+        place = self._field(number)
+        return Table(self.data, place + self.number_at(place, "<I")) if place else None
+
+    def text(self, number: int) -> str:
+        """A field that is a string; "" when there is none."""
+        content = self.bytes(number)
+        if len(content) > _LONGEST_TEXT:
+            content = content[:_LONGEST_TEXT]
+        return bytes(content).decode("utf-8", "replace")
+
+    def bytes(self, number: int) -> memoryview:
+        """A field that is a string or a vector of bytes."""
+        begin, count = self.vector(number)
+        if begin + count > len(self.data):
+            raise Unreadable(_DAMAGED)
+        return self.data[begin : begin + count]
+
+    def vector(self, number: int) -> tuple[int, int]:
+        """Where the first element of a vector is, and how many there are."""
+        place = self._field(number)
+        if not place:
+            return 0, 0
+        begin = place + self.number_at(place, "<I")
+        return begin + 4, self.number_at(begin, "<I")
+
+    def tables(self, number: int) -> Iterator[Table]:
+        """A field that is a vector of tables."""
+        begin, count = self.vector(number)
+        if count > _MOST_ROWS or begin + 4 * count > len(self.data):
+            raise Unreadable(_DAMAGED)
+        for place in range(begin, begin + 4 * count, 4):
+            yield Table(self.data, place + self.number_at(place, "<I"))
+
+
+def root(data: memoryview) -> Table:
+    """The table that a flatbuffer begins with."""
+    return Table(data, Table(data, 0).number_at(0, "<I"))

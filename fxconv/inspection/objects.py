@@ -1,0 +1,100 @@
+"""What pickled objects are: a state_dict, a checkpoint around one, a whole module, or anything else."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from fxconv.inspection.found import Inspection, Kind
+from fxconv.inspection.inert import Call, Dict, Global, Stored
+from fxconv.inspection.tensors import children, tensor_of
+
+# What torch.load makes of a file by itself; anything else is code of somebody's.
+_HARMLESS = (
+    "collections.OrderedDict",
+    "collections.Counter",
+    "torch.Size",
+    "torch.device",
+    "__builtin__.set",
+    "builtins.set",
+)
+_MOST_NAMED = 6
+
+
+def describe_objects(found: Inspection, value: Any) -> Inspection:
+    """`found` with the kind of what `value`, the inert pickle, holds, and what unpickling it would call."""
+    named = needed(value)
+    shown = ", ".join(name for name, _ in named.most_common(_MOST_NAMED))
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    facts = [("needs the code of", shown + more)] if named else []
+    pairs = _pairs(value)
+    if pairs and all(tensor_of("", one) is not None for _, one in pairs):
+        return replace(found, kind=Kind.STATE_DICT, facts=(*found.facts, *facts))
+    if isinstance(value, Call) and value.path not in _HARMLESS:
+        is_module = isinstance(value.state, Dict) and value.state.get("_modules") is not None
+        first = ("class", value.path or "without a name")
+        kind = Kind.MODULE if is_module else Kind.PICKLE
+        return replace(found, kind=kind, facts=(*found.facts, first, *facts), problems=_warned(found, named))
+    keys = ", ".join(str(key) for key, _ in pairs[:_MOST_NAMED] if isinstance(key, (str, int)))
+    more = f" and {len(pairs) - _MOST_NAMED} more" if len(pairs) > _MOST_NAMED else ""
+    kind = Kind.CHECKPOINT if pairs and found.tensors else Kind.PICKLE
+    first = ("keys", keys + more) if pairs else ("holds", _words(value))
+    return replace(found, kind=kind, facts=(*found.facts, first, *facts), problems=_warned(found, named))
+
+
+def _warned(found: Inspection, named: Counter[str]) -> tuple[str, ...]:
+    if not named:
+        return found.problems
+    return (*found.problems, "loading it runs code it names: torch.load needs weights_only=False, fxconv --unsafe-load")
+
+
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, Dict):
+        return value.items
+    return value.items if isinstance(value, Call) and value.path in _HARMLESS else []
+
+
+def _words(value: Any) -> str:
+    if tensor_of("", value) is not None:
+        return "one tensor"
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of {len(value):,}"
+    return f"{type(value).__name__} {str(value)[:80]}" if isinstance(value, (str, int, float)) else "a single value"
+
+
+def needed(value: Any) -> Counter[str]:
+    """The names that unpickling `value` would look up and run, beyond those that torch.load allows without asking."""
+    return Counter(name for name in _named(value) if not _is_torchs(name))
+
+
+def _named(value: Any) -> Iterator[str]:
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Global):
+            yield one.path
+        elif isinstance(one, (list, tuple, Dict, Call, Stored)) and id(one) not in seen:
+            seen.add(id(one))
+            if isinstance(one, Call):
+                waiting.append(one.what)
+            if isinstance(one, Stored):
+                waiting.append(one.id)
+            elif isinstance(one, (Dict, Call)):
+                waiting.extend(key for key, _ in one.items)
+            waiting.extend(inside for _, inside in children(one))
+
+
+def _is_torchs(name: str) -> bool:
+    """Whether torch.load takes the name without being told to: tensors, their storages and types."""
+    module, _, last = name.rpartition(".")
+    if name in _HARMLESS or (module == "torch._utils" and last.startswith("_rebuild_")):
+        return True
+    return (module == "torch" and (last.endswith("Storage") or _TYPES.fullmatch(last) is not None)) or name in _ALLOWED
+
+
+_TYPES = re.compile(r"bool|(?:u?int|float|bfloat|complex|qu?int)\d+(?:[x_]\w*)?")
+_ALLOWED = ("torch.nn.parameter.Parameter", "torch.serialization._get_layout", "torch.storage.UntypedStorage")

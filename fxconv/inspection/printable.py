@@ -1,0 +1,31 @@
+"""Text out of a file that somebody else made, fit for a terminal."""
+
+from __future__ import annotations
+
+_LONGEST = 120
+
+
+def printable(text: str, longest: int = _LONGEST) -> str:
+    """`text` on one line, cut to `longest` characters, its control and invisible characters written out.
+
+        >>> printable("a\\x1b[2Jb")
+        'a\\\\x1b[2Jb'
+
+    What a terminal obeys (escape sequences, text that turns around) must not come from the file.
+    """
+    shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text[: longest + 1])
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def text_of(content: bytes) -> str | None:
+    """`content` as text; None when it is binary."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    odd = sum(not letter.isprintable() and letter not in "\n\r\t" for letter in text)
+    return None if "\0" in text or odd > len(text) // 10 else text

@@ -1,0 +1,155 @@
+"""A zip archive of torch's: what `torch.jit.save`, the lite interpreter's save and `torch.save` write."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from fxconv.inspection.archive import Archive
+from fxconv.inspection.bytecode import Bytecode, read_bytecode
+from fxconv.inspection.code import operators_in
+from fxconv.inspection.extras import LONGEST_TEXT, extra_file
+from fxconv.inspection.found import Inspection, Kind, Part, StoredTensor, Unreadable, with_rest
+from fxconv.inspection.inert import Call, Dict, read_pickle
+from fxconv.inspection.objects import describe_objects
+from fxconv.inspection.tensors import Found, find_tensors
+
+_LONGEST_PICKLE, _LONGEST_CODE, _LONGEST_WORD = 64 << 20, 16 << 20, 1000
+_MOST_NAMED = 5
+# A pickle, and the folder in which its tensors lie.
+_PICKLES = (("data.pkl", "data"), ("constants.pkl", "constants"), ("bytecode.pkl", "bytecode"))
+_FOLDERS = tuple(f"{folder}/" for _, folder in _PICKLES)
+_DEBUG = ("mobile_debug_handles.pkl", "callstack_debug_map.pkl")
+
+
+def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
+    """What an archive of torch's is; None for one of somebody else's. `bare` has the path and the size."""
+    names = archive.records.keys()
+    if "data.pkl" not in names and "bytecode.pkl" not in names:
+        return None
+    is_script = "constants.pkl" in names
+    values = {name: read_pickle(archive.read(name, _LONGEST_PICKLE))[0] for name, _ in _PICKLES if name in names}
+    tensors, storages = _tensors(archive, values)
+    found = replace(
+        bare,
+        kind=Kind.TORCHSCRIPT,
+        facts=tuple(_versions(archive)),
+        parts=_parts(archive),
+        tensors=tensors,
+        storages=storages,
+        extras=tuple(
+            extra_file(name.removeprefix("extra/"), record.bytes, archive.read(name, LONGEST_TEXT))
+            if record.bytes <= LONGEST_TEXT
+            else extra_file(name.removeprefix("extra/"), record.bytes, b"")
+            for name, record in archive.records.items()
+            if name.startswith("extra/")
+        ),
+        problems=(*bare.problems, *_damage(archive)),
+    )
+    if is_script or "bytecode.pkl" in values:
+        found = replace(found, facts=(*found.facts, *_module(values.get("data.pkl"))))
+    if "bytecode.pkl" in values:
+        return _with_bytecode(found, read_bytecode(values["bytecode.pkl"]), is_script)
+    if is_script:
+        return replace(found, operators=operators_in(_code(archive)))
+    return describe_objects(found, values["data.pkl"])
+
+
+def _with_bytecode(found: Inspection, program: Bytecode, is_script: bool) -> Inspection:
+    methods = ", ".join(f"{name} ({count:,} instructions)" for name, count in program.methods[:_MOST_NAMED])
+    facts = (
+        ("methods", methods or "none"),
+        ("TorchScript code", "there too, so that the full runtime loads it" if is_script else "not there"),
+    )
+    return replace(
+        found,
+        kind=Kind.LITE,
+        facts=(*found.facts, *facts),
+        bytecode_version=program.version,
+        operators=program.operators,
+    )
+
+
+def _module(value: Any) -> Iterator[tuple[str, str]]:
+    """The class of the module, and whether the passes for mobile ran over it, which leaves a mark."""
+    if isinstance(value, Call):
+        yield "class", value.path or "without a name"
+        if isinstance(value.state, Dict) and value.state.get("mobile_optimized") is True:
+            yield "optimized for mobile", "yes"
+
+
+def _versions(archive: Archive) -> Iterator[tuple[str, str]]:
+    for name, what in (("version", "archive format"), ("byteorder", "byte order")):
+        if name in archive.records:
+            yield what, archive.read(name, _LONGEST_WORD).decode("utf-8", "replace").strip()
+
+
+def _tensors(archive: Archive, values: dict[str, Any]) -> tuple[tuple[StoredTensor, ...], tuple[tuple[str, int], ...]]:
+    """All tensors by name, and the bytes of their records by type. Raises `Unreadable` where a record is missing."""
+    found: dict[str, StoredTensor] = {}
+    types: dict[str, str] = {}
+    for pickle, folder in _PICKLES:
+        for one in find_tensors(values.get(pickle)):
+            record = _record_of(archive, folder, one)
+            if record is None:
+                raise Unreadable(f"lacks {folder}/{one.key}, the values of {one.tensor.name}; copy it again")
+            if folder == "data":
+                found.setdefault(one.tensor.name, one.tensor)
+            elif record not in types:  # the program names constants that were listed already
+                name = f"{pickle.removesuffix('.pkl')} {one.tensor.name}"
+                found.setdefault(name, replace(one.tensor, name=name))
+            types.setdefault(record, one.tensor.dtype)
+    sizes: Counter[str] = Counter()
+    for record, dtype in types.items():
+        sizes[dtype] += archive.records[record].stored
+    ordered = sorted(found.values(), key=lambda tensor: -tensor.bytes)
+    return tuple(ordered), tuple(sizes.most_common())
+
+
+def _record_of(archive: Archive, folder: str, found: Found) -> str | None:
+    """Where the values of a tensor are; a program of the lite interpreter may keep its own among the constants."""
+    places = [f"{folder}/{found.key}", f"constants/{found.key}", f"data/{found.key}"]
+    return next((place for place in places if place in archive.records), None)
+
+
+def _parts(archive: Archive) -> tuple[Part, ...]:
+    sizes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for name, record in archive.records.items():
+        part = _part(name)
+        sizes[part] += record.stored
+        counts[part] += 1
+    parts = [Part(name, size, counts[name]) for name, size in sizes.items()]
+    return with_rest(parts, archive.opened.size, "zip headers and alignment")
+
+
+def _part(name: str) -> str:
+    if name == "bytecode.pkl":
+        return "bytecode"
+    if name.endswith(".debug_pkl") or name in _DEBUG:
+        return "debug information"
+    if name.startswith(_FOLDERS):
+        return "tensors"
+    if name.startswith("extra/"):
+        return "extra files"
+    if name.startswith("code/"):
+        return "TorchScript code"
+    return "structure" if name in ("data.pkl", "constants.pkl") else "other records"
+
+
+def _code(archive: Archive) -> Iterator[str]:
+    for name in archive.records:
+        if name.startswith("code/") and name.endswith(".py"):
+            yield archive.read(name, _LONGEST_CODE).decode("utf-8", "replace")
+
+
+def _damage(archive: Archive) -> list[str]:
+    damaged = archive.damaged()
+    more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
+    # torch itself looks at no checksum: it loads such a file, and computes with whatever is there
+    words = (
+        f"damaged: the checksums of {', '.join(damaged[:3])}{more} do not match; torch will not notice, copy it again"
+    )
+    return [*archive.problems, *([words] if damaged else [])]

@@ -1,0 +1,160 @@
+"""What a file is and what is in it, on a terminal and as JSON.
+
+Whatever comes from the file is escaped before it is printed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from fxconv.inspection.found import ExtraFile, Inspection, Kind, Operator
+from fxconv.inspection.printable import printable
+from fxconv.report.tables import add, count, grid, percent, section, show, size
+
+SCHEMA = 1
+# What the terminal shows; the JSON has all of it.
+_MOST_TENSORS, _MOST_OPERATORS, _MOST_LINES, _MOST_EXTRAS = 8, 200, 12, 40
+_LONGEST_LINE, _LONGEST_SCHEMA = 140, 400
+_REST = "--json FILE has them all"
+
+
+def inspection_json(found: Inspection) -> dict[str, Any]:
+    """All of it as plain values, schema 1; texts are the file's own, and escaped by JSON."""
+    report = {"schema": SCHEMA, **asdict(found), "path": str(found.path), "kind": found.kind.value}
+    report["facts"] = dict(found.facts)
+    report["storages"] = dict(found.storages)
+    return report
+
+
+def inspection_text(found: Inspection) -> str:
+    """`inspection_json` as indented text."""
+    return json.dumps(inspection_json(found), indent=2, allow_nan=False) + "\n"
+
+
+def print_inspection(found: Inspection, console: Console) -> None:
+    """All but the operators, which may take a while to find."""
+    version = "" if found.bytecode_version is None else f", bytecode version {found.bytecode_version:,}"
+    title = f"{printable(str(found.path), 300)}: {found.kind.value}, {size(found.bytes)}{version}"
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    for problem in found.problems:
+        console.print(Text.assemble(("problem: ", "bold red"), printable(problem, 600)), soft_wrap=True)
+    if found.facts:
+        table = grid("", "", header=False)
+        for name, value in found.facts:
+            add(table, name, printable(value, 500))
+        show(table, console)
+    _print_loaders(found, console)
+    _print_parts(found, console)
+    _print_tensors(found, console)
+    _print_extras(found.extras, console)
+
+
+def _print_loaders(found: Inspection, console: Console) -> None:
+    if not found.loaders:
+        return
+    section(console, "What loads it")
+    table = grid("", "", "", header=False)
+    for one in found.loaders:
+        mark = Text("no ", style="red") if one.problem else Text("yes", style="green")
+        add(table, mark, one.call, f"{one.where}: {one.problem}" if one.problem else one.where)
+    show(table, console)
+
+
+def _print_parts(found: Inspection, console: Console) -> None:
+    section(console, "Sizes")
+    table = grid("part", ">bytes", ">share", ">records")
+    for part in found.parts:
+        add(table, part.name, f"{part.bytes:,}", percent(part.bytes / found.bytes), f"{part.records or '':}")
+    add(table, "all", f"{found.bytes:,}", percent(1.0), "")
+    show(table, console)
+
+
+def _print_tensors(found: Inspection, console: Console) -> None:
+    if not found.tensors:
+        return
+    values = sum(tensor.values for tensor in found.tensors)
+    section(console, f"Tensors: {len(found.tensors):,} with {values:,} values")
+    if found.storages:
+        types = ", ".join(f"{printable(name)} {number:,} bytes" for name, number in found.storages)
+        console.print(Text(types), soft_wrap=True)
+    table = grid("largest", "type", "shape", ">bytes")
+    for tensor in found.tensors[:_MOST_TENSORS]:
+        shape = "x".join(str(side) for side in tensor.shape) or "one value"
+        add(table, printable(tensor.name), printable(tensor.dtype), printable(shape), f"{tensor.bytes:,}")
+    show(table, console)
+    _print_more(len(found.tensors) - _MOST_TENSORS, console)
+
+
+def _print_extras(extras: tuple[ExtraFile, ...], console: Console) -> None:
+    if not extras:
+        return
+    section(console, f"Metadata: {count(len(extras), 'file')}")
+    for extra in extras[:_MOST_EXTRAS]:
+        lines = list(_summary(extra.text))
+        what = f"{extra.bytes:,} bytes" if lines else f"{extra.bytes:,} bytes, binary or long"
+        console.print(Text.assemble((printable(extra.name), "bold"), f" ({what})"), soft_wrap=True)
+        for line in lines:
+            console.print(Text(f"    {line}"), soft_wrap=True)
+    _print_more(len(extras) - _MOST_EXTRAS, console)
+
+
+def _summary(text: str | None) -> Iterable[str]:
+    """The first lines of a text; of JSON its keys, each with what it holds."""
+    if not text:
+        return
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict):
+        lines = [f"{key}: {value if isinstance(value, str) else _short_json(value)}" for key, value in content.items()]
+    else:
+        lines = text.splitlines()
+    yield from (printable(line, _LONGEST_LINE) for line in lines[:_MOST_LINES])
+    if len(lines) > _MOST_LINES:
+        yield f"and {len(lines) - _MOST_LINES:,} more lines"
+
+
+def _short_json(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 8:
+        return f"{json.dumps(value[:4])[:-1]}, ... {len(value):,} in all]"
+    return json.dumps(value)
+
+
+def print_operators(found: Inspection, console: Console) -> None:
+    """The operators, by name, with their schemas where somebody looked for them."""
+    if not found.operators:
+        return
+    section(console, f"Operators: {len(found.operators):,}")
+    if found.kind is Kind.TORCHSCRIPT:
+        console.print(
+            Text("as its code names them; which overload is meant is decided when it is loaded"), soft_wrap=True
+        )
+    asked = any(one.schema is not None for one in found.operators)
+    passed = any(one.arguments is not None for one in found.operators)
+    table = grid(
+        "operator", ">calls", *([">arguments"] if passed else []), *(["schema in this torch"] if asked else [])
+    )
+    for one in found.operators[:_MOST_OPERATORS]:
+        cells = [printable(one.full_name), str(one.calls)]
+        cells += ["-" if one.arguments is None else str(one.arguments)] if passed else []
+        add(table, *cells, *([_schema(one)] if asked else []))
+    show(table, console)
+    _print_more(len(found.operators) - _MOST_OPERATORS, console)
+
+
+def _schema(one: Operator) -> str | Text:
+    if not one.schema:
+        return Text("unknown to it", style="red")
+    return printable(one.schema.removeprefix(one.full_name), _LONGEST_SCHEMA)
+
+
+def _print_more(left: int, console: Console) -> None:
+    if left > 0:
+        console.print(Text(f"and {left:,} more; {_REST}"), soft_wrap=True)
