@@ -14,7 +14,7 @@ from typing import Any
 from fxconv.inspection.found import Unreadable
 
 # A model's structure has a few hundred thousand steps; beyond this it takes too long, or was made to.
-_MOST_STEPS = 2_000_000
+_MOST_STEPS = 1_000_000
 _MOST_BITS = 1024
 
 
@@ -65,15 +65,24 @@ class Call:
         return what.path if isinstance(what, Global) else ""
 
 
-def read_pickle(data: bytes, start: int = 0) -> tuple[Any, int]:
-    """The value of the pickle in `data` from `start` on, and where it ends. Raises `Unreadable`."""
+@dataclass(frozen=True)
+class Pickle:
+    """What a pickle holds, where it ends, and everything that unpickling it would look up, each name once."""
+
+    value: Any
+    end: int
+    names: tuple[str, ...]
+
+
+def read_pickle(data: bytes, start: int = 0) -> Pickle:
+    """The pickle in `data` from `start` on. Raises `Unreadable`."""
     machine = _Machine()
     try:
         for step, (opcode, argument, place) in enumerate(pickletools.genops(memoryview(data)[start:].tobytes())):
             if step > _MOST_STEPS:
                 raise Unreadable(f"holds a pickle of more than {_MOST_STEPS:,} steps; no model is described by so many")
             if opcode.name == "STOP":
-                return machine.stack[-1], start + (place or 0) + 1
+                return Pickle(machine.stack[-1], start + (place or 0) + 1, tuple(machine.names))
             machine.step(opcode.name, argument)
     except Unreadable:
         raise
@@ -97,12 +106,13 @@ _REFUSED = ("NEXT_BUFFER", "READONLY_BUFFER")  # what they speak of is in anothe
 
 
 class _Machine:
-    """The stack, what lies below each mark on it, and what was kept by number."""
+    """The stack, what lies below each mark on it, what was kept by number, and what was named."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.kept: dict[int, Any] = {}
+        self.names: dict[str, None] = {}
 
     def step(self, name: str, argument: Any) -> None:
         """Do one step of the pickle."""
@@ -116,8 +126,8 @@ class _Machine:
             self.kept[int(argument)] = self.stack[-1]
         elif name == "MEMOIZE":
             self.kept[len(self.kept)] = self.stack[-1]
-        elif (do := getattr(self, f"_{name.lower()}", None)) is not None:
-            do(argument)
+        elif name in _STEPS:
+            _STEPS[name](self, argument)
         elif name in _REFUSED:
             raise Unreadable("holds a pickle whose values lie in another file; save it whole")
         elif name not in _IGNORED:  # what is left puts its argument on the stack: numbers, texts, bytes
@@ -127,6 +137,10 @@ class _Machine:
         if len(self.stack) < count:
             raise IndexError
         return self.stack[-count:]
+
+    def _named(self, path: str) -> Global:
+        self.names[path] = None
+        return Global(path)
 
     def _marked(self) -> list[Any]:
         """What was put down since the last mark; the stack is the one below it again."""
@@ -183,16 +197,16 @@ class _Machine:
         _items(self.stack[-1]).extend(_pairs(values))
 
     def _global(self, names: Any) -> None:
-        self.stack.append(Global(str(names).replace(" ", ".", 1)))
+        self.stack.append(self._named(str(names).replace(" ", ".", 1)))
 
     def _stack_global(self, _: Any) -> None:
         module, name = self._top(2)
         if not (isinstance(module, str) and isinstance(name, str)):
             raise TypeError
-        self.stack[-2:] = [Global(f"{module}.{name}")]
+        self.stack[-2:] = [self._named(f"{module}.{name}")]
 
     def _ext1(self, number: Any) -> None:
-        self.stack.append(Global(f"extension {number}"))
+        self.stack.append(self._named(f"extension {number}"))
 
     _ext2 = _ext4 = _ext1
 
@@ -212,7 +226,7 @@ class _Machine:
 
     def _inst(self, names: Any) -> None:
         arguments = self._marked()
-        self.stack.append(Call(Global(str(names).replace(" ", ".", 1)), tuple(arguments)))
+        self.stack.append(Call(self._named(str(names).replace(" ", ".", 1)), tuple(arguments)))
 
     def _build(self, _: Any) -> None:
         state = self.stack.pop()
@@ -224,6 +238,14 @@ class _Machine:
 
     def _binpersid(self, _: Any) -> None:
         self.stack[-1] = Stored(self.stack[-1])
+
+
+# The methods of the machine that do something under the name of an opcode, found once.
+_STEPS: dict[str, Callable[[_Machine, Any], None]] = {
+    opcode.name: getattr(_Machine, f"_{opcode.name.lower()}")
+    for opcode in pickletools.opcodes
+    if hasattr(_Machine, f"_{opcode.name.lower()}")
+}
 
 
 def _pairs(values: list[Any]) -> list[tuple[Any, Any]]:

@@ -19,22 +19,22 @@ _LONGEST = 64 << 20
 def inspect_pickle(opened: Opened, bare: Inspection) -> Inspection:
     """A file that begins with a pickle. Raises `Unreadable` when that is damaged, or no model's."""
     data = opened.up_to(0, _LONGEST)
-    value, end = read_pickle(data)
-    if value != MAGIC:
-        found = list(find_tensors(value))
-        parts = with_rest([Part("pickled objects", end)], opened.size, "after the pickle")
+    pickle = read_pickle(data)
+    if pickle.value != MAGIC:
+        found = list(find_tensors(pickle.value))
+        parts = with_rest([Part("pickled objects", pickle.end)], opened.size, "after the pickle")
         read = replace(bare, parts=parts, tensors=tuple(one.tensor for one in found))
-        return describe_objects(read, value)
-    _version, end = read_pickle(data, end)
-    _system, end = read_pickle(data, end)
-    value, end = read_pickle(data, end)
-    keys, end = read_pickle(data, end)
-    if not isinstance(keys, list):
+        return describe_objects(read, pickle)
+    for _ in ("version", "system", "objects"):
+        pickle = read_pickle(data, pickle.end)
+    keys = read_pickle(data, pickle.end)
+    end = keys.end
+    if not isinstance(keys.value, list):
         raise Unreadable("is no file of torch.save's, though it begins like one; it is damaged")
-    found = list(find_tensors(value))
-    stored, after = _stored(opened, end, len(keys), found, keys)
+    found = list(find_tensors(pickle.value))
+    stored, after = _stored(opened, end, found, keys.value)
     parts = with_rest(
-        [Part("pickled objects", end), Part("tensors", stored, len(keys))], opened.size, "sizes of the tensors"
+        [Part("pickled objects", end), Part("tensors", stored, len(keys.value))], opened.size, "sizes of the tensors"
     )
     facts = (("archive format", "before torch 1.6, no zip archive"),)
     problems = (f"{opened.size - after:,} bytes follow its last tensor",) if after < opened.size else ()
@@ -46,14 +46,14 @@ def inspect_pickle(opened: Opened, bare: Inspection) -> Inspection:
         tensors=tuple(sorted((one.tensor for one in found), key=lambda tensor: -tensor.bytes)),
         storages=_by_type(found),
     )
-    return describe_objects(read, value)
+    return describe_objects(read, pickle)
 
 
-def _stored(opened: Opened, place: int, count: int, found: list[Found], keys: list[object]) -> tuple[int, int]:
+def _stored(opened: Opened, place: int, found: list[Found], keys: list[object]) -> tuple[int, int]:
     """Bytes of all tensors behind the pickles, each after its number of values, and where the last of them ends."""
     sizes = {one.key: item_size(one.tensor.dtype) for one in found}
     total = 0
-    for key in keys[:count]:
+    for key in keys:
         size = struct.unpack("<q", opened.read(place, 8))[0] * sizes.get(str(key), 1)
         place += 8
         if size < 0 or place + size > opened.size:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from fxconv.inspection.found import Inspection, Kind
-from fxconv.inspection.inert import Call, Dict, Global, Stored
-from fxconv.inspection.tensors import children, tensor_of
+from fxconv.inspection.inert import Call, Dict, Pickle
+from fxconv.inspection.tensors import tensor_of
 
 # What torch.load makes of a file by itself; anything else is code of somebody's.
 _HARMLESS = (
@@ -24,10 +22,10 @@ _HARMLESS = (
 _MOST_NAMED = 6
 
 
-def describe_objects(found: Inspection, value: Any) -> Inspection:
-    """`found` with the kind of what `value`, the inert pickle, holds, and what unpickling it would call."""
-    named = needed(value)
-    shown = ", ".join(name for name, _ in named.most_common(_MOST_NAMED))
+def describe_objects(found: Inspection, pickle: Pickle) -> Inspection:
+    """`found` with the kind of what the pickle holds, and what unpickling it would look up beyond torch's own."""
+    value, named = pickle.value, [name for name in pickle.names if not _is_torchs(name)]
+    shown = ", ".join(named[:_MOST_NAMED])
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     facts = [("needs the code of", shown + more)] if named else []
     pairs = _pairs(value)
@@ -45,7 +43,7 @@ def describe_objects(found: Inspection, value: Any) -> Inspection:
     return replace(found, kind=kind, facts=(*found.facts, first, *facts), problems=_warned(found, named))
 
 
-def _warned(found: Inspection, named: Counter[str]) -> tuple[str, ...]:
+def _warned(found: Inspection, named: list[str]) -> tuple[str, ...]:
     if not named:
         return found.problems
     return (*found.problems, "loading it runs code it names: torch.load needs weights_only=False, fxconv --unsafe-load")
@@ -63,29 +61,6 @@ def _words(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"a {type(value).__name__} of {len(value):,}"
     return f"{type(value).__name__} {str(value)[:80]}" if isinstance(value, (str, int, float)) else "a single value"
-
-
-def needed(value: Any) -> Counter[str]:
-    """The names that unpickling `value` would look up and run, beyond those that torch.load allows without asking."""
-    return Counter(name for name in _named(value) if not _is_torchs(name))
-
-
-def _named(value: Any) -> Iterator[str]:
-    seen: set[int] = set()
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, Global):
-            yield one.path
-        elif isinstance(one, (list, tuple, Dict, Call, Stored)) and id(one) not in seen:
-            seen.add(id(one))
-            if isinstance(one, Call):
-                waiting.append(one.what)
-            if isinstance(one, Stored):
-                waiting.append(one.id)
-            elif isinstance(one, (Dict, Call)):
-                waiting.extend(key for key, _ in one.items)
-            waiting.extend(inside for _, inside in children(one))
 
 
 def _is_torchs(name: str) -> bool:

@@ -18,7 +18,8 @@ def printable(text: str, longest: int = _LONGEST) -> str:
 
 
 def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+    number = ord(letter)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def text_of(content: bytes) -> str | None:

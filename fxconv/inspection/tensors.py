@@ -33,6 +33,7 @@ _STORAGES = {
 }
 _MAKERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor")
 _WRAPPERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
+CONTAINERS = (list, tuple, Dict, Call)
 # Where a pickled module keeps what it is asked for by shorter names.
 _LEFT_OUT = ("_modules", "_parameters", "_buffers")
 _DEEPEST, _LONGEST_NAME, _LONGEST_DTYPE, _MOST_SIDES = 200, 400, 40, 64
@@ -62,10 +63,12 @@ def find_tensors(value: Any) -> Iterator[Found]:
         found = tensor_of(name, value)
         if found is not None:
             yield found
-        elif depth < _DEEPEST and isinstance(value, (list, tuple, Dict, Call)) and id(value) not in seen:
+            if isinstance(value, Call) and value.path.endswith("_rebuild_qtensor") and len(value.arguments) > 4:
+                waiting.append((_joined(name, "qparams"), value.arguments[4], depth + 1))  # scales by channel
+        elif depth < _DEEPEST and isinstance(value, CONTAINERS) and id(value) not in seen:
             seen.add(id(value))
-            inside = [(_joined(name, key), one, depth + 1) for key, one in children(value)]
-            waiting.extend(reversed(inside))
+            inside = [(key, one) for key, one in children(value) if isinstance(one, CONTAINERS)]
+            waiting.extend((_joined(name, key), one, depth + 1) for key, one in reversed(inside))
 
 
 def tensor_of(name: str, value: Any) -> Found | None:

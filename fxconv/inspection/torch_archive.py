@@ -30,7 +30,8 @@ def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
     if "data.pkl" not in names and "bytecode.pkl" not in names:
         return None
     is_script = "constants.pkl" in names
-    values = {name: read_pickle(archive.read(name, _LONGEST_PICKLE))[0] for name, _ in _PICKLES if name in names}
+    pickles = {name: read_pickle(archive.read(name, _LONGEST_PICKLE)) for name, _ in _PICKLES if name in names}
+    values = {name: pickle.value for name, pickle in pickles.items()}
     tensors, storages = _tensors(archive, values)
     found = replace(
         bare,
@@ -54,7 +55,7 @@ def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
         return _with_bytecode(found, read_bytecode(values["bytecode.pkl"]), is_script)
     if is_script:
         return replace(found, operators=operators_in(_code(archive)))
-    return describe_objects(found, values["data.pkl"])
+    return describe_objects(found, pickles["data.pkl"])
 
 
 def _with_bytecode(found: Inspection, program: Bytecode, is_script: bool) -> Inspection:
@@ -147,9 +148,10 @@ def _code(archive: Archive) -> Iterator[str]:
 
 def _damage(archive: Archive) -> list[str]:
     damaged = archive.damaged()
+    if not damaged:
+        return list(archive.problems)
     more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
+    verb = "does not match its checksum" if len(damaged) == 1 else "do not match their checksums"
     # torch itself looks at no checksum: it loads such a file, and computes with whatever is there
-    words = (
-        f"damaged: the checksums of {', '.join(damaged[:3])}{more} do not match; torch will not notice, copy it again"
-    )
-    return [*archive.problems, *([words] if damaged else [])]
+    named = ", ".join(damaged[:3])
+    return [*archive.problems, f"damaged: {named}{more} {verb}; torch loads it all the same, copy it again"]
