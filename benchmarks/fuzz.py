@@ -153,7 +153,8 @@ them once more, with all defaults, through a process of their own. *Read* is exi
 status 2 and one line. *Tracebacks* are internal errors and crashes too; *hangs* take more than {patience:.0f} seconds.
 *Files written* are any but the one that is read, and any request to write, rename or remove one; *code run* is any
 request to unpickle, compile, execute, import, start a program or open a connection; *escapes* are control characters
-that reached the output, and more than the one line. The memory is the peak of the process that read all of the kind, Python and all.
+that reached the output, and more than the one line. The memory is the peak of the process that read all of the kind,
+Python and all.
 """
 _COLUMNS = (
     *("kind", "files", "read", "refused", "tracebacks", "hangs", "files written", "code run", "escapes"),

@@ -31,7 +31,7 @@ def names(rng: random.Random, files: Originals) -> bytes:
         ]
     )
     records.insert(rng.randrange(len(records)), (bad, b"x"))
-    return zip_of(records)
+    return zip_of(records, root=rng.choice(["archive/", ""]))
 
 
 @kind("sizes that lie")

@@ -7,20 +7,20 @@ import struct
 import zipfile
 import zlib
 
-_ROOT = "archive"
-
 
 def records_of(data: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
 
 
-def zip_of(records: dict[str, bytes] | list[tuple[str, bytes]], squeezed: bool = False) -> bytes:
-    """A zip archive with any names, a name twice if need be, as torch lays it out: all in one folder."""
+def zip_of(
+    records: dict[str, bytes] | list[tuple[str, bytes]], squeezed: bool = False, root: str = "archive/"
+) -> bytes:
+    """A zip archive with any names, a name twice if need be; torch has all of them in one folder."""
     parts, entries, place = [], [], 0
     for name, data in records.items() if isinstance(records, dict) else records:
         packed = deflated(data) if squeezed else data
-        raw = f"{_ROOT}/{name}".encode("utf-8", "surrogatepass")
+        raw = f"{root}{name}".encode("utf-8", "surrogatepass")
         fields = struct.pack(
             "<4H3L2H", 0x800, 8 if squeezed else 0, 0, 0, zlib.crc32(data), len(packed), len(data), len(raw), 0
         )
@@ -47,10 +47,10 @@ def overlapping(name: str, count: int) -> bytes:
     """A bomb whose records all share one body: each is a name for the same megabytes."""
     body, size = deflated(bytes(8 << 20)), 8 << 20
     fields = struct.pack("<4H3L", 0, 8, 0, 0, zlib.crc32(bytes(size)), len(body), size)
-    raw = f"{_ROOT}/{name}".encode()
+    raw = f"archive/{name}".encode()
     start = b"PK\x03\x04\x14\0" + fields + struct.pack("<2H", len(raw), 0) + raw + body
     entries = b""
     for number in range(count):
-        other = raw if not number else f"{_ROOT}/data/{number}".encode()
+        other = raw if not number else f"archive/data/{number}".encode()
         entries += b"PK\x01\x02\x14\0\x14\0" + fields + struct.pack("<5H2L", len(other), 0, 0, 0, 0, 0, 0) + other
     return start + entries + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(entries), len(start), 0)

@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
+
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
@@ -61,6 +63,7 @@ def main() -> None:
     first, *command = sys.argv[1:]
     watch, answers = Watch(), sys.stdout
     run(command, first)
+    cell_len("\u6a21")  # rich reads its table of wide characters when it meets the first
     watch.on = watch.learns = True
     for path in (first, "nowhere"):
         run(command, path)

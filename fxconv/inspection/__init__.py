@@ -14,7 +14,7 @@ from fxconv.inspection.loaders import loaders
 from fxconv.inspection.opened import Opened, opened
 from fxconv.inspection.printable import printable
 from fxconv.inspection.schemas import with_schemas
-from fxconv.inspection.torch_archive import inspect_archive
+from fxconv.inspection.torch_archive import folders, inspect_archive
 
 __all__ = [
     "ExtraFile",
@@ -73,7 +73,7 @@ def _archive(file: Opened, bare: Inspection) -> Inspection:
     if read is not None:
         return read
     names = list(found.records)
-    parts = (Part("zip archive", file.size, len(names)),)
+    parts = folders(found)
     if any(name.endswith((".json", "archive_format")) and "model" in name for name in names):
         return replace(bare, kind=Kind.EXPORTED, parts=parts, problems=found.problems)
     if any(name.startswith(".data/extern_modules") for name in names):

@@ -24,6 +24,7 @@ _STORED, _DEFLATED = 0, 8
 # Deflate shortens to no less than a 1032nd. torch deflates code and nothing else.
 _MOST_SHORTENED, _MOST_DEFLATED = 1032, 256 << 20
 _MOST_CHECKED = 1 << 30
+_AT_ONCE = 1 << 20
 _DAMAGED = "its zip directory is damaged; copy it again"
 
 
@@ -79,10 +80,13 @@ class Archive:
         inflate, left = zlib.decompressobj(-15), record.bytes
         try:
             for chunk in self.opened.chunks(begin, record.stored):
-                found = inflate.decompress(chunk, left + 1)
+                while chunk and left >= 0:  # a megabyte may unpack to a thousand
+                    found = inflate.decompress(chunk, _AT_ONCE)
+                    chunk, left = inflate.unconsumed_tail, left - len(found)
+                    yield found
+            if left > 0:
+                found = inflate.flush()  # the last few hundred bytes
                 left -= len(found)
-                if left < 0:
-                    break
                 yield found
         except zlib.error as error:
             raise Unreadable(f"its {record.name} is damaged; copy it again") from error

@@ -76,19 +76,20 @@ class Pickle:
 
 def read_pickle(data: bytes, start: int = 0) -> Pickle:
     """The pickle in `data` from `start` on. Raises `Unreadable`."""
-    machine = _Machine()
+    machine, end = _Machine(), start
     try:
         for step, (opcode, argument, place) in enumerate(pickletools.genops(memoryview(data)[start:].tobytes())):
             if step > _MOST_STEPS:
                 raise Unreadable(f"holds a pickle of more than {_MOST_STEPS:,} steps; no model is described by so many")
             if opcode.name == "STOP":
-                return Pickle(machine.stack[-1], start + (place or 0) + 1, tuple(machine.names))
+                end += (place or 0) + 1
+                break
             machine.step(opcode.name, argument)
+        return Pickle(machine.stack[-1], end, tuple(machine.names))
     except Unreadable:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise Unreadable("holds a damaged pickle; copy it again") from error
-    raise Unreadable("holds a pickle without an end; copy it again")
 
 
 _NEW: dict[str, Callable[[], Any]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from fxconv.inspection.inert import Call, Dict, read_pickle
 from fxconv.inspection.objects import describe_objects
 from fxconv.inspection.tensors import Found, find_tensors
 
-_LONGEST_PICKLE, _LONGEST_CODE, _LONGEST_WORD = 64 << 20, 16 << 20, 1000
+_LONGEST_PICKLE, _LONGEST_CODE, _LONGEST_WORD, _LONGEST_NAME = 64 << 20, 16 << 20, 1000, 80
 _MOST_NAMED = 5
+_OWN_NAMES = ("__torch__.", "torch.", "collections.OrderedDict")
 # A pickle, and the folder in which its tensors lie.
 _PICKLES = (("data.pkl", "data"), ("constants.pkl", "constants"), ("bytecode.pkl", "bytecode"))
 _FOLDERS = tuple(f"{folder}/" for _, folder in _PICKLES)
@@ -37,7 +38,7 @@ def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
         bare,
         kind=Kind.TORCHSCRIPT,
         facts=tuple(_versions(archive)),
-        parts=_parts(archive),
+        parts=_parts(archive, _part),
         tensors=tensors,
         storages=storages,
         extras=tuple(
@@ -50,7 +51,10 @@ def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
         problems=(*bare.problems, *_damage(archive)),
     )
     if is_script or "bytecode.pkl" in values:
-        found = replace(found, facts=(*found.facts, *_module(values.get("data.pkl"))))
+        strange = [name for one in pickles.values() for name in one.names if not name.startswith(_OWN_NAMES)]
+        problems = (f"names {', '.join(strange[:_MOST_NAMED])}, which no program of torch's does",) if strange else ()
+        facts = (*found.facts, *_module(values.get("data.pkl")))
+        found = replace(found, facts=facts, problems=(*found.problems, *problems))
     if "bytecode.pkl" in values:
         return _with_bytecode(found, read_bytecode(values["bytecode.pkl"]), is_script)
     if is_script:
@@ -115,11 +119,16 @@ def _record_of(archive: Archive, folder: str, found: Found) -> str | None:
     return next((place for place in places if place in archive.records), None)
 
 
-def _parts(archive: Archive) -> tuple[Part, ...]:
+def folders(archive: Archive) -> tuple[Part, ...]:
+    """The parts of an archive whose records have no meaning here: its folders, and files beside them."""
+    return _parts(archive, lambda name: name.partition("/")[0][:_LONGEST_NAME])
+
+
+def _parts(archive: Archive, part_of: Callable[[str], str]) -> tuple[Part, ...]:
     sizes: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for name, record in archive.records.items():
-        part = _part(name)
+        part = part_of(name)
         sizes[part] += record.stored
         counts[part] += 1
     parts = [Part(name, size, counts[name]) for name, size in sizes.items()]

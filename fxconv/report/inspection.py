@@ -19,7 +19,7 @@ from fxconv.report.tables import add, count, grid, percent, section, show, size
 
 SCHEMA = 1
 # What the terminal shows; the JSON has all of it.
-_MOST_TENSORS, _MOST_OPERATORS, _MOST_LINES, _MOST_EXTRAS = 8, 200, 12, 40
+_MOST_PARTS, _MOST_TENSORS, _MOST_OPERATORS, _MOST_LINES, _MOST_EXTRAS = 16, 8, 200, 12, 40
 _LONGEST_LINE, _LONGEST_SCHEMA = 140, 400
 _REST = "--json FILE has them all"
 
@@ -69,8 +69,11 @@ def _print_loaders(found: Inspection, console: Console) -> None:
 def _print_parts(found: Inspection, console: Console) -> None:
     section(console, "Sizes")
     table = grid("part", ">bytes", ">share", ">records")
-    for part in found.parts:
-        add(table, part.name, f"{part.bytes:,}", percent(part.bytes / found.bytes), f"{part.records or '':}")
+    for part in found.parts[:_MOST_PARTS]:
+        add(table, printable(part.name), f"{part.bytes:,}", percent(part.bytes / found.bytes), f"{part.records or '':}")
+    if left := found.parts[_MOST_PARTS:]:
+        rest = sum(part.bytes for part in left)
+        add(table, f"{len(left):,} more", f"{rest:,}", percent(rest / found.bytes), "")
     add(table, "all", f"{found.bytes:,}", percent(1.0), "")
     show(table, console)
 
