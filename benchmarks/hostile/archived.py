@@ -90,6 +90,7 @@ def terminal(rng: random.Random, files: Originals) -> bytes:
             b"\x9b31m\x90\x85",
             "[link=file:///etc/passwd]click[/link] \u2066\u2069".encode(),
             b"\r\x08\x08\x0b\x0c\x7f",
+            b'{"a": ' + b"[" * (deep := rng.randrange(850, 1000)) + b"]" * deep + b"}",
         ]
     )
     return zip_of(records)

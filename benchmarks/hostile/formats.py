@@ -69,9 +69,12 @@ def _put(data: bytearray, value: object) -> int:
         data += struct.pack("<I", len(value)) + value.encode() + b"\0"
     elif isinstance(value, list):
         data += struct.pack("<I", len(value)) + bytes(4 * len(value))
+        places: dict[int, int] = {}
         for number, one in enumerate(value):
             slot = place + 4 + 4 * number
-            struct.pack_into("<I", data, slot, _put(data, one) - slot)
+            if id(one) not in places:  # one thing in a list many times is there once
+                places[id(one)] = _put(data, one)
+            struct.pack_into("<I", data, slot, places[id(one)] - slot)
     else:
         assert isinstance(value, dict)
         count = max(value) + 1

@@ -42,9 +42,8 @@ def inspect(path: Path) -> Inspection:
             found = _inspected(file, Inspection(path, file.size, Kind.PICKLE))
     except Unreadable as error:
         raise UserError(f"{printable(str(path), 300)}: {printable(str(error), 600)}") from error
-    script = any(part.name == "TorchScript code" for part in found.parts)
     problems = (*found.problems, *effects(found.operators))
-    return replace(found, loaders=loaders(found, script), problems=problems)
+    return replace(found, loaders=loaders(found), problems=problems)
 
 
 def _inspected(file: Opened, bare: Inspection) -> Inspection:

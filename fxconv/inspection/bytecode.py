@@ -8,7 +8,7 @@ from typing import Any
 
 from fxconv.inspection.found import Operator, Unreadable
 
-_MOST_ARGUMENTS = 10
+_MOST_ROWS, _MOST_ARGUMENTS = 1_000_000, 10
 _DAMAGED = "its bytecode.pkl is no program of the lite interpreter; it is damaged or made to deceive"
 
 
@@ -25,12 +25,16 @@ def read_bytecode(value: Any) -> Bytecode:
     """What the inert value of bytecode.pkl says. Raises `Unreadable` when it is no such program."""
     if not isinstance(value, tuple) or not value or isinstance(value[0], bool) or not isinstance(value[0], int):
         raise Unreadable(_DAMAGED)
+    left = _MOST_ROWS
     methods: list[tuple[str, int]] = []
     calls: Counter[tuple[str, str, int | None]] = Counter()
     for function in value[1:]:
         if not isinstance(function, tuple) or len(function) < 2 or not isinstance(function[0], str):
             raise Unreadable(_DAMAGED)
         instructions, operators = (_table(function[1], name) for name in ("instructions", "operators"))
+        left -= 1 + len(instructions) + len(operators)  # a small pickle may hold one function a million times
+        if left < 0:
+            raise Unreadable(f"its bytecode.pkl has more than {_MOST_ROWS:,} instructions; no model has so many")
         methods.append((_signature(function), len(instructions)))
         rows = [_row(operator) for operator in operators]
         calls.update(dict.fromkeys(rows, 0))

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from fxconv.inspection.found import Operator
 
-_TEXTS = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'')
+# The closing quote may be missing, so that no text is looked at twice.
+_TEXTS = re.compile(r'"(?:[^"\\\n]|\\.)*"?|\'(?:[^\'\\\n]|\\.)*\'?')
 _CALLS = re.compile(r"\b(?:torch|ops\.(\w{1,80}))\.(\w{1,80})\(")
 
 

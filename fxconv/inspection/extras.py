@@ -9,6 +9,6 @@ from fxconv.inspection.printable import text_of
 LONGEST_TEXT = 256 << 10
 
 
-def extra_file(name: str, size: int, content: bytes) -> ExtraFile:
-    """`content` is all of the file, or what begins it where it is longer than `LONGEST_TEXT`."""
-    return ExtraFile(name, size, text_of(content) if size <= LONGEST_TEXT else None)
+def extra_file(name: str, size: int, content: bytes | None) -> ExtraFile:
+    """`content` is all of the file, or anything where it is longer than `LONGEST_TEXT`; None where it was not read."""
+    return ExtraFile(name, size, text_of(content) if content is not None and size <= LONGEST_TEXT else None)

@@ -8,8 +8,21 @@ from dataclasses import dataclass
 
 from fxconv.inspection.found import Unreadable
 
-_MOST_ROWS, _LONGEST_TEXT = 1_000_000, 100_000
+_MOST_STEPS, _LONGEST_TEXT = 300_000, 10_000
 _DAMAGED = "is damaged or truncated: it points beyond its end; copy it again"
+
+
+@dataclass
+class Budget:
+    """How many more rows may be read: a small file may point to one table a million times over."""
+
+    left: int = _MOST_STEPS
+
+    def spend(self, steps: int) -> None:
+        """Raises `Unreadable` when nothing is left."""
+        self.left -= steps
+        if self.left < 0:
+            raise Unreadable(f"has more than {_MOST_STEPS:,} rows; no program has so many")
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,7 @@ class Table:
 
     data: memoryview
     place: int
+    budget: Budget
 
     def _field(self, number: int) -> int:
         """Where a field is; 0 when the table does not have it."""
@@ -44,14 +58,16 @@ class Table:
     def table(self, number: int) -> Table | None:
         """A field that is a table, or the value of a union."""
         place = self._field(number)
-        return Table(self.data, place + self.number_at(place, "<I")) if place else None
+        return self._at(place) if place else None
+
+    def _at(self, place: int) -> Table:
+        return Table(self.data, place + self.number_at(place, "<I"), self.budget)
 
     def text(self, number: int) -> str:
         """A field that is a string; "" when there is none."""
-        content = self.bytes(number)
-        if len(content) > _LONGEST_TEXT:
-            content = content[:_LONGEST_TEXT]
-        return bytes(content).decode("utf-8", "replace")
+        content = bytes(self.bytes(number)[:_LONGEST_TEXT])
+        self.budget.spend(len(content) // 100)
+        return content.decode("utf-8", "replace")
 
     def bytes(self, number: int) -> memoryview:
         """A field that is a string or a vector of bytes."""
@@ -71,12 +87,13 @@ class Table:
     def tables(self, number: int) -> Iterator[Table]:
         """A field that is a vector of tables."""
         begin, count = self.vector(number)
-        if count > _MOST_ROWS or begin + 4 * count > len(self.data):
+        if begin + 4 * count > len(self.data):
             raise Unreadable(_DAMAGED)
+        self.budget.spend(count)
         for place in range(begin, begin + 4 * count, 4):
-            yield Table(self.data, place + self.number_at(place, "<I"))
+            yield self._at(place)
 
 
 def root(data: memoryview) -> Table:
     """The table that a flatbuffer begins with."""
-    return Table(data, Table(data, 0).number_at(0, "<I"))
+    return Table(data, 0, Budget())._at(0)

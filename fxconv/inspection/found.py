@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+SCRIPT_CODE = "TorchScript code"
+
 
 class Unreadable(ValueError):
     """Why a file cannot be read to its end: what is wrong with it and how to mend that, without its name."""
@@ -115,6 +117,11 @@ class Inspection:
     extras: tuple[ExtraFile, ...] = ()
     loaders: tuple[Loader, ...] = ()
     problems: tuple[str, ...] = ()
+
+    @property
+    def has_code(self) -> bool:
+        """Whether TorchScript code is in it, which the full runtime needs."""
+        return any(part.name == SCRIPT_CODE for part in self.parts)
 
 
 def with_rest(parts: Sequence[Part], size: int, rest: str) -> tuple[Part, ...]:

@@ -27,10 +27,10 @@ _LITE_IN_VAIN = (
 )
 
 
-def loaders(found: Inspection, is_script: bool) -> tuple[Loader, ...]:
-    """The calls that load the file, and those that people try in vain; `is_script`: TorchScript code is in it."""
+def loaders(found: Inspection) -> tuple[Loader, ...]:
+    """The calls that load the file, and those that people try in vain."""
     if found.kind in (Kind.LITE, Kind.LITE_FLATBUFFER):
-        return (*_LITE, *(_FULL if is_script else _FULL_IN_VAIN))
+        return (*_LITE, *(_FULL if found.has_code else _FULL_IN_VAIN))
     if found.kind is Kind.TORCHSCRIPT:
         return (*_FULL, *_LITE_IN_VAIN)
     return _OTHERS.get(found.kind, ())

@@ -8,7 +8,17 @@ from dataclasses import replace
 
 from fxconv.inspection.extras import LONGEST_TEXT, extra_file
 from fxconv.inspection.flatbuffers import Table, root
-from fxconv.inspection.found import ExtraFile, Inspection, Kind, Operator, Part, StoredTensor, Unreadable, with_rest
+from fxconv.inspection.found import (
+    SCRIPT_CODE,
+    ExtraFile,
+    Inspection,
+    Kind,
+    Operator,
+    Part,
+    StoredTensor,
+    Unreadable,
+    with_rest,
+)
 from fxconv.inspection.tensors import item_size
 
 # Fields of torch's torch/csrc/jit/serialization/mobile_bytecode.fbs, by number.
@@ -48,7 +58,7 @@ def inspect_mobile(data: memoryview, bare: Inspection) -> Inspection:
     parts = [
         Part("tensors", sum(storages), len(storages)),
         Part("extra files", sum(len(one.bytes(1)) for one in module.tables(_EXTRA_FILES)), len(extras)),
-        Part("TorchScript code", sum(len(one.bytes(1)) for one in sources), len(sources)),
+        Part(SCRIPT_CODE, sum(len(one.bytes(1)) for one in sources), len(sources)),
     ]
     return replace(
         bare,
@@ -73,6 +83,7 @@ def _count_calls(function: Table, calls: Counter[tuple[str, str, int | None]]) -
     begin, count = function.vector(_INSTRUCTIONS)
     if begin + count * _INSTRUCTION_BYTES > len(function.data):
         raise Unreadable("is damaged or truncated: its program goes on beyond its end; copy it again")
+    function.budget.spend(count)
     for place in range(begin, begin + count * _INSTRUCTION_BYTES, _INSTRUCTION_BYTES):
         if function.data[place] in (_OP, _OPN):
             number = function.number_at(place + 4, "<i")

@@ -12,7 +12,7 @@ from fxconv.inspection.extras import extra_file
 from fxconv.inspection.found import Inspection, Kind, Part, StoredTensor, Unreadable, with_rest
 from fxconv.inspection.opened import Opened
 
-_MOST_HEADER = 64 << 20
+_MOST_HEADER = 32 << 20
 _TYPES = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16", "BOOL": "bool"}
 _TYPES |= {
     f"{letter}{bits}": f"{word}{bits}" for letter, word in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)

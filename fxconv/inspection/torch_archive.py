@@ -11,12 +11,13 @@ from fxconv.inspection.archive import Archive
 from fxconv.inspection.bytecode import Bytecode, read_bytecode
 from fxconv.inspection.code import operators_in
 from fxconv.inspection.extras import LONGEST_TEXT, extra_file
-from fxconv.inspection.found import Inspection, Kind, Part, StoredTensor, Unreadable, with_rest
+from fxconv.inspection.found import SCRIPT_CODE, ExtraFile, Inspection, Kind, Part, StoredTensor, Unreadable, with_rest
 from fxconv.inspection.inert import Call, Dict, read_pickle
 from fxconv.inspection.objects import describe_objects
 from fxconv.inspection.tensors import Found, find_tensors
 
-_LONGEST_PICKLE, _LONGEST_CODE, _LONGEST_WORD, _LONGEST_NAME = 64 << 20, 16 << 20, 1000, 80
+_LONGEST_PICKLE, _LONGEST_WORD, _LONGEST_NAME = 64 << 20, 1000, 80
+_MOST_CODE, _MOST_EXTRAS = 32 << 20, 4 << 20
 _MOST_NAMED = 5
 _OWN_NAMES = ("__torch__.", "torch.", "collections.OrderedDict")
 # A pickle, and the folder in which its tensors lie.
@@ -41,13 +42,7 @@ def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
         parts=_parts(archive, _part),
         tensors=tensors,
         storages=storages,
-        extras=tuple(
-            extra_file(name.removeprefix("extra/"), record.bytes, archive.read(name, LONGEST_TEXT))
-            if record.bytes <= LONGEST_TEXT
-            else extra_file(name.removeprefix("extra/"), record.bytes, b"")
-            for name, record in archive.records.items()
-            if name.startswith("extra/")
-        ),
+        extras=tuple(_extras(archive)),
         problems=(*bare.problems, *_damage(archive)),
     )
     if is_script or "bytecode.pkl" in values:
@@ -56,17 +51,28 @@ def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
         facts = (*found.facts, *_module(values.get("data.pkl")))
         found = replace(found, facts=facts, problems=(*found.problems, *problems))
     if "bytecode.pkl" in values:
-        return _with_bytecode(found, read_bytecode(values["bytecode.pkl"]), is_script)
+        return _with_bytecode(found, read_bytecode(values["bytecode.pkl"]))
     if is_script:
         return replace(found, operators=operators_in(_code(archive)))
     return describe_objects(found, pickles["data.pkl"])
 
 
-def _with_bytecode(found: Inspection, program: Bytecode, is_script: bool) -> Inspection:
+def _extras(archive: Archive) -> Iterator[ExtraFile]:
+    """The extra files, with the texts of the first few megabytes of them."""
+    left = _MOST_EXTRAS
+    for name, record in archive.records.items():
+        if name.startswith("extra/"):
+            is_read = record.bytes <= min(LONGEST_TEXT, left)
+            left -= record.bytes if is_read else 0
+            content = archive.read(name, LONGEST_TEXT) if is_read else None
+            yield extra_file(name.removeprefix("extra/"), record.bytes, content)
+
+
+def _with_bytecode(found: Inspection, program: Bytecode) -> Inspection:
     methods = ", ".join(f"{name} ({count:,} instructions)" for name, count in program.methods[:_MOST_NAMED])
     facts = (
         ("methods", methods or "none"),
-        ("TorchScript code", "there too, so that the full runtime loads it" if is_script else "not there"),
+        ("TorchScript code", "there too, so that the full runtime loads it" if found.has_code else "not there"),
     )
     return replace(
         found,
@@ -145,14 +151,17 @@ def _part(name: str) -> str:
     if name.startswith("extra/"):
         return "extra files"
     if name.startswith("code/"):
-        return "TorchScript code"
+        return SCRIPT_CODE
     return "structure" if name in ("data.pkl", "constants.pkl") else "other records"
 
 
 def _code(archive: Archive) -> Iterator[str]:
-    for name in archive.records:
-        if name.startswith("code/") and name.endswith(".py"):
-            yield archive.read(name, _LONGEST_CODE).decode("utf-8", "replace")
+    names = [name for name in archive.records if name.startswith("code/") and name.endswith(".py")]
+    size = sum(archive.records[name].bytes for name in names)
+    if size > _MOST_CODE:
+        raise Unreadable(f"has {size:,} bytes of code; fxconv reads up to {_MOST_CODE:,} of them")
+    for name in names:
+        yield archive.read(name, _MOST_CODE).decode("utf-8", "replace")
 
 
 def _damage(archive: Archive) -> list[str]:

@@ -125,9 +125,12 @@ def _summary(text: str | None) -> Iterable[str]:
 
 
 def _short_json(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 8:
-        return f"{json.dumps(value[:4])[:-1]}, ... {len(value):,} in all]"
-    return json.dumps(value)
+    try:
+        if isinstance(value, list) and len(value) > 8:
+            return f"{json.dumps(value[:4])[:-1]}, ... {len(value):,} in all]"
+        return json.dumps(value)
+    except RecursionError:  # it was read at the last level that Python allows
+        return "nested too deeply to show"
 
 
 def print_operators(found: Inspection, console: Console) -> None:
