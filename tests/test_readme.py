@@ -100,6 +100,17 @@ def test_robustness():
     assert "FAILED" not in text
 
 
+def test_fuzz():
+    table = rows("fuzz.md", "kind", "fxconv inspect")
+    count = sum(int(row["files"]) for row in table)
+    assert count >= 1000
+    for row in table:
+        wrong = ("tracebacks", "hangs", "files written", "code run", "escapes")
+        assert [row[column] for column in wrong] == ["0"] * 5, row["kind"]
+        assert int(row["read"]) + int(row["refused"]) == int(row["files"])
+    assert f"{count:,} of them through `fxconv inspect`" in README
+
+
 @pytest.mark.parametrize("word", ["MEASURED", "TODO"])
 def test_nothing_is_left_to_fill_in(word):
     assert word not in README
