@@ -8,11 +8,8 @@ Written to docs/latency.md when all ten networks ran; exits with status 1 when f
 
 from __future__ import annotations
 
-import random
-import statistics
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,7 @@ from benchmarks.networks import RELU6, TEN, machine, seeded, table, write
 from fxconv import lower
 from fxconv.artifact import load_lite
 from fxconv.config import Config
-from fxconv.latency import settle_mobile_threads, single_thread
+from fxconv.latency import interleaved, settle_mobile_threads
 
 FORMS = ("fxconv", "stock flow", "wrapped", "float")
 WARM_UP, FEWEST, MOST, SECONDS = 3, 40, 200, 40.0
@@ -61,23 +58,9 @@ def medians(
     warm_up: int = WARM_UP,
 ) -> tuple[dict[str, float], float]:
     """Median milliseconds of each; and the median of the ratio of the first to the second, run by run."""
-    times: dict[str, list[float]] = {form: [] for form in modules}
-    order, shuffle = list(modules), random.Random(0).shuffle
-    with single_thread(), torch.no_grad():
-        for _ in range(warm_up):
-            for form in order:
-                modules[form](*example)
-        runs, deadline = 0, time.perf_counter() + seconds
-        while runs < fewest or (time.perf_counter() < deadline and runs < most):
-            for form in order:
-                start = time.perf_counter()
-                modules[form](*example)
-                times[form].append(1000 * (time.perf_counter() - start))
-            shuffle(order)  # whoever runs after a big one finds a cold cache: let it be another one each time
-            runs += 1
-    first, second, *_ = times.values()
-    ratio = statistics.median(a / b for a, b in zip(first, second, strict=True))
-    return {form: statistics.median(taken) for form, taken in times.items()}, ratio
+    examples = [example] * len(modules)
+    found = interleaved([*modules.values()], examples, fewest, most, seconds, warm_up, shuffled=True)
+    return {form: runs.median for form, runs in zip(modules, found, strict=True)}, found[0].ratio(found[1])
 
 
 def main() -> None:

@@ -120,6 +120,26 @@ def open_arrays(path: Path, names: tuple[str, ...], option: str) -> tuple[ArrayF
     return found
 
 
+def whole_arrays(path: Path, option: str) -> list[npt.NDArray[Any]]:
+    """All arrays of `FILE.npy` or `FILE.npz`, in their order, as they stand; of `FILE.npz:NAME` that one.
+
+    Raises `UserError` in one line when there is none, or one is not of floating-point numbers or uint8, or empty.
+    """
+    file_path, member = _file(path, option)
+    with _trouble(option, str(file_path)):
+        is_archive = _is_archive(file_path)
+        if member or not is_archive:
+            files = [open_array(path, option)]
+        else:
+            files = [_usable(_described(file_path, name, option)) for name in _members(file_path)]
+        if not files:
+            raise UserError(f"{option} {path}: a zip archive without arrays")
+        for one in files:
+            if not one.shape or not math.prod(one.shape):
+                raise UserError(f"{option} {one.name}: an array of shape {one.shape} has no rows")
+        return [np.stack(list(one.rows(one.shape[0]))) for one in files]
+
+
 def _file(path: Path, option: str) -> tuple[Path, str | None]:
     """The file and the name of the array in it. Raises `UserError` when it is no such file."""
     file_path, member = split_name(path)

@@ -399,3 +399,25 @@ ArrayOption = Annotated[
         rich_help_panel="Output",
     ),
 ]
+ArtifactsArgument = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Files of the lite interpreter; ratios are to the first.")
+]
+ArtifactExampleOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.npy|.npz",
+        help="What the files take: an array [N, C, H, W] as it stands; of several inputs, arrays in order.",
+        rich_help_panel="Model",
+    ),
+]
+RunsOption = Annotated[int, typer.Option(min=2, help="Runs of each file.", rich_help_panel="Measurement")]
+WarmUpOption = Annotated[
+    int, typer.Option(min=0, help="Runs before those, which do not count.", rich_help_panel="Measurement")
+]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads to run with.", rich_help_panel="Measurement")]
+OpsOption = Annotated[
+    bool, typer.Option("--ops", help="What each operator takes, and in which layer.", rich_help_panel="Measurement")
+]
+BenchJsonOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON, each run.", rich_help_panel="Output")
+]

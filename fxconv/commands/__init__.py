@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fxconv.commands.bench import bench
 from fxconv.commands.compare import compare
 from fxconv.commands.convert import convert
 from fxconv.commands.diff import diff
@@ -13,4 +14,4 @@ from fxconv.commands.passes import passes
 from fxconv.commands.sensitivity import sensitivity
 from fxconv.commands.study import study
 
-COMMANDS = (convert, diff, sensitivity, study, example, compare, inspect, models, passes, explain)
+COMMANDS = (convert, diff, sensitivity, study, example, compare, inspect, bench, models, passes, explain)

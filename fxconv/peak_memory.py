@@ -1,0 +1,88 @@
+"""How much memory loading and running a file takes, measured in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fxconv.errors import UserError, described
+from fxconv.inputs import in_words
+
+_RUNS = 3
+_START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from fxconv.peak_memory import child; child()"
+
+
+def peak_memory(path: Path, inputs: Sequence[Tensor], threads: int = 1) -> int:
+    """Bytes by which loading a file and running it three times raise a process's peak of resident memory.
+
+    What torch takes by itself, and the inputs, were there before. The process is a new one: whatever the file does to
+    it, a crash included, is told as `UserError`, and so is what must not be run.
+    """
+    content = io.BytesIO()
+    np.savez(content, *(value.numpy() for value in inputs))
+    known = json.dumps([str(Path(place).resolve()) for place in sys.path if place])
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _START, known, str(path), str(threads)],
+        input=content.getvalue(),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        what = f"torch crashes on it with an input of {in_words(inputs)} ({name})"
+        raise UserError(f"{path}: {what}; it is damaged, or takes other inputs")
+    try:
+        answer = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
+        raise RuntimeError(f"the process that measures memory failed: {last}") from None
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return int(answer["peak"])
+
+
+def child() -> None:
+    """What the process does: the file and the number of threads are its arguments, the inputs its stdin."""
+    path, threads = Path(sys.argv[2]), int(sys.argv[3])
+    with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as arrays:
+        inputs = [arrays[name] for name in arrays.files]
+    from fxconv.lite import loaded, prepared, ran
+
+    try:
+        prepared(path, threads)
+        start = _peak(reset=True)
+        module, example = loaded(path), tuple(map(torch.from_numpy, inputs))
+        for _ in range(_RUNS):
+            ran(module, example, path)
+        print(json.dumps({"peak": max(0, _peak() - start)}))
+    except Exception as error:
+        print(json.dumps({"error": str(error) if isinstance(error, UserError) else described(error)}))
+
+
+def _peak(reset: bool = False) -> int:
+    """Most bytes of memory the process ever had; with `reset`, where the system can do that, what it has now.
+
+    Importing torch needs more for a moment than it keeps; without a reset, small files would seem to take nothing.
+    """
+    if reset:
+        with suppress(OSError, AttributeError):  # other systems do not have them
+            ctypes.CDLL(None).malloc_trim(0)
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    with suppress(OSError):  # a reset does not reach getrusage, which begins with what the parent process had
+        status = Path("/proc/self/status").read_text()
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    import resource  # not on every system
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
