@@ -14,7 +14,7 @@ from torch.autograd.profiler import record_function
 from torch.autograd.profiler_legacy import profile
 
 from fxconv.latency import running_on
-from fxconv.layers import layers_of, program_of
+from fxconv.op_layers import layers_of, program_of
 
 # Each run of a detector leaves thousands of events in memory.
 _MOST = 20

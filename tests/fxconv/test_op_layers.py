@@ -10,7 +10,7 @@ from torch import nn
 
 import fxconv
 from fxconv.config import Method, Recipe
-from fxconv.layers import Program, layers_of, program_of
+from fxconv.op_layers import Program, layers_of, program_of
 
 
 class Named(nn.Module):
