@@ -4,7 +4,7 @@ from rewrites import rewrite, DEFAULT_PASSES
 rewritten = rewrite(model)
 rewritten.graph_module, rewritten.results, rewritten.key_map, rewritten.diff()
 
-rewrite(model, passes=passes_with(MyPass()))
+rewrite(model, passes=passes_with(MyPass()))  # rewrites.testing checks such a pass
 """
 
 from rewrites.base import PassError, Refusal, RewritePass
