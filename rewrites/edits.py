@@ -118,13 +118,14 @@ class Editor:
 
     # -- changing --------------------------------------------------------------------------------
 
-    def _mark(self, node: fx.Node) -> None:
-        """Let a node carry the name of this rule: the last to touch it, and one of all that did."""
+    def _mark(self, node: fx.Node, reason: str) -> None:
+        """Let a node carry the name of this rule, the last to touch it and one of all that did, and what each said."""
         node.meta["rule"] = self.rule
         node.meta["rules"] = tuple(dict.fromkeys((*node.meta.get("rules", ()), self.rule)))
+        node.meta["changes"] = tuple(dict.fromkeys((*node.meta.get("changes", ()), (self.rule, reason))))
 
-    def _new_mark(self) -> dict[str, Any]:
-        return {"rule": self.rule, "rules": (self.rule,)}
+    def _new_mark(self, reason: str) -> dict[str, Any]:
+        return {"rule": self.rule, "rules": (self.rule,), "changes": ((self.rule, reason),)}
 
     def _record(self, kind: EditKind, node: str, before: str, after: str, reason: str) -> None:
         self.edits.append(Edit(kind, node, before, after, reason))
@@ -155,7 +156,7 @@ class Editor:
     ) -> None:
         before, old_op, old_target = self.line(node), node.op, str(node.target)
         node.op, node.target, node.args, node.kwargs = op, target, tuple(args), kwargs
-        self._mark(node)
+        self._mark(node, reason)
         if old_op == "call_module":
             self._forget_unused(old_target)
         self._record("replace", node.name, before, self.line(node), reason)
@@ -164,7 +165,7 @@ class Editor:
         """Put another module under the path `node` calls; every call of that path sees it."""
         before = self.line(node)
         self._set_module(str(node.target), module.train(self.graph_module.training))
-        self._mark(node)
+        self._mark(node, reason)
         self._record("replace", node.name, before, self.line(node), reason)
 
     def set_attribute(self, node: fx.Node, attribute: str, value: object, reason: str) -> None:
@@ -172,7 +173,7 @@ class Editor:
         module = submodule(self.graph_module, node)
         before = f"{node.target}.{attribute} = {getattr(module, attribute)!r}"
         setattr(module, attribute, value)
-        self._mark(node)
+        self._mark(node, reason)
         self._record("replace", node.name, before, f"{node.target}.{attribute} = {value!r}", reason)
 
     def remove(self, node: fx.Node, value: fx.Node, reason: str) -> None:
@@ -202,7 +203,7 @@ class Editor:
         holder.register_buffer(leaf, value.clone(), persistent=False)
         with self.graph.inserting_before(node):
             fresh = self.graph.get_attr(path)
-        fresh.meta = {key: node.meta[key] for key in ("scope", "shape") if key in node.meta} | self._new_mark()
+        fresh.meta = {key: node.meta[key] for key in ("scope", "shape") if key in node.meta} | self._new_mark(reason)
         node.replace_all_uses_with(fresh)
         self.graph_module.meta.setdefault("folded", []).append(Folded(value=holder.get_buffer(leaf), recipe=recipe))
         self._record("replace", node.name, before, self.line(fresh), reason)
@@ -251,7 +252,7 @@ class Editor:
             fresh = self.graph.call_module(path, (value,))
         reader = next(iter(users), value)  # who it is put there for says where the change lies
         place: dict[str, Any] = {key: reader.meta[key] for key in ("scope", "source") if key in reader.meta}
-        fresh.meta = {**(written_at.meta if written_at else place), **self._new_mark()}
+        fresh.meta = {**(written_at.meta if written_at else place), **self._new_mark(reason)}
         for user in users:
             user.replace_input_with(value, fresh)
         self._record("insert", fresh.name, "", self.line(fresh), reason)
@@ -278,7 +279,7 @@ class Editor:
                 path = self.free_path(module_scope(source), stem)
                 self.graph_module.add_submodule(path, called.train(self.graph_module.training))
                 fresh = self.graph.call_module(path, tuple(args))
-        fresh.meta = {key: value for key, value in source.meta.items() if key != "shape"} | self._new_mark()
+        fresh.meta = {key: value for key, value in source.meta.items() if key != "shape"} | self._new_mark(reason)
         self._record("insert", fresh.name, "", self.line(fresh), reason)
         return fresh
 
@@ -307,7 +308,7 @@ class Editor:
         users = list(value.users)
         with self.graph.inserting_after(value):
             fresh = self.graph.call_method(method, (value,))
-        fresh.meta = {**value.meta, **self._new_mark()}
+        fresh.meta = {**value.meta, **self._new_mark(reason)}
         for user in users:
             user.replace_input_with(value, fresh)
         self._record("insert", fresh.name, "", self.line(fresh), reason)
@@ -331,7 +332,7 @@ class Editor:
         with self.graph.inserting_before(before):
             fresh = self.graph.create_node(op, target, tuple(args), kwargs or {}, name)
         fresh.meta = {key: value for key, value in before.meta.items() if key not in ("shape", "members")}
-        fresh.meta |= self._new_mark()
+        fresh.meta |= self._new_mark(reason)
         if scope is not None:
             fresh.meta["scope"] = scope
         self._record("insert", fresh.name, "", self.line(fresh), reason)
@@ -354,7 +355,7 @@ class Editor:
         before = self.line(node)
         self.graph_module.add_submodule(path, module)
         node.target = path
-        self._mark(node)
+        self._mark(node, reason)
         self._record("insert", node.name, before, self.line(node), reason)
 
     def rename_target(self, old: str, new: str, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.text import Text
 from fxconv.config import Teacher
 from fxconv.judge import Judgement
 from fxconv.recipe import CHANGING, STEPS, Chosen
-from fxconv.report.tables import add, count, decibels, grid, percent, section, show, size, some
+from fxconv.report.tables import Part, add, count, decibels, grid, percent, section, show, size, some, tell
 
 if TYPE_CHECKING:
     from fxconv.finetune import FineTuned
@@ -40,15 +41,20 @@ def _whether_used(is_unseen: bool) -> str:
 
 def print_recipe(recipe: Chosen, console: Console) -> None:
     section(console, "Accuracy recovered without training")
+    tell(recipe_parts(recipe), console)
+
+
+def recipe_parts(recipe: Chosen) -> Iterator[Part]:
+    """The steps that were tried, what each brought, and what they changed."""
     if not recipe.gains:
         named = ", ".join(step.value for step in recipe.steps)
-        console.print(Text(named or recipe.reason or "nothing was asked for"), soft_wrap=True)
+        yield named or recipe.reason or "nothing was asked for"
         return
     words = f"{count(recipe.images, 'image')} {_whether_used(recipe.is_unseen)}: {recipe.source}"
-    console.print(Text(f"int8 against float with each step beside those above it, on {words}"), soft_wrap=True)
+    yield f"int8 against float with each step beside those above it, on {words}"
     if first := [gain.step.value for gain in recipe.gains if gain.step in CHANGING]:
         trials = count(recipe.trial_images, "calibration image")
-        console.print(Text(f"{' and '.join(first)}: tried with the ranges of the first {trials}"), soft_wrap=True)
+        yield f"{' and '.join(first)}: tried with the ranges of the first {trials}"
     table = grid("step", "", ">SQNR before", ">after", ">top-1 before", ">after", "what it does")
     for gain in recipe.gains:
         taken = Text("taken", style="green") if gain.is_applied else Text("left out", style="yellow")
@@ -62,25 +68,23 @@ def print_recipe(recipe: Chosen, console: Console) -> None:
             percent(gain.agreement_after),
             STEPS[gain.step],
         )
-    show(table, console)
+    yield table
     if recipe.sqnr_db is not None:
         same = f", same top-1 {percent(recipe.agreement)}" if recipe.agreement is not None else ""
-        console.print(Text(f"with the ranges of all calibration images {decibels(recipe.sqnr_db)}{same}"))
+        yield f"with the ranges of all calibration images {decibels(recipe.sqnr_db)}{same}"
     if recipe.equalized:
         scaled, channels = recipe.capped_channels
         capped = (
             f"; of {channels} channels below a ReLU6 {scaled} never reach its cap and were scaled" if channels else ""
         )
         layers = sum(len(one.layers) for one in recipe.equalized)
-        words = f"{count(layers, 'layer')} equalized with {'that' if layers == 1 else 'those'} reading them{capped}"
-        console.print(Text(words), soft_wrap=True)
+        yield f"{count(layers, 'layer')} equalized with {'that' if layers == 1 else 'those'} reading them{capped}"
     if recipe.absorbed:
         channels = sum(one.changed for one in recipe.absorbed)
         layers = sum(len(one.layers) for one in recipe.absorbed)
-        words = f"{count(channels, 'channel')} of {count(layers, 'layer')} moved by what they always carry"
-        console.print(Text(words), soft_wrap=True)
+        yield f"{count(channels, 'channel')} of {count(layers, 'layer')} moved by what they always carry"
     if recipe.reason:
-        console.print(Text(f"not tried: {recipe.reason}"), soft_wrap=True)
+        yield f"not tried: {recipe.reason}"
 
 
 def trained(training: FineTuned | None) -> list[tuple[str, str]]:
@@ -104,19 +108,23 @@ def trained(training: FineTuned | None) -> list[tuple[str, str]]:
 
 def print_training(training: FineTuned, console: Console) -> None:
     section(console, "Fine-tuned while it was rounded")
-    for _, line in trained(training):
-        console.print(Text(line), soft_wrap=True)
+    tell(training_parts(training), console)
+
+
+def training_parts(training: FineTuned) -> Iterator[Part]:
+    """What the training brought, and its epochs."""
+    yield from (line for _, line in trained(training))
     resumed = f"; {count(training.resumed, 'epoch')} from the checkpoint" if training.resumed else ""
     stopped = ", then the loss no longer fell" if training.stopped_early else ""
     took = f"{count(len(training.epochs), 'epoch')} in {training.seconds:.0f} s{stopped}{resumed}"
-    console.print(Text(f"{training.source}; {took}"), soft_wrap=True)
+    yield f"{training.source}; {took}"
     afterwards = "loss on images not trained on" if training.is_unseen else "loss afterwards"
     table = grid(">epoch", ">loss", f">{afterwards}", ">seconds", "")
     add(table, "0", "", f"{training.start:.4g}", "", "" if training.kept else "kept")
     for epoch in training.epochs:
         kept = "kept" if epoch.number == training.kept else ""
         add(table, str(epoch.number), f"{epoch.loss:.4g}", f"{epoch.validation:.4g}", f"{epoch.seconds:.1f}", kept)
-    show(table, console)
+    yield table
 
 
 def judged(judgement: Judgement | None) -> list[tuple[str, str]]:
@@ -136,17 +144,22 @@ def judged(judgement: Judgement | None) -> list[tuple[str, str]]:
 
 def print_judgement(judgement: Judgement, console: Console) -> None:
     section(console, "Judged on images not used for calibration")
-    console.print(Text(judgement.source), soft_wrap=True)
+    tell(judgement_parts(judgement), console)
+
+
+def judgement_parts(judgement: Judgement) -> Iterator[Part]:
+    """How int8 answers, and what was kept in float for a budget."""
+    yield judgement.source
     table = grid("", ">all int8", ">result", ">float")
     before, after = judgement.before, judgement.after
     add(table, "top-1 agreement with float", percent(before.agreement), percent(after.agreement), "")
     if judgement.float_accuracy is not None:
         own = percent(judgement.float_accuracy)
         add(table, "accuracy", percent(before.accuracy), percent(after.accuracy), own)
-    show(table, console)
+    yield table
     if judgement.allowed is None:
         return
-    console.print(
+    yield (
         f"--max-drop {judgement.max_drop:g} asks for {judgement.measure} of at least {percent(judgement.allowed)}; "
         f"{count(judgement.tried, 'int8 module')} tried"
     )
@@ -158,8 +171,8 @@ def print_judgement(judgement: Judgement, console: Console) -> None:
         add(table, layer.where, layer.kind, decibels(layer.sqnr_db), price, f"{layer.extra_ms:+.2f} ms")
     total = f"{judgement.extra_ms:+.2f} ms"
     add(table, "together, with conversions", "", "", f"+{size(judgement.extra_bytes)}", total)
-    show(table, console)
-    console.print("latency in eager mode, 1 thread, this machine")
+    yield table
+    yield "latency in eager mode, 1 thread, this machine"
 
 
 def print_sensitivity(result: Sensitivity, console: Console, top: int | None = None) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+# What a report is made of: sentences and tables.
+Part = str | Table
 # Of many names a row shows the first few.
 _MOST_NAMED = 3
 
@@ -32,6 +35,15 @@ def show(table: Table, console: Console) -> None:
         text = Text.from_ansi(line)
         text.rstrip()
         console.print(text, soft_wrap=True)
+
+
+def tell(parts: Iterable[Part], console: Console) -> None:
+    """Sentences and tables, one below the other."""
+    for part in parts:
+        if isinstance(part, Table):
+            show(part, console)
+        else:
+            console.print(Text(part), soft_wrap=True)
 
 
 def section(console: Console, title: str) -> None:

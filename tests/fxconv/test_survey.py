@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import fxconv
-from fxconv.survey import BINS, SURVEYED
+from fxconv.side_by_side import BINS
+from fxconv.survey import SURVEYED
 
 
 class Islanded(nn.Module):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from fxconv.report.html.markup import element, text
 from fxconv.report.tables import decibels
-from fxconv.survey import BINS, Layer, Range
+from fxconv.side_by_side import BINS
+from fxconv.survey import Layer, Range
 
 # Beyond this many decibels the eye need not go.
 MOST_DB = 60.0
