@@ -14,12 +14,14 @@ _INSTALL = 'install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"'
 
 @dataclass(frozen=True)
 class Environment:
-    """Versions and engine of one conversion."""
+    """Versions and engine of one conversion; `python` is Python's, `machine` the system and the processor's kind."""
 
     torch: str
     torchvision: str
     engine: str
     xnnpack: bool
+    python: str = ""
+    machine: str = ""
 
 
 def check(engine: str = "qnnpack") -> Environment:
@@ -45,7 +47,8 @@ def check(engine: str = "qnnpack") -> Environment:
         raise UserError(
             f"this torch {torch.__version__} has no quantized engine {engine!r} (it has {known}); {_INSTALL}"
         )
-    return Environment(torch.__version__, importlib.metadata.version("torchvision"), engine, xnnpack)
+    torchvision = importlib.metadata.version("torchvision")
+    return Environment(torch.__version__, torchvision, engine, xnnpack, platform.python_version(), _machine())
 
 
 def versions() -> str:
@@ -56,7 +59,11 @@ def versions() -> str:
             lines.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             lines.append(f"{name} not installed")
-    return "\n".join([*lines, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"])
+    return "\n".join([*lines, f"Python {platform.python_version()} on {_machine()}"])
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}"
 
 
 def has_vnni() -> bool:

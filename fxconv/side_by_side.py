@@ -14,14 +14,14 @@ from fxconv import verify
 from fxconv.graphs import Inputs
 from fxconv.observers import distinguishable
 
-# Bins of a histogram, over the range and a quarter of its width on either side.
-BINS = 48
+# Bins of a histogram, over the range and a quarter of its width on either side, and those on a side.
+BINS, OUTER = 48, 8
 _BESIDE = 0.25
 
 
 @dataclass
 class Sums:
-    """What adds up over the inputs: power and noise, the int8 range, and the float values within and beyond it."""
+    """What adds up over the inputs: power and noise, the int8 range, and where the float values lie."""
 
     signal: float = 0.0
     noise: float = 0.0
@@ -29,8 +29,6 @@ class Sums:
     ends: tuple[float, float, float, int] | None = None
     least: float = math.inf
     most: float = -math.inf
-    beyond: int = 0
-    values: int = 0
     bins: Tensor | None = None
 
 
@@ -89,8 +87,7 @@ class _Comparer(fx.Interpreter):
         low, high = (limits.min - zero) * scale, (limits.max - zero) * scale
         count.ends = low, high, scale, zero
         count.least, count.most = min(count.least, float(wanted.min())), max(count.most, float(wanted.max()))
+        low, high = low - scale / 2, high + scale / 2  # within half a step of an end it is rounded to that
         start, end = low - _BESIDE * (high - low), high + _BESIDE * (high - low)
-        inside = wanted.clamp(low - scale / 2, high + scale / 2)  # within half a step of an end it is rounded to it
-        count.values, count.beyond = count.values + wanted.numel(), count.beyond + int((wanted != inside).sum())
         bins = torch.histc(wanted.clamp(start, end), BINS, start, end)
         count.bins = bins if count.bins is None else count.bins + bins

@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.ao.nn.quantized import DeQuantize, Quantize
 
 from fxconv.graphs import inputs_of
-from fxconv.side_by_side import Sums, compare
+from fxconv.side_by_side import OUTER, Sums, compare
 from rewrites import Rewritten
 from rewrites.diff import call_name
 from rewrites.parts import graphs_in, prefixed
@@ -24,9 +24,9 @@ SURVEYED = 4
 class Range:
     """The int8 range of a layer's values, from `low` to `high`, in steps of `scale` from `zero_point`.
 
-    `least` and `most` are the extremes of the float values, `beyond` the share of them, 0 to 1, that the range cuts
-    off, `bins` how many of them lie where: of `BINS` equal bins, the outer sixths of which lie beside the range. The
-    first and the last have those still further out, too.
+    `least` and `most` are the extremes of the float values, `bins` how many of them lie where: of `BINS` equal bins,
+    the outer sixths of which lie beside the range, more than half a step from it. The first and the last have those
+    still further out, too.
     """
 
     low: float
@@ -35,8 +35,12 @@ class Range:
     zero_point: int
     least: float
     most: float
-    beyond: float
     bins: tuple[int, ...]
+
+    @property
+    def beyond(self) -> float:
+        """The share of the float values that the range cuts off, 0 to 1."""
+        return 1 - sum(self.bins[OUTER:-OUTER]) / max(sum(self.bins), 1)
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,8 @@ class Layer:
     was fused into it, each with its reason, and `reason` says why it is in float.
 
     `sqnr_db` compares its values in the int8 module with those in the float module, all that went before included; None
-    where there is nothing to compare. `fall_db` is how much lower that is than the lowest of the layers it reads: what
-    was lost here. It is None where those have none, and below 0 where something was averaged out. `range` is None for
-    what has none.
+    where there is nothing to compare. `before_db` is the lowest of the layers it reads; infinite at the model's inputs,
+    None where it is not known. `range` is None for what has none.
     """
 
     name: str
@@ -67,13 +70,25 @@ class Layer:
     changes: tuple[tuple[str, str], ...]
     reason: str
     sqnr_db: float | None
-    fall_db: float | None
+    before_db: float | None
     range: Range | None
 
     @property
     def label(self) -> str:
         """What the report calls it."""
         return self.path or self.name
+
+    @property
+    def added(self) -> float | None:
+        """The noise that came in here, as a share of its values' power; below 0 where it was averaged out."""
+        if self.sqnr_db is None or self.before_db is None:
+            return None
+        return _noise(self.sqnr_db) - _noise(self.before_db)
+
+
+def _noise(decibels: float) -> float:
+    """Noise as a share of the signal's power."""
+    return float(10 ** (-decibels / 10))
 
 
 def survey(int8: nn.Module, floating: nn.Module, rewritten: Rewritten, images: Sequence[Any]) -> tuple[Layer, ...]:
@@ -90,7 +105,7 @@ def survey(int8: nn.Module, floating: nn.Module, rewritten: Rewritten, images: S
         for inputs, same in zip(given[path], twins[path], strict=False):
             compare(graph, float_graphs[path], inputs, same, sums)
         found += _layers(path, graph, sums, written)
-    return tuple(_fallen(found))
+    return tuple(_after(found))
 
 
 class _Written:
@@ -151,18 +166,19 @@ def _layers(path: str, graph: fx.GraphModule, sums: Mapping[str, Sums], written:
             changes=tuple(dict.fromkeys((*meta.get("changes", ()), *fused.get(node.name, ())))),
             reason=written.reasons.get(name, ""),
             sqnr_db=_decibels(count),
-            fall_db=None,
+            before_db=None,
             range=_range(count),
         )
 
 
-def _fallen(layers: Sequence[Layer]) -> Iterator[Layer]:
-    """The layers with what each lost: its SQNR below the lowest of those that it reads."""
+def _after(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """The layers with the lowest SQNR of those that each reads."""
     known = {layer.name: layer.sqnr_db for layer in layers}
+    known |= {layer.name: math.inf for layer in layers if layer.domain == "input" and not layer.part}
     for layer in layers:
-        before = [sqnr for name in layer.inputs if (sqnr := known.get(name)) is not None]
-        lost = min(before, default=math.inf) - layer.sqnr_db if layer.sqnr_db is not None else math.nan
-        yield replace(layer, fall_db=lost if math.isfinite(lost) else None)
+        read = [known.get(name) for name in layer.inputs]
+        before = [sqnr for sqnr in read if sqnr is not None]
+        yield replace(layer, before_db=min(before) if before else None)
 
 
 def _domain(node: fx.Node, module: nn.Module | None, quantized: bool) -> str:
@@ -183,5 +199,4 @@ def _decibels(count: Sums) -> float | None:
 def _range(count: Sums) -> Range | None:
     if count.ends is None or count.bins is None:
         return None
-    bins = tuple(int(number) for number in count.bins)
-    return Range(*count.ends, count.least, count.most, count.beyond / max(count.values, 1), bins)
+    return Range(*count.ends, count.least, count.most, tuple(int(number) for number in count.bins))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -48,3 +49,9 @@ class Report:
         from fxconv.report.html import page
 
         return page(self.conversion, command)
+
+    def write_html(self, path: str | Path, command: str = "") -> None:
+        """Write `html_text` to a file, whole or not at all."""
+        from fxconv.staging import write_whole
+
+        write_whole(Path(path), self.html_text(command))

@@ -1,5 +1,7 @@
 """The HTML report, as a file: what is in it, that it needs nothing else, and when it is refused."""
 
+import html
+import platform
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,7 +12,10 @@ from fxconv_commands import NETWORKS, SMALL, assert_user_error
 from test_survey import Islanded
 
 import fxconv
+from fxconv.errors import UserError
 from fxconv.judge import Judgement, Score
+from fxconv.report.html.facts import facts
+from fxconv.report.html.plots import ranking
 from fxconv.report.tables import decibels
 
 SECTIONS = ["summary", "accuracy", "graph", "changes", "proof", "costs", "reproduce"]
@@ -36,6 +41,11 @@ class Checked(HTMLParser):
     def handle_endtag(self, tag):
         if tag not in ("rect", "path"):
             assert self.open.pop() == tag
+
+
+def words(page: str) -> str:
+    """What a page says, without its markup."""
+    return html.unescape(re.sub(r"<[^>]*>", "", page))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +78,7 @@ def test_it_needs_nothing_outside(page):
 def test_the_verdict_and_the_ledger_are_those_of_the_conversion(page, conversion):
     assert f'<p class="verdict good">{conversion.verdict}</p>' in page
     for row in conversion.ledger:
-        assert re.search(rf"<td>{row.stage}</td><td>{row.against}</td>", page)
+        assert re.search(rf'<th scope="row">{row.stage}</th><td>{row.against}</td>', page)
 
 
 def test_figures_of_the_layers_are_those_of_the_survey(page, conversion):
@@ -83,14 +93,37 @@ def test_a_float_island_is_labelled_with_its_reason(page):
     assert page.count("torch.roll: the engine has no quantized kernel for it") >= 3
 
 
+def test_a_click_on_a_layer_tells_what_its_range_its_audit_and_its_changes_are(conversion):
+    told = {fact["layer"][0]: fact for fact in facts(conversion)}
+    layer = next(layer for layer in conversion.layers if layer.name == "first")
+    audited = next(op for op in conversion.audit.operations if op.where == "first")
+    assert told["first"]["SQNR"][0] == decibels(layer.sqnr_db)
+    assert told["first"]["scale, zero point"] == [f"{layer.range.scale:.5g}, {layer.range.zero_point}"]
+    assert told["first"]["kernel audit"][0].startswith(f"ok: at most {audited.worst} step")
+    assert told["quant_roll"]["changed by"] == ["quant-boundaries: second reads it in int8"]
+    assert told["roll"]["in float because"] == ["torch.roll: the engine has no quantized kernel for it"]
+    assert told["roll"]["operation"] == ["torch.roll"] and "range" not in told["roll"]
+
+
+def test_the_layers_in_which_noise_grows_most_are_named_in_order_with_a_link_to_their_rows(page, conversion):
+    listed = re.findall(r'<li><a href="#layer-(\d+)"><code>', page)
+    growing = [layer for layer in conversion.layers if (layer.added or 0) > 1e-4]
+    growing.sort(key=lambda layer: -layer.added)
+    assert [conversion.layers[int(place)] for place in listed] == growing[:5]
+    assert all(f'<tr id="layer-{place}">' in page for place in listed)
+
+
 def test_the_command_and_the_choices_are_there(page):
-    assert "fxconv convert &#x27;a &amp; b.py:net&#x27; --seed 3" in page
+    assert "The command\nfxconv convert 'a & b.py:net' --seed 3" in words(page)
     assert "&quot;observer&quot;: &quot;histogram&quot;" in page
     assert f"torch {torch.__version__}" in page
+    assert f"Python {platform.python_version()} on {platform.system()} {platform.machine()}" in page
 
 
-def test_without_a_command_the_call_is_shown(conversion):
-    assert '<h3>The call</h3>\n<pre tabindex="0">fxconv.convert(' in conversion.report.html_text()
+def test_without_a_command_the_call_is_shown_with_the_choices_that_are_not_the_usual_ones(conversion):
+    told = words(conversion.report.html_text())
+    assert "The call\nconversion = fxconv.convert(model, calibration, recipe=('none',)" in told
+    assert "arithmetic=" not in told
 
 
 def test_whatever_comes_from_outside_is_escaped(conversion):
@@ -107,6 +140,31 @@ def test_a_conversion_that_was_not_surveyed_says_so(small_conversion):
     assert "The layers were not compared in this conversion." in page
 
 
+def test_a_network_of_a_thousand_layers_stays_under_two_megabytes(conversion):
+    layers = [replace(layer, name=f"{layer.name}_{n}") for n in range(120) for layer in conversion.layers]
+    page = replace(conversion, layers=tuple(layers)).report.html_text()
+    assert len(layers) == 1080 and len(page.encode()) < 2_000_000
+
+
+def test_of_a_long_ranking_the_rest_is_a_line():
+    chart = ranking([(f"layer{n}", float(n)) for n in range(45)])
+    assert chart.count("<rect") == 40 and "And 5 that cost less." in chart
+
+
+def test_it_is_written_whole(conversion, tmp_path):
+    conversion.report.write_html(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == conversion.report.html_text()
+    with pytest.raises(UserError, match="nowhere"):
+        conversion.report.write_html(tmp_path / "nowhere" / "report.html")
+
+
+def test_a_failed_conversion_has_a_report_that_says_so(conversion):
+    ledger = (replace(conversion.ledger[0], passed=False, problem="differs by 3"), *conversion.ledger[1:])
+    failed = replace(conversion, ledger=ledger)
+    page = failed.report.html_text()
+    assert '<p class="verdict poor">FAILED: rewritten against original: differs by 3' in page
+
+
 def test_a_measured_sensitivity_has_its_chart(conversion):
     score = Score(1.0)
     judgement = Judgement("photographs", 8, None, score, score, ranking=(("second", 12.34), ("first", 40.0)))
@@ -120,7 +178,7 @@ def test_the_command_writes_it_whole(command):
     assert (run.status, run.files) == (0, ["report.html", "tiny.ptl"])
     page = (run.folder / "report.html").read_text()
     assert page.startswith("<!DOCTYPE html>") and page.endswith("</html>\n")
-    assert "tiny --input-size 3x32x32 --calib-count 8 -o tiny.ptl --html report.html" in page
+    assert "tiny --input-size 3x32x32 --calib-count 8 -o tiny.ptl --html report.html" in words(page)
 
 
 def test_it_goes_with_a_conversion_only(command):

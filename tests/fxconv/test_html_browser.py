@@ -64,6 +64,47 @@ def test_a_click_on_a_layer_tells_of_it(page, report):
     assert "changed by" in page.locator("#detail").inner_text()
 
 
+def test_the_table_and_the_graph_lead_to_each_other(page):
+    page.locator("#layer-2 a").click()
+    assert "ConvReLU2d" in page.locator("#detail").inner_text()
+    assert page.evaluate("document.activeElement.id") == "node-2"
+    page.locator("#detail a").click()
+    assert page.evaluate("document.querySelector(':target').id") == "layer-2"
+    assert page.locator("#layer-2 .histogram").is_visible()
+
+
+def test_tab_and_enter_open_a_layer_without_a_mouse(page):
+    page.locator("#graph-view").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.classList.contains('node')")
+    page.keyboard.press("Enter")
+    assert "input" in page.locator("#detail").inner_text()
+
+
+def test_a_bar_of_the_chart_leads_to_its_row(page):
+    page.locator('.chart a[href="#layer-2"] rect').click()
+    assert page.evaluate("document.querySelector(':target').id") == "layer-2"
+
+
+def test_dragging_moves_the_graph_and_opens_nothing(page):
+    for _ in range(6):
+        page.locator("#zoom-in").click()
+    box = page.locator("#graph-view").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 100, box["y"] + 150, steps=4)
+    page.mouse.up()
+    assert page.evaluate("document.querySelector('#graph-view').scrollTop") > 100
+    assert page.locator("#detail").inner_text() == "No layer is chosen."
+
+
+def test_the_reason_of_a_float_island_stands_in_the_graph(page):
+    reason = page.locator(".island text")
+    assert reason.text_content() == "float: torch.roll: the engine has no quantized kernel for it"
+    frame, node = page.locator(".island rect").bounding_box(), page.locator(".node.float").bounding_box()
+    assert frame["y"] < node["y"] and node["y"] + node["height"] <= frame["y"] + frame["height"] + 1
+
+
 def test_the_keyboard_reaches_every_layer(page, report):
     page.locator(".node").first.focus()
     page.keyboard.press("ArrowDown")

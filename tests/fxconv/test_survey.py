@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import fxconv
 from fxconv.side_by_side import BINS
-from fxconv.survey import SURVEYED
+from fxconv.survey import SURVEYED, Range
 
 
 class Islanded(nn.Module):
@@ -80,6 +80,63 @@ def test_it_is_in_the_json_report(conversion):
     layers = conversion.report.json()["layers"]
     assert [layer["name"] for layer in layers] == [layer.name for layer in conversion.layers]
     assert layers[2]["range"]["scale"] == conversion.layers[2].range.scale
+
+
+def test_what_a_range_cuts_off_is_what_lies_in_the_bins_beside_it():
+    bins = (1, *[0] * 7, *[0] * 16, 7, *[0] * 15, *[0] * 7, 2)
+    assert len(bins) == BINS
+    assert Range(0.0, 2.55, 0.01, 0, -1.0, 9.0, bins).beyond == pytest.approx(0.3)
+
+
+def test_a_layer_says_what_it_was_and_which_passes_changed_it_and_what_was_fused_into_it(batches):
+    class Capped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stage = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU6())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.stage(x).mean(1, keepdim=True)
+
+    torch.manual_seed(0)
+    layers = fxconv.convert(Capped().eval(), calibration=batches, recipe=("none",), layers=True).layers
+    conv, add = (next(layer for layer in layers if layer.operator == kind) for kind in ("ConvReLU2d", "Add"))
+    assert (conv.path, conv.original) == ("stage.conv", "stage.0")
+    assert conv.changes == (("fold-relu6", "the range is capped at 6; no int8 clamp runs"),)
+    known = {layer.name: layer.sqnr_db for layer in layers}
+    assert len(add.inputs) == 2 and add.before_db == min(known[name] for name in add.inputs)
+    assert (add.original, add.changes) == (
+        "",
+        (("arithmetic-to-functional", "the plain operator has no quantized kernel"),),
+    )
+
+
+def test_noise_grows_from_that_of_the_noisiest_layer_that_is_read(conversion):
+    known = {layer.name: layer for layer in conversion.layers}
+    assert known["quant_x"].before_db == math.inf
+    assert known["second"].before_db == known["quant_roll"].sqnr_db
+    first, before = known["first"].sqnr_db, known["quant_x"].sqnr_db
+    assert known["first"].added == pytest.approx(10 ** (-first / 10) - 10 ** (-before / 10))
+    assert known["x"].before_db is None and known["x"].added is None
+
+
+def test_each_graph_of_a_model_in_parts_is_surveyed(batches):
+    class Untraceable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+            self.two = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.one(x)
+            for _ in x:
+                pass
+            return self.two(x)
+
+    torch.manual_seed(0)
+    layers = fxconv.convert(Untraceable().eval(), calibration=batches, recipe=("none",), layers=True).layers
+    assert [layer.part for layer in layers if layer.operator == "ConvReLU2d"] == ["one", "two"]
+    first = next(layer for layer in layers if layer.part == "two" and layer.operator == "Quantize")
+    assert first.before_db is None  # its input has come through an int8 graph and code of the model's own
 
 
 def test_asking_changes_no_byte(conversion, batches):

@@ -60,14 +60,22 @@
     drawing.querySelectorAll(".chosen").forEach((other) => other.classList.remove("chosen"));
     node.classList.add("chosen");
     const list = document.createElement("dl");
-    Object.entries(layers[Number(node.dataset.index)]).forEach(([name, value]) => {
+    Object.entries(layers[Number(node.dataset.index)]).forEach(([name, lines]) => {
       const term = document.createElement("dt");
-      const said = document.createElement("dd");
       term.textContent = name;
-      said.textContent = value;
-      list.append(term, said);
+      list.append(term, ...lines.map((line) => {
+        const said = document.createElement("dd");
+        said.textContent = line;
+        return said;
+      }));
     });
     detail.replaceChildren(list);
+    const row = `layer-${node.dataset.index}`;
+    if (!document.getElementById(row)) return;
+    const link = document.createElement("a");
+    link.href = `#${row}`;
+    link.textContent = "Its row in the table, with its values";
+    detail.append(link);
   };
   const go = (index) => {
     const node = nodes[Math.min(nodes.length - 1, Math.max(0, index))];
@@ -83,6 +91,12 @@
       if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(node); }
     });
   });
+  document.querySelectorAll("a[data-node]").forEach((link) => link.addEventListener("click", (event) => {
+    event.preventDefault();
+    view.scrollIntoView({ block: "center" });
+    go(Number(link.dataset.node));
+    choose(nodes[Number(link.dataset.node)]);
+  }));
   view.addEventListener("keydown", (event) => {
     const step = { "+": "in", "=": "in", "-": "out", 0: "reset" }[event.key];
     if (step && !event.ctrlKey && !event.metaKey) { event.preventDefault(); steps[step](); }

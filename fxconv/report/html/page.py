@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
+from enum import Enum
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import fxconv
-from fxconv.config import Mode
+from fxconv.config import Config, Mode
 from fxconv.config_file import reproducing
 from fxconv.config_file import text as config_text
 from fxconv.report import terminal
-from fxconv.report.accuracy import print_judgement, print_recipe, print_training
+from fxconv.report.html.accuracy import accuracy
 from fxconv.report.html.changes import rewriting
+from fxconv.report.html.facts import facts
 from fxconv.report.html.graph import graph
-from fxconv.report.html.markup import element, from_terminal, printed, section, table, text
-from fxconv.report.html.plots import FAIR_DB, POOR_DB, by_layer, grade, histogram, ranking
-from fxconv.report.tables import decibels
+from fxconv.report.html.markup import element, from_terminal, section, table, text
 
 if TYPE_CHECKING:
     from fxconv.conversion import Conversion
-    from fxconv.survey import Layer
 
 # Nothing may be asked for: no script, style, font or picture but what is in the file.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -29,10 +28,9 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 def page(conversion: Conversion, command: str = "") -> str:
     """The whole file. `command` is the line that was typed; without one the call of the library is shown."""
-    layers = conversion.layers
     sections = [
         ("summary", "Summary", _summary(conversion)),
-        ("accuracy", "Where accuracy goes", _accuracy(conversion)),
+        ("accuracy", "Where accuracy goes", accuracy(conversion)),
         ("graph", "The graph", _graph(conversion)),
         ("changes", "What was changed, and why", rewriting(conversion.rewritten)),
         ("proof", "The proof", _proof(conversion)),
@@ -53,7 +51,7 @@ def page(conversion: Conversion, command: str = "") -> str:
         f'<a class="skip" href="#summary">To the summary</a><header>{element("h1", text(conversion.model.name))}'
         f"{_verdict(conversion)}{controls}</header>{element('nav', element('ul', links), aria_label='Sections')}"
     )
-    data = json.dumps([_facts(layer) for layer in layers]).replace("<", "\\u003c")
+    data = json.dumps(facts(conversion)).replace("<", "\\u003c")
     script = here.joinpath("page.js").read_text(encoding="utf-8")
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>{top}\n<main>\n{body}\n</main>\n'
@@ -74,53 +72,16 @@ def _summary(conversion: Conversion) -> str:
     return table(rows, ["", ""], "What came out") + told + from_terminal(terminal.asked_table(conversion), "Asked for")
 
 
-def _accuracy(conversion: Conversion) -> str:
-    parts = []
-    measured = [layer for layer in conversion.layers if layer.sqnr_db is not None]
-    if measured:
-        words = (
-            "Each bar is a layer: how far its values in the int8 model are from those in the float model by then, with "
-            f"all that went before. Below {POOR_DB:g} dB it is marked as poor, below {FAIR_DB:g} dB as fair."
-        )
-        parts += [element("p", text(words)), by_layer(conversion.layers), _layers(measured)]
-    if conversion.recipe.gains or conversion.recipe.steps:
-        parts.append(element("h3", "Accuracy recovered without training"))
-        parts.append(printed(lambda console: print_recipe(conversion.recipe, console)))
-    if (training := conversion.training) is not None:
-        parts.append(element("h3", "Fine-tuned while it was rounded"))
-        parts.append(printed(lambda console: print_training(training, console)))
-    if (judgement := conversion.judgement) is not None:
-        parts.append(element("h3", "Judged on images not used for calibration"))
-        parts.append(printed(lambda console: print_judgement(judgement, console)))
-        if judgement.ranking:
-            parts.append(element("h3", "Sensitivity: what each layer costs when it alone is in int8"))
-            parts.append(ranking(judgement.ranking))
-    return "\n".join(parts)
-
-
-def _layers(layers: list[Layer]) -> str:
-    rows = []
-    for layer in layers:
-        name = layer.path or layer.name
-        figure = element("span", text(decibels(layer.sqnr_db or 0.0)), class_=f"figure {grade(layer.sqnr_db)}")
-        found = layer.range
-        ends = text(f"{found.low:.4g} to {found.high:.4g}") if found is not None else ""
-        plot = histogram(found, name) if found is not None else ""
-        rows.append([element("code", text(name)), text(layer.operator), figure, ends, plot])
-    heads = ["layer", "operation", "SQNR", "range", "float values, and the range over them"]
-    inner = table(rows, heads, "Layers, in running order", [2])
-    return f"<details open><summary>All {len(layers)} layers, with their ranges</summary>{inner}</details>"
-
-
 def _graph(conversion: Conversion) -> str:
     layers = conversion.layers
     if not layers:
         return element("p", "The layers were not compared in this conversion.")
+    lines = terminal.island_lines(conversion)
     legend = "".join(
         f'<span class="key {name}">{text(words)}</span>'
         for name, words in (
             ("int8", "int8"),
-            ("float", "float, dashed, with the reason"),
+            ("float", "float, dashed, the reason above it" if lines else "float, dashed"),
             ("boundary", "edge: where values are quantized or dequantized"),
             ("input", "input and output"),
         )
@@ -129,9 +90,12 @@ def _graph(conversion: Conversion) -> str:
         element("button", sign, type="button", id=f"zoom-{name}", aria_label=label)
         for name, sign, label in (("in", "+", "Larger"), ("out", "-", "Smaller"), ("reset", "1:1", "Actual size"))
     )
-    help_ = "Click a layer, or go to one with the arrow keys and press Enter. Keys: + larger, - smaller, 0 actual size."
-    lines = "".join(element("li", text(line)) for line in terminal.island_lines(conversion))
-    listed = f"<h3>Float islands, and why</h3>{element('ul', lines)}" if lines else ""
+    help_ = (
+        "Click a layer, or go to one with the arrow keys and press Enter. Drag to move; Ctrl and the wheel or the "
+        "keys + and - make it larger and smaller, 0 its actual size."
+    )
+    items = "".join(element("li", text(line)) for line in lines)
+    listed = f"<h3>Float islands, and why</h3>{element('ul', items)}" if items else ""
     detail = element("div", element("p", "No layer is chosen."), id="detail", aria_live="polite", tabindex="-1")
     scrolled = element("div", graph(layers), id="graph-view", tabindex="0", role="region", aria_label="Graph, scrolls")
     return (
@@ -168,40 +132,39 @@ def _reproduce(conversion: Conversion, command: str) -> str:
     environment = conversion.environment
     versions = (
         f"fxconv {fxconv.__version__}, torch {environment.torch}, torchvision {environment.torchvision}, "
-        f"engine {environment.engine}"
+        f"Python {environment.python} on {environment.machine}, engine {environment.engine}"
     )
-    saved = config_text(reproducing(conversion.config, conversion.recipe.steps))
-    again = command or "fxconv.convert(model, calibration, config=Config(...))"
+    chosen = reproducing(conversion.config, conversion.recipe.steps)
+    again = command or f"conversion = fxconv.convert({', '.join(['model', 'calibration', *_keywords(chosen)])})"
     return "\n".join(
         [
             element("h3", "The command" if command else "The call"),
-            element("pre", text(again), tabindex="0"),
+            element(
+                "pre",
+                " ".join(element("span", text(word)) for word in again.split(" ")),
+                tabindex="0",
+                class_="command",
+            ),
             element("h3", "The environment"),
             element("p", text(versions)),
-            element("h3", "All choices, for --config"),
-            element("pre", text(saved), tabindex="0"),
-            element("p", text(f"SHA-256 of the artifact: {conversion.artifact.sha256}"), class_="digest"),
+            element("h3", "The artifact"),
+            element("p", text(f"SHA-256 {conversion.artifact.sha256}"), class_="digest"),
+            element("h3", "All choices, as a file for --config"),
+            element("pre", text(config_text(chosen)), tabindex="0"),
         ]
     )
 
 
-def _facts(layer: Layer) -> dict[str, object]:
-    """What a click on a layer shows, in words."""
-    sqnr = layer.sqnr_db
-    facts: dict[str, object] = {
-        "layer": layer.path or layer.name,
-        "operation": layer.operator,
-        "domain": layer.domain,
-        "in float because": layer.reason,
-        "SQNR": "" if sqnr is None else decibels(sqnr) if math.isfinite(sqnr) else "exact",
-        "written in": layer.module,
-        "source": layer.source,
-        "changed by": ", ".join(layer.rules),
-        "reads": ", ".join(layer.inputs),
-    }
-    if layer.range is not None:
-        found = layer.range
-        facts["range"] = f"{found.low:.5g} to {found.high:.5g}"
-        facts["scale, zero point"] = f"{found.scale:.5g}, {found.zero_point}"
-        facts["float values"] = f"{found.least:.5g} to {found.most:.5g}"
-    return {name: value for name, value in facts.items() if value}
+def _keywords(config: Config) -> list[str]:
+    """The choices that are not the usual ones, as arguments of `fxconv.convert`."""
+    usual = Config()
+    names = [field.name for field in dataclasses.fields(config)]
+    return [
+        f"{name}={_plain(getattr(config, name))!r}" for name in names if getattr(config, name) != getattr(usual, name)
+    ]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    return value.value if isinstance(value, Enum) else value
