@@ -59,7 +59,7 @@ def size(count: int) -> str:
 def decibels(value: float) -> str:
     if math.isinf(value):
         return "exact" if value > 0 else "none"
-    return f"{value:.1f} dB"
+    return f"{round(value, 1) + 0.0:.1f} dB"  # no -0.0
 
 
 def milliseconds(value: float) -> str:

@@ -158,11 +158,18 @@ def test_it_is_written_whole(conversion, tmp_path):
         conversion.report.write_html(tmp_path / "nowhere" / "report.html")
 
 
+def test_without_ranges_there_are_no_columns_for_them(conversion):
+    layers = tuple(replace(layer, range=None) for layer in conversion.layers)
+    page = replace(conversion, layers=layers).report.html_text()
+    assert "float values on it" in conversion.report.html_text() and "float values on it" not in page
+
+
 def test_a_failed_conversion_has_a_report_that_says_so(conversion):
     ledger = (replace(conversion.ledger[0], passed=False, problem="differs by 3"), *conversion.ledger[1:])
     failed = replace(conversion, ledger=ledger)
     page = failed.report.html_text()
     assert '<p class="verdict poor">FAILED: rewritten against original: differs by 3' in page
+    assert f"What to do: {failed.cure}" in words(page)
 
 
 def test_a_measured_sensitivity_has_its_chart(conversion):

@@ -145,6 +145,15 @@ def test_it_follows_the_system_and_the_button(page):
     assert ground(page) == dark
 
 
+def test_paper_is_white_whatever_the_screen_was(page):
+    page.emulate_media(color_scheme="dark")
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    assert ground(page) == "rgb(20, 24, 29)"
+    page.emulate_media(color_scheme="dark", media="print")
+    assert ground(page) == "rgb(255, 255, 255)"
+
+
 def test_on_paper_there_are_no_controls_and_all_of_the_graph(page):
     page.emulate_media(media="print")
     for name in ("#theme", "nav", ".zoom", "#detail"):

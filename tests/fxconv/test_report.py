@@ -18,6 +18,7 @@ from fxconv.config import Engine
 from fxconv.latency import Latency
 from fxconv.report import Report
 from fxconv.report.json import plain
+from fxconv.report.tables import decibels
 from fxconv.verify import unreadable as unreadable_row
 
 
@@ -141,3 +142,10 @@ def test_the_ledger_shows_every_stage_with_its_rule(small_conversion):
     assert [row[0] for row in rows] == ["rewritten", "fused", "int8", "scripted", "optimized", "reloaded"]
     assert [row[-1] for row in rows] == ["ok"] * 6
     assert rows[0][2:4] == ["0", "exact"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(-0.04, "0.0 dB"), (-0.06, "-0.1 dB"), (33.84, "33.8 dB"), (float("inf"), "exact")]
+)
+def test_a_figure_that_rounds_to_nothing_has_no_sign(value, expected):
+    assert decibels(value) == expected

@@ -84,5 +84,8 @@ def _table(layers: Sequence[Layer]) -> str:
         rows.append([name, text(layer.operator), figure, element("span", text(ends), class_="ends"), out, plot])
         names.append(f"layer-{place}")
     heads = ["layer", "operation", "SQNR", "range", "beyond it", "float values on it"]
-    caption = f"All {len(rows)} layers in running order, with their ranges; a name leads to the graph"
+    ranged = ", with their ranges" if any(layer.range for layer in layers) else ""
+    if not ranged:  # those that are found at run time are in no report
+        heads, rows = heads[:3], [row[:3] for row in rows]
+    caption = f"All {len(rows)} layers in running order{ranged}; a name leads to the graph"
     return table(rows, heads, caption, [2, 4], names, "wide tall")

@@ -69,7 +69,13 @@ def _summary(conversion: Conversion) -> str:
     rows = [[text(name), text(words)] for name, words in terminal.summary_rows(conversion)]
     warnings = "".join(element("li", text(warning)) for warning in conversion.warnings)
     told = element("div", f"{element('h3', 'Warnings')}<ul>{warnings}</ul>", class_="warnings") if warnings else ""
-    return table(rows, ["", ""], "What came out") + told + from_terminal(terminal.asked_table(conversion), "Asked for")
+    cure = element("p", text(f"What to do: {conversion.cure}")) if not conversion.verified and conversion.cure else ""
+    return (
+        cure
+        + table(rows, ["", ""], "What came out")
+        + told
+        + from_terminal(terminal.asked_table(conversion), "Asked for")
+    )
 
 
 def _graph(conversion: Conversion) -> str:
