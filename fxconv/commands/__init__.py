@@ -6,6 +6,7 @@ from fxconv.commands.bench import bench
 from fxconv.commands.compare import compare
 from fxconv.commands.convert import convert
 from fxconv.commands.diff import diff
+from fxconv.commands.doctor import doctor
 from fxconv.commands.example import example
 from fxconv.commands.explain import explain
 from fxconv.commands.inspect import inspect
@@ -14,4 +15,4 @@ from fxconv.commands.passes import passes
 from fxconv.commands.sensitivity import sensitivity
 from fxconv.commands.study import study
 
-COMMANDS = (convert, diff, sensitivity, study, example, compare, inspect, bench, models, passes, explain)
+COMMANDS = (convert, diff, sensitivity, study, example, compare, inspect, bench, doctor, models, passes, explain)

@@ -26,7 +26,7 @@ _MATMUL: frozenset[Callable[..., Any]] = frozenset(
 )
 _CAT: frozenset[Callable[..., Any]] = frozenset({torch.cat, torch.concat, torch.concatenate})
 _STACK: frozenset[Callable[..., Any]] = frozenset({torch.stack})
-_ARITHMETIC = _ADD | _SUB | _MUL | _DIV | _MATMUL | _CAT | _STACK
+ARITHMETIC = _ADD | _SUB | _MUL | _DIV | _MATMUL | _CAT | _STACK
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def operation(graph_module: fx.GraphModule, node: fx.Node) -> Operation | None:
     """The operation at `node`; None when it is no arithmetic on tensors. Raises `Refusal` with the reason
     when it is arithmetic that has no exact observed form."""
     target = callee(graph_module, node)
-    if node.op not in ("call_function", "call_method") or target not in _ARITHMETIC:
+    if node.op not in ("call_function", "call_method") or target not in ARITHMETIC:
         return None
     tensors = tensor_nodes(graph_module)
     if not any(n in tensors for n in node.all_input_nodes):

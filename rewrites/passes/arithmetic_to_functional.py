@@ -8,7 +8,7 @@ from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.memory import changes_between, changes_in_place
 from rewrites.modules import Add, AddReLU
-from rewrites.passes._operators import operation
+from rewrites.passes._operators import ARITHMETIC, operation
 from rewrites.values import callee, sole_user
 
 
@@ -38,6 +38,7 @@ class ArithmeticToFunctional(RewritePass):
     """
 
     name = "arithmetic-to-functional"
+    operators = ARITHMETIC
 
     def run(self, editor: Editor) -> None:
         for node in editor.nodes():
