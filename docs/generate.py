@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fxconv.pages import kernels_markdown, passes_markdown
+from fxconv.pages import doctor_markdown, kernels_markdown, passes_markdown
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
     stale = []
-    for name, text in (("passes.md", passes_markdown()), ("kernels.md", kernels_markdown())):
+    pages = {"passes.md": passes_markdown(), "kernels.md": kernels_markdown(), "doctor.md": doctor_markdown()}
+    for name, text in pages.items():
         path = HERE / name
         if path.exists() and path.read_text() == text:
             continue

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fxconv.complaints import BY_NAME
+from fxconv.doctor import cure_of
 from fxconv.errors import UserError
 from fxconv.inspection.effects import EFFECTS
 
@@ -167,11 +169,9 @@ def operators_of(path: Path) -> tuple[str, ...]:
             warnings.simplefilter("ignore")
             return tuple(sorted(_get_model_ops_and_info(str(path))))
     except Exception as error:  # torch's own are of many types
-        if "bytecode.pkl" in str(error):
-            what = "has no program for the lite interpreter; save it with _save_for_lite_interpreter"
-        else:
-            what = "is no file of the lite interpreter, or is damaged; give a .ptl"
-        raise UserError(f"{path}: {what}") from error
+        lacks_program = BY_NAME["no-bytecode"].matches(str(error))
+        what = "has no program for the lite interpreter" if lacks_program else "is no file of it, or is damaged"
+        raise UserError(f"{path}: {what}; {cure_of(error, 'give a .ptl')}") from error
 
 
 def _classes(path: Path) -> set[str]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from fxconv.complaints import BY_NAME
 from fxconv.errors import UserError
 
 # Where training scripts put the state_dict, the plain weights before their moving average.
@@ -76,8 +77,7 @@ def _torch(path: Path, unsafe: bool) -> Any:
         if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
             raise UserError(
                 f"--weights {path}: holds pickled Python objects{_named_object(error)}, not only tensors, and "
-                "unpickling runs whatever code is in the file; save model.state_dict() instead, or give --unsafe-load "
-                "if you trust the file"
+                f"unpickling runs whatever code is in the file; {BY_NAME['weights-only'].cure}"
             ) from error
         raise UserError(f"--weights {path}: not a torch checkpoint, or a damaged one; {_SAVE}") from error
     finally:

@@ -19,6 +19,7 @@ from fxconv.calibration import Calibration, CalibrationData, as_data
 from fxconv.clock import Clock, Progress
 from fxconv.config import Config, Engine, Method, Mode, Recipe, Teacher
 from fxconv.decisions import compared_outputs, told_apart
+from fxconv.doctor import cure_of, known
 from fxconv.environment import Environment
 from fxconv.equality import same_function
 from fxconv.errors import ConversionError, UserError, engine_words
@@ -130,7 +131,9 @@ class Conversion:
             return "the model is not at fault: send this line and the output of --report to fxconv's authors"
         if failed == "int8":
             return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
-        return f"try --method {self.config.method.other.value}, or --block a mobile pass" if failed else ""
+        problem = next((row.problem for row in self.ledger if not row.passed), "")
+        other = f"try --method {self.config.method.other.value}, or --block a mobile pass"
+        return cure_of(problem, other) if failed else ""
 
     @property
     def report(self) -> Report:
@@ -450,7 +453,10 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
     except RuntimeError as error:
         if not (stop := stop_of(int8, image)):
             raise
-        raise ConversionError(f"the engine refuses to run {stop}: {engine_words(error)}") from error
+        diagnosis = known(error)
+        why = f" ({diagnosis.cause})" if diagnosis is not None else ""
+        cure = "keep it in float: --keep-float PATTERN"
+        raise ConversionError(f"the engine refuses to run {stop}: {engine_words(error)}{why}; {cure}") from error
 
 
 def _read_back(

@@ -1,4 +1,4 @@
-"""An error text -> what is known of it: cause, cure, and how anybody can know. torch is imported to look up operators."""
+"""An error text -> what is known of it: cause, cure, evidence. Only to look up operators is torch imported."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 import stat
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,8 +19,9 @@ from fxconv.inspection.printable import printable
 # What is looked at of a text, from its end: errors stand at the end of a log.
 LONGEST = 2 << 20
 _CHUNK = 1 << 16
-# A message may come a thousand times with another operator each; so many of them are told.
+# A message may come a thousand times, with another operator each: so many are told, of so many read.
 _MOST_OF_A_KIND = 5
+_MOST_READ = 1000
 _LINE, _WORD = 200, 100
 # Colours and the like that a terminal was sent.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,20}[ -/]?[@-~]")
@@ -56,13 +58,15 @@ def diagnose(text: str) -> list[Diagnosis]:
     """
     lines = _ESCAPES.sub("", text[-LONGEST:]).translate(_TYPOGRAPHIC).splitlines()
     starts, whole = _joined(lines)
-    found = []
+    found: list[Diagnosis] = []
     for complaint in COMPLAINTS:
-        for match in _different(complaint.pattern.finditer(whole)):
+        told: dict[tuple[str, str], Diagnosis] = {}
+        for match in islice(complaint.pattern.finditer(whole), _MOST_READ):
             at = bisect_right(starts, match.start()) - 1
-            start = match.start() - starts[at]
-            line = " ".join(lines[at].split())
-            found.append(Diagnosis(complaint, at + 1, _around(line, start), _named(match)))
+            end = starts[at + 1] if at + 1 < len(starts) else len(whole)
+            one = Diagnosis(complaint, at + 1, _around(whole, starts[at], end, match.start()), _named(match))
+            told.setdefault((one.cause, one.cure), one)
+        found += list(told.values())[:_MOST_OF_A_KIND]
     return found
 
 
@@ -89,27 +93,14 @@ def _joined(lines: Sequence[str]) -> tuple[list[int], str]:
     return starts, " ".join(parts)
 
 
-def _different(matches: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
-    """Matches that name something else each, the first few."""
-    seen: set[tuple[str | None, ...]] = set()
-    for match in matches:
-        if match.groups() not in seen:
-            seen.add(match.groups())
-            yield match
-        if len(seen) == _MOST_OF_A_KIND:
-            return
-
-
 def _named(match: re.Match[str]) -> dict[str, str]:
     return {name: printable(value or "", _WORD) for name, value in match.groupdict().items()}
 
 
-def _around(line: str, start: int) -> str:
-    """The line, or as much of it as a screen takes from shortly before `start` on."""
-    if len(line) <= _LINE:
-        return printable(line, _LINE)
-    begin = max(0, min(start - 20, len(line) - _LINE))
-    return ("..." if begin else "") + printable(line[begin:], _LINE)
+def _around(text: str, start: int, end: int, at: int) -> str:
+    """The line from `start` to `end`, or as much of it as a screen takes from shortly before `at` on."""
+    begin = max(start, min(at - 20, end - _LINE))
+    return ("..." if begin > start else "") + printable(text[begin : min(end, begin + _LINE + 1)].rstrip(), _LINE)
 
 
 def closer(diagnoses: Iterable[Diagnosis]) -> list[Diagnosis]:
@@ -144,7 +135,7 @@ def given_text(words: Sequence[str]) -> str:
         if not words and sys.stdin.isatty():
             raise UserError(_NOTHING)
         text = _decoded(_tail(sys.stdin.buffer))
-    elif all(map(_is_there, words)):
+    elif all(map(_is_there, words)):  # several files of one shell pattern, too
         text = "\n".join(_read(Path(word)) for word in words)
     else:
         text = " ".join(words)
@@ -157,7 +148,7 @@ def given_text(words: Sequence[str]) -> str:
 
 def _is_there(word: str) -> bool:
     try:
-        return Path(word).exists()
+        return bool(word) and Path(word).exists()
     except (OSError, ValueError):  # a text, and no name that a file can have
         return False
 

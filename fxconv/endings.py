@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from fxconv.complaints import BY_NAME, Place
 from fxconv.errors import ConversionError, InternalError, UserError, described, one_line
 from fxconv.interruptions import STOPPED, STOPS
 
@@ -25,7 +26,7 @@ _REPORT = (
 _OWN = ("fxconv", "rewrites")
 # Libraries whose frames say nothing about whose fault an error is: whoever called them decides.
 _LIBRARIES = ("torch", "torchvision", "numpy", "PIL", "rich", "typer")
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "std::bad_alloc", "Cannot allocate memory")
+_OUT_OF_MEMORY = BY_NAME["out-of-memory"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def ending(error: BaseException) -> Ending:
     if isinstance(error, BrokenPipeError):
         return Ending(CLOSED_PIPE)
     if any(map(is_out_of_memory, _chain(error))):
-        return Ending(WRONG, f"out of memory{_place(error)}; set a smaller --batch-size or --input-size")
+        return Ending(WRONG, f"out of memory{_place(error)}; {_OUT_OF_MEMORY.cure}")
     if isinstance(error, UserError):
         return Ending(WRONG, _too_deep("") if _is_too_deep(error.__cause__) else one_line(str(error)))
     if isinstance(error, ConversionError):
@@ -60,8 +61,14 @@ def ending(error: BaseException) -> Ending:
             return Ending(WRONG, one_line(theirs))
         if isinstance(cause, OSError) and (refused := _environment(cause)):
             return Ending(WRONG, one_line(refused))
+    from fxconv.doctor import known
+
     internal = error if isinstance(error, InternalError) else InternalError("the command line", error)
-    return Ending(FAILED, one_line(f"{internal}; {_REPORT}"))
+    diagnosis = known(cause)
+    if diagnosis is not None and diagnosis.complaint.place is Place.INSTALLATION:
+        return Ending(WRONG, one_line(f"{diagnosis.cause}; {diagnosis.cure}"))
+    told = f"; of such errors is known: {diagnosis.cause}; {diagnosis.cure}" if diagnosis is not None else ""
+    return Ending(FAILED, one_line(f"{internal}{told}; {_REPORT}"))
 
 
 def _place(error: BaseException) -> str:
@@ -82,7 +89,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.matches(str(error))
 
 
 def _is_too_deep(error: BaseException | None) -> bool:

@@ -7,9 +7,8 @@ import platform
 from dataclasses import dataclass
 
 import fxconv
+from fxconv.complaints import INSTALL
 from fxconv.errors import UserError
-
-_INSTALL = 'install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"'
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,23 @@ def check(engine: str = "qnnpack") -> Environment:
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"torch does not import ({error}); {_INSTALL}") from error
+        raise UserError(f"torch does not import ({error}); {INSTALL}") from error
     try:
         import torch.ao.quantization
         import torch.backends.xnnpack
     except ImportError as error:
-        raise UserError(f"torch {torch.__version__} comes without torch.ao.quantization; {_INSTALL}") from error
+        raise UserError(f"torch {torch.__version__} comes without torch.ao.quantization; {INSTALL}") from error
     xnnpack = bool(getattr(torch.backends.xnnpack, "enabled", False))
     if not xnnpack:
         raise UserError(
             f"torch {torch.__version__} is built without XNNPACK (2.13 and later are), "
-            f"so optimize_for_mobile cannot work; {_INSTALL}"
+            f"so optimize_for_mobile cannot work; {INSTALL}"
         )
     engines = torch.backends.quantized.supported_engines
     if engine not in engines:
         known = ", ".join(e for e in engines if e != "none")
         raise UserError(
-            f"this torch {torch.__version__} has no quantized engine {engine!r} (it has {known}); {_INSTALL}"
+            f"this torch {torch.__version__} has no quantized engine {engine!r} (it has {known}); {INSTALL}"
         )
     torchvision = importlib.metadata.version("torchvision")
     return Environment(torch.__version__, torchvision, engine, xnnpack, platform.python_version(), _machine())

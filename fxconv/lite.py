@@ -10,6 +10,7 @@ import torch
 
 from fxconv import allow_list
 from fxconv.artifact import load_lite
+from fxconv.doctor import cure_of
 from fxconv.errors import UserError, telling_line
 from fxconv.inputs import in_words
 from fxconv.latency import settle_mobile_threads
@@ -30,7 +31,7 @@ def loaded(path: Path) -> Callable[..., Any]:
         return load_lite(path)
     except Exception as error:  # torch's own are of many types
         raise UserError(
-            f"{path}: does not load ({_words(error)}); give a .ptl of this torch or an older one"
+            f"{path}: does not load ({_words(error)}); {cure_of(error, 'give a .ptl of this torch or an older one')}"
         ) from error
 
 
@@ -41,7 +42,9 @@ def ran(module: Callable[..., Any], example: tuple[Any, ...], path: Path) -> Non
             module(*example)
     except Exception as error:
         what = f"does not run on an input of {in_words(example)}"
-        raise UserError(f"{path}: {what} ({_words(error)}); give --input-size or --example") from error
+        raise UserError(
+            f"{path}: {what} ({_words(error)}); {cure_of(error, 'give --input-size or --example')}"
+        ) from error
 
 
 def _words(error: Exception) -> str:

@@ -21,6 +21,7 @@ from torch.utils.mobile_optimizer import optimize_for_mobile
 from fxconv import verify
 from fxconv.artifact import load_lite_bytes
 from fxconv.config import Config, Method, MobilePass
+from fxconv.doctor import cure_of
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.inputs import InputForm
@@ -147,9 +148,9 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
         if is_out_of_memory(error):
             raise
         words = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cure = cure_of(error, f"--method {config.method.other.value} may take it")
         raise ConversionError(
-            f"TorchScript refuses the model ({config.method.value}): {words[0] if words else repr(error)}; "
-            f"--method {config.method.other.value} may take it"
+            f"TorchScript refuses the model ({config.method.value}): {words[0] if words else repr(error)}; {cure}"
         ) from error
     returned = str(scripted.forward.schema.returns[0].type)
     if "Union[" in returned:

@@ -1,4 +1,4 @@
-"""What fxconv does about an operator that has no kernel for int8 values: looked up in the passes and the kernel table."""
+"""What fxconv does about an operator without a kernel for int8 values, by the passes and the kernel table."""
 
 from __future__ import annotations
 

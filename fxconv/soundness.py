@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv import verify
 from fxconv.checkpoints import some
+from fxconv.doctor import cure_of
 from fxconv.endings import blamed, is_out_of_memory
 from fxconv.errors import UserError, described, telling_line
 from fxconv.graphs import failing
@@ -184,7 +185,7 @@ def cannot_take(error: Exception, what: str, given: str, cure: str = "") -> User
     is_size = isinstance(error, _ABOUT_SIZE) and not isinstance(error, NotImplementedError)
     if frame is None or (is_size and isinstance(error, RuntimeError)):
         words = described(error) if not is_size or not cure else telling_line(error) or type(error).__name__
-        cure = cure if is_size else ""
+        cure = (cure or cure_of(error)) if is_size else ""
         return UserError(f"{what} cannot take {given} ({words})" + (f"; {cure}" if cure else ""))
     mend = f"mend it there, or {cure}" if is_size and cure else "mend it there"
     return UserError(

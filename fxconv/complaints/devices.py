@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from fxconv.complaints.complaint import Complaint, Place, says
 
-_OPS = r"ops cannot be found[^}}\]]{{0,160}}[\[{{][^}}\]]{{0,400}}{ops}"
+# What the lite interpreter and what TorchScript says of an operator that is not there.
+_OPS = (
+    r"(?:ops cannot be found[^\[{{]{{0,160}}[\[{{][^\[{{}}\]]{{0,400}}?|Unknown builtin op: )"
+    r"(?P<op>{ops}::[\w.]{{0,60}}\w)"
+)
 
 DEVICES = (
     Complaint(
         "torchvision-operators-missing",
         Place.DEVICE,
-        says(
-            _OPS.format(ops=r"(?P<op>torchvision::\w{1,60})"), r"Unknown builtin op: (?P<other>torchvision::\w{1,60})"
-        ),
+        says(_OPS.format(ops="torchvision")),
         "Following ops cannot be found. Check fburl.com/missing_ops for the fix.{torchvision::roi_align, "
         "torchvision::nms, } ()",
-        "the model calls operators of torchvision, and the app has not loaded the library that holds them",
+        "the model calls {op}, an operator of torchvision, and the app has not loaded the library that holds them",
         "add org.pytorch:torchvision_ops of the same release as PyTorch to the app, and load it before the model: "
         'NativeLoader.loadLibrary("torchvision_ops"), pod LibTorchvision on iOS, import torchvision in Python; fxconv '
         "inspect FILE lists the operators",
@@ -30,11 +32,10 @@ DEVICES = (
     Complaint(
         "prepacked-missing",
         Place.DEVICE,
-        says(_OPS.format(ops=r"(?P<op>prepacked::\w{1,60})"), r"Unknown builtin op: (?P<other>prepacked::\w{1,60})"),
+        says(_OPS.format(ops="prepacked")),
         "Unknown builtin op: prepacked::conv2d_clamp_run.",
-        "the file has layers packed for XNNPACK, and this runtime is built without it, as Java's for desktops and "
-        "torch "
-        "2.13 are",
+        "the file has layers packed for XNNPACK ({op}), and this runtime is built without it, as Java's for desktops "
+        "and torch 2.13 are",
         "convert once more with --java, or --block insert-fold-prepack-ops, which leave the packing out",
         ("pytorch/pytorch#185297",),
         provoked=True,
@@ -42,13 +43,10 @@ DEVICES = (
     Complaint(
         "operators-missing",
         Place.DEVICE,
-        says(
-            _OPS.format(ops=r"(?P<op>(?!torchvision::|prepacked::)[a-z]\w{0,40}::[\w.]{1,60})"),
-            r"Unknown builtin op: (?P<other>(?!torchvision::|prepacked::)\w{1,40}::\w{1,60})",
-        ),
+        says(_OPS.format(ops=r"\b(?!torchvision::|prepacked::)[a-z]\w{0,40}")),
         "Following ops cannot be found: [aten::hardswish]. Please check if the operator library is included in the "
         "build.",
-        "the runtime does not have an operator that the file calls: it is older than the torch that wrote the file, or "
+        "the runtime does not have {op}, which the file calls: it is older than the torch that wrote the file, or "
         "was built for other models",
         "use the runtime of the release that wrote the file or a later one (on Android "
         "org.pytorch:pytorch_android_lite:2.1.0), convert for the one that is there (--runtime RELEASE), or build it "
@@ -60,12 +58,13 @@ DEVICES = (
         "jni-library-missing",
         Place.DEVICE,
         says(
-            r"library \"?(?P<library>libpytorch_jni(?:_lite)?\.so)\"? not found",
-            r"couldn't find (?:DSO to load: )?\"?(?P<other>libpytorch_jni(?:_lite)?\.so)",
+            r"(?:library \"?(?=[\w.]{1,40}\"? not found)|couldn't find (?:DSO to load: )?\"?)"
+            r"(?P<library>libpytorch_jni(?:_lite)?\.so)"
         ),
         'java.lang.UnsatisfiedLinkError: dlopen failed: library "libpytorch_jni.so" not found',
-        "the app calls one flavour of PyTorch and carries the other, or not for this processor: libpytorch_jni_lite.so "
-        "comes with pytorch_android_lite, libpytorch_jni.so with pytorch_android",
+        "{library} is not in the app, which calls one flavour of PyTorch and carries the other, or none for this "
+        "processor: "
+        "libpytorch_jni_lite.so comes with pytorch_android_lite, libpytorch_jni.so with pytorch_android",
         "for a .ptl depend on org.pytorch:pytorch_android_lite and call LiteModuleLoader.load, not Module.load; for "
         "TorchScript depend on org.pytorch:pytorch_android; and let abiFilters keep the phone's (arm64-v8a)",
         (

@@ -18,12 +18,11 @@ LOWERING = (
         "class-not-registered",
         Place.DEVICE,
         says(
-            r"Unknown (?:type name '|custom class type "
-            r")(?P<class>(?:__torch__\.torch\.classes\.)?(?:quantized|xnnpack|sparse)\.\w{1,60})",
-            r"Tried to instantiate class '(?P<other>(?!__path__)[\w.]{1,100})', but it does not exist",
+            r"(?:Unknown (?:type name '|custom class type )(?=(?:__torch__\.torch\.classes\.)?"
+            r"(?:quantized|xnnpack|sparse)\.)|Tried to instantiate class '(?!__path__))(?P<class>[\w.]{0,99}\w)"
         ),
         "Unknown custom class type quantized.Conv2dPackedParamsBase. Please ensure it is registered.",
-        "the program was linked without the part of torch that holds this class",
+        "the program was linked without the part of torch, or of a library, that holds the class {class}",
         "on iOS link all of LibTorch-Lite (-all_load, or -force_load for its libtorch.a, the tests' target too); in "
         "Python import the library that brings the class first; fxconv inspect FILE lists what a file needs",
         ("pytorch/pytorch#95175", "pytorch/pytorch#107394"),
@@ -100,7 +99,7 @@ LOWERING = (
     Complaint(
         "with-block-on-phone",
         Place.LOWERING,
-        says(r"(?P<instruction>[A-Z_]{1,30}) is not supported in mobile module"),
+        says(r"\b(?P<instruction>[A-Z_]{1,30}) is not supported in mobile module"),
         "ENTER is not supported in mobile module.",
         "the model's code has a with-block or another construct ({instruction}) that the lite interpreter does not "
         "know",
