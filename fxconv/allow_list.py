@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fxconv.complaints import BY_NAME
-from fxconv.doctor import cure_of
 from fxconv.errors import UserError
 from fxconv.inspection.effects import EFFECTS
 
+_NO_PROGRAM = BY_NAME["no-bytecode"]
 _ARITHMETIC = """
 abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr amax amin aminmax angle arange arccos arccosh
 arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort argwhere asin asinh atan atan2 atanh baddbmm bincount
@@ -169,9 +169,10 @@ def operators_of(path: Path) -> tuple[str, ...]:
             warnings.simplefilter("ignore")
             return tuple(sorted(_get_model_ops_and_info(str(path))))
     except Exception as error:  # torch's own are of many types
-        lacks_program = BY_NAME["no-bytecode"].matches(str(error))
-        what = "has no program for the lite interpreter" if lacks_program else "is no file of it, or is damaged"
-        raise UserError(f"{path}: {what}; {cure_of(error, 'give a .ptl')}") from error
+        what = "is no file of the lite interpreter, or is damaged; give a .ptl"
+        if _NO_PROGRAM.matches(str(error)):
+            what = f"{_NO_PROGRAM.cause.removeprefix('the file ')}; {_NO_PROGRAM.cure}"
+        raise UserError(f"{path}: {what}") from error
 
 
 def _classes(path: Path) -> set[str]:

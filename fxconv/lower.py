@@ -147,7 +147,7 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        words = [line.strip() for line in str(error).splitlines() if line.strip()]
+        words = [line.strip().rstrip(":") for line in str(error).splitlines() if line.strip()]
         cure = cure_of(error, f"--method {config.method.other.value} may take it")
         raise ConversionError(
             f"TorchScript refuses the model ({config.method.value}): {words[0] if words else repr(error)}; {cure}"

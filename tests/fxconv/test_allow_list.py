@@ -11,6 +11,7 @@ from torch import nn
 from fxconv import allow_list
 from fxconv.allow_list import ALLOWED, Refused, check, operators_of, refused, refused_in
 from fxconv.artifact import load_lite
+from fxconv.complaints import BY_NAME
 from fxconv.errors import UserError
 
 UNKNOWN = "is not known to do nothing but compute"
@@ -174,9 +175,10 @@ def test_what_is_no_such_file_is_told_in_one_line(tmp_path):
         "gone.ptl": "gone.ptl: no such file; give a .ptl",
         ".": ": not a file; give a .ptl",
         "text.ptl": "text.ptl: is no file of the lite interpreter, or is damaged; give a .ptl",
-        "full.pt": "full.pt: has no program for the lite interpreter; save it with _save_for_lite_interpreter",
+        "full.pt": BY_NAME["no-bytecode"].cure,
     }.items():
         with pytest.raises(UserError) as error:
             check(tmp_path / name)
         assert str(error.value).endswith(words)
+        assert name != "full.pt" or "full.pt: has no program for the lite interpreter; save it" in str(error.value)
         assert "\n" not in str(error.value)

@@ -13,6 +13,7 @@ from fxconv_commands import REPO, SMALL, assert_user_error, run_process
 
 import rewrites.passes
 from fxconv import conversion as pipeline
+from fxconv.complaints import BY_NAME
 from fxconv.endings import ending
 from fxconv.errors import ConversionError, InternalError, UserError, described, one_line, stage, telling_line
 
@@ -188,6 +189,20 @@ def test_too_little_memory_wherever_it_shows(error):
         assert ending(raised).status == 2
         assert ending(raised).line.startswith("out of memory")
         assert ending(raised).line.endswith("; set a smaller --batch-size or --input-size")
+
+
+def test_a_fault_says_what_is_known_of_such_errors():
+    end = ending(InternalError("lowering", RuntimeError("ENTER is not supported in mobile module.")))
+    assert end.status == 1
+    row = BY_NAME["with-block-on-phone"]
+    assert "; of such errors is known: the model's code has a with-block or another construct (ENTER)" in end.line
+    assert f"; {row.cure}; this is a fault of fxconv's" in end.line
+
+
+def test_an_installation_that_cannot_work_is_for_the_user_to_mend():
+    end = ending(InternalError("loading", RuntimeError("operator torchvision::nms does not exist")))
+    row = BY_NAME["torchvision-mismatch"]
+    assert (end.status, end.line) == (2, f"{row.cause}; {row.cure}")
 
 
 @pytest.mark.parametrize("words", [("--version",), ("convert", "--version")])

@@ -301,7 +301,10 @@ def test_scores_that_are_masked_with_infinity_are_converted(batches):
                                r"with NameError: name 'undefined_name' is not defined on an input of 3x32x32; mend"),
         (Net(of_one_size), r"line \d+ \(assert x.shape.*, failed with AssertionError: the image must have 48 rows on"),
         (nn.Module(), r"the model cannot take an input of 3x32x32 \(NotImplementedError: Module \[Module\] is missing"),
-        (Net(lambda x: x[:, :2]), r"the model cannot take an input of 3x32x32 \(RuntimeError: Given groups=1"),
+        (
+            Net(lambda x: x[:, :2]),
+            r"the model cannot take an input of 3x32x32 \(RuntimeError: Given groups=1.*\); give --input-size CxHxW",
+        ),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_users_forward_names_its_line(net, message, batches):
