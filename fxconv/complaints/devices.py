@@ -49,7 +49,7 @@ DEVICES = (
         "the runtime does not have {op}, which the file calls: it is older than the torch that wrote the file, or "
         "was built for other models",
         "use the runtime of the release that wrote the file or a later one (on Android "
-        "org.pytorch:pytorch_android_lite:2.1.0), convert for the one that is there (--runtime RELEASE), or build it "
+        "org.pytorch:pytorch_android_lite:2.1.0), or build it "
         "with the operators that fxconv inspect FILE lists",
         ("pytorch/android-demo-app#29",),
         provoked=True,

@@ -17,9 +17,9 @@ FILES = (
         "version is "
         "7 ()",
         "the file has bytecode version {found}, and the PyTorch in the app reads {least} to {most}",
-        "convert for the app's PyTorch (--runtime RELEASE), or take org.pytorch:pytorch_android_lite:2.1.0, which "
-        "reads "
-        "what this torch writes; fxconv inspect FILE says which version a file has",
+        "take org.pytorch:pytorch_android_lite:2.1.0 into the app, which reads what this torch writes, or let torch "
+        "write the file in an older version, down to 4 (torch.jit.mobile._backport_for_mobile); fxconv inspect FILE "
+        "says which version a file has",
         (
             "pytorch/android-demo-app#202",
             "pytorch/android-demo-app#206",
@@ -38,8 +38,7 @@ FILES = (
         "Attempted to read a PyTorch file with version 10, but the maximum supported version for reading is 6. Your "
         "PyTorch installation may be too old.",
         "the file is of format {found}, written by a newer PyTorch than reads it, which knows {most} at most",
-        "use a newer PyTorch there (on Android org.pytorch:pytorch_android_lite:2.1.0), or convert for the one that is "
-        "there (--runtime RELEASE)",
+        "use a newer PyTorch there (on Android org.pytorch:pytorch_android_lite:2.1.0)",
         ("pytorch/android-demo-app#272", "pytorch/pytorch#47243", "pytorch/pytorch#48915"),
         provoked=True,
     ),

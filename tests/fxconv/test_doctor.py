@@ -77,7 +77,6 @@ def test_a_message_broken_into_lines_is_found():
 def test_what_a_cure_names_exists():
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     options = {word for command in commands.values() for option in command.params for word in option.opts}
-    options |= {"--runtime"}  # comes with the same release
     passes = {rule.name for rule in ALL_PASSES}
     values = {
         "--engine": {one.value for one in Engine},
@@ -111,7 +110,7 @@ def test_the_log_of_a_phone():
     assert found.number == 3
     assert "CppException: Lite Interpreter verson number" in found.line
     assert found.cause == "the file has bytecode version 7, and the PyTorch in the app reads 3 to 5"
-    assert "--runtime" in found.cure
+    assert "pytorch_android_lite:2.1.0" in found.cure and "_backport_for_mobile" in found.cure
 
 
 @pytest.mark.parametrize(
