@@ -8,9 +8,8 @@ from collections.abc import Iterable
 
 from fxconv.inspection.found import Operator
 
-# The closing quote may be missing, so that no text is looked at twice.
-_TEXTS = re.compile(r'"(?:[^"\\\n]|\\.)*"?|\'(?:[^\'\\\n]|\\.)*\'?')
-_CALLS = re.compile(r"\b(?:torch|ops\.(\w{1,80}))\.(\w{1,80})\(")
+# Calls, and what texts begin and end with: no pattern of whole texts, which a long one would take gigabytes to match.
+_TOKENS = re.compile(r"""\b(?:torch|ops\.(\w{1,80}))\.(\w{1,80})\(|["'\n]|\\.""")
 
 
 def operators_in(texts: Iterable[str]) -> tuple[Operator, ...]:
@@ -21,6 +20,13 @@ def operators_in(texts: Iterable[str]) -> tuple[Operator, ...]:
     """
     calls: Counter[str] = Counter()
     for text in texts:
-        for match in _CALLS.finditer(_TEXTS.sub('""', text)):
-            calls[f"{match[1] or 'aten'}::{match[2]}"] += 1
+        quote = ""
+        for match in _TOKENS.finditer(text):
+            if match[2]:
+                if not quote:
+                    calls[f"{match[1] or 'aten'}::{match[2]}"] += 1
+            elif quote:  # what it began with ends a text, and so does its line
+                quote = "" if match[0] in (quote, "\n") else quote
+            elif match[0] in "\"'":
+                quote = match[0]
     return tuple(Operator(name, calls=calls[name]) for name in sorted(calls))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 
 import pytest
+from fxconv_commands import REPO
 
 from benchmarks.hostile import KINDS, MARK, made, originals
 from fxconv.errors import UserError
@@ -62,3 +65,19 @@ def test_most_of_what_is_truncated_is_refused(tmp_path, files):
         except UserError:
             refused += 1
     assert refused >= 18
+
+
+LONG_TEXT = """
+import resource, sys
+sys.path.insert(0, {repo!r})
+from fxconv.inspection.code import operators_in
+resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
+text = 'x = "' + 'torch.save(\\\\"' * 1_000_000 + '"; y = torch.relu(x)'
+print([(operator.name, operator.calls) for operator in operators_in([text])])
+"""
+
+
+def test_a_text_of_megabytes_in_the_code_takes_little_memory():
+    program = LONG_TEXT.format(repo=str(REPO))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[('aten::relu', 1)]\n", "")
