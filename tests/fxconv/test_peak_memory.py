@@ -20,7 +20,7 @@ def test_what_the_process_finds_wrong_is_the_users_to_mend(tmp_path):
     path = tmp_path / "x.ptl"
     torch.jit.script(nn.Linear(2, 4))._save_for_lite_interpreter(str(path))
     with pytest.raises(
-        UserError, match=r"x.ptl: does not run on an input of 3 \(.*shapes.*\); give --input-size or --ex"
+        UserError, match=r"x.ptl: does not run on an input of 3 \(.*shapes.*\); set --input-size to what "
     ):
         peak_memory(path, [torch.zeros(1, 3)])
 
