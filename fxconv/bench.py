@@ -18,6 +18,7 @@ from fxconv.errors import UserError
 from fxconv.inputs import in_words
 from fxconv.latency import Runs, interleaved
 from fxconv.lite import loaded, prepared, ran
+from fxconv.metadata import inputs_in
 from fxconv.models import parse_input_size
 from fxconv.op_profile import Call, op_profile
 from fxconv.peak_memory import peak_memory
@@ -99,10 +100,22 @@ def given_input(input_size: str | None, example: Path | None) -> tuple[Tensor, .
 
 
 def input_of(path: Path, given: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-    """What one call of a file takes: what was given. Raises `UserError` when nothing was."""
-    if given is None:
+    """What one call of a file takes: what was given, or numbers drawn at random of the shapes that it says it takes.
+
+    Raises `UserError` when nothing was given, and it says nothing.
+    """
+    if given is not None:
+        return given
+    said = inputs_in(Path(path))
+    if said is None:
         raise UserError(f"{path}: does not say what it takes; give --input-size or --example")
-    return given
+    generator = torch.Generator().manual_seed(0)
+    return tuple(
+        torch.randint(0, 256, like.shape, generator=generator, dtype=torch.uint8)
+        if like.dtype == torch.uint8
+        else torch.randn(like.shape, generator=generator)
+        for like in said
+    )
 
 
 def bench(

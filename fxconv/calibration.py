@@ -63,6 +63,11 @@ class CalibrationData(ABC):
         """The class index of each image, in their order, once they have been read; None when nothing says it."""
         return None
 
+    @property
+    def normalized_by(self) -> Preprocessing | None:
+        """How fxconv made these tensors of pixels; None when they are somebody else's."""
+        return None
+
     def others(self, count: int) -> CalibrationData | None:
         """At most `count` images of the same source that are not among these; None when there are none."""
         return None
@@ -146,6 +151,10 @@ class Photographs(CalibrationData):
         self.count, self.skipped = len(self.paths), len(self._unreadable)
         left_out = f"; {self.skipped} could not be read" if self.skipped else ""
         self.source = f"{self.count} of {self.found} {self.kind} in {self._place}, seed {self.seed}{left_out}"
+
+    @property
+    def normalized_by(self) -> Preprocessing:
+        return self.preprocessing
 
     @property
     def warnings(self) -> list[str]:
@@ -262,6 +271,10 @@ class Arrays(CalibrationData):
         self._lowest, self._highest = math.inf, -math.inf
 
     @property
+    def normalized_by(self) -> Preprocessing | None:
+        return self.preprocessing if self.is_pixels else None
+
+    @property
     def warnings(self) -> list[str]:
         if self._lowest < 0 or self._highest <= _BRIGHTEST:
             return []
@@ -355,6 +368,10 @@ class Generated(CalibrationData):
     def __init__(self, preprocessing: Preprocessing, count: int, batch_size: int, seed: int) -> None:
         self.preprocessing, self.count, self.batch_size, self.seed = preprocessing, count, batch_size, seed
         self.source = f"{count} generated images (1/f noise and dead leaves, seed {seed}), no photographs"
+
+    @property
+    def normalized_by(self) -> Preprocessing:
+        return self.preprocessing
 
     @property
     def warnings(self) -> list[str]:

@@ -140,7 +140,8 @@ class Config:
     float; `held_out` the most images, not used for calibration, to judge that by. `recipe` is auto, none, or
     steps; auto does not take adaround, which takes long, but goes with it. With `postprocess` peaks the artifact
     returns the detections of `fxconv.detectors.HeatmapPeaks`: those of a score, from 0 to 1, above `peak_threshold`,
-    `peak_count` at most, with `ties` and `sigmoid`.
+    `peak_count` at most, with `ties` and `sigmoid`. With `golden` it carries inputs to prove itself by; with
+    `normalize_in_graph` it takes uint8 pixels, and normalizes them itself.
 
     With `mode` qat the rewritten model is fine-tuned for at most `epochs` passes over the training images, from
     `learn_from`, by Adam with `learning_rate` (ten times that for biases) falling to 0 along a cosine; `batch_size`
@@ -171,6 +172,8 @@ class Config:
     peak_count: int = 100
     ties: Ties = Ties.index
     sigmoid: Sigmoid = Sigmoid.first
+    golden: bool = True
+    normalize_in_graph: bool = False
     learn_from: Teacher = Teacher.float
     epochs: int = 10
     learning_rate: float = 2e-5

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, fx, nn
 
-from fxconv import artifact, budget, dynamic, finetune, keep_float, lower, postprocess, quantize, soundness, verify
+from fxconv import (
+    artifact,
+    budget,
+    dynamic,
+    finetune,
+    golden,
+    keep_float,
+    lower,
+    metadata,
+    postprocess,
+    quantize,
+    replay,
+    soundness,
+    verify,
+)
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
 from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
 from fxconv.calibration import Calibration, CalibrationData, as_data
+from fxconv.class_names import check_names
 from fxconv.clock import Clock, Progress
 from fxconv.config import Config, Engine, Method, Mode, Recipe, Teacher
 from fxconv.decisions import compared_outputs, told_apart
@@ -24,11 +41,14 @@ from fxconv.environment import Environment
 from fxconv.equality import same_function
 from fxconv.errors import ConversionError, UserError, engine_words
 from fxconv.finetune import FineTuned
+from fxconv.golden import NO_GOLDEN, Golden
 from fxconv.held_out import held_out as held_out_of
 from fxconv.job import Job, ModelInfo, open_job
 from fxconv.judge import JUDGED, Judge, Judgement
 from fxconv.latency import Latency, measure
+from fxconv.normalize import InGraph, check_same
 from fxconv.passes import suspected
+from fxconv.preprocessing import Preprocessing
 from fxconv.ranges import Ailment, ailments
 from fxconv.recipe import Chosen
 from fxconv.refusals import Adjustment
@@ -59,7 +79,7 @@ class Conversion:
     `ailments` the observers whose ranges say little. `judgement` is how it answers on images held out of calibration,
     None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
     `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
-    distance from float and their ranges, when somebody asked for them.
+    distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove itself by.
     """
 
     model: ModelInfo
@@ -81,6 +101,7 @@ class Conversion:
     recipe: Chosen = field(default_factory=Chosen)
     training: FineTuned | None = None
     layers: tuple[Layer, ...] = ()
+    golden: Golden = NO_GOLDEN
 
     @property
     def verified(self) -> bool:
@@ -172,6 +193,8 @@ def convert(
     progress: Progress = lambda step, done, total: None,
     before: Mapping[str, float] | None = None,
     layers: bool = False,
+    labels: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
     **options: Any,
 ) -> Conversion:
     """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
@@ -185,7 +208,8 @@ def convert(
     calibration data unless given, and `checkpoint` is written after each epoch, and gone on from. With `output` the
     verified artifact is moved there, and only if it is verified. `progress` is called with a step's name, how much of
     it is done, and how much there is. `before` are seconds of steps that went before this call, for the timings.
-    With `layers` each layer is compared with its float form for the report.
+    With `layers` each layer is compared with its float form for the report. `labels`, the names of the classes, and
+    `preprocessing`, how pixels became the calibration data where that does not say it itself, go into the artifact.
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
@@ -202,10 +226,14 @@ def convert(
     lesson = calibration if training is None else as_data(training)
     if config.mode is Mode.qat:
         finetune.check_labels(lesson, config)
-    job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before)
+    job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before, preprocessing)
+    if labels is not None:
+        check_names(labels, job.original)
+    if config.normalize_in_graph:
+        InGraph.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
     with quantize.engine(config.engine.value):
         if config.mode is Mode.dynamic:
-            return completed(job, dynamic.settle(job), output=output, layers=layers)
+            return completed(job, dynamic.settle(job), output=output, layers=layers, labels=labels)
         settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
         if config.mode is Mode.qat:
             settled = fine_tuned(job, settled, lesson, Path(checkpoint) if checkpoint is not None else None)
@@ -213,7 +241,7 @@ def convert(
         if config.max_drop is not None or is_labelled:
             settled, judgement = _judge(job, held_out, settled)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
-        return completed(job, settled, judgement, output, layers)
+        return completed(job, settled, judgement, output, layers, labels)
 
 
 def completed(
@@ -222,6 +250,7 @@ def completed(
     judgement: Judgement | None = None,
     output: Path | None = None,
     layers: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> Conversion:
     """Audit an int8 module, lower it, write it and read it back, everything compared with what it must equal.
 
@@ -266,7 +295,20 @@ def completed(
             step = postprocess.logit_step(int8, job.maps, images[0], config.ties)
             whole = postprocess.with_peaks(int8, job.maps, config, step)
             reference = verify.outputs(whole, images)
-    made = _lower(whole, job.example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock)
+    example, inside = job.example, None
+    if config.normalize_in_graph:
+        with clock.step("verification"):
+            inside = InGraph.of(job.preprocessing, job.example)
+            tensors, example = [inside.pixels(image) for image in tensors], inside.pixels(example)
+            without, whole = whole, inside.module(whole, len(example), example[0].ndim)
+            check_same(without, whole, inside, tensors[:AUDIT_INPUTS])
+            reference = verify.outputs(whole, tensors) if isinstance(whole, fx.GraphModule) else []
+    with clock.step("verification"), torch.no_grad():
+        told = partial(
+            metadata.metadata, job, settled, example, whole(*verify.cloned(example)), audited, ledger[-1], labels
+        )
+    specs = golden.input_specs(example, None if inside is not None else job.preprocessing)
+    made = _lower(whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
     ledger += made.ledger
     with clock.step("lowering"):
         twin_config = replace(config, method=made.method)
@@ -275,7 +317,9 @@ def completed(
         whole_float = lower.taking_tensors(floating, job.form)
         if job.maps is not None:
             whole_float = postprocess.with_peaks(floating, job.maps, config, step)
-        twin = lower.twin(whole_float, job.example, twin_config)
+        if inside is not None:
+            whole_float = inside.module(whole_float, len(example), example[0].ndim)
+        twin = lower.twin(whole_float, example, twin_config)
         del floating, calibrated, whole_float
         gc.collect()  # of a large model the weights count, and writing takes three times their room
         float_content = lower.to_bytes(twin)
@@ -283,15 +327,16 @@ def completed(
     with StagedFile(output, made.content) as staged:
         with clock.step("verification"):
             some = tensors[:RELOADED_IMAGES]
-            ledger.append(_read_back(staged.path, made.content, whole, reference, some, has_islands))
+            has_golden = bool(made.golden.cases)
+            ledger.append(_read_back(staged.path, made.content, whole, reference, some, has_islands, has_golden))
             readable = ledger[-1].images > 0
             size = len(float_content)
-            written = artifact.describe(staged.path, made.content, job.example, size) if readable else None
+            written = artifact.describe(staged.path, made.content, example, size) if readable else None
             is_traced = made.method is Method.trace
-            given = (job.model, rewritten, whole, job.form, staged.path, tensors[0], is_traced)
+            given = (job.model, rewritten, whole, job.form, staged.path, tensors[0], is_traced, inside)
             checks = other_sizes(*given) if readable else ()
         with clock.step("latency"):
-            latency = measure(load_lite(staged.path), load_lite_bytes(float_content), job.example) if readable else None
+            latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
         conversion = Conversion(
             model=job.info,
             config=replace(config, method=made.method),
@@ -323,6 +368,7 @@ def completed(
             recipe=settled.recipe,
             training=settled.training,
             layers=surveyed,
+            golden=made.golden,
         )
         if output is not None and conversion.verified:
             staged.commit()
@@ -363,6 +409,7 @@ class _Made:
     method: Method
     warnings: tuple[str, ...]
     ledger: tuple[StageParity, ...]
+    golden: Golden
 
 
 def _lower(
@@ -373,8 +420,13 @@ def _lower(
     images: Sequence[tuple[Tensor, ...]],
     has_islands: bool,
     clock: Clock,
+    told: Callable[[Method], str],
+    specs: Sequence[dict[str, Any]],
 ) -> _Made:
-    """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory."""
+    """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory.
+
+    `told` is what the artifact, lowered so, says of itself, `specs` are its golden inputs'.
+    """
     with clock.step("lowering"):
         lowered = lower.lowered(whole, example, config)
     with clock.step("verification"):
@@ -382,7 +434,13 @@ def _lower(
             verify.same_bits(stage, *told_apart(whole, module, reference, images), has_islands)
             for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized))
         )
-    return _Made(lowered.content, lowered.method, lowered.warnings, ledger)
+        found = NO_GOLDEN
+        if config.golden:
+            found = golden.golden(whole, lowered.content, specs, config.engine.value, has_islands)
+        extra = {metadata.FILE: told(lowered.method)} | ({replay.FILE: found.text} if found.text else {})
+    with clock.step("lowering"):
+        content = lower.to_bytes(lowered.optimized, extra)
+    return _Made(content, lowered.method, lowered.warnings, ledger, found)
 
 
 def _float_rows(
@@ -466,15 +524,19 @@ def _read_back(
     reference: verify.Outputs,
     images: list[tuple[Any, ...]],
     has_islands: bool,
+    has_golden: bool = False,
 ) -> StageParity:
     """The ledger's last row: the file as it lies on the disk, in the lite interpreter."""
     try:
         row = verify.same_bits("reloaded", *told_apart(int8, load_lite(path), reference, images), has_islands)
         on_disk = path.read_bytes()
+        problem = golden.problem_in(path) if has_golden else ""
     except (RuntimeError, OSError, ValueError) as error:
         return verify.unreadable("reloaded", error)
     if row.passed and on_disk != content:
         return replace(row, passed=False, problem="the bytes on disk are not the bytes that were written")
+    if row.passed and problem:
+        return replace(row, passed=False, problem=f"golden inputs: {problem}")
     return row
 
 

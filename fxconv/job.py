@@ -17,6 +17,7 @@ from fxconv.inputs import InputForm, sizes
 from fxconv.latency import settle_mobile_threads
 from fxconv.passes import selected
 from fxconv.postprocess import Heatmaps
+from fxconv.preprocessing import Preprocessing
 from fxconv.verify import LEDGER_IMAGES
 from rewrites import RewritePass
 
@@ -42,7 +43,8 @@ class Job:
     """What a conversion works on.
 
     `tensors` are the first images, each what one call takes, `images` the same as arguments of the model's forward, and
-    `original` what it returns for them. `example` is what a trace records. `maps` says where the heatmaps are that
+    `original` what it returns for them. `example` is what a trace records. `preprocessing` is how pixels became
+    these tensors, None when nobody knows. `maps` says where the heatmaps are that
     peaks are looked for in, None when nobody asked. `warnings` are what was known before.
     """
 
@@ -59,6 +61,7 @@ class Job:
     example: tuple[Any, ...]
     original: verify.Outputs
     maps: Heatmaps | None
+    preprocessing: Preprocessing | None
     warnings: tuple[str, ...]
 
     @property
@@ -76,6 +79,7 @@ def open_job(
     warnings: Iterable[str] = (),
     progress: Progress = lambda step, done, total: None,
     before: Mapping[str, float] | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Job:
     """Check what a conversion is given, and read the first images; the arguments are those of `fxconv.convert`.
 
@@ -85,6 +89,7 @@ def open_job(
     config = replace(config, min_sqnr=least)  # the report tells what was asked for
     environment = check(config.engine.value)
     data = as_data(calibration)
+    preprocessing = preprocessing or data.normalized_by
     rules, clock = selected(config), Clock(progress, before)
     model = soundness.own_copy(model)
     form = InputForm.of(model)
@@ -111,5 +116,6 @@ def open_job(
         example,
         original,
         maps,
+        preprocessing,
         tuple(warnings),
     )

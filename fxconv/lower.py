@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch._C import _MobileOptimizerType as MobileOptimizerType
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from torch.jit._builtins import _get_builtin_table
@@ -62,7 +63,7 @@ def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowe
     """
     if config.method is not Method.auto:
         return _lowered(module, example, config)
-    if isinstance(module, _TakingTensors):
+    if not isinstance(module, fx.GraphModule) and any(p.kind is p.VAR_POSITIONAL for p in _parameters(module)):
         return _lowered(module, example, replace(config, method=Method.trace))
     try:
         return _lowered(module, example, replace(config, method=Method.script))
@@ -80,6 +81,11 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Low
     content = to_bytes(optimized)
     load_lite_bytes(content)  # it knows less than TorchScript
     return Lowered(scripted, optimized, content, config.method, _decisions(caught))
+
+
+def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+    """What its forward takes; `*tensors` can be traced alone."""
+    return list(inspect.signature(module.forward).parameters.values())
 
 
 def twin(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
@@ -243,7 +249,10 @@ def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:
     return any("StringType" in [value.type().kind() for value in node.inputs()] for node in found)
 
 
-def to_bytes(optimized: torch.jit.ScriptModule) -> bytes:
-    """The lite-interpreter archive. Saved through a buffer, so that its root does not depend on a file's name."""
+def to_bytes(optimized: torch.jit.ScriptModule, extra_files: Mapping[str, str] | None = None) -> bytes:
+    """The lite-interpreter archive, in which `extra_files`, texts by name, ride along.
+
+    Saved through a buffer, so that its root does not depend on a file's name.
+    """
     with quiet():
-        return optimized._save_to_buffer_for_lite_interpreter()
+        return optimized._save_to_buffer_for_lite_interpreter(_extra_files=dict(extra_files or {}))

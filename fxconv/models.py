@@ -46,7 +46,8 @@ class LoadedModel:
     """A model ready to be converted.
 
     `weights` says in words where they come from; `is_random` that they come from a seed, so that batch
-    norms have to be re-estimated before anything is compared.
+    norms have to be re-estimated before anything is compared. `classes` are the names of what it was trained to tell
+    apart, None when nobody says.
     """
 
     name: str
@@ -55,6 +56,7 @@ class LoadedModel:
     weights: str
     is_random: bool
     warnings: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
 
     @property
     def form(self) -> InputForm:
@@ -181,6 +183,7 @@ def _from_torchvision(
     published = zoo.get_model_weights(name)
     default = published.DEFAULT if len(published) else None
     preset, state, described, warnings = default, None, f"random, seed {seed}", []
+    trained_by = None if weights == "random" else default
     resizes_inside = _accepts(name, "min_size") and _accepts(name, "max_size")
     options: dict[str, Any] = {}
     if resizes_inside and size is not None:
@@ -191,7 +194,7 @@ def _from_torchvision(
         path, described = Path(weights), weights
         state = read_checkpoint(path, unsafe_load)
         known = next((entry for entry in published if entry.url.rsplit("/", 1)[-1] == path.name), None)
-        preset = known or default
+        preset, trained_by = known or default, known
         if known is None and name in _PUBLISHED:
             warnings.append(f"a checkpoint does not say whether its {name} had transform_input=True, as torchvision's "
                             "pretrained one has; taken as False (FILE.py:FACTORY can say)")  # fmt: skip
@@ -213,7 +216,8 @@ def _from_torchvision(
     module, classes = _built_for(state, name, seed, options)
     load_into(module, state, described, name)
     sized = f", head sized to its {classes} classes" if classes else ""
-    return LoadedModel(name, module, preprocessing, described + sized, False, tuple(warnings))
+    names = tuple(trained_by.meta["categories"]) if trained_by is not None and "categories" in trained_by.meta else None
+    return LoadedModel(name, module, preprocessing, described + sized, False, tuple(warnings), names)
 
 
 def _built(name: str, seed: int, options: dict[str, Any]) -> nn.Module:

@@ -193,11 +193,12 @@ EvalOption = Annotated[
     ),
 ]
 LabelsOption = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         metavar="FILE",
-        help="The classes of photographs, a line file,index each; the files are in --eval, or beside FILE.",
-        rich_help_panel="Budget",
+        help="The names of the classes, a line each, for the artifact; or the classes of photographs to tell accuracy "
+        "by, a line file,index each, the files in --eval or beside FILE. Repeatable, for both.",
+        rich_help_panel="Artifact",
     ),
 ]
 JudgedOption = Annotated[
@@ -233,6 +234,21 @@ BlockOption = Annotated[
 ]
 JavaOption = Annotated[
     bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
+]
+GoldenOption = Annotated[
+    bool,
+    typer.Option(
+        help="Golden inputs in the artifact, at most 2 % of it, by which fxconv verify and the phone prove it.",
+        rich_help_panel="Artifact",
+    ),
+]
+NormalizeOption = Annotated[
+    bool,
+    typer.Option(
+        "--normalize-in-graph",
+        help="The artifact takes uint8 pixels, and scales and normalizes them itself.",
+        rich_help_panel="Artifact",
+    ),
 ]
 PostprocessOption = Annotated[
     Postprocess | None,
@@ -417,6 +433,55 @@ WarmUpOption = Annotated[
 ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads to run with.", rich_help_panel="Measurement")]
 OpsOption = Annotated[
     bool, typer.Option("--ops", help="What each operator takes, and in which layer.", rich_help_panel="Measurement")
+]
+ArtifactArgument = Annotated[Path, typer.Argument(metavar="FILE.ptl", help="A file of the lite interpreter.")]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Compare with this float model as well, any that fxconv convert takes.",
+        rich_help_panel="Against a model",
+    ),
+]
+ComparedOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR|FILE",
+        help="Photographs to compare on, or an array; generated images unless said.",
+        rich_help_panel="Against a model",
+    ),
+]
+ComparedCountOption = Annotated[
+    int, typer.Option("-n", "--count", min=1, help="Most images to compare on.", rich_help_panel="Against a model")
+]
+LeastSqnrOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-sqnr",
+        metavar="DB",
+        help="Least SQNR of the file against float; 10 unless said, 3 with random weights.",
+        rich_help_panel="Against a model",
+    ),
+]
+PythonOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Replay in this Python's torch, 1.13 or later, such as the release of a phone's library.",
+        rich_help_panel="Replay",
+    ),
+]
+TimeoutOption = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="SECONDS", help="What the file may compute, all golden inputs.", rich_help_panel="Replay"
+    ),
+]
+MemoryOption = Annotated[
+    int, typer.Option(min=1, metavar="MB", help="What it may take beside torch.", rich_help_panel="Replay")
+]
+ProofJsonOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.json", help="Write all of it as JSON.", rich_help_panel="Output")
 ]
 BenchJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON, each run.", rich_help_panel="Output")

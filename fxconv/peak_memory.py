@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import io
 import json
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fxconv.apart import Ended, Failed, answer, words_for
 from fxconv.errors import UserError, described
 from fxconv.inputs import in_words
 
 _RUNS = 3
-_START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from fxconv.peak_memory import child; child()"
 
 
 def peak_memory(path: Path, inputs: Sequence[Tensor], threads: int = 1) -> int:
@@ -31,25 +29,16 @@ def peak_memory(path: Path, inputs: Sequence[Tensor], threads: int = 1) -> int:
     """
     content = io.BytesIO()
     np.savez(content, *(value.numpy() for value in inputs))
-    known = json.dumps([str(Path(place).resolve()) for place in sys.path if place])
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", _START, known, str(path), str(threads)],
-        input=content.getvalue(),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        what = f"torch crashes on it with an input of {in_words(inputs)} ({name})"
-        raise UserError(f"{path}: {what}; it is damaged, or takes other inputs")
     try:
-        answer = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
-        raise RuntimeError(f"the process that measures memory failed: {last}") from None
-    if "error" in answer:
-        raise UserError(answer["error"])
-    return int(answer["peak"])
+        told = answer(words_for("fxconv.peak_memory", "child", str(path), str(threads)), content.getvalue())
+    except Failed as error:
+        raise RuntimeError(f"the process that measures memory {error}") from error
+    except Ended as error:
+        what = f"torch {error} on it with an input of {in_words(inputs)}"
+        raise UserError(f"{path}: {what}; it is damaged, or takes other inputs") from error
+    if "error" in told:
+        raise UserError(told["error"])
+    return int(told["peak"])
 
 
 def child() -> None:

@@ -16,6 +16,7 @@ from fxconv.artifact import load_lite
 from fxconv.decisions import told_apart
 from fxconv.equality import same_function
 from fxconv.inputs import InputForm
+from fxconv.normalize import InGraph
 from rewrites import Rewritten
 
 # Height and width of the inputs tried, as shares of the example's, rounded to the next multiple of 32 pixels beyond.
@@ -46,13 +47,17 @@ def other_sizes(
     path: Path,
     tensors: tuple[Tensor, ...],
     is_traced: bool = False,
+    inside: InGraph | None = None,
 ) -> tuple[SizeCheck, ...]:
     """Try the artifact at `path` at two other sizes, where anything in it may depend on the size.
 
-    `int8` takes `tensors`, as the artifact does, `model` and `rewritten` what `form` makes of them. Nothing is tried
+    `int8` takes `tensors`, as the artifact does, `model` and `rewritten` what `form` makes of them; with `inside` int8
+    and artifact take pixels, of which those tensors were made. Nothing is tried
     when all of the model is one graph that decided nothing by size and was scripted, as it is for all sizes then, nor
     where the float model takes no other size. A trace is for the example's size wherever Python computed with it.
     """
+    if inside is not None:
+        tensors = inside.floats(tensors)
     if isinstance(int8, fx.GraphModule) and not rewritten.fixed and not is_traced:
         return ()
     checks = []
@@ -60,12 +65,16 @@ def other_sizes(
         resized = tuple(_resized(value, shares) for value in tensors)
         if [value.shape for value in tensors] == [value.shape for value in resized]:
             continue
+        taken = resized
+        if inside is not None:
+            taken = inside.pixels(resized)
+            resized = inside.floats(taken)
         images = [form.arguments(resized)]
         try:
             wanted = verify.outputs(model, images)
         except Exception:  # whatever a model raises that takes one size only
             return ()
-        found = _problem(model, rewritten, int8, load_lite(path), images, resized, wanted)
+        found = _problem(model, rewritten, int8, load_lite(path), images, taken, wanted)
         height, width = next(value.shape[-2:] for value in resized if value.ndim > 2)
         checks.append(SizeCheck((height, width), found))
     return tuple(checks)

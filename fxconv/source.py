@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from fxconv import models, soundness, verify
 from fxconv.arrays import open_array, split_name
 from fxconv.calibration import CalibrationData, NamedArrays, Photographs, open_calibration
+from fxconv.class_names import read_names, sorted_files
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
@@ -24,6 +25,7 @@ from fxconv.judge import JUDGED
 from fxconv.labels import LabelledPhotographs, read_classes
 from fxconv.models import LoadedModel
 from fxconv.passes import selected
+from fxconv.preprocessing import Preprocessing
 from fxconv.random_weights import settle
 from fxconv.study import SYNTHETIC, Draw, check_sources, open_sources
 
@@ -36,7 +38,8 @@ _RANDOM_WEIGHTS = (
 class Source:
     """A loaded model, its calibration data, what the user must know about both, and the choices settled by them.
 
-    `labelled` are the photographs to tell its accuracy by, when there are some.
+    `labelled` are the photographs to tell its accuracy by, when there are some; `class_names` what the user calls the
+    classes.
     """
 
     config: Config
@@ -45,6 +48,13 @@ class Source:
     example: tuple[Any, ...] | None
     warnings: tuple[str, ...]
     labelled: LabelledPhotographs | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How pixels become what the model takes, where somebody knows: the data, or who published the weights."""
+        how = self.loaded.preprocessing
+        return self.data.normalized_by or (how if how.source != Preprocessing.source else None)
 
     @property
     def info(self) -> ModelInfo:
@@ -62,21 +72,23 @@ def open_source(
     config: Config,
     unsafe_load: bool = False,
     evaluation: Path | None = None,
-    labels: Path | None = None,
+    labels: Sequence[Path] = (),
     heads: str | None = None,
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
     A model with random weights is settled on the calibration images: their batch-norm statistics, and outputs that say
-    something. 3 dB are asked of it where nothing else was said. `evaluation` and `labels` name photographs whose class
-    is known, as `fxconv.labels.open_labelled` takes them.
+    something. 3 dB are asked of it where nothing else was said. `evaluation` and one of `labels` name photographs whose
+    class is known, as `fxconv.labels.read_classes` takes them; another of `labels` holds the names of the classes.
     """
     selected(config)  # a misspelt pass is found here, not after minutes of work
     if calib is not None and not split_name(calib)[0].exists():
         raise UserError(f"--calib {calib}: no such file or folder")
     if example is not None and not split_name(example)[0].exists():
         raise UserError(f"--example {example}: no such file")
-    classes = read_classes(evaluation, labels)
+    listed, names = sorted_files(labels, evaluation)
+    class_names = read_names(names) if names is not None else None
+    classes = read_classes(evaluation, listed)
     loaded = models.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads)
     data, inputs = open_inputs(loaded, calib, example, config)
     check_input(model, loaded, data)
@@ -90,7 +102,7 @@ def open_source(
     if classes is not None:
         count = config.held_out or JUDGED
         labelled = classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, data)
-    return Source(config, loaded, data, inputs, tuple(notes), labelled)
+    return Source(config, loaded, data, inputs, tuple(notes), labelled, class_names)
 
 
 def open_training(source: Source, train: Path, count: int) -> CalibrationData:

@@ -14,5 +14,20 @@ from fxconv.commands.models import models
 from fxconv.commands.passes import passes
 from fxconv.commands.sensitivity import sensitivity
 from fxconv.commands.study import study
+from fxconv.commands.verify import verify
 
-COMMANDS = (convert, diff, sensitivity, study, example, compare, inspect, bench, doctor, models, passes, explain)
+COMMANDS = (
+    convert,
+    diff,
+    sensitivity,
+    study,
+    example,
+    compare,
+    inspect,
+    verify,
+    bench,
+    doctor,
+    models,
+    passes,
+    explain,
+)

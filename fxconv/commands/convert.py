@@ -41,6 +41,7 @@ from fxconv.options import (
     EvalOption,
     ExampleOption,
     FullOption,
+    GoldenOption,
     HeadsOption,
     InputSizeOption,
     JavaOption,
@@ -54,6 +55,7 @@ from fxconv.options import (
     MinSqnrOption,
     ModelArgument,
     ModeOption,
+    NormalizeOption,
     ObserverOption,
     OutputOption,
     PassOption,
@@ -104,6 +106,8 @@ def convert(
     max_drop: MaxDropOption = None,
     eval_: EvalOption = None,
     labels: LabelsOption = None,
+    golden: GoldenOption = True,
+    normalize_in_graph: NormalizeOption = False,
     held_out: JudgedOption = None,
     min_sqnr: MinSqnrOption = None,
     pass_: PassOption = None,
@@ -156,6 +160,8 @@ def convert(
         "keep_float": tuple(keep_float or ()),
         "max_drop": max_drop,
         "held_out": held_out,
+        "golden": golden,
+        "normalize_in_graph": normalize_in_graph,
         "postprocess": postprocess,
         "peak_threshold": peak_threshold,
         "peak_count": peak_count,
@@ -176,11 +182,14 @@ def convert(
         raise UserError(f"--{given[0].replace('_', '-')} goes with --mode qat; leave it out, or train")
     if train is None and _given(context)("train_count"):
         raise UserError("--train-count goes with --train; leave it out, or name images to train on")
-    if config.mode is Mode.dynamic and (eval_ is not None or labels is not None):
+    from fxconv.class_names import sorted_files
+
+    listed, named = sorted_files(labels or (), eval_)
+    if config.mode is Mode.dynamic and (eval_ is not None or listed is not None):
         raise UserError("--eval and --labels go with --mode static or qat, not with dynamic: leave them out")
     check_target(checkpoint, "--checkpoint")
-    reads = read_files(model, weights, calib, example) | {"--config": config_file, "--eval": eval_, "--labels": labels}
-    reads |= {"--train": train and split_name(train)[0]}
+    reads = read_files(model, weights, calib, example) | {"--config": config_file, "--eval": eval_, "--labels": listed}
+    reads |= {"--train": train and split_name(train)[0], "the names of the classes": named}
     writes["--checkpoint"] = checkpoint
     check_distinct({"-o": output, **writes}, reads)
     if dry_run:
@@ -202,7 +211,9 @@ def convert(
         from fxconv.source import open_source, open_training
 
         imported = time.perf_counter()
-        source = open_source(model, weights, input_size, calib, example, config, unsafe_load, eval_, labels, heads)
+        source = open_source(
+            model, weights, input_size, calib, example, config, unsafe_load, eval_, labels or (), heads
+        )
         training = open_training(source, train, train_count) if train is not None else None
         for warning in source.warnings:
             screen.warn(warning)
@@ -221,6 +232,8 @@ def convert(
             warnings=source.warnings,
             progress=progress,
             before=before,
+            labels=source.class_names,
+            preprocessing=source.preprocessing,
             layers=html is not None,
         )
     try:

@@ -144,6 +144,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "int8_macs_share": artifact.int8_macs_share,
             "macs": artifact.macs,
             "sha256": artifact.sha256,
+            "golden": {"cases": conversion.golden.cases, "bytes": len(conversion.golden.text)},
         },
         "other_sizes": [asdict(check) for check in conversion.sizes],
         "latency": asdict(conversion.latency),

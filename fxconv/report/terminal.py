@@ -104,6 +104,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *judged(conversion.judgement),
         (f"against {_FLOAT.get(int8.against, int8.against)}", f"{decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
+        ("golden inputs", golden_words(conversion)),
         (
             "size",
             f"{size(artifact.size)}, {artifact.size / artifact.float_bytes:.2f} times float's "
@@ -119,6 +120,17 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     rows.append(("time", f"{conversion.timings['total']:.1f} s"))
     rows.append(("written", str(artifact.path) if artifact.path else "nothing"))
     return rows
+
+
+def golden_words(conversion: Conversion) -> str:
+    """What the artifact can prove itself by."""
+    golden, whole = conversion.golden, conversion.artifact.size
+    if not conversion.config.golden:
+        return "none, as asked for (--no-golden)"
+    if not golden.cases:
+        return f"none: 2 % of so small a file, {golden.room} bytes, hold none"
+    taken = f"{size(len(golden.text))}, {percent(len(golden.text) / whole)} of the file"
+    return f"{golden.cases} replayed from the file; {taken} (fxconv verify)"
 
 
 def _in_parts(rewritten: Rewritten) -> list[tuple[str, str]]:

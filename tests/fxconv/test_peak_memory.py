@@ -30,6 +30,6 @@ def test_a_crash_is_told_in_one_line(small_conversion, tmp_path):
     small_conversion.save(path)
     inputs = [torch.zeros(1, 3, 32, 32), torch.zeros(1, 7)]  # one too many leaves the interpreter's stack askew
     with pytest.raises(
-        UserError, match=r"x.ptl: torch crashes on it with an input of 3x32x32 and 7 \(SIG[A-Z]+\); it is"
+        UserError, match=r"x.ptl: torch crashed \(SIG[A-Z]+\) on it with an input of 3x32x32 and 7; it is"
     ):
         peak_memory(path, inputs)

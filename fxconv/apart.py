@@ -1,0 +1,49 @@
+"""Work in a process of its own: what crashes, hangs or fills the memory there does so without harm here."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# A function of fxconv's, started with this process's own places to import from, and nothing of the environment's.
+_START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {module} import {function}; {function}()"
+
+
+class Ended(Exception):
+    """The process gave no answer; the message says how it ended, to follow `the process`."""
+
+
+class Failed(Ended):
+    """It ended by itself, without an answer."""
+
+
+def words_for(module: str, function: str, *arguments: str) -> list[str]:
+    """The command line that starts a function of fxconv's; its arguments are `sys.argv[2:]` there."""
+    known = json.dumps([str(Path(place).resolve()) for place in sys.path if place])
+    return [sys.executable, "-I", "-c", _START.format(module=module, function=function), known, *arguments]
+
+
+def answer(words: Sequence[str], given: bytes = b"", seconds: float | None = None) -> dict[str, Any]:
+    """The JSON object that a command prints as its last line, given bytes on its stdin.
+
+    Raises `Ended` when it has not ended after `seconds` or ends by a signal, `Failed` when it prints no such line.
+    """
+    try:
+        done = subprocess.run(words, input=given, capture_output=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise Ended(f"took more than {seconds:g} s") from error
+    if done.returncode < 0:
+        raise Ended(f"crashed ({signal.Signals(-done.returncode).name})")
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
+        raise Failed(f"failed: {last}") from error
+    if not isinstance(found, dict):
+        raise Failed("printed something else than it should")
+    return found

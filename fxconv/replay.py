@@ -1,0 +1,296 @@
+"""The golden inputs of a lite-interpreter file, run again: whether this torch computes what the file says.
+
+    python replay.py FILE.ptl [--limit SECONDS MEGABYTES]
+
+needs torch alone, 1.13 or later, on Python 3.8 or later, and no fxconv, so that it runs under the torch of a phone's
+library as well. It prints one line of JSON; the exit status is 0 when the golden inputs pass, 1 when they do not, 2
+when there are none or the file does not run. The operators in the file are not looked at: `fxconv verify` does that
+before it starts this.
+
+A golden input is not in the file: it is drawn from a seed. The file's `golden.json` has, for each case, the seeds of
+its inputs, and of each output the SHA-256 of all its values and as many of the values as there was room for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import ctypes
+import hashlib
+import json
+import math
+import platform
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # what lies beside this file is not what others mean by its name
+    sys.path = [place for place in sys.path if place not in ("", str(Path(__file__).parent))]
+
+import torch
+
+FILE, FORMAT = "golden.json", 1
+# Where a float island lies between int8 layers its sums may come in another order: SQNR, in decibels.
+ISLAND_SQNR_DB = 40.0
+# No golden.json is larger than 2 % of a file, and no file of a phone's has gigabytes.
+_MOST_BYTES = 64 << 20
+
+
+class NotReplayed(Exception):
+    """There is nothing to replay, or it cannot be run; the message says what and how to mend it."""
+
+
+class HasNone(NotReplayed):
+    """There are no golden inputs."""
+
+
+# -- the inputs --------------------------------------------------------------------------------------
+
+
+def draws(seed: int, count: int) -> list[int]:
+    """`count` numbers from 0 to 255: the upper 8 of 32 bits of Marsaglia's xorshift (13, 17, 5), begun with `seed`."""
+    state, drawn = seed & 0xFFFFFFFF, []
+    for _ in range(count):
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        drawn.append(state >> 24)
+    return drawn
+
+
+def pixels(shape: Sequence[int], seed: int, cell: int) -> torch.Tensor:
+    """A uint8 tensor: squares of `cell` by `cell` values of one drawn brightness, under a fine pattern.
+
+    The squares are drawn row by row, plane by plane. At row y and column x of its plane a value is
+    15/16 of its square's number, rounded down, plus (3x + 5y) mod 16.
+    """
+    rows, columns = [1, 1, *shape][-2:]
+    planes = math.prod(shape[:-2])
+    down, right = -(-rows // cell), -(-columns // cell)
+    squares = torch.tensor(draws(seed, planes * down * right), dtype=torch.int32).reshape(planes, down, right)
+    spread = squares.repeat_interleave(cell, 1)[:, :rows].repeat_interleave(cell, 2)[:, :, :columns]
+    pattern = (3 * torch.arange(columns)[None, :] + 5 * torch.arange(rows)[:, None]) % 16
+    return (torch.div(spread * 15, 16, rounding_mode="floor") + pattern).to(torch.uint8).reshape(list(shape))
+
+
+def input_from(drawn: torch.Tensor, spec: dict[str, Any]) -> torch.Tensor:
+    """What the model takes from drawn uint8 values.
+
+    Of uint8 they are as drawn. Floats are (value / 255 - mean) / std in float32, with a mean and a deviation for each
+    channel, along the second dimension, or one for all.
+    """
+    if spec["dtype"] == "uint8":
+        return drawn
+    each = [-1 if place == 1 and drawn.dim() > 1 else 1 for place in range(drawn.dim())]
+    mean, std = (
+        torch.tensor(spec[key], dtype=torch.float32).reshape(each if len(spec[key]) > 1 else [1] * drawn.dim())
+        for key in ("mean", "std")
+    )
+    return drawn.to(torch.float32).div(255).sub(mean).div(std)
+
+
+def inputs_of(golden: dict[str, Any], case: dict[str, Any]) -> list[torch.Tensor]:
+    """What the model takes in one case."""
+    return [
+        input_from(pixels(spec["shape"], seed, golden["cell"]), spec)
+        for spec, seed in zip(golden["inputs"], case["seeds"])
+    ]
+
+
+# -- the outputs -------------------------------------------------------------------------------------
+
+
+def flat(value: Any) -> list[torch.Tensor]:
+    """The tensors in what a model returns, in order."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for member in members for tensor in flat(member)]
+
+
+def content(tensor: torch.Tensor) -> bytes:
+    """The values, little-endian, row by row; of a float, a zero has no sign."""
+    whole = tensor.detach().cpu()
+    whole = (whole + 0.0 if whole.is_floating_point() else whole).contiguous()
+    return ctypes.string_at(whole.data_ptr(), whole.numel() * whole.element_size()) if whole.numel() else b""
+
+
+def sha256(tensor: torch.Tensor) -> str:
+    """The digest of `content`."""
+    return hashlib.sha256(content(tensor)).hexdigest()
+
+
+def compared(output: torch.Tensor, expected: dict[str, Any]) -> dict[str, Any]:
+    """An output beside what it was: whether all of it is the same, and how far off it is where values were kept."""
+    dtype = str(output.dtype).replace("torch.", "")
+    found: dict[str, Any] = {"exact": False, "values": output.numel(), "compared": 0, "largest": None, "sqnr_db": None}
+    if [list(output.shape), dtype] != [expected["shape"], expected["dtype"]]:
+        found["problem"] = f"is {dtype} {list(output.shape)}, was {expected['dtype']} {expected['shape']}"
+        return found
+    found["exact"] = sha256(output) == expected["sha256"]
+    if "data" in expected:
+        kept = torch.frombuffer(bytearray(base64.b64decode(expected["data"])), dtype=output.dtype).double()
+        ours = output.flatten()[:: expected["every"]].double()
+        if kept.shape != ours.shape:
+            found["problem"] = f"has {len(ours)} values to compare, {len(kept)} were kept"
+            return found
+        off = torch.where(kept == ours, torch.zeros_like(kept), (kept - ours).abs())
+        found["compared"], found["largest"] = len(kept), off.max().item()
+        noise, signal = off.square().sum().item(), kept.square().sum().item()
+        if signal > 0 and 0 < noise < math.inf:
+            found["sqnr_db"] = 10 * math.log10(signal / noise)
+    if not found["exact"]:
+        off_by = "" if found["largest"] is None else f", by at most {found['largest']:.3g}"
+        found["problem"] = f"differs{off_by}" if found["largest"] else "differs where no value was kept"
+    return found
+
+
+def passes(found: dict[str, Any], rule: str) -> bool:
+    """Whether an output is as it must be: `equal`, or `island`, which lets rounding in a float island differ."""
+    if found["exact"]:
+        return True
+    off = found["sqnr_db"]
+    return rule == "island" and off is not None and off >= ISLAND_SQNR_DB
+
+
+def case_replayed(module: Callable[..., Any], golden: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """One case: each output, and what is wrong with the first that does not pass, "" when all do."""
+    with torch.no_grad():
+        outputs = flat(module(*inputs_of(golden, case)))
+    if len(outputs) != len(case["outputs"]):
+        problem = f"{len(outputs)} outputs, were {len(case['outputs'])}"
+        return {"outputs": [], "exact": False, "passed": False, "problem": problem}
+    rows = [compared(output, expected) for output, expected in zip(outputs, case["outputs"])]
+    failed = [n for n, row in enumerate(rows) if not passes(row, golden["rule"])]
+    problem = f"output {failed[0]} {rows[failed[0]]['problem']}" if failed else ""
+    return {
+        "outputs": rows,
+        "exact": all(row["exact"] for row in rows),
+        "passed": not failed,
+        "problem": problem,
+    }
+
+
+# -- the file ----------------------------------------------------------------------------------------
+
+
+def extra_file(path: str, name: str) -> str | None:
+    """The text of a file that rides along in an archive; None when there is none of that name.
+
+    Raises `NotReplayed` when it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            named = [entry for entry in archive.infolist() if entry.filename.split("/")[1:] == ["extra", name]]
+            if not named:
+                return None
+            if len(named) > 1 or named[0].file_size > _MOST_BYTES:
+                raise NotReplayed(f"holds {name} twice, or too much of it; it was made to deceive")
+            return archive.read(named[0]).decode("ascii")
+    except OSError as error:
+        raise NotReplayed(f"cannot be read ({error.strerror or error})") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as error:
+        raise NotReplayed(f"is damaged, or is no .ptl ({type(error).__name__})") from error
+
+
+def golden_in(path: str) -> dict[str, Any]:
+    """What a file says of its golden inputs. Raises `NotReplayed` when it says nothing that can be used."""
+    text = extra_file(path, FILE)
+    if text is None:
+        raise HasNone("holds no golden inputs")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotReplayed(f"holds a damaged {FILE} ({type(error).__name__})") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise NotReplayed("holds golden inputs of another format; a newer fxconv knows it")
+    return found
+
+
+def loaded(path: str) -> Any:
+    """The file in the lite interpreter. torchvision is imported where it has its operators."""
+    from torch.jit.mobile import _load_for_lite_interpreter
+
+    try:
+        return _load_for_lite_interpreter(path)
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        import torchvision  # noqa: F401  registers them
+
+        return _load_for_lite_interpreter(path)
+
+
+def replayed(path: str) -> dict[str, Any]:
+    """Everything: what this torch is, and each case. Raises `NotReplayed`."""
+    golden = golden_in(path)
+    try:
+        torch.backends.quantized.engine = golden["engine"]
+        torch.set_num_threads(1)
+        module = loaded(path)
+        cases = [case_replayed(module, golden, case) for case in golden["cases"]]
+    except Exception as error:  # of many types, in what a file says of itself as in what it does
+        words = (str(error).strip().splitlines() or [""])[0]
+        raise NotReplayed(f"does not run under torch {torch.__version__} ({type(error).__name__}: {words})") from error
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "rule": golden["rule"],
+        "outputs_of": golden["outputs_of"],
+        "exact": all(case["exact"] for case in cases),
+        "passed": bool(cases) and all(case["passed"] for case in cases),
+        "problem": next((f"case {n}: {case['problem']}" for n, case in enumerate(cases) if case["problem"]), ""),
+        "cases": cases,
+    }
+
+
+def limit(seconds: int, megabytes: int) -> None:
+    """From here on this process computes so long, gets so much more memory, and writes no file, where a system can."""
+    with suppress(ImportError):
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        for what, most in (
+            ("RLIMIT_CPU", math.ceil(used.ru_utime + used.ru_stime) + seconds),
+            ("RLIMIT_DATA", (megabytes + (_data_kilobytes() >> 10)) << 20),
+            ("RLIMIT_FSIZE", 0),
+            ("RLIMIT_CORE", 0),
+        ):
+            with suppress(AttributeError, ValueError, OSError):
+                # a little more beyond the first limit, whose signal says what it was; the second one only kills
+                resource.setrlimit(getattr(resource, what), (most, most + 5 if what == "RLIMIT_CPU" else most))
+
+
+def _data_kilobytes() -> int:
+    """The memory that counts as data now; torch takes much before it does anything."""
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmData:"))
+    return 0
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(description="run the golden inputs of a lite-interpreter file again")
+    parser.add_argument("file")
+    parser.add_argument("--limit", nargs=2, type=int, metavar=("SECONDS", "MEGABYTES"))
+    words = parser.parse_args()
+    if words.limit:
+        limit(*words.limit)
+    try:
+        told = replayed(words.file)
+    except NotReplayed as error:
+        told = {"torch": torch.__version__, "machine": platform.machine(), "error": str(error), "passed": None}
+    except MemoryError:
+        told = {"torch": torch.__version__, "machine": platform.machine(), "error": "needs more memory", "passed": None}
+    print(json.dumps(told))
+    sys.exit(2 if told["passed"] is None else 0 if told["passed"] else 1)
+
+
+if __name__ == "__main__":
+    main()

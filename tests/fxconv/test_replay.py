@@ -1,0 +1,255 @@
+"""Golden inputs drawn, run and compared by the program that runs beside any torch."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import math
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import fx, nn
+
+from fxconv import replay
+from fxconv.golden import golden, input_spec
+from fxconv.lower import to_bytes
+
+SPEC = {"shape": [1, 3, 33, 40], "dtype": "float32", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+
+
+class Head(nn.Module):
+    """Two outputs, the second as large as the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 5)
+
+    def forward(self, x):
+        return {"scores": self.linear(x.mean([2, 3])), "map": x * 2}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file with golden inputs, and a function that writes it with others."""
+
+    def write(change=lambda content: content):
+        head = fx.symbolic_trace(Head().eval())
+        module = torch.jit.script(head)
+        text = golden(head, bytes(4_000_000), [SPEC], "qnnpack", False).text
+        path = tmp_path / "x.ptl"
+        path.write_bytes(to_bytes(module, {replay.FILE: json.dumps(change(json.loads(text)))}))
+        return path
+
+    torch.manual_seed(0)
+    return write
+
+
+def test_draws_are_marsaglias_xorshift():
+    # "Xorshift RNGs" prints the first words from its seed, 2463534242
+    assert replay.draws(2463534242, 3) == [word >> 24 for word in (723471715, 2497366906, 2064144800)]
+    assert replay.draws(1, 1000) == replay.draws(1 + 2**32, 1000)
+    assert min(replay.draws(1, 1000)) < 10 and max(replay.draws(1, 1000)) > 245
+
+
+def test_pixels_are_squares_under_a_pattern_row_by_row_plane_by_plane():
+    found = replay.pixels([1, 2, 10, 17], 7, 8)
+    squares = replay.draws(7, 2 * 2 * 3)
+    for plane, y, x in ((0, 0, 0), (0, 9, 16), (1, 3, 8), (1, 9, 7)):
+        square = squares[plane * 6 + (y // 8) * 3 + x // 8]
+        assert found[0, plane, y, x] == square * 15 // 16 + (3 * x + 5 * y) % 16
+    assert found.dtype == torch.uint8 and found.shape == (1, 2, 10, 17)
+    assert replay.pixels([3], 7, 1).shape == (3,)
+
+
+def test_floats_are_what_torchvision_makes_of_the_pixels():
+    from torchvision.transforms import functional as F
+
+    drawn = replay.pixels(SPEC["shape"], 3, 8)
+    wanted = F.normalize(F.convert_image_dtype(drawn, torch.float32), SPEC["mean"], SPEC["std"])
+    assert torch.equal(replay.input_from(drawn, SPEC), wanted)
+    assert torch.equal(replay.input_from(drawn, {"dtype": "uint8"}), drawn)
+    spread = replay.input_from(drawn, input_spec(torch.tensor([[-2.0, 6.0]]), None))
+    assert spread.min() >= -2 and spread.max() <= 6 and spread.max() - spread.min() > 6
+
+
+def test_what_comes_back_the_same_passes(file):
+    told = replay.replayed(str(file()))
+    assert told["exact"] and told["passed"] and told["problem"] == "" and len(told["cases"]) == 3
+    assert [output["values"] for output in told["cases"][0]["outputs"]] == [5, 3 * 33 * 40]
+    assert told["torch"] == torch.__version__
+
+
+def changed(content, key, value):
+    content["cases"][1]["outputs"][0][key] = value
+    return content
+
+
+def test_what_does_not_is_told_with_the_output_and_by_how_much(file):
+    def off(content):
+        values = torch.zeros(5)
+        kept = content["cases"][1]["outputs"][0]
+        kept["data"], kept["sha256"] = _base64(values), replay.sha256(values)
+        return content
+
+    told = replay.replayed(str(file(off)))
+    assert (told["exact"], told["passed"]) == (False, False)
+    assert told["problem"].startswith("case 1: output 0 differs, by at most 0.")
+    assert [case["passed"] for case in told["cases"]] == [True, False, True]
+
+
+def test_a_float_island_may_round_otherwise_but_by_40_db(file):
+    def nudged(by):
+        def change(content):
+            content["rule"] = "island"
+            kept = content["cases"][0]["outputs"][0]
+            values = torch.frombuffer(bytearray(_bytes(kept["data"])), dtype=torch.float32) * (1 + by)
+            kept["data"], kept["sha256"] = _base64(values), replay.sha256(values)
+            return content
+
+        return change
+
+    told = replay.replayed(str(file(nudged(1e-3))))
+    assert (told["exact"], told["passed"]) == (False, True)
+    assert told["cases"][0]["outputs"][0]["sqnr_db"] == pytest.approx(60, abs=0.1)
+    assert not replay.replayed(str(file(nudged(0.1))))["passed"]
+
+
+def test_without_values_the_digest_alone_decides(file):
+    def without(content):
+        content["rule"] = "island"
+        for output in content["cases"][0]["outputs"]:
+            del output["data"], output["every"]
+        content["cases"][0]["outputs"][0]["sha256"] = "0" * 64
+        return content
+
+    told = replay.replayed(str(file(without)))
+    assert told["problem"] == "case 0: output 0 differs where no value was kept"
+    assert told["cases"][0]["outputs"][1]["exact"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: changed(c, "shape", [5]), "output 0 is float32 [1, 5], was float32 [5]"),
+        (lambda c: changed(changed(c, "every", 2), "sha256", ""), "output 0 has 3 values to compare, 5 were kept"),
+        (lambda c: {**c, "cases": [{**c["cases"][0], "outputs": []}]}, "2 outputs, were 0"),
+    ],
+)
+def test_another_shape_is_told(file, change, words):
+    told = replay.replayed(str(file(change)))
+    assert not told["passed"] and told["problem"].endswith(words)
+
+
+def test_a_file_without_cases_does_not_pass(file):
+    assert not replay.replayed(str(file(lambda content: {**content, "cases": []})))["passed"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: {**c, "engine": "none such"},
+        lambda c: {**c, "cell": 0},
+        lambda c: {**c, "inputs": [{**SPEC, "shape": [-1]}]},
+        lambda c: {**c, "inputs": [{**SPEC, "shape": "many"}]},
+        lambda c: {**c, "inputs": []},
+        lambda c: {**c, "cases": 3},
+        lambda c: {**c, "inputs": [{**SPEC, "std": "wide"}]},
+        lambda c: changed(c, "every", 0),
+        lambda c: changed(c, "data", "%"),
+    ],
+)
+def test_what_cannot_be_run_is_told_in_one_line(file, change):
+    with pytest.raises(replay.NotReplayed, match=r"^does not run under torch [^\n]*$"):
+        replay.replayed(str(file(change)))
+
+
+def test_what_holds_no_golden_inputs_is_told(file, tmp_path):
+    with pytest.raises(replay.NotReplayed, match="another format; a newer fxconv knows it"):
+        replay.replayed(str(file(lambda content: {**content, "format": 9})))
+    path = tmp_path / "none.ptl"
+    path.write_bytes(to_bytes(torch.jit.script(Head())))
+    with pytest.raises(replay.HasNone, match="holds no golden inputs"):
+        replay.replayed(str(path))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/extra/golden.json", "{")
+    with pytest.raises(replay.NotReplayed, match=r"holds a damaged golden\.json"):
+        replay.replayed(str(path))
+    path.write_text("no archive")
+    with pytest.raises(replay.NotReplayed, match=r"is damaged, or is no .ptl \(BadZipFile\)"):
+        replay.replayed(str(path))
+    with pytest.raises(replay.NotReplayed, match="cannot be read"):
+        replay.replayed(str(tmp_path / "gone.ptl"))
+
+
+def test_two_golden_files_in_one_archive_deceive(file):
+    path = file()
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/extra/golden.json", "{}")
+    with pytest.raises(replay.NotReplayed, match="it was made to deceive"):
+        replay.replayed(str(path))
+
+
+def test_nested_outputs_are_flat_and_zero_has_no_sign():
+    one, two = torch.zeros(1), torch.ones(1)
+    assert replay.flat({"b": (one, [two]), "a": None}) == [one, two]
+    assert replay.sha256(torch.tensor([-0.0])) == replay.sha256(torch.tensor([0.0]))
+    assert replay.content(torch.ones(2, 3).t()[::2]) == replay.content(torch.ones(2, 2))
+    assert replay.content(torch.empty(0)) == b""
+
+
+def test_the_program_prints_one_line_of_json_and_its_status(file):
+    def run(path, *words):
+        done = subprocess.run(
+            [sys.executable, replay.__file__, str(path), *words], capture_output=True, text=True, check=False
+        )
+        return done.returncode, json.loads(done.stdout)
+
+    path = file()
+    status, told = run(path, "--limit", "60", "1000")
+    assert (status, told["passed"], len(told["cases"])) == (0, True, 3)
+    status, told = run(file(lambda content: changed(content, "sha256", "0" * 64)))
+    assert (status, told["passed"]) == (1, False)
+    status, told = run(path.with_name("gone.ptl"))
+    assert status == 2 and told["error"].startswith("cannot be read")
+
+
+def test_it_is_written_for_python_3_8_and_needs_torch_alone():
+    tree = ast.parse(Path(replay.__file__).read_text(), feature_version=(3, 8))
+    imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    others = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names)
+    assert others == {"torch", "torchvision"}
+
+
+def test_limits_bind_the_process_that_sets_them(tmp_path):
+    program = f"""
+import sys, torch
+sys.path.insert(0, {str(tmp_path)!r})
+from fxconv import replay
+replay.limit(60, 100)
+try:
+    torch.zeros(200 << 20, dtype=torch.uint8)
+except RuntimeError as error:
+    print("memory")
+try:
+    with open({str(tmp_path / "x")!r}, "w") as file:
+        file.write("text")
+except OSError as error:
+    print("file")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["memory", "file"]
+    assert math.isfinite(replay._data_kilobytes())
+
+
+def _base64(values):
+    return base64.b64encode(replay.content(values)).decode()
+
+
+def _bytes(text):
+    return base64.b64decode(text)
