@@ -256,7 +256,7 @@ get_torch() {
     for wheel in "$part/wheels-$torch_version-$version"/*.whl; do
         "$pip_python" -m zipfile -e "$wheel" "$part/torch" || fail "$wheel is damaged; run this with --clean, and again"
     done
-    rm -rf "$part/torch/torch/include" "$part/torch/torch/bin" # for compilers, and tests of torch's own
+    rm -rf "$part/torch/torch/include" # for compilers
     mv "$part/torch" "$cache/torch-$torch_version-${python##*/}"
 }
 
