@@ -54,7 +54,7 @@ class Machine:
         (self.torch / "torch/version.py").write_text("__all__ = []\n__version__ = '2.1.0'\n")
         self.file = place / "files" / "x.ptl"
         self.file.parent.mkdir()
-        self.file.write_bytes(b"PK\x03\x04\x00\n\x00")
+        self.file.write_bytes(b"PK\x03\x04\x00\n\x00archive/extra/golden.json")
         self.answer(0, self.told())
         self.environment = {"QEMU": str(self.emulator), "ARM64_SYSROOT": str(self.sysroot)}
 
@@ -116,12 +116,14 @@ def test_help(machine):
         (["--clean", "files/x.ptl"], "--clean takes no file; it removes what was fetched"),
         (["x.onnx"], "x.onnx: is not named .ptl; give a lite-interpreter file, as fxconv convert writes it"),
         (["text.ptl"], "text.ptl: is no archive of the lite interpreter; give a .ptl as fxconv convert writes it"),
+        (["older.ptl"], "older.ptl: holds no golden inputs; give a .ptl as fxconv convert writes it"),
         (["empty.ptl"], "empty.ptl: is no archive of the lite interpreter; give a .ptl as fxconv convert writes it"),
     ],
 )
 def test_what_is_given_wrongly(words, message, machine):
     (machine.place / "x.onnx").write_bytes(b"PK\x03\x04")
     (machine.place / "text.ptl").write_text("text\n")
+    (machine.place / "older.ptl").write_bytes(b"PK\x03\x04archive/bytecode.pkl")
     (machine.place / "empty.ptl").touch()
     done = machine.run(*words)
     assert (done.returncode, done.stdout, errors(done)) == (2, "", [message])
@@ -235,11 +237,16 @@ PLACE = "torch 2.1.0 on arm64 (qemu-aarch64 7.2.22)"
         ),
         (
             2,
-            {"torch": "2.1.0", "machine": "aarch64", "passed": None, "error": "holds no golden inputs"},
-            [f"x.ptl: holds no golden inputs; asked of {PLACE}"],
+            {
+                "torch": "2.1.0",
+                "machine": "aarch64",
+                "passed": None,
+                "error": "does not run under torch 2.1.0 (RuntimeError: unknown operator)",
+            },
+            ["x.ptl: does not run under torch 2.1.0 (RuntimeError: unknown operator)"],
         ),
     ],
-    ids=["exact", "within the rule of float islands", "not the same", "nothing to replay"],
+    ids=["exact", "within the rule of float islands", "not the same", "does not run"],
 )
 def test_what_it_says_of_the_result(status, told, lines, machine):
     machine.answer(status, told)
