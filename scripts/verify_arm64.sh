@@ -294,7 +294,8 @@ emulated() (
     unset PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONPLATLIBDIR PYTHONPYCACHEPREFIX LD_PRELOAD LD_LIBRARY_PATH
     export PYTHONPATH="$torch" PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1
     export PYTHONWARNINGS=ignore # torch's, that there is no numpy, which nothing here needs
-    export OMP_NUM_THREADS=1
+    export OMP_NUM_THREADS=1 # float sums in one order, however many cores this machine has
+    # No -cpu: int8 networks were bit-exact as cortex-a53, -a72, -a76, neoverse-n1 and as qemu's default, all it knows.
     exec "$qemu" -L "$sysroot" "$python" "$@"
 )
 
