@@ -28,9 +28,13 @@ from benchmarks.hostile import KINDS, MARK, Originals, made, originals
 from benchmarks.hostile.reader import outcomes
 
 ROOT = Path(__file__).resolve().parent.parent
-# Each command that reads any file is a line here: what the one process runs. Torch's schemas are left to the others.
-COMMANDS = {"inspect": ("inspect", "--no-schemas")}
-_PATIENCE, _FRESH = 10.0, 2
+# Each command that reads any file is a line here: what the one process runs, and how many seconds a file may take.
+# Torch's schemas are left to the others; a file to verify may run for 3 seconds of a processor's, in its own process.
+COMMANDS = {
+    "inspect": (("inspect", "--no-schemas"), 10.0),
+    "verify": (("verify", "--timeout", "3", "--memory", "500"), 40.0),
+}
+_FRESH = 2
 _WRONG = ("traceback", "crash", "hang", "wrote", "ran", "escape", "words")
 
 
@@ -55,13 +59,14 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description="damaged and hostile files")
     parser.add_argument("--each", type=int, default=60, help="files of each kind")
+    parser.add_argument("--command", choices=COMMANDS, help="this one alone; the table is not written")
     parser.add_argument("--only", default="", help="the kinds whose name holds this; the table is not written")
     words = parser.parse_args()
     files = {**originals(), "int8.ptl": converted()}
     tables: dict[str, list[Row]] = {}
-    for command in COMMANDS:
+    for command in [words.command] if words.command else COMMANDS:
         tables[command] = [tried(command, kind, words.each, files) for kind in KINDS if words.only in kind]
-    if not words.only:
+    if not (words.only or words.command):
         (ROOT / "docs" / "fuzz.md").write_text(page(tables, words.each))
     wrong = [f"{command}: {one}" for command, rows in tables.items() for row in rows for one in row.wrong]
     print(
@@ -75,7 +80,7 @@ def converted() -> bytes:
     import torch
 
     torch.manual_seed(0)
-    layers = (torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(288, 10))
+    layers = (torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(288, 100))
     inputs = [torch.randn(4, 3, 8, 8) for _ in range(2)]
     config = fxconv.Config(recipe=(fxconv.config.Recipe.none,))
     return fxconv.convert(torch.nn.Sequential(*layers).eval(), calibration=inputs, config=config).artifact.data
@@ -101,7 +106,8 @@ def tried(command: str, kind: str, count: int, files: Originals) -> Row:
 
 def answers(command: str, folder: Path, contents: Iterator[bytes]) -> Iterator[dict]:
     """What a process tells of each file; it ends with the file that the process does not answer about."""
-    reader = [sys.executable, str(ROOT / "benchmarks" / "hostile" / "reader.py"), "first", *COMMANDS[command]]
+    words, patience = COMMANDS[command]
+    reader = [sys.executable, str(ROOT / "benchmarks" / "hostile" / "reader.py"), "first", *words]
     process = subprocess.Popen(
         reader, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -110,11 +116,11 @@ def answers(command: str, folder: Path, contents: Iterator[bytes]) -> Iterator[d
         for number, content in enumerate(contents):
             (folder / "file").write_bytes(content)
             print("file", file=process.stdin, flush=True)
-            patience = _PATIENCE + (0 if number else 20)  # at first it imports what it needs
-            ready, _, _ = select.select([process.stdout], [], [], patience)
+            most = patience + (0 if number else 40)  # at first it imports what it needs
+            ready, _, _ = select.select([process.stdout], [], [], most)
             line = process.stdout.readline() if ready else ""
             if not line:
-                yield {"outcomes": ["crash" if ready else "hang"], "seconds": patience, "memory": 0}
+                yield {"outcomes": ["crash" if ready else "hang"], "seconds": most, "memory": 0}
                 return
             yield json.loads(line)
     finally:
@@ -124,9 +130,10 @@ def answers(command: str, folder: Path, contents: Iterator[bytes]) -> Iterator[d
 
 def alone(command: str, folder: Path) -> list[str]:
     """The file read by a process of its own, with all that the command does by default."""
-    words = [sys.executable, str(ROOT / "cli.py"), COMMANDS[command][0], "file"]
+    given, patience = COMMANDS[command]
+    words = [sys.executable, str(ROOT / "cli.py"), *(word for word in given if word != "--no-schemas"), "file"]
     try:  # torch is imported besides, on a machine that may be busy
-        done = subprocess.run(words, cwd=folder, capture_output=True, timeout=3 * _PATIENCE, check=False)
+        done = subprocess.run(words, cwd=folder, capture_output=True, timeout=20 + patience, check=False)
     except subprocess.TimeoutExpired:
         return ["hang"]
     return outcomes(done.returncode, *(text.decode("utf-8", "replace") for text in (done.stdout, done.stderr)))
@@ -149,12 +156,12 @@ lite-interpreter archives and flatbuffers, one of them fxconv's own, state_dicts
 and of before torch 1.6, safetensors, ONNX, ExecuTorch. Each is made from its number, so that it can be made again.
 
 {each} of each kind go through the whole command line in one process, under an audit hook of Python's, and {fresh} of
-them once more, with all defaults, through a process of their own. *Read* is exit status 0 and a report, *refused* is
-status 2 and one line. *Tracebacks* are internal errors and crashes too; *hangs* take more than {patience:.0f} seconds.
+them once more, with all defaults, through a process of their own. *Read* is exit status 0 and a report, or 1 and a
+report of what differs; *refused* is status 2 and one line. *Tracebacks* are internal errors and crashes of fxconv too.
 *Files written* are any but the one that is read, and any request to write, rename or remove one; *code run* is any
-request to unpickle, compile, execute, import, start a program or open a connection; *escapes* are control characters
-that reached the output, and more than the one line. The memory is the peak of the process that read all of the kind,
-Python and all.
+request to unpickle, compile, execute, import, start a program (but the process in which `verify` runs a file) or open a
+connection; *escapes* are control characters that reached the output, and more than the one line. The memory is the peak
+of the process that read all of the kind, Python and all.
 """
 _COLUMNS = (
     *("kind", "files", "read", "refused", "tracebacks", "hangs", "files written", "code run", "escapes"),
@@ -164,9 +171,11 @@ _COLUMNS = (
 
 def page(tables: dict[str, list[Row]], each: int) -> str:
     """The page in docs/."""
-    parts = [_HEAD.format(version=fxconv.__version__, each=each, fresh=_FRESH, patience=_PATIENCE)]
+    parts = [_HEAD.format(version=fxconv.__version__, each=each, fresh=_FRESH)]
     for command, rows in tables.items():
+        words, patience = COMMANDS[command]
         parts.append(f"## fxconv {command}: {sum(row.files for row in rows):,} files\n")
+        parts.append(f"`fxconv {' '.join(words)} FILE`; a hang takes more than {patience:.0f} s.\n")
         parts += [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
         for row in rows:
             n = row.outcomes

@@ -19,8 +19,11 @@ from fxconv.allow_list import check_there
 from fxconv.apart import Ended, Failed, answer, words_for
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
+from fxconv.inspection.printable import printable
 
 SECONDS, MEGABYTES = 300, 4096
+# Characters of a process's message.
+_LONGEST = 600
 NONE = "it has no golden inputs: it was converted with --no-golden, is too small for them, or is not fxconv's"
 
 
@@ -115,7 +118,7 @@ def prove(
     except replay.HasNone as error:
         raise HasNone(f"{path}: {NONE}; --against MODEL compares it with its float model") from error
     except replay.NotReplayed as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {printable(str(error), _LONGEST)}") from error
     limits = [str(seconds), str(megabytes)]
     if python is None:
         return _proof(told_by(words_for("fxconv.proof", "child", "prove", str(path), *limits), path, seconds))
@@ -152,7 +155,8 @@ def told_by(words: Sequence[str], path: Path, seconds: int, given: bytes = b"") 
         reached = f"; raise --timeout, now {seconds} s" if "more than" in str(error) or "SIGXCPU" in str(error) else ""
         raise UserError(f"{path}: the process that read it {error}{reached or '; it is damaged'}") from error
     if "error" in told:
-        raise UserError(str(told["error"]) if told.get("whole") else f"{path}: {told['error']}")
+        error = printable(str(told["error"]), _LONGEST)  # torch's words may be the file's
+        raise UserError(error if told.get("whole") else f"{path}: {error}")
     return told
 
 
@@ -163,11 +167,13 @@ def _proof(told: dict[str, Any]) -> Proof:
             tuple(Output(**{name: one[name] for name in outputs}) for one in case["outputs"]),
             bool(case["exact"]),
             bool(case["passed"]),
-            str(case["problem"]),
+            printable(str(case["problem"]), _LONGEST),
         )
         for case in told["cases"]
     )
-    words = {name: str(told[name]) for name in ("torch", "python", "machine", "rule", "outputs_of")}
+    words = {
+        name: printable(str(told[name]), _LONGEST) for name in ("torch", "python", "machine", "rule", "outputs_of")
+    }
     return Proof(**words, cases=cases)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from benchmarks.hostile.formats import executorch_of, onnx_of, safetensors_of
 from benchmarks.hostile.kinds import Originals
+from fxconv.golden import golden, input_spec
 
 
 def originals() -> Originals:
@@ -18,7 +19,10 @@ def originals() -> Originals:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)).eval()
     script = torch.jit.script(model)
-    extras = {"labels.txt": "cat\ndog", "fxconv.json": '{"input": [1, 3, 8, 8]}'}
+    extras = {"labels.txt": "cat\ndog", "fxconv.json": '{"schema": 1, "inputs": [{"shape": [1, 3, 8, 8]}]}'}
+    spec = input_spec(torch.rand(1, 3, 8, 8), None)
+    kept = golden(torch.fx.symbolic_trace(model), bytes(100_000), [spec], "qnnpack", False)
+    extras |= {"golden.json": kept.text}
     optimized = optimize_for_mobile(script)
     state = model.state_dict()
     files: Originals = {}
