@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -21,8 +21,9 @@ class Normalize(nn.Module):
     The bits are those of torchvision's convert_image_dtype and normalize.
     """
 
-    mean: Tensor
-    std: Tensor
+    if TYPE_CHECKING:  # TorchScript takes no class for the name of one
+        mean: Tensor
+        std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], rank: int = 4) -> None:
         super().__init__()

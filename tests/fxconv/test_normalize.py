@@ -82,6 +82,7 @@ def test_the_artifact_takes_pixels_and_computes_what_it_would_of_normalized_ones
     without = fxconv.convert(network(), calibration=data)
     inside = fxconv.convert(network(), calibration=data, preprocessing=HOW, normalize_in_graph=True)
     assert inside.verified, inside.verdict
+    assert inside.config.method.value == "script"  # for all sizes, as without
     inside.save(path)
     module = load_lite(path)
     for image in pixels.split(1):
