@@ -439,6 +439,7 @@ def _lower(
             found = golden.golden(whole, lowered.content, specs, config.engine.value, has_islands)
         extra = {metadata.FILE: told(lowered.method)} | ({replay.FILE: found.text} if found.text else {})
     with clock.step("lowering"):
+        lowered = replace(lowered, content=b"")  # of a large model two are too many
         content = lower.to_bytes(lowered.optimized, extra)
     return _Made(content, lowered.method, lowered.warnings, ledger, found)
 

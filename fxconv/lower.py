@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch._C import _MobileOptimizerType as MobileOptimizerType
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from torch.jit._builtins import _get_builtin_table
@@ -63,7 +62,7 @@ def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowe
     """
     if config.method is not Method.auto:
         return _lowered(module, example, config)
-    if not isinstance(module, fx.GraphModule) and any(p.kind is p.VAR_POSITIONAL for p in _parameters(module)):
+    if isinstance(module, OnlyTraced):
         return _lowered(module, example, replace(config, method=Method.trace))
     try:
         return _lowered(module, example, replace(config, method=Method.script))
@@ -81,11 +80,6 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Low
     content = to_bytes(optimized)
     load_lite_bytes(content)  # it knows less than TorchScript
     return Lowered(scripted, optimized, content, config.method, _decisions(caught))
-
-
-def _parameters(module: nn.Module) -> list[inspect.Parameter]:
-    """What its forward takes; `*tensors` can be traced alone."""
-    return list(inspect.signature(module.forward).parameters.values())
 
 
 def twin(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
@@ -106,7 +100,11 @@ def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
     return (f"tracing took decisions once, as the example has them: {shown}",)
 
 
-class _TakingTensors(nn.Module):
+class OnlyTraced(nn.Module):
+    """A module of fxconv's own that TorchScript does not take, so that nobody has to be told why."""
+
+
+class _TakingTensors(OnlyTraced):
     """A model that takes a list of images, called with one tensor of them, as an artifact is."""
 
     def __init__(self, module: nn.Module, form: InputForm) -> None:

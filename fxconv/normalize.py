@@ -12,6 +12,7 @@ from torchvision.transforms import functional as F
 
 from fxconv import verify
 from fxconv.errors import ConversionError, UserError
+from fxconv.lower import OnlyTraced
 from fxconv.preprocessing import Preprocessing
 
 
@@ -35,7 +36,7 @@ class Normalize(nn.Module):
         return pixels.to(torch.float32).div(255.0).sub(self.mean).div(self.std)
 
 
-class _TakingPixels(nn.Module):
+class _TakingPixels(OnlyTraced):
     """A module that is no single graph, behind the normalization of each of its tensors; it can only be traced."""
 
     def __init__(self, module: nn.Module, normalize: Normalize) -> None:
