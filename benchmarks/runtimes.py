@@ -158,7 +158,7 @@ def measured() -> dict[str, Any]:
         name = f"{schema.name}.{schema.overload_name}" if schema.overload_name else schema.name
         if schema.name.startswith(tuple(f"{space}::" for space in MEASURED)):
             with_default = sum(bool(one.has_default_value()) for one in schema.arguments)
-            most = None if schema.is_vararg else len(schema.arguments)
+            most = None if "..." in str(schema).partition("->")[0] else len(schema.arguments)
             registered[name] = Arity(most, len(schema.arguments) - with_default)
     both = registered.keys() & found.keys()
     return {
