@@ -40,6 +40,15 @@ class Program:
     roots: frozenset[str] = frozenset()
 
 
+def layers_by_operator(program: Program) -> dict[str, tuple[str, ...]]:
+    """The layers that call each operator, by its name without overload, as the text has them; those that are known."""
+    reading = _Matching(program, ())
+    found: dict[str, dict[str, None]] = {}
+    for operator, layer in reading.owned(program.body):
+        found.setdefault(operator, {})[layer] = None
+    return {operator: tuple(layers) for operator, layers in found.items()}
+
+
 def program_of(path: Path) -> Program:
     """The program of a file; an empty one where the archive does not have its text, or no graph that names values."""
     try:
@@ -173,6 +182,16 @@ class _Matching:
             yield from (pair for one in _expressions(statement) for pair in _calls(one))
             for part in ("body", "orelse"):
                 yield from self._all(getattr(statement, part, []))
+
+    def owned(self, statements: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+        """The operators with their layers, of all branches, where a layer is known."""
+        for statement in statements:
+            owners = self._owners(statement)
+            for operator, call in (pair for one in _expressions(statement) for pair in _calls(one)):
+                if id(call) in owners:
+                    yield operator, owners[id(call)]
+            for part in ("body", "orelse"):
+                yield from self.owned(getattr(statement, part, []))
 
     def _run(self, statements: Sequence[ast.stmt]) -> None:
         for statement in statements:
