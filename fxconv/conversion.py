@@ -32,6 +32,8 @@ from fxconv.passes import suspected
 from fxconv.ranges import Ailment, ailments
 from fxconv.recipe import Chosen
 from fxconv.refusals import Adjustment
+from fxconv.runtimes import Fit, release
+from fxconv.runtimes.target import fitted
 from fxconv.settling import Settled, settle
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
@@ -59,7 +61,8 @@ class Conversion:
     `ailments` the observers whose ranges say little. `judgement` is how it answers on images held out of calibration,
     None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
     `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
-    distance from float and their ranges, when somebody asked for them.
+    distance from float and their ranges, when somebody asked for them. `runtime` says what the release that the
+    artifact is for needs, when one was named.
     """
 
     model: ModelInfo
@@ -81,6 +84,7 @@ class Conversion:
     recipe: Chosen = field(default_factory=Chosen)
     training: FineTuned | None = None
     layers: tuple[Layer, ...] = ()
+    runtime: Fit | None = None
 
     @property
     def verified(self) -> bool:
@@ -189,7 +193,7 @@ def convert(
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
-    calibration does not reach one, or `max_drop` cannot be met. A conversion that fails the audit or the ledger is
+    calibration does not reach one, `max_drop` cannot be met, or `runtime` cannot load the artifact. A conversion that fails the audit or the ledger is
     returned with `verified` False.
     """
     config = replace(config or Config(), **options)
@@ -323,6 +327,7 @@ def completed(
             recipe=settled.recipe,
             training=settled.training,
             layers=surveyed,
+            runtime=made.fit,
         )
         if output is not None and conversion.verified:
             staged.commit()
@@ -363,6 +368,7 @@ class _Made:
     method: Method
     warnings: tuple[str, ...]
     ledger: tuple[StageParity, ...]
+    fit: Fit | None = None
 
 
 def _lower(
@@ -377,12 +383,15 @@ def _lower(
     """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory."""
     with clock.step("lowering"):
         lowered = lower.lowered(whole, example, config)
+        content, fit = lowered.content, None
+        if config.runtime is not None:
+            content, fit = fitted(content, release(config.runtime))
     with clock.step("verification"):
         ledger = tuple(
             verify.same_bits(stage, *told_apart(whole, module, reference, images), has_islands)
             for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized))
         )
-    return _Made(lowered.content, lowered.method, lowered.warnings, ledger)
+    return _Made(content, lowered.method, lowered.warnings, ledger, fit)
 
 
 def _float_rows(

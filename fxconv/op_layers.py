@@ -115,6 +115,8 @@ def _named(pickled: bytes, body: list[ast.stmt]) -> Program:
     twice, roots = set[str](), set[str]()
     returned: tuple[str, ...] = ()
     for graph in graphs:
+        if sum(len(texts[index]) for index in graph) > _MOST_BYTES:
+            raise ValueError("a graph is too large")
         function = ast.parse("".join(texts[index] for index in graph)).body[0]
         assert isinstance(function, ast.FunctionDef)
         for statement in function.body:

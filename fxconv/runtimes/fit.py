@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fxconv.inspection.found import Inspection, Kind, Operator
+from fxconv.inspection.found import Inspection, Kind
 from fxconv.op_layers import layers_by_operator, program_of
+from fxconv.runtimes.code import calls_in
 from fxconv.runtimes.lacking import lacks
 from fxconv.runtimes.operators import Torch, torch_of
 from fxconv.runtimes.releases import RELEASES, Release, of
 
-_LITE = (Kind.LITE, Kind.LITE_FLATBUFFER)
+# Operators, and the numbers of arguments they are given.
+Calls = Sequence[tuple[str, Sequence[int]]]
+_LITE, _WITH_CODE, _BOTH = (Kind.LITE, Kind.LITE_FLATBUFFER), (Kind.LITE, Kind.TORCHSCRIPT), (True, False)
+# The lite interpreter has it beside the operators with schemas (torch/csrc/jit/mobile/promoted_prim_ops.cpp), and takes
+# any number of arguments: 1.10.0 loads files that give it the second one, which it got in 1.11.
+_UNCOUNTED = frozenset({"prim::RaiseException"})
 # Of many a sentence names this many.
 _MOST_NAMED = 3
 VISION = "torchvision"
@@ -70,23 +76,39 @@ class Fit:
 def check(found: Inspection, release: Release) -> Fit:
     """Whether `release` loads the file that `fxconv.inspection.inspect` read, and what an app with it needs.
 
-    Only the file's own words count; nothing in it is run. Of TorchScript, whose code names no overloads, operators are
-    looked for by their names alone.
+    Only the file's own words count; nothing in it is run. The lite interpreter is held to the operators of the
+    bytecode, the full library to the calls in the TorchScript code, which names no overloads.
     """
-    torch = torch_of(release.torch)
-    problems = tuple(_problems(found, release, torch))
-    missing = tuple(_missing(found, release, torch)) if _is_program(found) else ()
-    vision = any(one.name.startswith(f"{VISION}::") for one in found.operators)
-    lines = (release.line, *((release.vision_line,) if vision and release.vision else ()))
-    notes = ((_vision_note(release),) if vision else ()) + release.notes
-    newest, version = torch.bytecode[1], found.bytecode_version
-    too_new = release.package.is_lite and found.kind is Kind.LITE and version is not None and version > newest
-    return Fit(release, release.package.call, problems, missing, lines, notes, newest if too_new else None)
+    return _check(found, release, _calls(found, release), layers_by_operator(program_of(found.path)))
 
 
 def fits(found: Inspection) -> list[Fit]:
-    """That of each release, those that need no other operators than a later one does in order of the list."""
-    return [check(found, one) for one in RELEASES]
+    """What becomes of the file in each release, without the names of layers; nothing where it is no program."""
+    if not _is_program(found):
+        return []
+    calls = {is_lite: _calls(found, next(one for one in RELEASES if one.package.is_lite is is_lite)) for is_lite in _BOTH}
+    return [_check(found, one, calls[one.package.is_lite], {}) for one in RELEASES]
+
+
+def _check(found: Inspection, release: Release, calls: Calls, layers: Mapping[str, tuple[str, ...]]) -> Fit:
+    torch = torch_of(release.torch)
+    problems = tuple(_problems(found, release, torch))
+    missing = tuple(_missing(calls, release, layers)) if _is_program(found) else ()
+    vision = any(one.startswith(f"{VISION}::") for one, _ in calls)
+    lines = (release.line, *((release.vision_line,) if vision and release.vision else ()))
+    newest, version = torch.bytecode[1], found.bytecode_version
+    too_new = release.package.is_lite and found.kind is Kind.LITE and version is not None and version > newest
+    older = f"fxconv convert --runtime {release.name} writes a file with bytecode of version {newest}"
+    notes = (*((older,) if too_new and not missing else ()), *((_vision_note(release),) if vision else ()))
+    backport = newest if too_new else None
+    return Fit(release, release.package.call, problems, missing, lines, (*notes, *release.notes), backport)
+
+
+def _calls(found: Inspection, release: Release) -> Calls:
+    """What a release will look up when it loads the file: operators, and how many arguments they are given."""
+    if release.package.is_lite or not found.has_code or found.kind not in _WITH_CODE:
+        return [(one.full_name, () if one.arguments is None else (one.arguments,)) for one in found.operators]
+    return [(name, tuple(sorted(numbers))) for name, numbers in sorted(calls_in(found.path).items())]
 
 
 def _is_program(found: Inspection) -> bool:
@@ -104,15 +126,15 @@ def _problems(found: Inspection, release: Release, torch: Torch) -> Sequence[str
             return [f"it is TorchScript without bytecode.pkl, which {full} loads, and the lite interpreter does not"]
         version, (least, most) = found.bytecode_version or 0, torch.bytecode
         if not least <= version <= most:
-            problems.append(f"its bytecode has version {version:,}, {release.name} reads {least} to {most}")
+            problems.append(f"its bytecode has version {version:,}, and {least} to {most} are read")
         elif found.kind is Kind.LITE_FLATBUFFER and not torch.reads_flatbuffer:
-            problems.append(f"{release.name} is built without its format, the flatbuffer; save it as an archive")
+            problems.append("it is a flatbuffer, which this release is built without; save it as an archive")
     elif not found.has_code:
         problems.append("no TorchScript code is in it, which is what the full library loads")
     told = dict(found.facts).get("archive format", "")
     least, most = torch.file_format
     if told.isdigit() and not least <= int(told) <= most:
-        problems.append(f"its archive has format {int(told):,}, {release.name} reads {least} to {most}")
+        problems.append(f"its archive has format {int(told):,}, and {least} to {most} are read")
     return problems
 
 
@@ -121,33 +143,34 @@ def _is_full_form(one: Release, lite: Release) -> bool:
     return same and not one.package.is_lite
 
 
-def _missing(found: Inspection, release: Release, torch: Torch) -> Sequence[Missing]:
-    absent = [(one, why) for one in found.operators if (why := _why(one, found.kind, release, torch))]
-    if not absent:
-        return []
-    layers = layers_by_operator(program_of(found.path)) if found.kind is Kind.LITE else {}
+def _missing(calls: Calls, release: Release, layers: Mapping[str, tuple[str, ...]]) -> Sequence[Missing]:
     later = of(release.package)
     later = later[later.index(release) + 1 :]
     rows = []
-    for one, why in absent:
-        having = (each.name for each in later if not _why(one, found.kind, each, torch_of(each.torch)))
-        rows.append(Missing(one.full_name, why, layers.get(one.name, ()), next(having, "")))
+    for name, numbers in calls:
+        if why := _why(name, numbers, release):
+            having = (each.name for each in later if not _why(name, numbers, each))
+            rows.append(Missing(name, why, layers.get(name.partition(".")[0], ()), next(having, "")))
     return rows
 
 
-def _why(one: Operator, kind: Kind, release: Release, torch: Torch) -> str:
-    """Why a release cannot run a call of this operator; "" when it can."""
-    if one.name.startswith(f"{VISION}::"):
+def _why(name: str, numbers: Sequence[int], release: Release) -> str:
+    """Why a release cannot run a call of this operator with so many arguments; "" when it can."""
+    if name.startswith(f"{VISION}::"):
         return ""  # of a library of its own
-    if why := lacks(one.full_name, release.torch, release.package.is_lite):
+    if why := lacks(name, release.torch, release.package.is_lite):
         return why
-    if kind is Kind.TORCHSCRIPT:
-        return "" if one.name in torch.names else f"{release.name} has no operator of that name"
-    arity = torch.operators.get(one.full_name)
-    if arity is None:
-        return f"{release.name} has no such operator"
-    if one.arguments is not None and not arity.takes(one.arguments):
-        return f"it takes {arity} arguments in {release.name}, the file passes {one.arguments}"
+    torch = torch_of(release.torch)
+    if release.package.is_lite:
+        known = tuple(one for one in (torch.operators.get(name),) if one is not None)
+    else:
+        known = torch.overloads(name.partition(".")[0])
+    if not known:
+        return "this release has no such operator"
+    for passed in () if release.package.is_lite and name in _UNCOUNTED else numbers:
+        if not any(one.takes(passed) for one in known):
+            took = " or ".join(dict.fromkeys(str(one) for one in known))
+            return f"it takes {took} argument{'s' * (took != '1')} in this release, and the file passes {passed}"
     return ""
 
 

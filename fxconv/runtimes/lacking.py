@@ -42,12 +42,12 @@ FULL_JIT = frozenset(
 _LAPACK = frozenset(
     {
         *("inverse", "pinverse", "det", "logdet", "slogdet", "cholesky", "cholesky_inverse", "cholesky_solve", "qr"),
-        *("svd", "symeig", "eig", "geqrf", "orgqr", "ormqr", "lstsq", "solve", "lu_solve", "triangular_solve"),
+        *("svd", "symeig", "eig", "geqrf", "orgqr", "ormqr", "lstsq", "solve", "lu_solve"),
         *("linalg_inv", "linalg_inv_ex", "linalg_pinv", "linalg_det", "linalg_slogdet", "linalg_cholesky"),
         *("linalg_cholesky_ex", "linalg_qr", "linalg_svd", "linalg_svdvals", "linalg_eig", "linalg_eigvals"),
         *("linalg_eigh", "linalg_eigvalsh", "linalg_lstsq", "linalg_solve", "linalg_solve_ex", "linalg_lu"),
         *("linalg_lu_factor", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_ldl_factor", "linalg_ldl_factor_ex"),
-        *("linalg_ldl_solve", "linalg_solve_triangular", "linalg_matrix_rank", "linalg_cond"),
+        *("linalg_ldl_solve", "linalg_matrix_rank", "linalg_cond"),
         *("linalg_householder_product", "linalg_tensorinv", "linalg_tensorsolve", "_linalg_det", "_linalg_slogdet"),
         *("_linalg_eigh", "_linalg_solve_ex", "_linalg_svd", "_lu_with_info"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,10 +41,9 @@ class Torch:
     reads_flatbuffer: bool
     operators: Mapping[str, Arity]
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The operators without their overloads."""
-        return _without_overloads(self.version)
+    def overloads(self, name: str) -> tuple[Arity, ...]:
+        """The overloads of an operator, by its name without any."""
+        return _overloads(self.version).get(name, ())
 
 
 @lru_cache(maxsize=1)
@@ -69,8 +69,11 @@ def torch_of(version: str) -> Torch:
 
 
 @lru_cache(maxsize=None)
-def _without_overloads(version: str) -> frozenset[str]:
-    return frozenset(name.partition(".")[0] for name in torch_of(version).operators)
+def _overloads(version: str) -> dict[str, tuple[Arity, ...]]:
+    found: defaultdict[str, list[Arity]] = defaultdict(list)
+    for name, arity in torch_of(version).operators.items():
+        found[name.partition(".")[0]].append(arity)
+    return {name: tuple(arities) for name, arities in found.items()}
 
 
 def _at(key: str, number: int) -> Arity | None:

@@ -130,7 +130,7 @@ def release(text: str) -> Release:
     for one in releases:
         if separator and _same(one.version, version):
             return one
-    ordered = sorted(releases, key=lambda one: _distance(one.version, version)) if separator else releases[::-1]
+    ordered = _nearest(releases, version) if separator else releases[::-1]
     named = ", ".join(one.name for one in ordered)
     what = f"there is no such release of {packages[0].name}" if separator else "say which release"
     raise UserError(f"--runtime {text}: {what}; known are {named}")
@@ -159,9 +159,7 @@ def _same(version: str, other: str) -> bool:
     return first == second
 
 
-def _distance(version: str, other: str) -> tuple[int, ...]:
-    """By how much two versions differ, in their first numbers first."""
-    mine, theirs = _numbers(version), _numbers(other)
-    longest = max(len(mine), len(theirs))
-    pad = [numbers + (0,) * (longest - len(numbers)) for numbers in (mine, theirs)]
-    return tuple(abs(a - b) for a, b in zip(*pad, strict=True))
+def _nearest(releases: list[Release], version: str) -> list[Release]:
+    """The releases on either side of a version first."""
+    place = sum(_numbers(one.version) <= _numbers(version) for one in releases) - 0.5
+    return sorted(releases, key=lambda one: abs(releases.index(one) - place))
