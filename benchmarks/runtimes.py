@@ -1,11 +1,14 @@
 """What the releases for phones read and compute, taken from the desktop packages of the same torch, which are not run.
 
-    python benchmarks/runtimes.py [--wheels DIR]
+    python benchmarks/runtimes.py [--wheels DIR] [--old PYTHON]...
 
 Downloads a wheel for each release (130 to 150 MB, those of macOS, which are the smallest) into DIR, unless it is there,
 and reads it as text: the operators from the library and the headers, the versions from `caffe2/serialize/versions.h`.
 Writes fxconv/runtimes/operators.json; docs/runtimes.md is made of it by `make docs`. How many of the operators that a
 torch registers are found that way is measured on the torch that is installed here, and told there.
+
+PYTHON is an interpreter with the torch of a release and numpy: what it registers is compared with what was read, and it
+loads and runs files that fxconv converts here. Without one, what was tried before stays.
 """
 
 from __future__ import annotations
@@ -171,6 +174,110 @@ def measured() -> dict[str, Any]:
     }
 
 
+# Run by another Python: its torch, and what it registers.
+_REGISTERED = """
+import json, torch
+rows = {}
+for schema in torch._C._jit_get_all_schemas():
+    name = schema.name + ("." + schema.overload_name if schema.overload_name else "")
+    open_end = "..." in str(schema).partition("->")[0]
+    least = sum(not one.has_default_value() for one in schema.arguments)
+    rows[name] = [None if open_end else len(schema.arguments), least]
+print(json.dumps([torch.__version__.partition("+")[0], rows]))
+"""
+# Loads a file in the lite interpreter, and saves what it returns.
+_RUN = """
+import sys, numpy, torch
+from torch.jit.mobile import _load_for_lite_interpreter
+torch.backends.quantized.engine = "qnnpack"
+numpy.save(sys.argv[3], _load_for_lite_interpreter(sys.argv[1])(torch.from_numpy(numpy.load(sys.argv[2]))).numpy())
+"""
+NETWORKS = ("mobilenet_v3_small", "resnet18", "shufflenet_v2_x1_0")
+
+
+def _other(python: str, code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([python, "-W", "ignore", "-c", code, *map(str, arguments)], capture_output=True, text=True)
+
+
+def tried(python: str, tables: dict[str, dict[str, Arity]]) -> dict[str, Any]:
+    """An older torch beside what was read of it, and files of this one in it."""
+    answer = _other(python, _REGISTERED)
+    if answer.returncode:
+        raise SystemExit(f"{python}: {answer.stderr.strip()[-300:]}")
+    version, rows = json.loads(answer.stdout)
+    spaces = tuple(f"{space}::" for space in MEASURED)
+    registered = {name: Arity(*bounds) for name, bounds in rows.items() if name.startswith(spaces)}
+    known = tables[version]
+    both = registered.keys() & known.keys()
+    return {
+        "torch": version,
+        "registered": len(registered),
+        "found": len(both),
+        "not_found": sorted(registered.keys() - known.keys()),
+        "not_registered": sorted(name for name in known.keys() - registered.keys() if name.startswith(spaces)),
+        "other_arity": sorted(name for name in both if registered[name] != known[name]),
+        "files": [_file(python, version, name, module, batches) for name, module, batches in _models()],
+    }
+
+
+def _models() -> Iterator[tuple[str, Any, list[Any]]]:
+    from benchmarks.networks import seeded
+
+    for name in NETWORKS:
+        loaded, batches = seeded(name, input_size="64")
+        yield name, loaded.module, batches
+    import torch
+
+    class Matmul(torch.nn.Module):
+        """Calls an operator that 1.10 does not have."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(3, 8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.matmul(self.query(x).flatten(2), self.key(x).flatten(2).transpose(1, 2))
+
+    torch.manual_seed(0)
+    yield "a product of two convolutions' outputs", Matmul().eval(), [torch.randn(8, 3, 16, 16)]
+
+
+def _file(python: str, version: str, name: str, module: Any, batches: list[Any]) -> dict[str, Any]:
+    """A network converted here, as the release of that torch would have it, and what its torch makes of the file."""
+    import numpy as np
+
+    import fxconv
+    from fxconv.artifact import load_lite_bytes
+    from fxconv.inspection import inspect
+    from fxconv.quantize import engine
+    from fxconv.runtimes import check
+    from fxconv.runtimes.backport import backported
+
+    wanted = next(one for one in RELEASES if one.torch == version and one.package.is_lite)
+    content = fxconv.convert(module, batches, recipe="none", min_sqnr=-1000.0).artifact.data
+    given = batches[0][:1]
+    with engine("qnnpack"):
+        expected = load_lite_bytes(content)(given).numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        path, array, result = (Path(folder) / one for one in ("a.ptl", "x.npy", "y.npy"))
+        path.write_bytes(backported(content, wanted))
+        version_of = inspect(path).bytecode_version
+        np.save(array, given.numpy())
+        fit = check(inspect(path), wanted)
+        answer = _other(python, _RUN, path, array, result)
+        returned = np.load(result) if answer.returncode == 0 else None
+    words = " ".join((answer.stderr.strip().splitlines() or [""])[-1].split())[:200] if returned is None else ""
+    off = None if returned is None else float(((returned - expected) ** 2).sum())
+    return {
+        "network": name,
+        "bytecode": version_of,
+        "foreseen": fit.reason,
+        "error": words,
+        "is_equal": off == 0.0 if off is not None else None,
+        "sqnr_db": round(10 * float(np.log10((expected**2).sum() / off)), 1) if off else None,
+    }
+
+
 def merged(tables: list[dict[str, Arity]]) -> dict[str, dict[str, str]]:
     """Names by namespace and by what is true of them: `0-2 3/2, 3-5 4/2`, releases by number and arity."""
     everything: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -193,7 +300,9 @@ def merged(tables: list[dict[str, Arity]]) -> dict[str, dict[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--wheels", type=Path, default=Path(tempfile.gettempdir()) / "fxconv-wheels", metavar="DIR")
-    folder = parser.parse_args().wheels
+    parser.add_argument("--old", action="append", default=[], metavar="PYTHON")
+    arguments = parser.parse_args()
+    folder = arguments.wheels
     folder.mkdir(parents=True, exist_ok=True)
     torches = list(dict.fromkeys(one.torch for one in RELEASES))
     torches.sort(key=lambda version: tuple(map(int, version.split("."))))
@@ -203,16 +312,27 @@ def main() -> None:
         fact, table = read_wheel(fetch(version, folder))
         facts.append({"torch": version, **fact})
         tables.append(table)
+    before = json.loads(DATA.read_text()).get("tried", []) if DATA.exists() else []
+    runs = {one["torch"]: one for one in before}
     data = {
         "schema": SCHEMA,
         "written_by": "benchmarks/runtimes.py",
         "date": datetime.date.today().isoformat(),
         "wheels": facts,
         "measured": measured(),
+        "tried": before,
         "operators": merged(tables),
     }
-    DATA.write_text(json.dumps(data, indent=1, ensure_ascii=True) + "\n")
+    _save(data)  # which the check reads
+    for python in arguments.old:
+        one = tried(python, dict(zip(torches, tables, strict=True)))
+        runs[one["torch"]] = one
+    _save({**data, "tried": [runs[version] for version in sorted(runs, key=torches.index)]})
     print(f"wrote {DATA.name}, {DATA.stat().st_size:,} bytes; now make docs", file=sys.stderr)
+
+
+def _save(data: dict[str, Any]) -> None:
+    DATA.write_text(json.dumps(data, indent=1, ensure_ascii=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ FULL_JIT = frozenset(
 
 # Kernels that call LAPACK, with which no library for phones is built: pytorch/pytorch#61693, #67599, #68871, #130309.
 # The operator is there, so that the file loads, and fails when it runs.
-_LAPACK = frozenset(
+LAPACK = frozenset(
     {
         *("inverse", "pinverse", "det", "logdet", "slogdet", "cholesky", "cholesky_inverse", "cholesky_solve", "qr"),
         *("svd", "symeig", "eig", "geqrf", "orgqr", "ormqr", "lstsq", "solve", "lu_solve"),
@@ -67,7 +67,7 @@ def lacks(operator: str, torch: str, is_lite: bool) -> str:
         return f"no library for phones has {space}:: ({NAMESPACES[space]})"
     if is_lite and operator in FULL_JIT:
         return "the lite interpreter is built without it, only the full library has it"
-    if space == "aten" and short in _LAPACK:
+    if space == "aten" and short in LAPACK:
         return "it loads and fails when it is called: libraries for phones are built without LAPACK"
     if space == "aten" and torch == "1.10.0" and short.startswith(_FFT):
         return "it loads and fails when it is called: before 1.11 libraries for phones are built without FFT"
