@@ -121,7 +121,8 @@ def read_wheel(path: Path) -> tuple[dict[str, Any], dict[str, Arity]]:
         "bytecode": [known["MinSupportedBytecode"], known["MaxSupportedBytecode"]],
         "writes_bytecode": known["ProducedBytecode"],
         "file_format": [known["MinSupportedFileFormat"], known["MaxSupportedFileFormat"]],
-        "flatbuffer": b"flatbuffer" in content.lower() and b"build hasn't enable" not in content,
+        # version 9 is the flatbuffer, and a library that cannot read it says so
+        "flatbuffer": known["MaxSupportedBytecode"] >= 9 and b"build hasn't enable" not in content,
         "operators": len(operators),
     }
     return facts, operators

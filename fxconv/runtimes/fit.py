@@ -127,10 +127,10 @@ def _problems(found: Inspection, release: Release, torch: Torch) -> Sequence[str
         version, (least, most) = found.bytecode_version or 0, torch.bytecode
         if not least <= version <= most:
             problems.append(f"its bytecode has version {version:,}, and {least} to {most} are read")
-        elif found.kind is Kind.LITE_FLATBUFFER and not torch.reads_flatbuffer:
-            problems.append("it is a flatbuffer, which this release is built without; save it as an archive")
     elif not found.has_code:
         problems.append("no TorchScript code is in it, which is what the full library loads")
+    if found.kind is Kind.LITE_FLATBUFFER and not torch.reads_flatbuffer:
+        problems.append("it is a flatbuffer, which this release is built without; save it as an archive")
     told = dict(found.facts).get("archive format", "")
     least, most = torch.file_format
     if told.isdigit() and not least <= int(told) <= most:

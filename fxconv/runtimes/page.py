@@ -36,7 +36,7 @@ _FILES = """\
 |---|---|---|
 | `.ptl` of fxconv, `_save_for_lite_interpreter` | `LiteModuleLoader.load`, `torch::jit::_load_for_mobile` | `Module.load`, `torch::jit::load`: they compile the TorchScript code in it |
 | TorchScript, `torch.jit.save` | no: it has no bytecode.pkl | `Module.load`, `torch::jit::load` |
-| flatbuffer, `_use_flatbuffer=True` | 2.1.0 only: 1.12 and 1.13 say "the build hasn't enabled flatbuffer", 1.11 and 1.10 read bytecode 8 and 7 at most | no |
+| flatbuffer, `_use_flatbuffer=True` | 2.1.0 only: 1.12 and 1.13 say "the build hasn't enabled flatbuffer", 1.11 and 1.10 read bytecode 8 and 7 at most | 2.1.0 only |
 
 A file fits the lite interpreter when its bytecode version is in range and it has each operator of the bytecode, by name and
 overload, with as many arguments as the file passes. The full library is held to the calls in the TorchScript code, which
