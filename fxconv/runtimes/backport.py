@@ -28,8 +28,10 @@ from fxconv.runtimes.releases import Release
 # The oldest version that torch's backport writes.
 OLDEST = 4
 _EXTRA, _LINES = "extra/", ".debug_pkl"
-# Written by the writer itself.
-_WRITERS_OWN = ("version", ".data/serialization_id")
+# Written by the writer itself. Which of the two it is depends on the version, by which operators of old mean something
+# else: div before version 4 rounds whole numbers down.
+_VERSIONS = ("version", ".data/version")
+_WRITERS_OWN = (*_VERSIONS, ".data/serialization_id")
 _PICKLES = ("constants.pkl", "bytecode.pkl", "data.pkl")
 
 
@@ -66,6 +68,7 @@ def _archive(records: Mapping[str, bytes]) -> bytes:
     """An archive of these records as torch's reader wants it: not deflated, and each at a multiple of 64 bytes."""
     written = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(written)
+    writer.set_min_version(max(int(records[name]) for name in _VERSIONS if name in records))
     for name, content in records.items():
         if name not in _WRITERS_OWN:
             writer.write_record(name, content, len(content))

@@ -41,7 +41,7 @@ _FILES = """\
 A file fits the lite interpreter when its bytecode version is in range and it has each operator of the bytecode, by name and
 overload, with as many arguments as the file passes. The full library is held to the calls in the TorchScript code, which
 names no overload: one of that name must take so many arguments. The format of an archive (its `version`) must be in range
-for both; a `.ptl` has 3, TorchScript up to 10, as its operators ask for.
+for both; it is 3 to 10, as the operators in the file ask for: GELU by its tanh form, for one, makes it 10.
 
 ## Older bytecode
 

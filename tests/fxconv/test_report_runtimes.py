@@ -25,11 +25,12 @@ def test_inspect_says_which_releases_load_a_file(command, lite):
     lines = run.stdout.splitlines()
     place = lines.index("Libraries for phones")
     assert run.status == 0
-    assert lines[place + 2].split() == [
-        *("no", "pytorch_android_lite", "1.10.0", "its", "bytecode", "has", "version", "8,", "and", "3", "to", "7", "are"),
-        *("read;", "aten::gelu:", "it", "takes", "1", "argument", "in", "this", "release,", "and", "the", "file"),
-        *("passes", "2;", "pytorch_android_lite==1.12.1", "has", "it"),
-    ]
+    assert lines[place + 2] == (
+        "no   pytorch_android_lite 1.10.0           its bytecode has version 8, and 3 to 7 are read; its archive has format "
+        "10, and 1 to 6 are read; aten::gelu: it takes 1 argument in this release, and the file passes 2; "
+        "pytorch_android_lite==1.12.1 has it"
+    )
+    assert lines[place + 3].startswith("no   pytorch_android_lite 1.11, 1.12         its archive has format 10")
     assert "yes  pytorch_android_lite 1.12.1 to 2.1.0  LiteModuleLoader.load(path)" in lines
     assert "yes  LibTorch-Lite 1.12.0 to 2.1.0         torch::jit::_load_for_mobile(path)" in lines
 
@@ -53,10 +54,11 @@ def test_inspect_ends_with_1_when_one_release_does_not(command, lite):
     assert run.status == 1 and run.stderr == ""
     assert "LibTorch-Lite==2.1.0: loads it" in lines
     place = lines.index("LibTorch-Lite==1.11.0: does not load it")
-    assert lines[place + 2] == (
+    assert lines[place + 2] == "problem  its archive has format 10, and 1 to 9 are read"
+    assert lines[place + 3] == (
         "missing  aten::gelu: it takes 1 argument in this release, and the file passes 2; LibTorch-Lite==1.12.0 has it"
     )
-    assert lines[place + 3] == "Podfile  pod 'LibTorch-Lite', '1.11.0'"
+    assert lines[place + 4] == "Podfile  pod 'LibTorch-Lite', '1.11.0'"
     told = json.loads((run.folder / "found.json").read_text())["runtimes"]
     assert [one["loads"] for one in told] == [True, False]
     assert told[1]["missing"] == [

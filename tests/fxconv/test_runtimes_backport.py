@@ -99,6 +99,20 @@ def test_the_archive_is_as_torchs_reader_wants_it(older):
     assert zipfile.ZipFile(io.BytesIO(older)).read("archive/version") == b"3\n"
 
 
+class Halves(nn.Module):
+    """Divides whole numbers, which before format 4 was to round down."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.div(x, 2)
+
+
+def test_the_format_which_says_what_operators_mean_is_kept():
+    content = torch.jit.script(Halves().eval())._save_to_buffer_for_lite_interpreter()
+    older = backported(content, OLD)
+    assert zipfile.ZipFile(io.BytesIO(older)).read("archive/version") == b"4\n"
+    assert _load_for_lite_interpreter(io.BytesIO(older))(torch.tensor([1, 3])).tolist() == [0.5, 1.5]
+
+
 def test_lines_of_source_which_1_10_cannot_read_are_left_out(written, older):
     assert any(name.endswith(".debug_pkl") for name in records(written))
     assert not any(name.endswith(".debug_pkl") for name in records(older))
