@@ -144,7 +144,9 @@ def fetch(version: str, folder: Path) -> Path:
     asked = [f"torch=={version}", "--no-deps", "--only-binary", ":all:", "--python-version", PYTHON]
     for platform in PLATFORMS:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", *asked]
-        ended = subprocess.run([*command, "--platform", platform, "--dest", str(folder)], capture_output=True, text=True)
+        ended = subprocess.run(
+            [*command, "--platform", platform, "--dest", str(folder)], capture_output=True, text=True
+        )
         if ended.returncode == 0:
             return fetch(version, folder)
     raise SystemExit(f"torch {version}: no wheel can be had: {ended.stderr.strip()[-300:]}")

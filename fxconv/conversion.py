@@ -193,8 +193,8 @@ def convert(
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
-    calibration does not reach one, `max_drop` cannot be met, or `runtime` cannot load the artifact. A conversion that fails the audit or the ledger is
-    returned with `verified` False.
+    calibration does not reach one, `max_drop` cannot be met, or `runtime` cannot load the artifact. A conversion that
+    fails the audit or the ledger is returned with `verified` False.
     """
     config = replace(config or Config(), **options)
     is_labelled = isinstance(held_out, CalibrationData) and held_out.labels is not None

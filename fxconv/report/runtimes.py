@@ -1,4 +1,4 @@
-"""Which releases for phones load a file, and what an app with one needs: on a terminal, in a summary, as plain values."""
+"""Which releases for phones load a file, and what an app with one needs: on a terminal, in summaries, as JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,12 @@ def print_fits(fits: Sequence[Fit], console: Console) -> None:
     table = grid("", "", "", header=False)
     for (package, loads, reason), members in groups.items():
         mark = Text("yes", style="green") if loads else Text("no ", style="red")
-        add(table, mark, f"{package} {_versions(members, fits)}", members[0].call if loads else printable(reason, _LONGEST_REASON))
+        add(
+            table,
+            mark,
+            f"{package} {_versions(members, fits)}",
+            members[0].call if loads else printable(reason, _LONGEST_REASON),
+        )
     show(table, console)
 
 
@@ -67,9 +72,8 @@ def print_fit(fit: Fit, console: Console) -> None:
         add(table, Text("problem", style="red"), printable(problem, 600))
     for one in fit.missing[:_MOST_MISSING]:
         add(table, Text("missing", style="red"), printable(str(one), 600))
-    if left := len(fit.missing) - _MOST_MISSING:
-        if left > 0:
-            add(table, "", f"and {left:,} more; --json FILE has them all")
+    if (left := len(fit.missing) - _MOST_MISSING) > 0:
+        add(table, "", f"and {left:,} more; --json FILE has them all")
     for name, words in _needs(fit):
         add(table, name, words)
     show(table, console)

@@ -1,4 +1,4 @@
-"""What a file needs of the library on the phone: bytecode it reads, operators it has, the right call, other libraries."""
+"""What a file needs of the library on the phone: the bytecode it reads, its operators, its call, other libraries."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A lite-interpreter archive in an older version of bytecode: as torch writes it, and then put in order.
 
-torch's own backport loads the program and writes it anew. It names each tensor's record by the address it lay at, so that
-no two runs give the same bytes, and writes the weights twice: for the bytecode and for the TorchScript code, which
-shared them before. Here the records are numbered, and shared again.
+torch's own backport loads the program and writes it anew. It names each tensor's record by the address it lay at, so
+that no two runs give the same bytes, and writes the weights twice: for the bytecode and for the TorchScript code,
+which shared them before. Here the records are numbered, and shared again.
 
 And it keeps the lines of source behind each operator as torch writes them since 1.11, on which 1.10 stops: "Expected
 Tuple but got String" (measured with torch 1.10.0). They are a help to those who read errors, and are left out.
@@ -47,7 +47,9 @@ def backported(content: bytes, wanted: Release) -> bytes:
     try:
         written = _backport_for_mobile_to_buffer(io.BytesIO(content), newest)
     except RuntimeError as error:
-        raise ConversionError(f"torch cannot write bytecode {newest} for {wanted.name}: {telling_line(error)}") from error
+        raise ConversionError(
+            f"torch cannot write bytecode {newest} for {wanted.name}: {telling_line(error)}"
+        ) from error
     found = {name: one for name, one in _records(written).items() if not name.endswith(_LINES)}
     extras = {name: text for name, text in _records(content).items() if name.startswith(_EXTRA)}
     return _archive({**extras, **{name: one for name, one in _in_order(found).items() if not name.startswith(_EXTRA)}})
@@ -109,15 +111,15 @@ def _in_order(records: Mapping[str, bytes]) -> dict[str, bytes]:
 def _keys(pickle: bytes) -> Iterator[str]:
     """The texts of a pickle that may be names of records, in order."""
     if pickle:
-        yield from (argument for code, argument, _ in pickletools.genops(pickle) if code.name == "BINUNICODE")
+        yield from (str(argument) for code, argument, _ in pickletools.genops(pickle) if code.name == "BINUNICODE")
 
 
 def _renamed(pickle: bytes, names: Mapping[str, str]) -> bytes:
     """The pickle with other texts for these. Nothing in one of protocol 2 says where anything else stands."""
     parts, copied = [], 0
     for code, argument, place in pickletools.genops(pickle):
-        if code.name == "BINUNICODE" and argument in names and place is not None:
-            new = names[argument].encode()
+        if code.name == "BINUNICODE" and (old := str(argument)) in names and place is not None:
+            new = names[old].encode()
             parts += [pickle[copied:place], b"X", struct.pack("<I", len(new)), new]
-            copied = place + 5 + len(argument.encode())
+            copied = place + 5 + len(old.encode())
     return b"".join([*parts, pickle[copied:]])

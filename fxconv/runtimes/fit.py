@@ -86,7 +86,9 @@ def fits(found: Inspection) -> list[Fit]:
     """What becomes of the file in each release, without the names of layers; nothing where it is no program."""
     if not _is_program(found):
         return []
-    calls = {is_lite: _calls(found, next(one for one in RELEASES if one.package.is_lite is is_lite)) for is_lite in _BOTH}
+    calls = {
+        is_lite: _calls(found, next(one for one in RELEASES if one.package.is_lite is is_lite)) for is_lite in _BOTH
+    }
     return [_check(found, one, calls[one.package.is_lite], {}) for one in RELEASES]
 
 

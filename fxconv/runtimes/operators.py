@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Torch:
         return _overloads(self.version).get(name, ())
 
 
-@lru_cache(maxsize=1)
+@cache
 def data() -> dict[str, Any]:
     """The file as it is, with where each part of it comes from."""
     content: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def data() -> dict[str, Any]:
     return content
 
 
-@lru_cache(maxsize=None)
+@cache
 def torch_of(version: str) -> Torch:
     """What is known of a torch. `version` must be that of a release in `fxconv.runtimes.releases`."""
     wheels = data()["wheels"]
@@ -68,7 +68,7 @@ def torch_of(version: str) -> Torch:
     return Torch(version, tuple(wheel["bytecode"]), tuple(wheel["file_format"]), wheel["flatbuffer"], found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _overloads(version: str) -> dict[str, tuple[Arity, ...]]:
     found: defaultdict[str, list[Arity]] = defaultdict(list)
     for name, arity in torch_of(version).operators.items():

@@ -1,7 +1,7 @@
 """The releases of PyTorch for phones, as the app's build file names them.
 
-Which exist is read off the public listings: Maven Central's of org.pytorch (mvnrepository.com/artifact/org.pytorch), and
-the folders of the CocoaPods/Specs repository. `torch` is the desktop release whose operators and versions each has:
+Which exist is read off the public listings: Maven Central's of org.pytorch, and the folders of the CocoaPods/Specs
+repository (docs/runtimes.md has them). `torch` is the desktop release whose operators and versions each has:
 Android's numbers ran ahead. Its 1.12 was published on 10 March 2022, with 1.11 and before torch 1.12 existed, so the
 older of the two is assumed; 1.12.1 (17 June) and 1.12.2 (29 June) came out around torch 1.12.0 (28 June), and before
 1.12.1 (5 August).
@@ -108,9 +108,9 @@ def _notes(package: Package, version: str) -> tuple[str, ...]:
 
 # Package by package, and of each the oldest first.
 RELEASES = tuple(
-    Release(package, version, *rest, _notes(package, version))
+    Release(package, version, torch, vision, source, _notes(package, version))
     for package in PACKAGES
-    for version, *rest in (_ANDROID if package.is_android else _IOS)
+    for version, torch, vision, source in (_ANDROID if package.is_android else _IOS)
 )
 
 
@@ -122,7 +122,9 @@ def release(text: str) -> Release:
     name, separator, version = (part.strip() for part in text.replace(":", "==").rpartition("=="))
     packages = [one for one in PACKAGES if _plain(one.name) == _plain(name if separator else version)]
     if not packages:
-        near = difflib.get_close_matches(_plain(name or version), [_plain(one.name) for one in PACKAGES], len(PACKAGES), 0)
+        near = difflib.get_close_matches(
+            _plain(name or version), [_plain(one.name) for one in PACKAGES], len(PACKAGES), 0
+        )
         known = sorted(PACKAGES, key=lambda one: near.index(_plain(one.name)))
         named = ", ".join(of(one)[-1].name for one in known)
         raise UserError(f"--runtime {text}: no library for phones that fxconv knows; known are {named}, and older ones")

@@ -1,4 +1,4 @@
-"""A conversion for one release: its file checked against it, and written in older bytecode where that is what it takes."""
+"""A conversion for one release: its file checked against it, and written in older bytecode where that helps."""
 
 from __future__ import annotations
 

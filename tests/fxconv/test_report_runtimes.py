@@ -26,11 +26,11 @@ def test_inspect_says_which_releases_load_a_file(command, lite):
     place = lines.index("Libraries for phones")
     assert run.status == 0
     assert lines[place + 2] == (
-        "no   pytorch_android_lite 1.10.0           its bytecode has version 8, and 3 to 7 are read; its archive has format "
-        "10, and 1 to 6 are read; aten::gelu: it takes 1 argument in this release, and the file passes 2; "
+        "no   pytorch_android_lite 1.10.0           its bytecode has version 8, and 3 to 7 are read; its archive has "
+        "format 10, and 1 to 6 are read; aten::gelu: it takes 1 argument in this release, and the file passes 2; "
         "pytorch_android_lite==1.12.1 has it"
     )
-    assert lines[place + 3].startswith("no   pytorch_android_lite 1.11, 1.12         its archive has format 10")
+    assert lines[place + 3].startswith("no   pytorch_android_lite 1.11, 1.12       its archive has format 10")
     assert "yes  pytorch_android_lite 1.12.1 to 2.1.0  LiteModuleLoader.load(path)" in lines
     assert "yes  LibTorch-Lite 1.12.0 to 2.1.0         torch::jit::_load_for_mobile(path)" in lines
 
@@ -73,7 +73,9 @@ def test_inspect_ends_with_1_when_one_release_does_not(command, lite):
 
 def test_a_release_that_there_is_not(command, lite):
     run = command("inspect", lite, "--runtime", "pytorch_android_lite==3")
-    assert_user_error_with(run, "there is no such release of pytorch_android_lite; known are pytorch_android_lite==2.1.0")
+    assert_user_error_with(
+        run, "there is no such release of pytorch_android_lite; known are pytorch_android_lite==2.1.0"
+    )
     for word in ("convert", "inspect"):
         arguments = SMALL if word == "convert" else (lite,)
         assert_user_error_with(command(word, *arguments, "--runtime", "torch==2.1.0"), "no library for phones")
@@ -122,9 +124,9 @@ def test_a_conversion_that_does_not_fit_writes_nothing(command, tmp_path):
     run = command("convert", f"{tmp_path}/product.py:Product", *asked, *ROUNDS, "-o", "p.ptl", "--op-list", "ops.yaml")
     assert run.status == 1 and run.stdout == ""
     assert run.stderr.splitlines()[-1] == (
-        "fxconv: error: pytorch_android_lite==1.11 cannot load the model: quantized::matmul (layer matmul): this release "
-        "has no such operator; pytorch_android_lite==1.12.1 has it; keep it in float (--keep-float matmul), or take "
-        "pytorch_android_lite==1.12.1"
+        "fxconv: error: pytorch_android_lite==1.11 cannot load the model: quantized::matmul (layer matmul): this "
+        "release has no such operator; pytorch_android_lite==1.12.1 has it; keep it in float (--keep-float matmul), or "
+        "take pytorch_android_lite==1.12.1"
     )
     assert not [name for name in run.files if name.endswith((".ptl", ".yaml", ".part"))]
 

@@ -92,8 +92,13 @@ def test_weights_are_written_once_and_numbered(written, older):
 def test_the_archive_is_as_torchs_reader_wants_it(older):
     for name, one in records(older).items():
         assert one.compress_type == zipfile.ZIP_STORED
-        begin = one.header_offset + 30 + sum(
-            int.from_bytes(older[place : place + 2], "little") for place in (one.header_offset + 26, one.header_offset + 28)
+        begin = (
+            one.header_offset
+            + 30
+            + sum(
+                int.from_bytes(older[place : place + 2], "little")
+                for place in (one.header_offset + 26, one.header_offset + 28)
+            )
         )
         assert begin % 64 == 0, name
     assert zipfile.ZipFile(io.BytesIO(older)).read("archive/version") == b"3\n"
