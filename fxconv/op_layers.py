@@ -49,15 +49,18 @@ def layers_by_operator(program: Program) -> dict[str, tuple[str, ...]]:
     return {operator: tuple(layers) for operator, layers in found.items()}
 
 
-def program_of(path: Path) -> Program:
-    """The program of a file; an empty one where the archive does not have its text, or no graph that names values."""
+def program_of(path: Path, most: int = _MOST_BYTES) -> Program:
+    """The program of a file; an empty one where the archive does not have its text, or no graph that names values.
+
+    Nothing longer than `most` bytes is read.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {name.partition("/")[2]: name for name in archive.namelist()}
-            module, _, name = _root(_read(archive, entries["data.pkl"])).rpartition(".")
+            module, _, name = _root(_read(archive, entries["data.pkl"], most)).rpartition(".")
             home = f"code/{module.replace('.', '/')}.py"
-            body = _forward(_read(archive, entries[home]).decode(), name)
-            return _named(_read(archive, entries[f"{home}.debug_pkl"]), body)
+            body = _forward(_read(archive, entries[home], most).decode(), name)
+            return _named(_read(archive, entries[f"{home}.debug_pkl"], most), body)
     except Exception:  # whatever is missing or damaged: the names are a help, and no part of what is measured
         return Program()
 
@@ -76,8 +79,8 @@ def layers_of(program: Program, executed: Sequence[str]) -> list[str | None]:
         return unknown
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > _MOST_BYTES:
+def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    if archive.getinfo(name).file_size > most:
         raise ValueError(f"{name} is too large")
     return archive.read(name)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from fxconv.inspection.found import Inspection, Kind
+from fxconv.inspection.found import Inspection, Kind, Unreadable
 from fxconv.op_layers import layers_by_operator, program_of
 from fxconv.runtimes.code import calls_in
 from fxconv.runtimes.lacking import lacks
@@ -20,6 +20,8 @@ _LITE, _WITH_CODE, _BOTH = (Kind.LITE, Kind.LITE_FLATBUFFER), (Kind.LITE, Kind.T
 _UNCOUNTED = frozenset({"prim::RaiseException"})
 # Of many a sentence names this many.
 _MOST_NAMED = 3
+# Layers are named by a program of so many bytes at most: what is asked about may be anybody's.
+_MOST_NAMING = 4 << 20
 VISION = "torchvision"
 
 
@@ -79,7 +81,13 @@ def check(found: Inspection, release: Release) -> Fit:
     Only the file's own words count; nothing in it is run. The lite interpreter is held to the operators of the
     bytecode, the full library to the calls in the TorchScript code, which names no overloads.
     """
-    return _check(found, release, _calls(found, release), layers_by_operator(program_of(found.path)))
+    fit = _check(found, release, _calls(found, release))
+    if not fit.missing or found.kind is not Kind.LITE:
+        return fit
+    layers = layers_by_operator(program_of(found.path, _MOST_NAMING))
+    return replace(
+        fit, missing=tuple(replace(one, layers=layers.get(one.operator.partition(".")[0], ())) for one in fit.missing)
+    )
 
 
 def fits(found: Inspection) -> list[Fit]:
@@ -89,13 +97,13 @@ def fits(found: Inspection) -> list[Fit]:
     calls = {
         is_lite: _calls(found, next(one for one in RELEASES if one.package.is_lite is is_lite)) for is_lite in _BOTH
     }
-    return [_check(found, one, calls[one.package.is_lite], {}) for one in RELEASES]
+    return [_check(found, one, calls[one.package.is_lite]) for one in RELEASES]
 
 
-def _check(found: Inspection, release: Release, calls: Calls, layers: Mapping[str, tuple[str, ...]]) -> Fit:
+def _check(found: Inspection, release: Release, calls: Calls) -> Fit:
     torch = torch_of(release.torch)
     problems = tuple(_problems(found, release, torch))
-    missing = tuple(_missing(calls, release, layers)) if _is_program(found) else ()
+    missing = tuple(_missing(calls, release)) if _is_program(found) else ()
     vision = any(one.startswith(f"{VISION}::") for one, _ in calls)
     lines = (release.line, *((release.vision_line,) if vision and release.vision else ()))
     newest, version = torch.bytecode[1], found.bytecode_version
@@ -110,7 +118,11 @@ def _calls(found: Inspection, release: Release) -> Calls:
     """What a release will look up when it loads the file: operators, and how many arguments they are given."""
     if release.package.is_lite or not found.has_code or found.kind not in _WITH_CODE:
         return [(one.full_name, () if one.arguments is None else (one.arguments,)) for one in found.operators]
-    return [(name, tuple(sorted(numbers))) for name, numbers in sorted(calls_in(found.path).items())]
+    try:
+        counted = calls_in(found.path)
+    except Unreadable:  # its code is longer than any program's; what the bytecode calls is known all the same
+        counted = {one.name: set[int]() for one in found.operators}
+    return [(name, tuple(sorted(numbers))) for name, numbers in sorted(counted.items())]
 
 
 def _is_program(found: Inspection) -> bool:
@@ -145,14 +157,14 @@ def _is_full_form(one: Release, lite: Release) -> bool:
     return same and not one.package.is_lite
 
 
-def _missing(calls: Calls, release: Release, layers: Mapping[str, tuple[str, ...]]) -> Sequence[Missing]:
+def _missing(calls: Calls, release: Release) -> Sequence[Missing]:
     later = of(release.package)
     later = later[later.index(release) + 1 :]
     rows = []
     for name, numbers in calls:
         if why := _why(name, numbers, release):
             having = (each.name for each in later if not _why(name, numbers, each))
-            rows.append(Missing(name, why, layers.get(name.partition(".")[0], ()), next(having, "")))
+            rows.append(Missing(name, why, since=next(having, "")))
     return rows
 
 
