@@ -35,14 +35,14 @@ from fxconv.runtimes.releases import RELEASES
 # The platforms that the old releases were made for, by their wheels' tags; the first there is serves.
 PLATFORMS = ("macosx_10_9_x86_64", "manylinux1_x86_64", "manylinux2014_x86_64")
 PYTHON = "38"
-# Namespaces whose operators some other library registers, or none at all: distributed runs, tests.
+# A schema as torch prints it, with its namespace; whole texts only, so that no message about one is taken for it.
 _NAME = rb"(?:[A-Za-z_]\w*::)[A-Za-z_]\w*(?:\.\w+)?"
 _SCHEMA = re.compile(rb"\s*(" + _NAME + rb")\s*\((.*)\)\s*->\s*\S.*", re.DOTALL)
 _TEXT = re.compile(rb"[\x20-\x7e\n\t\r]{6,8000}")
 _HEADERS = re.compile(r"torch/include/ATen/(?:Operators|ops/\w+_ops)\.h")
 _IN_HEADER = re.compile(r'schema_str\s*[,=]\s*"((?:[^"\\]|\\.)*)"')
 _VERSION = re.compile(r"constexpr uint64_t k(\w+)Version = (0x[0-9A-Fa-f]+)L?;")
-# Namespaces that a file of fxconv's may call, on which what is found is compared with what a torch registers.
+# Namespaces of operators that files of fxconv's call, by which what is found is compared with what a torch registers.
 MEASURED = ("aten", "quantized", "prepacked", "sparse", "_quantized")
 
 
