@@ -6,13 +6,19 @@ import sys
 from pathlib import Path
 
 from fxconv.pages import doctor_markdown, kernels_markdown, passes_markdown
+from fxconv.runtimes.page import runtimes_markdown
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
     stale = []
-    pages = {"passes.md": passes_markdown(), "kernels.md": kernels_markdown(), "doctor.md": doctor_markdown()}
+    pages = {
+        "passes.md": passes_markdown(),
+        "kernels.md": kernels_markdown(),
+        "doctor.md": doctor_markdown(),
+        "runtimes.md": runtimes_markdown(),
+    }
     for name, text in pages.items():
         path = HERE / name
         if path.exists() and path.read_text() == text:

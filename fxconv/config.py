@@ -146,6 +146,8 @@ class Config:
     With `mode` qat the rewritten model is fine-tuned for at most `epochs` passes over the training images, from
     `learn_from`, by Adam with `learning_rate` (ten times that for biases) falling to 0 along a cosine; `batch_size`
     images at a time.
+
+    `runtime` is the release for phones that must load the artifact, as `fxconv.runtimes.release` takes it.
     """
 
     mode: Mode = Mode.static
@@ -177,6 +179,7 @@ class Config:
     learn_from: Teacher = Teacher.float
     epochs: int = 10
     learning_rate: float = 2e-5
+    runtime: str | None = None
 
     def __post_init__(self) -> None:
         for field, kind in _CHOICES.items():
@@ -187,6 +190,8 @@ class Config:
             given = getattr(self, field)
             members = tuple(_member(field, value, kind) for value in ((given,) if isinstance(given, str) else given))
             object.__setattr__(self, field, members)
+        if self.runtime is not None:
+            object.__setattr__(self, "runtime", _target(self.runtime))
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
@@ -236,6 +241,13 @@ class Config:
         """The passes of optimize_for_mobile that do not run, `java` included."""
         java = (MobilePass.insert_fold_prepack_ops,) if self.java else ()
         return tuple(dict.fromkeys((*self.block, *java)))
+
+
+def _target(text: str) -> str:
+    """The release by its own name. Raises `UserError` for one that there is not."""
+    from fxconv.runtimes import release
+
+    return release(text).name
 
 
 # Fields that are one of several words, which may be given as they are.

@@ -52,6 +52,8 @@ from fxconv.preprocessing import Preprocessing
 from fxconv.ranges import Ailment, ailments
 from fxconv.recipe import Chosen
 from fxconv.refusals import Adjustment
+from fxconv.runtimes import Fit, release
+from fxconv.runtimes.target import fitted
 from fxconv.settling import Settled, settle
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
@@ -80,6 +82,7 @@ class Conversion:
     None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
     `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
     distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove itself by.
+    `runtime` says what the release that the artifact is for needs, when one was named.
     """
 
     model: ModelInfo
@@ -102,6 +105,7 @@ class Conversion:
     training: FineTuned | None = None
     layers: tuple[Layer, ...] = ()
     golden: Golden = NO_GOLDEN
+    runtime: Fit | None = None
 
     @property
     def verified(self) -> bool:
@@ -213,8 +217,8 @@ def convert(
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
-    calibration does not reach one, or `max_drop` cannot be met. A conversion that fails the audit or the ledger is
-    returned with `verified` False.
+    calibration does not reach one, `max_drop` cannot be met, or `runtime` cannot load the artifact. A conversion that
+    fails the audit or the ledger is returned with `verified` False.
     """
     config = replace(config or Config(), **options)
     is_labelled = isinstance(held_out, CalibrationData) and held_out.labels is not None
@@ -369,6 +373,7 @@ def completed(
             training=settled.training,
             layers=surveyed,
             golden=made.golden,
+            runtime=made.fit,
         )
         if output is not None and conversion.verified:
             staged.commit()
@@ -410,6 +415,7 @@ class _Made:
     warnings: tuple[str, ...]
     ledger: tuple[StageParity, ...]
     golden: Golden
+    fit: Fit | None = None
 
 
 def _lower(
@@ -440,8 +446,10 @@ def _lower(
         extra = {metadata.FILE: told(lowered.method)} | ({replay.FILE: found.text} if found.text else {})
     with clock.step("lowering"):
         lowered = replace(lowered, content=b"")  # of a large model two are too many
-        content = lower.to_bytes(lowered.optimized, extra)
-    return _Made(content, lowered.method, lowered.warnings, ledger, found)
+        content, fit = lower.to_bytes(lowered.optimized, extra), None
+        if config.runtime is not None:
+            content, fit = fitted(content, release(config.runtime))
+    return _Made(content, lowered.method, lowered.warnings, ledger, found, fit)
 
 
 def _float_rows(

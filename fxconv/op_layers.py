@@ -40,15 +40,27 @@ class Program:
     roots: frozenset[str] = frozenset()
 
 
-def program_of(path: Path) -> Program:
-    """The program of a file; an empty one where the archive does not have its text, or no graph that names values."""
+def layers_by_operator(program: Program) -> dict[str, tuple[str, ...]]:
+    """The layers that call each operator, by its name without overload, as the text has them; those that are known."""
+    reading = _Matching(program, ())
+    found: dict[str, dict[str, None]] = {}
+    for operator, layer in reading.owned(program.body):
+        found.setdefault(operator, {})[layer] = None
+    return {operator: tuple(layers) for operator, layers in found.items()}
+
+
+def program_of(path: Path, most: int = _MOST_BYTES) -> Program:
+    """The program of a file; an empty one where the archive does not have its text, or no graph that names values.
+
+    Nothing longer than `most` bytes is read.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {name.partition("/")[2]: name for name in archive.namelist()}
-            module, _, name = _root(_read(archive, entries["data.pkl"])).rpartition(".")
+            module, _, name = _root(_read(archive, entries["data.pkl"], most)).rpartition(".")
             home = f"code/{module.replace('.', '/')}.py"
-            body = _forward(_read(archive, entries[home]).decode(), name)
-            return _named(_read(archive, entries[f"{home}.debug_pkl"]), body)
+            body = _forward(_read(archive, entries[home], most).decode(), name)
+            return _named(_read(archive, entries[f"{home}.debug_pkl"], most), body)
     except Exception:  # whatever is missing or damaged: the names are a help, and no part of what is measured
         return Program()
 
@@ -67,8 +79,8 @@ def layers_of(program: Program, executed: Sequence[str]) -> list[str | None]:
         return unknown
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > _MOST_BYTES:
+def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    if archive.getinfo(name).file_size > most:
         raise ValueError(f"{name} is too large")
     return archive.read(name)
 
@@ -106,6 +118,8 @@ def _named(pickled: bytes, body: list[ast.stmt]) -> Program:
     twice, roots = set[str](), set[str]()
     returned: tuple[str, ...] = ()
     for graph in graphs:
+        if sum(len(texts[index]) for index in graph) > _MOST_BYTES:
+            raise ValueError("a graph is too large")
         function = ast.parse("".join(texts[index] for index in graph)).body[0]
         assert isinstance(function, ast.FunctionDef)
         for statement in function.body:
@@ -173,6 +187,16 @@ class _Matching:
             yield from (pair for one in _expressions(statement) for pair in _calls(one))
             for part in ("body", "orelse"):
                 yield from self._all(getattr(statement, part, []))
+
+    def owned(self, statements: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+        """The operators with their layers, of all branches, where a layer is known."""
+        for statement in statements:
+            owners = self._owners(statement)
+            for operator, call in (pair for one in _expressions(statement) for pair in _calls(one)):
+                if id(call) in owners:
+                    yield operator, owners[id(call)]
+            for part in ("body", "orelse"):
+                yield from self.owned(getattr(statement, part, []))
 
     def _run(self, statements: Sequence[ast.stmt]) -> None:
         for statement in statements:

@@ -250,6 +250,33 @@ NormalizeOption = Annotated[
         rich_help_panel="Artifact",
     ),
 ]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RELEASE",
+        help="The library that must load the artifact, such as pytorch_android_lite==2.1.0 or LibTorch-Lite==2.1.0: "
+        "its operators and bytecode are checked, and the bytecode is written older where that helps.",
+        rich_help_panel="Lowering",
+    ),
+]
+RuntimesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--runtime",
+        metavar="RELEASE",
+        help="Whether this library for phones loads the file, and what the app needs: pytorch_android_lite==2.1.0, "
+        "LibTorch-Lite==2.1.0, …; may be repeated. Exit status 1 when one does not.",
+        rich_help_panel="Phones",
+    ),
+]
+OpListOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.yaml",
+        help="Write its operators, overloads and all, as SELECTED_OP_LIST wants them for a library with no others.",
+        rich_help_panel="Output",
+    ),
+]
 PostprocessOption = Annotated[
     Postprocess | None,
     typer.Option(help="What the artifact makes of the network's outputs: detections.", rich_help_panel="Detectors"),

@@ -155,8 +155,8 @@ def told_by(words: Sequence[str], path: Path, seconds: int, given: bytes = b"") 
         reached = f"; raise --timeout, now {seconds} s" if "more than" in str(error) or "SIGXCPU" in str(error) else ""
         raise UserError(f"{path}: the process that read it {error}{reached or '; it is damaged'}") from error
     if "error" in told:
-        error = printable(str(told["error"]), _LONGEST)  # torch's words may be the file's
-        raise UserError(error if told.get("whole") else f"{path}: {error}")
+        what = printable(str(told["error"]), _LONGEST)  # torch's words may be the file's
+        raise UserError(what if told.get("whole") else f"{path}: {what}")
     return told
 
 

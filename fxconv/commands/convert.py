@@ -57,6 +57,7 @@ from fxconv.options import (
     ModeOption,
     NormalizeOption,
     ObserverOption,
+    OpListOption,
     OutputOption,
     PassOption,
     PeakCountOption,
@@ -67,6 +68,7 @@ from fxconv.options import (
     ReportHtmlOption,
     ReportJsonOption,
     ReportOption,
+    RuntimeOption,
     SaveConfigOption,
     SeedOption,
     SigmoidOption,
@@ -121,6 +123,7 @@ def convert(
     epochs: EpochsOption = Config.epochs,
     learning_rate: LearningRateOption = Config.learning_rate,
     checkpoint: CheckpointOption = None,
+    runtime: RuntimeOption = None,
     postprocess: PostprocessOption = None,
     peak_threshold: PeakThresholdOption = 0.3,
     peak_count: PeakCountOption = 100,
@@ -129,6 +132,7 @@ def convert(
     output: OutputOption = None,
     config_file: ConfigOption = None,
     save_config: SaveConfigOption = None,
+    op_list: OpListOption = None,
     report: ReportOption = False,
     full: FullOption = False,
     html: ReportHtmlOption = None,
@@ -157,6 +161,7 @@ def convert(
         "method": method,
         "block": tuple(block or ()),
         "java": java,
+        "runtime": runtime,
         "keep_float": tuple(keep_float or ()),
         "max_drop": max_drop,
         "held_out": held_out,
@@ -176,6 +181,7 @@ def convert(
     from fxconv.paths import check_distinct, check_target, default_output, read_files
 
     writes: dict[str, Path | None] = {"--html": html, "--json": json, "--save-config": save_config}
+    writes["--op-list"] = op_list
     for option, path in {"-o": output, **writes}.items():
         check_target(path, option)
     if config.mode is not Mode.qat and (given := [name for name in _OF_TRAINING if _given(context)(name)]):
@@ -193,8 +199,9 @@ def convert(
     writes["--checkpoint"] = checkpoint
     check_distinct({"-o": output, **writes}, reads)
     if dry_run:
-        if html is not None:
-            raise UserError("--html shows a conversion, and --dry-run stops before it; leave one of them out")
+        for option, path in (("--html", html), ("--op-list", op_list)):
+            if path is not None:
+                raise UserError(f"{option} shows a conversion, and --dry-run stops before it; leave one of them out")
         shown = Shown("would rewrite", full)
         show_rewriting(model, weights, unsafe_load, input_size, heads, example, config, json, shown)
         return
@@ -243,6 +250,11 @@ def convert(
         if html is not None:
             typed = shlex.join(["fxconv", *sys.argv[1:]])
             write_report(html, conversion.report.html_text(typed), done, "--html")
+        if op_list is not None and conversion.verified:
+            from fxconv.inspection import inspect
+            from fxconv.runtimes import op_list as list_of
+
+            write_report(op_list, list_of(inspect(target)), done, "--op-list")
         if save_config is not None and conversion.verified:
             write_report(
                 save_config, text(reproducing(conversion.config, conversion.recipe.steps)), done, "--save-config"

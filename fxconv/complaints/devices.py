@@ -18,9 +18,9 @@ DEVICES = (
         "Following ops cannot be found. Check fburl.com/missing_ops for the fix.{torchvision::roi_align, "
         "torchvision::nms, } ()",
         "the model calls {op}, an operator of torchvision, and the app has not loaded the library that holds them",
-        "add org.pytorch:torchvision_ops of the same release as PyTorch to the app, and load it before the model: "
-        'NativeLoader.loadLibrary("torchvision_ops"), pod LibTorchvision on iOS, import torchvision in Python; fxconv '
-        "inspect FILE lists the operators",
+        "add org.pytorch:torchvision_ops to the app, of the version that fxconv inspect FILE --runtime RELEASE names "
+        "for the app's PyTorch (0.14.0 for 1.13.0; none was published for 2.1.0), and load it before the model: "
+        'NativeLoader.loadLibrary("torchvision_ops"), pod LibTorchvision on iOS, import torchvision in Python',
         (
             "pytorch/android-demo-app#178",
             "pytorch/android-demo-app#300",
@@ -48,9 +48,9 @@ DEVICES = (
         "build.",
         "the runtime does not have {op}, which the file calls: it is older than the torch that wrote the file, or "
         "was built for other models",
-        "use the runtime of the release that wrote the file or a later one (on Android "
-        "org.pytorch:pytorch_android_lite:2.1.0), or build it "
-        "with the operators that fxconv inspect FILE lists",
+        "use a release that has it, which fxconv inspect FILE names (the last on Android is "
+        "org.pytorch:pytorch_android_lite:2.1.0); or fxconv convert MODEL --runtime RELEASE, which names the layer to "
+        "keep in float; or build the library with the operators that fxconv inspect FILE --op-list FILE.yaml writes",
         ("pytorch/android-demo-app#29",),
         provoked=True,
     ),
@@ -97,8 +97,9 @@ DEVICES = (
         "the libraries of PyTorch for Android were built for memory pages of 4 KB, and phones with 16 KB pages, and "
         "the "
         "store, want them aligned to those; the model file is not at fault",
-        "build libpytorch_jni_lite.so from source with -Wl,-z,max-page-size=16384; no release up to "
-        "org.pytorch:pytorch_android_lite:2.1.0 is aligned",
+        "build libpytorch_jni_lite.so from source with -Wl,-z,max-page-size=16384, small with the operators that "
+        "fxconv inspect FILE --op-list FILE.yaml writes; no release up to org.pytorch:pytorch_android_lite:2.1.0 is "
+        "aligned",
         ("pytorch/pytorch#154449", "pytorch/pytorch#162605", "facebookincubator/fbjni#97"),
     ),
     Complaint(

@@ -17,9 +17,10 @@ FILES = (
         "version is "
         "7 ()",
         "the file has bytecode version {found}, and the PyTorch in the app reads {least} to {most}",
-        "take org.pytorch:pytorch_android_lite:2.1.0 into the app, which reads what this torch writes, or let torch "
-        "write the file in an older version, down to 4 (torch.jit.mobile._backport_for_mobile); fxconv inspect FILE "
-        "says which version a file has",
+        "take org.pytorch:pytorch_android_lite:2.1.0 into the app, which reads what this torch writes, or write the "
+        "file for the release that is there, 1.10.0 or later: fxconv convert MODEL --runtime "
+        "pytorch_android_lite==1.10.0 (what torch.jit.mobile._backport_for_mobile writes stops there at its lines of "
+        "source); fxconv inspect FILE says which releases load it",
         (
             "pytorch/android-demo-app#202",
             "pytorch/android-demo-app#206",
@@ -38,9 +39,23 @@ FILES = (
         "Attempted to read a PyTorch file with version 10, but the maximum supported version for reading is 6. Your "
         "PyTorch installation may be too old.",
         "the file is of format {found}, written by a newer PyTorch than reads it, which knows {most} at most",
-        "use a newer PyTorch there (on Android org.pytorch:pytorch_android_lite:2.1.0)",
+        "use a newer PyTorch there (on Android org.pytorch:pytorch_android_lite:2.1.0); fxconv inspect FILE says which "
+        "releases load it",
         ("pytorch/android-demo-app#272", "pytorch/pytorch#47243", "pytorch/pytorch#48915"),
         provoked=True,
+    ),
+    Complaint(
+        "source-lines",
+        Place.FILES,
+        says(r"isTuple\(\) ?INTERNAL ASSERT FAILED.{0,200}Expected Tuple but got String"),
+        'isTuple()INTERNAL ASSERT FAILED at "../aten/src/ATen/core/ivalue_inl.h":1396, please report a bug to PyTorch. '
+        "Expected Tuple but got String",
+        "the PyTorch that loads the file is older than 1.11, and stops at the lines of source in it, which are written "
+        "otherwise since then; the lite interpreter reads them always, the full library when it has something else to "
+        "say of the file",
+        "use a newer PyTorch there, or fxconv convert MODEL --runtime pytorch_android_lite==1.10.0, which leaves them "
+        "out and says what else is missing; fxconv inspect FILE --runtime RELEASE says so of a file",
+        ("pytorch/pytorch#82312", "deepjavalibrary/djl#2242", "deepjavalibrary/djl#3673"),
     ),
     Complaint(
         "no-bytecode",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from fxconv.inspection.found import Operator
 
 # Calls, and what texts begin and end with: no pattern of whole texts, which a long one would take gigabytes to match.
-_TOKENS = re.compile(r"""\b(?:torch|ops\.(\w{1,80}))\.(\w{1,80})\(|["'\n]|\\.""")
+_TOKENS = re.compile(r"""(?<![.\w])(?:torch|ops\.(\w{1,80}))\.(\w{1,80})\(|["'\n]|\\.""")
 
 
 def operators_in(texts: Iterable[str]) -> tuple[Operator, ...]:

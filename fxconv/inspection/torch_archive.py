@@ -23,6 +23,7 @@ _OWN_NAMES = ("__torch__.", "torch.", "collections.OrderedDict")
 # A pickle, and the folder in which its tensors lie.
 _PICKLES = (("data.pkl", "data"), ("constants.pkl", "constants"), ("bytecode.pkl", "bytecode"))
 _FOLDERS = tuple(f"{folder}/" for _, folder in _PICKLES)
+_FORMAT = "archive format"
 _DEBUG = ("mobile_debug_handles.pkl", "callstack_debug_map.pkl")
 
 
@@ -53,7 +54,7 @@ def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
     if "bytecode.pkl" in values:
         return _with_bytecode(found, read_bytecode(values["bytecode.pkl"]))
     if is_script:
-        return replace(found, operators=operators_in(_code(archive)))
+        return replace(found, operators=operators_in(code_of(archive)))
     return describe_objects(found, pickles["data.pkl"])
 
 
@@ -92,7 +93,8 @@ def _module(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _versions(archive: Archive) -> Iterator[tuple[str, str]]:
-    for name, what in (("version", "archive format"), ("byteorder", "byte order")):
+    # since format 6 the version is no record beside the others
+    for name, what in (("version", _FORMAT), (".data/version", _FORMAT), ("byteorder", "byte order")):
         if name in archive.records:
             yield what, archive.read(name, _LONGEST_WORD).decode("utf-8", "replace").strip()
 
@@ -155,7 +157,8 @@ def _part(name: str) -> str:
     return "structure" if name in ("data.pkl", "constants.pkl") else "other records"
 
 
-def _code(archive: Archive) -> Iterator[str]:
+def code_of(archive: Archive) -> Iterator[str]:
+    """The texts of its TorchScript code. Raises `Unreadable` where they are longer than any program's."""
     names = [name for name in archive.records if name.startswith("code/") and name.endswith(".py")]
     size = sum(archive.records[name].bytes for name in names)
     if size > _MOST_CODE:

@@ -6,7 +6,7 @@ Whatever comes from the file is escaped before it is printed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,9 @@ from rich.text import Text
 
 from fxconv.inspection.found import ExtraFile, Inspection, Kind, Operator
 from fxconv.inspection.printable import printable
+from fxconv.report.runtimes import fit_json
 from fxconv.report.tables import add, count, grid, percent, section, show, size
+from fxconv.runtimes import Fit
 
 SCHEMA = 1
 # What the terminal shows; the JSON has all of it.
@@ -24,17 +26,21 @@ _LONGEST_LINE, _LONGEST_SCHEMA = 140, 400
 _REST = "--json FILE has them all"
 
 
-def inspection_json(found: Inspection) -> dict[str, Any]:
-    """All of it as plain values, schema 1; texts are the file's own, and escaped by JSON."""
+def inspection_json(found: Inspection, fits: Sequence[Fit] = ()) -> dict[str, Any]:
+    """All of it as plain values, schema 1; texts are the file's own, and escaped by JSON.
+
+    `runtimes` are the releases for phones that were asked about, or all that there are.
+    """
     report = {"schema": SCHEMA, **asdict(found), "path": str(found.path), "kind": found.kind.value}
     report["facts"] = dict(found.facts)
     report["storages"] = dict(found.storages)
+    report["runtimes"] = [fit_json(fit) for fit in fits]
     return report
 
 
-def inspection_text(found: Inspection) -> str:
+def inspection_text(found: Inspection, fits: Sequence[Fit] = ()) -> str:
     """`inspection_json` as indented text."""
-    return json.dumps(inspection_json(found), indent=2, allow_nan=False) + "\n"
+    return json.dumps(inspection_json(found, fits), indent=2, allow_nan=False) + "\n"
 
 
 def print_inspection(found: Inspection, console: Console) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from fxconv.report.runtimes import fit_json
 from rewrites import Hunk, Rewritten
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "sha256": artifact.sha256,
             "golden": {"cases": conversion.golden.cases, "bytes": len(conversion.golden.text)},
         },
+        "runtime": None if conversion.runtime is None else fit_json(conversion.runtime),
         "other_sizes": [asdict(check) for check in conversion.sizes],
         "latency": asdict(conversion.latency),
         "timings": conversion.timings,

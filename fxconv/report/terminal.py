@@ -13,6 +13,7 @@ from rich.text import Text
 from fxconv.config import Mode
 from fxconv.report.accuracy import judged, print_judgement, print_recipe, print_training, recovered, trained
 from fxconv.report.review import print_rewriting
+from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, decibels, grid, milliseconds, percent, section, show, size, some
 from rewrites import Rewritten
 from rewrites.domains import Island
@@ -118,6 +119,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         rows.append(("latency", _latency(conversion)))
     rows.append(("calibrated on", conversion.calibration.source))
     rows.append(("time", f"{conversion.timings['total']:.1f} s"))
+    rows += runtime_rows(conversion.runtime)
     rows.append(("written", str(artifact.path) if artifact.path else "nothing"))
     return rows
 
@@ -271,6 +273,8 @@ def asked_table(conversion: Conversion) -> Table:
     add(table, "recipe", ", ".join(step.value for step in config.recipe))
     blocked = ", ".join(name.value for name in config.blocked) or "none"
     add(table, "lowering", f"{config.method.value}; mobile passes blocked: {blocked}")
+    if config.runtime is not None:
+        add(table, "runtime", config.runtime)
     environment = conversion.environment
     add(table, "environment", f"torch {environment.torch}, torchvision {environment.torchvision}")
     return table

@@ -31,6 +31,7 @@ UNUSUAL = Config(
     keep_float=("features_0.*", "head"),
     max_drop=1.5,
     held_out=50,
+    runtime="LibTorch==2.1.0",
 )
 
 

@@ -110,7 +110,7 @@ def test_the_log_of_a_phone():
     assert found.number == 3
     assert "CppException: Lite Interpreter verson number" in found.line
     assert found.cause == "the file has bytecode version 7, and the PyTorch in the app reads 3 to 5"
-    assert "pytorch_android_lite:2.1.0" in found.cure and "_backport_for_mobile" in found.cure
+    assert "pytorch_android_lite:2.1.0" in found.cure and "--runtime pytorch_android_lite==1.10.0" in found.cure
 
 
 @pytest.mark.parametrize(

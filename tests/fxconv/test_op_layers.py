@@ -10,7 +10,7 @@ from torch import nn
 
 import fxconv
 from fxconv.config import Method, Recipe
-from fxconv.op_layers import Program, layers_of, program_of
+from fxconv.op_layers import Program, layers_by_operator, layers_of, program_of
 
 
 class Named(nn.Module):
@@ -154,3 +154,14 @@ def test_a_number_behind_the_name_of_a_layer_of_the_root_is_not_its_own(name, la
     known = {"conv1": "conv1", "conv10": "conv10", "pow_1": "pow_1", "block_1_conv": "block.1.conv", "fc": "fc"}
     parsed = Program(ast.parse(f"{name} = torch.relu(x)").body, known, roots=frozenset({"conv1", "conv10", "fc"}))
     assert layers_of(parsed, ["aten::relu"]) == [layer]
+
+
+def test_layers_by_operator(tmp_path):
+    """The layers of each operator, without running anything; nothing of a program that is longer than asked for."""
+    torch.manual_seed(0)
+    path = tmp_path / "net.ptl"
+    fxconv.convert(Named().eval(), [torch.randn(4, 3, 8, 8)], recipe="none", min_sqnr=-1000.0, output=path)
+    found = layers_by_operator(program_of(path))
+    assert found["quantized::conv2d"] == ("conv1", "conv10")
+    assert found["quantized::linear"] == ("fc",)
+    assert layers_by_operator(program_of(path, 10)) == {}
