@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Torch's schemas are left to the others; a file to verify may run for 3 seconds of a processor's, in its own process.
 COMMANDS = {
     "inspect": (("inspect", "--no-schemas"), 10.0),
-    "verify": (("verify", "--timeout", "3", "--memory", "500"), 40.0),
+    "verify": (("verify", "--timeout", "3", "--memory", "500"), 60.0),
 }
 _FRESH = 2
 _WRONG = ("traceback", "crash", "hang", "wrote", "ran", "escape", "words")

@@ -22,6 +22,8 @@ from fxconv.errors import UserError
 from fxconv.inspection.printable import printable
 
 SECONDS, MEGABYTES = 300, 4096
+# An emulated processor takes a minute for it.
+_START_SECONDS = 120
 # Characters of a process's message.
 _LONGEST = 600
 NONE = "it has no golden inputs: it was converted with --no-golden, is too small for them, or is not fxconv's"
@@ -144,11 +146,11 @@ def _interpreter(python: str) -> str:
 def told_by(words: Sequence[str], path: Path, seconds: int, given: bytes = b"") -> dict[str, Any]:
     """What a process, given bytes on its stdin, tells of a file.
 
-    Raises `UserError` for what is the file's fault, `Failed` when it tells nothing. A process is given up after twice
-    the time that it may compute, for it may wait for others.
+    Raises `UserError` for what is the file's fault, `Failed` when it tells nothing. A process that waits, for others or
+    for nothing, is given up after twice the time that it may compute, and that of starting torch.
     """
     try:
-        told = answer(words, given, 2 * seconds)
+        told = answer(words, given, 2 * seconds + _START_SECONDS)
     except Failed:
         raise
     except (Ended, subprocess.SubprocessError, OSError) as error:
