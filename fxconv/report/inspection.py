@@ -104,7 +104,8 @@ def _print_extras(extras: tuple[ExtraFile, ...], console: Console) -> None:
     if not extras:
         return
     section(console, f"Metadata: {count(len(extras), 'file')}")
-    for extra in extras[:_MOST_EXTRAS]:
+    # what it says of itself before anything else
+    for extra in sorted(extras, key=lambda extra: extra.name != "fxconv.json")[:_MOST_EXTRAS]:
         lines = list(_summary(extra.text))
         what = f"{extra.bytes:,} bytes" if lines else f"{extra.bytes:,} bytes, binary or long"
         console.print(Text.assemble((printable(extra.name), "bold"), f" ({what})"), soft_wrap=True)

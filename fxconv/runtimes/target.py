@@ -28,6 +28,8 @@ def fitted(content: bytes, wanted: Release) -> tuple[bytes, Fit]:
         )
         fit = replace(fit, notes=(note, *fit.notes))
     if not fit.loads:
+        if fit.missing and fit.backport is not None:  # older bytecode is no problem, and no help
+            fit = replace(fit, problems=())
         raise ConversionError(f"{wanted.name} cannot load the model: {fit.reason}; {_cure(fit)}")
     return content, fit
 
