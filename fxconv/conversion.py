@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from fxconv import (
     artifact,
@@ -23,19 +23,17 @@ from fxconv import (
     keep_float,
     lower,
     metadata,
-    postprocess,
     quantize,
-    replay,
     soundness,
     verify,
 )
+from fxconv.around import Around
 from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import AUDIT_INPUTS, Audit, Watched, audit_all, stop_of, watch_all
+from fxconv.audit import AUDIT_INPUTS, Audit, audit_all, stop_of, watch_all
 from fxconv.calibration import Calibration, CalibrationData, as_data
 from fxconv.class_names import check_names
-from fxconv.clock import Clock, Progress
-from fxconv.config import Config, Engine, Method, Mode, Recipe, Teacher
-from fxconv.decisions import compared_outputs, told_apart
+from fxconv.clock import Progress
+from fxconv.config import Config, Engine, Method, Mode, Recipe
 from fxconv.doctor import cure_of, known
 from fxconv.environment import Environment
 from fxconv.equality import same_function
@@ -46,20 +44,21 @@ from fxconv.held_out import held_out as held_out_of
 from fxconv.job import Job, ModelInfo, open_job
 from fxconv.judge import JUDGED, Judge, Judgement
 from fxconv.latency import Latency, measure
-from fxconv.normalize import InGraph, check_same
+from fxconv.ledger import float_rows, int8_row, reference_of, trained_rows
+from fxconv.making import make, read_back
+from fxconv.normalize import InGraph
 from fxconv.passes import suspected
 from fxconv.preprocessing import Preprocessing
 from fxconv.ranges import Ailment, ailments
 from fxconv.recipe import Chosen
 from fxconv.refusals import Adjustment
-from fxconv.runtimes import Fit, release
-from fxconv.runtimes.target import fitted
+from fxconv.runtimes import Fit
 from fxconv.settling import Settled, settle
 from fxconv.sizes import SizeCheck, other_sizes
 from fxconv.staging import StagedFile
 from fxconv.survey import Layer, survey
-from fxconv.training import fake_quantized, fine_tuned
-from fxconv.verify import BETWEEN_IMAGES, EQUALIZED, FUSED_IMAGES, RELOADED_IMAGES, STAGES, TRAINED, StageParity
+from fxconv.training import fine_tuned
+from fxconv.verify import BETWEEN_IMAGES, EQUALIZED, RELOADED_IMAGES, STAGES, TRAINED, StageParity
 from fxconv.wiring import Changes
 from rewrites import Rewritten
 
@@ -260,7 +259,7 @@ def completed(
 
     Runs with the engine of the job's choices.
     """
-    config, clock, images, tensors = job.config, job.clock, job.images, job.tensors
+    config, clock, images = job.config, job.clock, job.images
     rewritten, ranges, int8 = settled.rewritten, settled.ranges, settled.int8
     ailing = ailments(ranges)
     with clock.step("verification"):
@@ -272,7 +271,7 @@ def completed(
         watched = watch_all(calibrated, images[:AUDIT_INPUTS])
         for path, graph_ranges in ranges.items():
             soundness.check_finite(watched[path].extremes, graph_ranges)
-        ledger += _float_rows(settled, calibrated, watched, job.original, images)
+        ledger += float_rows(settled, calibrated, watched, job.original, images)
     steps = settled.recipe.steps
     changes = Changes(settled.means, Recipe.weight_ranges in steps, settled.rounded, settled.recipe.is_trained)
     with clock.step("audit"), _refusals_named(int8, images[0]):
@@ -286,45 +285,27 @@ def completed(
         with clock.step("survey"), _refusals_named(int8, images[0]):
             surveyed = survey(int8, floating, rewritten, images)
     with clock.step("verification"), _refusals_named(int8, images[0]):
-        reference = _reference(int8, audited, images)
+        reference = reference_of(int8, audited, images)
         if settled.recipe.is_trained:
-            ledger += _trained_rows(job, settled, reference)
+            ledger += trained_rows(job, settled, reference)
         else:
-            ledger.append(_int8_row(floating, int8, job.original, reference, images, job.least))
-    whole = lower.taking_tensors(int8, job.form)
+            ledger.append(int8_row(floating, int8, job.original, reference, images, job.least))
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
-    step = None
-    if job.maps is not None:
-        with clock.step("verification"):
-            step = postprocess.logit_step(int8, job.maps, images[0], config.ties)
-            whole = postprocess.with_peaks(int8, job.maps, config, step)
-            reference = verify.outputs(whole, images)
-    example, inside = job.example, None
-    if config.normalize_in_graph:
-        with clock.step("verification"):
-            inside = InGraph.of(job.preprocessing, job.example)
-            tensors, example = [inside.pixels(image) for image in tensors], inside.pixels(example)
-            without, whole = whole, inside.module(whole, len(example), example[0].ndim)
-            check_same(without, whole, inside, tensors[:AUDIT_INPUTS])
-            reference = verify.outputs(whole, tensors) if isinstance(whole, fx.GraphModule) else []
-    with clock.step("verification"), torch.no_grad():
-        told = partial(
-            metadata.metadata, job, settled, example, whole(*verify.cloned(example)), audited, ledger[-1], labels
-        )
-    specs = golden.input_specs(example, None if inside is not None else job.preprocessing)
-    made = _lower(whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
+    with clock.step("verification"):
+        around = Around.of(job, int8)
+        whole, example, tensors = around.module(int8), around.example, [around.taken(each) for each in job.tensors]
+        reference = around.reference(int8, whole, reference)
+        with torch.no_grad():
+            returned = whole(*verify.cloned(example))
+    told = partial(metadata.metadata, job, settled, example, returned, audited, ledger[-1], labels)
+    specs = golden.input_specs(example, None if around.inside is not None else job.preprocessing)
+    made = make(whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
     ledger += made.ledger
     with clock.step("lowering"):
-        twin_config = replace(config, method=made.method)
         if settled.recipe.changes:
             floating = quantize.fuse(rewritten.module)
-        whole_float = lower.taking_tensors(floating, job.form)
-        if job.maps is not None:
-            whole_float = postprocess.with_peaks(floating, job.maps, config, step)
-        if inside is not None:
-            whole_float = inside.module(whole_float, len(example), example[0].ndim)
-        twin = lower.twin(whole_float, example, twin_config)
-        del floating, calibrated, whole_float
+        twin = lower.twin(around.module(floating), example, replace(config, method=made.method))
+        del floating, calibrated
         gc.collect()  # of a large model the weights count, and writing takes three times their room
         float_content = lower.to_bytes(twin)
         del twin
@@ -332,12 +313,12 @@ def completed(
         with clock.step("verification"):
             some = tensors[:RELOADED_IMAGES]
             has_golden = bool(made.golden.cases)
-            ledger.append(_read_back(staged.path, made.content, whole, reference, some, has_islands, has_golden))
+            ledger.append(read_back(staged.path, made.content, whole, reference, some, has_islands, has_golden))
             readable = ledger[-1].images > 0
             size = len(float_content)
             written = artifact.describe(staged.path, made.content, example, size) if readable else None
             is_traced = made.method is Method.trace
-            given = (job.model, rewritten, whole, job.form, staged.path, tensors[0], is_traced, inside)
+            given = (job.model, rewritten, whole, job.form, staged.path, tensors[0], is_traced, around.inside)
             checks = other_sizes(*given) if readable else ()
         with clock.step("latency"):
             latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
@@ -406,112 +387,6 @@ def _judge(
     return replace(settled, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
 
 
-@dataclass(frozen=True)
-class _Made:
-    """The bytes of the artifact, how they came about, and the ledger's rows on the way to them."""
-
-    content: bytes
-    method: Method
-    warnings: tuple[str, ...]
-    ledger: tuple[StageParity, ...]
-    golden: Golden
-    fit: Fit | None = None
-
-
-def _lower(
-    whole: nn.Module,
-    example: tuple[Tensor, ...],
-    config: Config,
-    reference: verify.Outputs,
-    images: Sequence[tuple[Tensor, ...]],
-    has_islands: bool,
-    clock: Clock,
-    told: Callable[[Method], str],
-    specs: Sequence[dict[str, Any]],
-) -> _Made:
-    """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory.
-
-    `told` is what the artifact, lowered so, says of itself, `specs` are its golden inputs'.
-    """
-    with clock.step("lowering"):
-        lowered = lower.lowered(whole, example, config)
-    with clock.step("verification"):
-        ledger = tuple(
-            verify.same_bits(stage, *told_apart(whole, module, reference, images), has_islands)
-            for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized))
-        )
-        found = NO_GOLDEN
-        if config.golden:
-            found = golden.golden(whole, lowered.content, specs, config.engine.value, has_islands)
-        extra = {metadata.FILE: told(lowered.method)} | ({replay.FILE: found.text} if found.text else {})
-    with clock.step("lowering"):
-        lowered = replace(lowered, content=b"")  # of a large model two are too many
-        content, fit = lower.to_bytes(lowered.optimized, extra), None
-        if config.runtime is not None:
-            content, fit = fitted(content, release(config.runtime))
-    return _Made(content, lowered.method, lowered.warnings, ledger, found, fit)
-
-
-def _float_rows(
-    settled: Settled,
-    floating: nn.Module,
-    watched: Mapping[str, Watched],
-    original: verify.Outputs,
-    images: Sequence[tuple[Any, ...]],
-) -> list[StageParity]:
-    """The fused float module against the original, and the same equalized where it is, which was calibrated.
-
-    What the audit's run of the latter gave serves when it is one graph.
-    """
-    few, rewritten = images[:FUSED_IMAGES], settled.rewritten.module
-
-    def row(stage: str, module: nn.Module) -> StageParity:
-        if "" in watched and module is floating:
-            return verify.same_but_for_rounding(stage, original[:AUDIT_INPUTS], watched[""].outputs)
-        both = compared_outputs(rewritten, module, original[: len(few)], few)
-        return verify.same_but_for_rounding(stage, *both)
-
-    if not settled.recipe.keeping:
-        return [row("fused", floating)]
-    return [row("fused", quantize.fuse(rewritten)), row(EQUALIZED, floating)]
-
-
-def _trained_rows(job: Job, settled: Settled, reference: verify.Outputs) -> list[StageParity]:
-    """What was trained against the original, and int8 against what was trained, both of which round alike.
-
-    After a training on labels, or one of the user's own, the original is no measure of what is right.
-    """
-    trained = verify.outputs(fake_quantized(settled, job.config), job.images)
-    distilled = settled.training is not None and settled.training.learn_from is Teacher.float
-    if distilled:
-        row = verify.close_enough(TRAINED, job.original, trained, job.least)
-    else:
-        row = verify.told_of(TRAINED, job.original, trained, "finite: it was not trained to be like it")
-    return [row, verify.close_enough("int8", trained, reference, job.least, TRAINED)]
-
-
-def _reference(int8: nn.Module, audited: Audit, images: Sequence[tuple[Any, ...]]) -> verify.Outputs:
-    """What the int8 module returns; nothing of one that is not a single graph, which is run anew wherever it counts."""
-    if not isinstance(int8, fx.GraphModule):
-        return []
-    return [*audited.outputs, *verify.outputs(int8, images[len(audited.outputs) :])]
-
-
-def _int8_row(
-    floating: nn.Module,
-    int8: nn.Module,
-    original: verify.Outputs,
-    reference: verify.Outputs,
-    images: Sequence[tuple[Any, ...]],
-    least: float,
-) -> StageParity:
-    """The int8 module against the original; one that is not a single graph takes the original's decisions."""
-    if not isinstance(int8, fx.GraphModule):
-        few = images[:AUDIT_INPUTS]
-        original, reference = compared_outputs(floating, int8, original[: len(few)], few)
-    return verify.close_enough("int8", original, reference, least)
-
-
 @contextmanager
 def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
     """Raises `ConversionError` naming the operation whose kernel refuses to run."""
@@ -524,29 +399,6 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
         why = f" ({diagnosis.cause})" if diagnosis is not None else ""
         cure = "keep it in float: --keep-float PATTERN"
         raise ConversionError(f"the engine refuses to run {stop}: {engine_words(error)}{why}; {cure}") from error
-
-
-def _read_back(
-    path: Path,
-    content: bytes,
-    int8: nn.Module,
-    reference: verify.Outputs,
-    images: list[tuple[Any, ...]],
-    has_islands: bool,
-    has_golden: bool = False,
-) -> StageParity:
-    """The ledger's last row: the file as it lies on the disk, in the lite interpreter."""
-    try:
-        row = verify.same_bits("reloaded", *told_apart(int8, load_lite(path), reference, images), has_islands)
-        on_disk = path.read_bytes()
-        problem = golden.problem_in(path) if has_golden else ""
-    except (RuntimeError, OSError, ValueError) as error:
-        return verify.unreadable("reloaded", error)
-    if row.passed and on_disk != content:
-        return replace(row, passed=False, problem="the bytes on disk are not the bytes that were written")
-    if row.passed and problem:
-        return replace(row, passed=False, problem=f"golden inputs: {problem}")
-    return row
 
 
 def _engine_warnings(config: Config) -> tuple[str, ...]:

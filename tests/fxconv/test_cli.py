@@ -16,6 +16,7 @@ from torch.jit.mobile import _load_for_lite_interpreter
 
 import fxconv
 from fxconv import conversion as pipeline
+from fxconv import making
 
 REPORT_KEYS = {
     "model": {"name", "weights", "parameters", "input_size"},
@@ -309,13 +310,13 @@ def test_a_file_swapped_before_it_is_read_back_is_never_shipped(tmp_path, batche
 
 
 def test_a_file_damaged_before_it_is_read_back_is_never_shipped(command, monkeypatch):
-    load = pipeline.load_lite
+    load = making.load_lite
 
     def load_after_damage(path: Path):
         path.write_bytes(b"garbage")
         return load(path)
 
-    monkeypatch.setattr(pipeline, "load_lite", load_after_damage)
+    monkeypatch.setattr(making, "load_lite", load_after_damage)
     run = command("convert", *SMALL, "--json", "report.json")
     assert run.status == 1
     assert "reloaded against int8: the file does not load or run: " in run.stderr

@@ -18,8 +18,8 @@ from fxconv import conversion as pipeline
 from fxconv import quantize
 from fxconv.artifact import load_lite, load_lite_bytes
 from fxconv.config import Arithmetic, Config, Engine, Method, Recipe, WeightScheme
-from fxconv.conversion import _read_back
 from fxconv.errors import ConversionError, UserError
+from fxconv.making import read_back
 from fxconv.staging import StagedFile
 from rewrites.passes import FoldReLU6
 
@@ -173,8 +173,8 @@ def test_a_file_that_runs_but_is_another_one_is_refused(small_conversion, tmp_pa
     reference = pipeline.verify.outputs(int8, images)
     path = tmp_path / "model.ptl"
     path.write_bytes(small_conversion.artifact.data)
-    assert _read_back(path, small_conversion.artifact.data, int8, reference, images, False).passed
-    row = _read_back(path, small_conversion.artifact.data + b"?", int8, reference, images, False)
+    assert read_back(path, small_conversion.artifact.data, int8, reference, images, False).passed
+    row = read_back(path, small_conversion.artifact.data + b"?", int8, reference, images, False)
     assert not row.passed
     assert row.problem == "the bytes on disk are not the bytes that were written"
 
