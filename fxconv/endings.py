@@ -45,7 +45,10 @@ def ending(error: BaseException) -> Ending:
     """
     if isinstance(error, KeyboardInterrupt) or STOPS.received is not None:
         return Ending(STOPS.status, f"{STOPS.word}; {STOPPED}")
-    if isinstance(error, BrokenPipeError):
+    # rich ends the process itself where nobody reads its help
+    if isinstance(error, BrokenPipeError) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    ):
         return Ending(CLOSED_PIPE)
     if any(map(is_out_of_memory, _chain(error))):
         return Ending(WRONG, f"out of memory{_place(error)}; {_OUT_OF_MEMORY.cure}")

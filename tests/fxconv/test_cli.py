@@ -276,15 +276,15 @@ def test_help_does_not_import_torch(words):
 SWAPPING = """
 import sys
 sys.path.insert(0, {repo!r})
-from fxconv import cli, conversion
+from fxconv import cli, making
 
-load = conversion.load_lite
+load = making.load_lite
 
 def load_after_a_swap(path):
     path.write_bytes(open({other!r}, "rb").read())
     return load(path)
 
-conversion.load_lite = load_after_a_swap
+making.load_lite = load_after_a_swap
 sys.argv = ["fxconv", *{words!r}]
 cli.main()
 """

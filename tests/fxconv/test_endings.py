@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -317,3 +318,16 @@ def test_only_unexpected_errors_become_internal_ones():
 def test_no_message_has_more_than_one_line():
     for kind in (UserError, ConversionError, RuntimeError):
         assert len(ending(kind("one\ntwo\n\nthree")).line.splitlines()) == 1
+
+
+def test_help_that_nobody_reads_to_its_end_ends_as_a_closed_pipe(tmp_path):
+    program = f"import os, sys; sys.path.insert(0, {str(REPO)!r}); sys.argv = ['fxconv', 'convert', '--help']; "
+    program += "from fxconv import cli; os.read(0, 1); cli.main()"
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    os.close(reader)  # before it prints anything
+    _, told = process.communicate("x")
+    assert (process.returncode, told) == (141, "")
