@@ -64,6 +64,7 @@ class Watch:
 # What a process that fxconv starts begins with: the same watch in it, which ends it.
 _GUARD = """
 import os, sys
+sys.dont_write_bytecode = True
 def see(event, arguments):
     if event == "open" and (arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
         if arguments[0] != os.devnull and not isinstance(arguments[0], int):
