@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fxconv.errors import UserError
 from fxconv.photographs import SUFFIXES
-from fxconv.verify import Outputs
 
 # `3,glass bottle`, `3: glass bottle`, `3 glass bottle`
 _INDEXED = re.compile(r"(\d+)\s*[,:\t ]\s*(.+)")
@@ -68,12 +67,12 @@ def read_names(file: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def check_names(names: Sequence[str], outputs: Outputs) -> None:
+def check_names(names: Sequence[str], outputs: Sequence[Tensor]) -> None:
     """Raises `UserError` unless an output of the float model has as many classes as there are names.
 
     Classes are counted where outputs are `[N, C]` or `[N, C, H, W]`; other outputs do not say how many there are.
     """
-    counts = class_counts(outputs[0])
+    counts = class_counts(outputs)
     if counts and len(names) not in counts:
         known = " or ".join(map(str, counts))
         raise UserError(f"--labels: {len(names)} names for a model of {known} classes; give as many, a line each")

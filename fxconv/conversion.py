@@ -230,8 +230,8 @@ def convert(
     if config.mode is Mode.qat:
         finetune.check_labels(lesson, config)
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before, preprocessing)
-    if labels is not None:
-        check_names(labels, job.original)
+    if labels is not None and not job.form.as_list:  # of a list of images come boxes, which do not say
+        check_names(labels, job.original[0])
     if config.normalize_in_graph:
         InGraph.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
     with quantize.engine(config.engine.value):

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from fxconv import models, soundness, verify
 from fxconv.arrays import open_array, split_name
 from fxconv.calibration import CalibrationData, NamedArrays, Photographs, open_calibration
-from fxconv.class_names import read_names, sorted_files
+from fxconv.class_names import class_counts, read_names, sorted_files
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
@@ -38,8 +38,8 @@ _RANDOM_WEIGHTS = (
 class Source:
     """A loaded model, its calibration data, what the user must know about both, and the choices settled by them.
 
-    `labelled` are the photographs to tell its accuracy by, when there are some; `class_names` what the user calls the
-    classes.
+    `labelled` are the photographs to tell its accuracy by, when there are some; `class_names` what the user, or
+    who trained it, calls the classes.
     """
 
     config: Config
@@ -91,7 +91,10 @@ def open_source(
     classes = read_classes(evaluation, listed)
     loaded = models.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads)
     data, inputs = open_inputs(loaded, calib, example, config)
-    check_input(model, loaded, data)
+    outputs = check_input(model, loaded, data)
+    if class_names is None and loaded.classes is not None:
+        fit = loaded.form.as_list or len(loaded.classes) in class_counts(outputs)
+        class_names = loaded.classes if fit else None
     notes = list(loaded.warnings)
     if loaded.is_random:
         notes += [*settle(loaded.module, data), _RANDOM_WEIGHTS]
@@ -177,10 +180,10 @@ def _open(loaded: LoadedModel, calib: Path | None, config: Config) -> Calibratio
     return open_calibration(calib, loaded.preprocessing, count, batch_size, config.seed, names)
 
 
-def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
-    """Run one image, then two at a time. Raises `UserError` when the model cannot take them, or loses them on the way.
+def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> list[Tensor]:
+    """What the model returns for one image, then for two at a time, which is returned.
 
-    The model itself is not touched: a copy runs.
+    The model itself is not touched: a copy runs. Raises `UserError` when it cannot take them, or loses them on the way.
     """
     form = loaded.form
     several = next(data.batches(min(2, data.count, data.batch_size)))
@@ -189,6 +192,7 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
     unfilled = f"give --example FILE.npz with {' and '.join(form.names)}" if form.count > 1 else "set --input-size"
     module = soundness.copied(loaded.module, model)
     empty = _watch(module)
+    outputs: list[Any] = []
     for images, cure in ((single, unfilled), (several, "set --batch-size 1")):
         try:
             with torch.inference_mode():
@@ -203,6 +207,7 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> None:
         lost = empty[0] if empty else "its outputs are NaN" if nan else None
         if lost is not None:
             raise UserError(f"{model} cannot take an input of {size} ({lost}); set --input-size")
+    return [leaf for leaf in outputs if isinstance(leaf, Tensor)]
 
 
 def _watch(module: nn.Module) -> list[str]:

@@ -109,7 +109,7 @@ def runtimes_markdown() -> str:
         "",
         *_measured(),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def _table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
@@ -219,4 +219,5 @@ def _tried(one: dict[str, Any]) -> list[str]:
         "converted, in its lite interpreter (where kernels changed since, int8 rounds otherwise):",
         "",
         _table(("network", "bytecode", "the check says", f"torch {one['torch']} says", "against torch here"), files),
+        "",
     ]

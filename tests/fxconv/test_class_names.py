@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fxconv import models
 from fxconv.class_names import check_names, class_counts, read_names, sorted_files
+from fxconv.config import Config
 from fxconv.errors import UserError
+from fxconv.source import open_source
 
 
 def written(path, text):
@@ -74,7 +77,20 @@ def test_a_wrong_list_is_told_in_one_line(tmp_path):
 def test_as_many_names_as_classes():
     scores, maps, boxes = torch.zeros(1, 3), torch.zeros(1, 5, 8, 8), torch.zeros(7)
     assert class_counts([scores, maps, boxes]) == [3, 5]
-    check_names(("a", "b", "c"), [[scores, maps]])
-    check_names(("a",), [[boxes]])
+    check_names(("a", "b", "c"), [scores, maps])
+    check_names(("a",), [boxes])
     with pytest.raises(UserError, match=r"^--labels: 2 names for a model of 3 or 5 classes; give as many"):
-        check_names(("a", "b"), [[scores, maps]])
+        check_names(("a", "b"), [scores, maps])
+
+
+def test_torchvisions_own_weights_bring_the_names_they_were_trained_with(tmp_path):
+    published = tmp_path / "squeezenet1_1-b8a52dc0.pth"  # the name that torchvision gives the file
+    torch.save(models.load("squeezenet1_1", "random").module.state_dict(), published)
+    source = open_source("squeezenet1_1", str(published), "64", None, None, Config(calib_count=2))
+    assert source.class_names is not None and len(source.class_names) == 1000
+    assert source.class_names[0] == "tench"
+    renamed = published.rename(tmp_path / "mine.pth")
+    assert open_source("squeezenet1_1", str(renamed), "64", None, None, Config(calib_count=2)).class_names is None
+    names = written(tmp_path / "names.txt", "\n".join(f"class {index}" for index in range(1000)))
+    source = open_source("squeezenet1_1", "random", "64", None, None, Config(calib_count=2), labels=[names])
+    assert source.class_names is not None and source.class_names[999] == "class 999"
