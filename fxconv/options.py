@@ -494,7 +494,7 @@ PythonOption = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="Replay in this Python's torch, 1.13 or later, such as the release of a phone's library.",
+        help="Replay in this Python's torch, 1.10 or later, such as the release of a phone's library.",
         rich_help_panel="Replay",
     ),
 ]

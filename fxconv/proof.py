@@ -17,6 +17,7 @@ from typing import Any
 from fxconv import replay
 from fxconv.allow_list import check_there
 from fxconv.apart import Ended, Failed, answer, words_for
+from fxconv.doctor import cure_of
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
 from fxconv.inspection.printable import printable
@@ -131,7 +132,7 @@ def prove(
     try:
         return _proof(told_by(words, path, seconds))
     except Failed as error:
-        raise UserError(f"--python {python}: {error}; give a Python with torch 1.13 or later") from error
+        raise UserError(f"--python {python}: {error}; give a Python with torch 1.10 or later") from error
 
 
 def _interpreter(python: str) -> str:
@@ -158,6 +159,8 @@ def told_by(words: Sequence[str], path: Path, seconds: int, given: bytes = b"") 
         raise UserError(f"{path}: the process that read it {error}{reached or '; it is damaged'}") from error
     if "error" in told:
         what = printable(str(told["error"]), _LONGEST)  # torch's words may be the file's
+        if what.startswith("does not run"):
+            what += f"; {cure_of(what, 'convert the model anew: it is damaged, or was changed since it was written')}"
         raise UserError(what if told.get("whole") else f"{path}: {what}")
     return told
 

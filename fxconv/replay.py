@@ -2,7 +2,7 @@
 
     python replay.py FILE.ptl [--limit SECONDS MEGABYTES]
 
-needs torch alone, 1.13 or later, on Python 3.8 or later, and no fxconv, so that it runs under the torch of a phone's
+needs torch alone, 1.10 or later, on Python 3.8 or later, and no fxconv, so that it runs under the torch of a phone's
 library as well. It prints one line of JSON; the exit status is 0 when the golden inputs pass, 1 when they do not, 2
 when there are none or the file does not run. The operators in the file are not looked at: `fxconv verify` does that
 before it starts this.
