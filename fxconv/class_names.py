@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from fxconv.errors import UserError
 from fxconv.photographs import SUFFIXES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # `3,glass bottle`, `3: glass bottle`, `3 glass bottle`
 _INDEXED = re.compile(r"(\d+)\s*[,:\t ]\s*(.+)")
