@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import select
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,13 +61,16 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description="damaged and hostile files")
     parser.add_argument("--each", type=int, default=60, help="files of each kind")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="kinds tried at a time")
     parser.add_argument("--command", choices=COMMANDS, help="this one alone; the table is not written")
     parser.add_argument("--only", default="", help="the kinds whose name holds this; the table is not written")
     words = parser.parse_args()
     files = {**originals(), "int8.ptl": converted()}
     tables: dict[str, list[Row]] = {}
     for command in [words.command] if words.command else COMMANDS:
-        tables[command] = [tried(command, kind, words.each, files) for kind in KINDS if words.only in kind]
+        with ThreadPoolExecutor(words.jobs) as pool:
+            kinds = [kind for kind in KINDS if words.only in kind]
+            tables[command] = list(pool.map(lambda kind: tried(command, kind, words.each, files), kinds))  # noqa: B023
     if not (words.only or words.command):
         (ROOT / "docs" / "fuzz.md").write_text(page(tables, words.each))
     wrong = [f"{command}: {one}" for command, rows in tables.items() for row in rows for one in row.wrong]

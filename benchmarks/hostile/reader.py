@@ -96,7 +96,7 @@ def main() -> None:
     guard()
     run(command, first)
     cell_len("\u6a21")  # rich reads its table of wide characters when it meets the first
-    b"".decode("cp437")  # as zipfile does with the first name in it
+    b"x".decode("cp437")  # as zipfile does with the first name in it
     watch.on = watch.learns = True
     for path in (first, "nowhere"):
         run(command, path)
