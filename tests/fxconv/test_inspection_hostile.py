@@ -1,4 +1,4 @@
-"""Sixty of the files that benchmarks/fuzz.py makes by the thousand: each is read, or refused in one line."""
+"""Sixty-three of the files that benchmarks/fuzz.py makes by the thousand: each is read, or refused in one line."""
 
 from __future__ import annotations
 
