@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,8 @@ def _classes(path: Path) -> set[str]:
                     if entry.file_size > _MOST_BYTES:
                         raise UserError(f"{path}: holds a pickle of {entry.file_size:,} bytes; it was made to deceive")
                     found.update(name.decode() for name in _CLASS.findall(archive.read(entry)))
+    except zlib.error as error:
+        raise UserError(f"{path}: is damaged: a record in it does not unpack; give a .ptl") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise UserError(f"{path}: is damaged ({type(error).__name__}); give a .ptl") from error
     return found

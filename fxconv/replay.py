@@ -193,7 +193,9 @@ def extra_file(path: str, name: str) -> str | None:
             return archive.read(named[0]).decode("ascii")
     except OSError as error:
         raise NotReplayed(f"cannot be read ({error.strerror or error})") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as error:
+    except zlib.error as error:
+        raise NotReplayed("is damaged: a record in it does not unpack") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise NotReplayed(f"is damaged, or is no .ptl ({type(error).__name__})") from error
 
 

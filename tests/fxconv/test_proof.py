@@ -14,6 +14,7 @@ from fxconv_commands import assert_user_error
 from torch import fx, nn
 
 import fxconv
+from benchmarks.hostile.archives import zip_of
 from fxconv import metadata, replay
 from fxconv.artifact import load_lite
 from fxconv.errors import UserError
@@ -181,6 +182,17 @@ def test_a_file_without_golden_inputs_says_what_else_there_is(tmp_path):
     (tmp_path / "x.ptl").write_bytes(to_bytes(torch.jit.script(nn.ReLU())))
     with pytest.raises(HasNone, match=r"--no-golden.*; --against MODEL compares it with its float model"):
         prove(tmp_path / "x.ptl")
+
+
+@pytest.mark.parametrize("record", ["extra/golden.json", "z.pkl"])
+def test_a_record_that_does_not_unpack_is_told_in_one_line(command, path, tmp_path, record):
+    with zipfile.ZipFile(path) as archive:
+        records = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    squeezed = bytearray(zip_of({**records, "z.pkl": bytes(range(256)) * 40}, squeezed=True))
+    start = squeezed.index(f"archive/{record}".encode()) + len(f"archive/{record}")
+    squeezed[start : start + 8] = b"\xff" * 8
+    (tmp_path / "x.ptl").write_bytes(squeezed)
+    assert_user_error(command("verify", str(tmp_path / "x.ptl")), "is damaged: a record in it does not unpack")
 
 
 def test_golden_inputs_in_what_is_no_program_are_not_run(tmp_path):
