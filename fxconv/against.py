@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import io
 import json
 import sys
@@ -19,7 +18,7 @@ from torchvision.transforms import InterpolationMode
 
 from fxconv import lite, metadata, replay, soundness, verify
 from fxconv.apart import words_for
-from fxconv.calibration import CalibrationData, Photographs
+from fxconv.calibration import CalibrationData
 from fxconv.clock import Progress
 from fxconv.config import MIN_SQNR, Config
 from fxconv.errors import UserError, described
@@ -122,12 +121,10 @@ def _for_the_file(
     notes = []
     both = [(name, getattr(own, name), getattr(model, name)) for name in ("mean", "std", "interpolation", "covered")]
     differing = [f"{name} {_shown(ours)}, not {_shown(theirs)}" for name, ours, theirs in both if ours != theirs]
-    if differing and isinstance(data, Photographs):
-        words = "; ".join(differing)
-        notes.append(f"the file wants other preprocessing than the model does, and gets it: {words}")
-        others = copy.copy(data)
-        others.preprocessing = own
-        tensors = others.examples(len(tensors))
+    if differing:
+        gets = "gets it" if data.normalized_by is not None else "is given the arrays as they are"
+        notes.append(f"the file wants other preprocessing than the model does, and {gets}: {'; '.join(differing)}")
+        tensors = data.normalized_as(own).examples(len(tensors))
     if in_graph:
         inside = InGraph(own.mean, own.std)
         tensors = [inside.pixels(image) for image in tensors]

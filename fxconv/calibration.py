@@ -44,6 +44,7 @@ class CalibrationData(ABC):
     count: int
     batch_size: int
     skipped: int = 0
+    preprocessing: Preprocessing | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -66,7 +67,15 @@ class CalibrationData(ABC):
     @property
     def normalized_by(self) -> Preprocessing | None:
         """How fxconv made these tensors of pixels; None when they are somebody else's."""
-        return None
+        return self.preprocessing
+
+    def normalized_as(self, how: Preprocessing) -> CalibrationData:
+        """The same pixels, made into tensors otherwise; these tensors where `normalized_by` is None."""
+        if self.normalized_by is None:
+            return self
+        others = copy.copy(self)
+        others.preprocessing = how
+        return others
 
     def others(self, count: int) -> CalibrationData | None:
         """At most `count` images of the same source that are not among these; None when there are none."""
@@ -89,6 +98,8 @@ class Photographs(CalibrationData):
     A photograph that cannot be read is left out, named and counted, and another of the folder is drawn in its place
     as long as there is one.
     """
+
+    preprocessing: Preprocessing
 
     option, kind, purpose = "--calib", "photographs", "calibration"
 
@@ -151,10 +162,6 @@ class Photographs(CalibrationData):
         self.count, self.skipped = len(self.paths), len(self._unreadable)
         left_out = f"; {self.skipped} could not be read" if self.skipped else ""
         self.source = f"{self.count} of {self.found} {self.kind} in {self._place}, seed {self.seed}{left_out}"
-
-    @property
-    def normalized_by(self) -> Preprocessing:
-        return self.preprocessing
 
     @property
     def warnings(self) -> list[str]:
@@ -225,6 +232,8 @@ class Arrays(CalibrationData):
 
     Of a network that takes clips, `[N, C, T, H, W]` or `[N, T, H, W, C]`.
     """
+
+    preprocessing: Preprocessing
 
     def __init__(
         self, path: Path, preprocessing: Preprocessing, count: int, batch_size: int, option: str = "--calib"
@@ -365,13 +374,11 @@ class NamedArrays(CalibrationData):
 class Generated(CalibrationData):
     """Generated images with natural statistics."""
 
+    preprocessing: Preprocessing
+
     def __init__(self, preprocessing: Preprocessing, count: int, batch_size: int, seed: int) -> None:
         self.preprocessing, self.count, self.batch_size, self.seed = preprocessing, count, batch_size, seed
         self.source = f"{count} generated images (1/f noise and dead leaves, seed {seed}), no photographs"
-
-    @property
-    def normalized_by(self) -> Preprocessing:
-        return self.preprocessing
 
     @property
     def warnings(self) -> list[str]:

@@ -78,6 +78,13 @@ def test_other_preprocessing_in_the_file_is_told_and_used(command, photographs, 
     found, same = against(other, MODEL, photographs), against(path, MODEL, photographs)
     assert any("mean 0.5, 0.5, 0.5, not 0.485, 0.456, 0.406" in note for note in found.notes)
     assert found.row.sqnr_db < same.row.sqnr_db
+    drawn, plain = against(other, MODEL), against(path, MODEL)  # generated images are pixels before they are tensors
+    assert any("mean 0.5, 0.5, 0.5" in note and "and gets it" in note for note in drawn.notes)
+    assert drawn.row.sqnr_db < plain.row.sqnr_db
+    np.save(tmp_path / "floats.npy", np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32))
+    as_they_are = against(other, MODEL, tmp_path / "floats.npy")
+    assert any("is given the arrays as they are: mean 0.5" in note for note in as_they_are.notes)
+    assert as_they_are.row.sqnr_db == against(path, MODEL, tmp_path / "floats.npy").row.sqnr_db
 
 
 def _with(path, text):
