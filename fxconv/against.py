@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -11,13 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from fxconv import lite, metadata, replay, soundness, verify
-from fxconv.apart import words_for
+from fxconv.apart import packed, unpacked, words_for
 from fxconv.calibration import CalibrationData
 from fxconv.clock import Progress
 from fxconv.config import MIN_SQNR, Config
@@ -153,12 +150,9 @@ def _shown(value: Any) -> str:
 
 def _outputs(path: Path, images: list[tuple[Tensor, ...]], seconds: int, megabytes: int) -> verify.Outputs:
     """What the file returns for each image, from a process of its own."""
-    content = io.BytesIO()
-    np.savez(content, *(tensor.numpy() for image in images for tensor in image))
     words = words_for("fxconv.against", "child", str(path), str(len(images[0])), str(seconds), str(megabytes))
-    told = told_by(words, path, seconds, content.getvalue())
-    with np.load(io.BytesIO(base64.b64decode(told["outputs"])), allow_pickle=False) as arrays:
-        flat = [torch.from_numpy(arrays[f"arr_{place}"]) for place in range(len(arrays.files))]
+    told = told_by(words, path, seconds, packed(tensor for image in images for tensor in image))
+    flat = unpacked(base64.b64decode(told["outputs"]))
     each = len(flat) // len(images)
     return [flat[start : start + each] for start in range(0, len(flat), each)] if each else [[] for _ in images]
 
@@ -166,17 +160,15 @@ def _outputs(path: Path, images: list[tuple[Tensor, ...]], seconds: int, megabyt
 def child() -> None:
     """What the process does: a file, how many tensors a call takes and the limits are its arguments."""
     path, each, seconds, megabytes = Path(sys.argv[2]), *map(int, sys.argv[3:6])
-    with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as arrays:
-        tensors = [torch.from_numpy(arrays[f"arr_{place}"]) for place in range(len(arrays.files))]
+    tensors = unpacked(sys.stdin.buffer.read())
     replay.limit(seconds, megabytes)
     try:
         lite.prepared(path)
         module = lite.loaded(path)
         images = [tuple(tensors[start : start + each]) for start in range(0, len(tensors), each)]
         lite.ran(module, images[0], path)
-        outputs, content = verify.outputs(module, images), io.BytesIO()
-        np.savez(content, *(leaf.numpy() for leaves in outputs for leaf in leaves))
-        told: dict[str, Any] = {"outputs": base64.b64encode(content.getvalue()).decode()}
+        outputs = packed(leaf for leaves in verify.outputs(module, images) for leaf in leaves)
+        told: dict[str, Any] = {"outputs": base64.b64encode(outputs).decode()}
     except Exception as error:
         told = {"error": str(error) if isinstance(error, UserError) else f"{path}: {described(error)}", "whole": True}
     print(json.dumps(told))

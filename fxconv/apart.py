@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 # A function of fxconv's, started with this process's own places to import from, and nothing of the environment's.
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {module} import {function}; {function}()"
@@ -26,6 +31,19 @@ def words_for(module: str, function: str, *arguments: str) -> list[str]:
     """The command line that starts a function of fxconv's; its arguments are `sys.argv[2:]` there."""
     known = json.dumps([str(Path(place).resolve()) for place in sys.path if place])
     return [sys.executable, "-I", "-c", _START.format(module=module, function=function), known, *arguments]
+
+
+def packed(tensors: Iterable[Tensor]) -> bytes:
+    """Tensors as the bytes that `unpacked` takes, on the other side of a pipe."""
+    content = io.BytesIO()
+    np.savez(content, *(tensor.numpy() for tensor in tensors))
+    return content.getvalue()
+
+
+def unpacked(content: bytes) -> list[Tensor]:
+    """The tensors, in order. Nothing in the bytes is run."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return [torch.from_numpy(arrays[f"arr_{place}"]) for place in range(len(arrays.files))]
 
 
 def answer(words: Sequence[str], given: bytes = b"", seconds: float | None = None) -> dict[str, Any]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import io
 import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from fxconv.apart import Ended, Failed, answer, words_for
+from fxconv.apart import Ended, Failed, answer, packed, unpacked, words_for
 from fxconv.errors import UserError, described
 from fxconv.inputs import in_words
 
@@ -27,10 +24,8 @@ def peak_memory(path: Path, inputs: Sequence[Tensor], threads: int = 1) -> int:
     What torch takes by itself, and the inputs, were there before. The process is a new one: whatever the file does to
     it, a crash included, is told as `UserError`, and so is what must not be run.
     """
-    content = io.BytesIO()
-    np.savez(content, *(value.numpy() for value in inputs))
     try:
-        told = answer(words_for("fxconv.peak_memory", "child", str(path), str(threads)), content.getvalue())
+        told = answer(words_for("fxconv.peak_memory", "child", str(path), str(threads)), packed(inputs))
     except Failed as error:
         raise RuntimeError(f"the process that measures memory {error}") from error
     except Ended as error:
@@ -44,14 +39,13 @@ def peak_memory(path: Path, inputs: Sequence[Tensor], threads: int = 1) -> int:
 def child() -> None:
     """What the process does: the file and the number of threads are its arguments, the inputs its stdin."""
     path, threads = Path(sys.argv[2]), int(sys.argv[3])
-    with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as arrays:
-        inputs = [arrays[name] for name in arrays.files]
+    example = tuple(unpacked(sys.stdin.buffer.read()))
     from fxconv.lite import loaded, prepared, ran
 
     try:
         prepared(path, threads)
         start = _peak(reset=True)
-        module, example = loaded(path), tuple(map(torch.from_numpy, inputs))
+        module = loaded(path)
         for _ in range(_RUNS):
             ran(module, example, path)
         print(json.dumps({"peak": max(0, _peak() - start)}))

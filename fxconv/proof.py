@@ -104,14 +104,11 @@ def check_runnable(path: Path, seconds: int = SECONDS, megabytes: int = MEGABYTE
     told_by(words_for("fxconv.proof", "child", "check", str(path), str(seconds), str(megabytes)), path, seconds)
 
 
-def prove(
-    path: Path, python: str | None = None, seconds: int = SECONDS, megabytes: int = MEGABYTES, checked: bool = False
-) -> Proof:
+def prove(path: Path, python: str | None = None, seconds: int = SECONDS, megabytes: int = MEGABYTES) -> Proof:
     """Run the golden inputs of a file again.
 
     The process that does it computes for `seconds` at most, gets `megabytes` more than torch takes, and can write no
-    file, where the system can limit that. `python` is another interpreter, with a torch of its own, that does it; with
-    `checked` somebody has called `check_runnable` before.
+    file, where the system can limit that. `python` is another interpreter, with a torch of its own, that does it.
 
     Raises `UserError` for a file that holds no golden inputs, may do more than compute, or does not run.
     """
@@ -126,8 +123,7 @@ def prove(
     if python is None:
         return _proof(told_by(words_for("fxconv.proof", "child", "prove", str(path), *limits), path, seconds))
     program = _interpreter(python)
-    if not checked:
-        check_runnable(path, seconds, megabytes)
+    check_runnable(path, seconds, megabytes)
     words = [program, str(Path(replay.__file__).resolve()), str(path.resolve()), "--limit", *limits]
     try:
         return _proof(told_by(words, path, seconds))

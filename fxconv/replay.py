@@ -34,7 +34,8 @@ if __name__ == "__main__":  # what lies beside this file is not what others mean
 import torch
 
 FILE, FORMAT = "golden.json", 1
-# Where a float island lies between int8 layers its sums may come in another order: SQNR, in decibels.
+# SQNR, in decibels. Where a float island lies between int8 layers, sums may come in another order: the mobile passes
+# re-associate them, and so does another machine.
 ISLAND_SQNR_DB = 40.0
 # No golden.json is larger than 2 % of a file, and no file of a phone's has gigabytes.
 _MOST_BYTES = 64 << 20

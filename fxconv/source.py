@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from fxconv import models, soundness, verify
 from fxconv.arrays import open_array, split_name
 from fxconv.calibration import CalibrationData, NamedArrays, Photographs, open_calibration
-from fxconv.class_names import class_counts, read_names, sorted_files
+from fxconv.class_names import class_counts, read_names
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import UserError
@@ -72,23 +72,23 @@ def open_source(
     config: Config,
     unsafe_load: bool = False,
     evaluation: Path | None = None,
-    labels: Sequence[Path] = (),
+    labels: Path | None = None,
     heads: str | None = None,
+    names: Path | None = None,
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
     A model with random weights is settled on the calibration images: their batch-norm statistics, and outputs that say
-    something. 3 dB are asked of it where nothing else was said. `evaluation` and one of `labels` name photographs whose
-    class is known, as `fxconv.labels.read_classes` takes them; another of `labels` holds the names of the classes.
+    something. 3 dB are asked of it where nothing else was said. `evaluation` and `labels` name photographs whose class
+    is known, as `fxconv.labels.read_classes` takes them; `names` is a file with the names of the classes.
     """
     selected(config)  # a misspelt pass is found here, not after minutes of work
     if calib is not None and not split_name(calib)[0].exists():
         raise UserError(f"--calib {calib}: no such file or folder")
     if example is not None and not split_name(example)[0].exists():
         raise UserError(f"--example {example}: no such file")
-    listed, names = sorted_files(labels, evaluation)
     class_names = read_names(names) if names is not None else None
-    classes = read_classes(evaluation, listed)
+    classes = read_classes(evaluation, labels)
     loaded = models.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads)
     data, inputs = open_inputs(loaded, calib, example, config)
     outputs = check_input(model, loaded, data)

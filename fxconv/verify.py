@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-# Where a float island lies between int8 layers the mobile passes may re-associate float sums.
-ISLAND_SQNR_DB = 40.0
+from fxconv.replay import ISLAND_SQNR_DB
+
 # Folding batch norms re-associates float32 sums; what it computes stays this close even where a network amplifies that.
 FUSED_SQNR_DB = 60.0
 # This one is there only where layers were equalized.

@@ -219,7 +219,7 @@ def convert(
 
         imported = time.perf_counter()
         source = open_source(
-            model, weights, input_size, calib, example, config, unsafe_load, eval_, labels or (), heads
+            model, weights, input_size, calib, example, config, unsafe_load, eval_, listed, heads, named
         )
         training = open_training(source, train, train_count) if train is not None else None
         for warning in source.warnings:

@@ -92,5 +92,5 @@ def test_torchvisions_own_weights_bring_the_names_they_were_trained_with(tmp_pat
     renamed = published.rename(tmp_path / "mine.pth")
     assert open_source("squeezenet1_1", str(renamed), "64", None, None, Config(calib_count=2)).class_names is None
     names = written(tmp_path / "names.txt", "\n".join(f"class {index}" for index in range(1000)))
-    source = open_source("squeezenet1_1", "random", "64", None, None, Config(calib_count=2), labels=[names])
+    source = open_source("squeezenet1_1", "random", "64", None, None, Config(calib_count=2), names=names)
     assert source.class_names is not None and source.class_names[999] == "class 999"
