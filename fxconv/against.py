@@ -94,7 +94,7 @@ def against(
     row = verify.close_enough("file", original, found, least, "float")
     images = source.data.source
     if len(tensors) < source.data.count:
-        images = f"the first {len(tensors)} of {images}"
+        images = f"{len(tensors)} images out of {images}"
     return Against(source.info.name, source.info.weights, images, row, (*source.warnings, *notes))
 
 
