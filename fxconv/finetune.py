@@ -433,8 +433,9 @@ def _fingerprint(module: FakeQuantized, lesson: Lesson, config: Config) -> str:
     return digest.hexdigest()
 
 
-# What may differ between a run and the one that goes on from its checkpoint.
-_NOT_OF_TRAINING = frozenset({"method", "block", "java", "min_sqnr", "max_drop", "held_out"})
+# What may differ between a run and the one that goes on from its checkpoint: it comes after the training.
+_OF_THE_FILE = frozenset({"method", "block", "java", "runtime", "golden", "normalize_in_graph"})
+_NOT_OF_TRAINING = _OF_THE_FILE | {"min_sqnr", "max_drop", "held_out"}
 
 
 def _save(path: Path, fingerprint: str, module: FakeQuantized, run: _Run) -> None:

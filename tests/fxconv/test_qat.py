@@ -444,6 +444,14 @@ def test_a_checkpoint_of_other_choices(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_what_the_file_is_like_may_be_decided_after_the_training(tmp_path):
+    path = tmp_path / "training.pt"
+    distilled(checkpoint=path, epochs=1)
+    done = distilled(checkpoint=path, epochs=1, golden=False, runtime="pytorch_android_lite==2.1.0", java=True)
+    assert (done.training.resumed, len(done.training.epochs)) == (1, 1)
+    assert done.golden.cases == 0 and done.runtime is not None
+
+
 def test_a_checkpoint_of_other_images(tmp_path):
     path = tmp_path / "training.pt"
     distilled(checkpoint=path, epochs=1)
