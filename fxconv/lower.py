@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,9 +24,9 @@ from fxconv.doctor import cure_of
 from fxconv.endings import is_out_of_memory
 from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.inputs import InputForm
+from fxconv.places import without_places
 from fxconv.quantize import quiet
 from rewrites.location import short
-from rewrites.parts import graphs_in
 
 # A warning names this many of the lines at which a trace decided something.
 _SHOWN = 3
@@ -101,7 +100,12 @@ def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
 
 
 class OnlyTraced(nn.Module):
-    """A module of fxconv's own that TorchScript does not take, so that nobody has to be told why."""
+    """A module of fxconv's own that TorchScript does not take, so that nobody has to be told why.
+
+    What stands around all is called so in the artifact, in whatever file of fxconv's it is written.
+    """
+
+    _jit_override_qualname = "__torch__.Whole"
 
 
 class _TakingTensors(OnlyTraced):
@@ -123,6 +127,8 @@ def taking_tensors(module: nn.Module, form: InputForm) -> nn.Module:
 class Flat(nn.Module):
     """A module whose outputs, of any nesting, come out as one tensor or a tuple of tensors, as a trace needs them."""
 
+    _jit_override_qualname = OnlyTraced._jit_override_qualname
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
@@ -138,7 +144,6 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     Raises `ConversionError` with TorchScript's own words when it refuses, and `UserError` for outputs that the lite
     interpreter cannot hold: it crashes on a list or dict whose members are of different types.
     """
-    _name_by_content(module)
     try:
         with torch.no_grad():
             if config.method is Method.trace:
@@ -160,18 +165,6 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     if "Union[" in returned:
         raise UserError(f"the outputs mix types in one list or dict ({returned}); return a tuple of tensors instead")
     return scripted
-
-
-def _name_by_content(module: nn.Module) -> None:
-    """Name the code of each graph by what is in it, and not by how many graphs torch.fx compiled in this process.
-
-    The name is in the artifact, whose bytes must not depend on what was tried before.
-    """
-    for graph in graphs_in(module).values():
-        digest = hashlib.sha256(graph.code.encode()).hexdigest()[:16]
-        graph.graph._co_fields = {"co_filename": f"<graph>.{digest}"}
-        graph.recompile()
-        graph.graph._co_fields = {}
 
 
 def _is_plain(outputs: Any) -> bool:
@@ -250,7 +243,8 @@ def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:
 def to_bytes(optimized: torch.jit.ScriptModule, extra_files: Mapping[str, str] | None = None) -> bytes:
     """The lite-interpreter archive, in which `extra_files`, texts by name, ride along.
 
-    Saved through a buffer, so that its root does not depend on a file's name.
+    Saved through a buffer, so that its root does not depend on a file's name; and nothing in it says where, or of which
+    lines of Python, it was made.
     """
     with quiet():
-        return optimized._save_to_buffer_for_lite_interpreter(_extra_files=dict(extra_files or {}))
+        return without_places(optimized._save_to_buffer_for_lite_interpreter(_extra_files=dict(extra_files or {})))

@@ -73,7 +73,10 @@ def metadata(
             "recipe": [step.value for step in settled.recipe.steps],
             "calibration_images": settled.calibration.images,
             "int8_operations": len(audit.operations),
-            "float_islands": [{"nodes": len(one.nodes), "reason": one.reason} for one in settled.rewritten.islands],
+            "float_islands": [
+                {"nodes": len(one.nodes), "reason": _without_places(one.reason, settled)}
+                for one in settled.rewritten.islands
+            ],
             "sqnr_db": round(int8.sqnr_db, 2) if math.isfinite(int8.sqnr_db) else None,
         },
         "versions": {
@@ -122,6 +125,13 @@ def _sha256(text: str) -> str:
 def _without_folder(weights: str) -> str:
     """Where weights come from, without the user's folders."""
     return " ".join(Path(word).name if "/" in word else word for word in weights.split(" "))
+
+
+def _without_places(reason: str, settled: Settled) -> str:
+    """Why something is in float, without the files and lines of whoever wrote the model: they are of one machine."""
+    for leaf in settled.rewritten.leaves:
+        reason = reason.replace(f"{leaf.place}: ", "") if leaf.place else reason
+    return reason
 
 
 def _described(tensor: Tensor) -> dict[str, Any]:

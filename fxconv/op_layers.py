@@ -10,17 +10,14 @@ A file that was traced has neither, and a graph of modules alone, without an ope
 from __future__ import annotations
 
 import ast
-import io
-import pickle
 import pickletools
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-# The files that torch.fx says its code is in; every value in it has a name of its own.
-_GRAPHS = ("<graph>", "<eval_with_key>")
+from fxconv.places import LINES, read
+
 # Calls that are printed like any Python, and the operators they are.
 _BUILTINS = {"int": "aten::Int", "float": "aten::Float", "bool": "aten::Bool", "str": "aten::str"}
 _MOST_BYTES = 64 << 20
@@ -60,7 +57,7 @@ def program_of(path: Path, most: int = _MOST_BYTES) -> Program:
             module, _, name = _root(_read(archive, entries["data.pkl"], most)).rpartition(".")
             home = f"code/{module.replace('.', '/')}.py"
             body = _forward(_read(archive, entries[home], most).decode(), name)
-            return _named(_read(archive, entries[f"{home}.debug_pkl"], most), body)
+            return _named(_read(archive, entries[f"{home}{LINES}"], most), body)
     except Exception:  # whatever is missing or damaged: the names are a help, and no part of what is measured
         return Program()
 
@@ -98,22 +95,13 @@ def _forward(text: str, kind: str) -> list[ast.stmt]:
     return functions[0].body
 
 
-class _Plain(pickle.Unpickler):
-    """Reads tuples, lists, texts and numbers; nothing is imported or called but for lists."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch.jit._pickle" and name.startswith("build_"):
-            return list
-        raise pickle.UnpicklingError(f"{module}.{name}")
-
-
 def _named(pickled: bytes, body: list[ast.stmt]) -> Program:
     """The program of these statements, with the names in the lines of graphs that they stem from.
 
     A name that stands for two layers, in two graphs, is left out.
     """
-    _, texts, ranges = _Plain(io.BytesIO(pickled)).load()
-    graphs = {tuple(source[0]) for _, (source, *_), *_ in ranges if str(texts[source[1]]).startswith(_GRAPHS)}
+    texts, places = read(pickled)
+    graphs = {place.lines for place in places if place.lines}
     layers: dict[str, str] = {}
     twice, roots = set[str](), set[str]()
     returned: tuple[str, ...] = ()

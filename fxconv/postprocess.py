@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,18 +68,10 @@ def with_peaks(module: nn.Module, where: Heatmaps, config: Config, step: float |
         graph.output(graph.call_module("peaks", (returned,)))
     else:
         heads = [str(name) for name in _output(module)]
-        values = {name: graph.call_function(_get, (returned, name)) for name in heads}
+        values = {name: graph.call_function(operator.getitem, (returned, name)) for name in heads}
         found = graph.call_module("peaks", (values.pop(where.key),))
         graph.output({"peaks": found, **values})
     return fx.GraphModule(root, graph).eval()
-
-
-def _get(outputs: dict[str, Tensor], name: str) -> Tensor:
-    """One of several outputs, in a form that TorchScript knows the type of."""
-    return outputs[name]
-
-
-fx.wrap("_get")
 
 
 def _output(module: Any) -> Any:

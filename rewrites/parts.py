@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -148,7 +148,7 @@ class _Finder:
         self.claimed.update(part for layer in called for part in layer.modules())
         keep_attributes(module, graph_module)
         for leaf in leaves:
-            self.leaves.append(FloatLeaf(f"{path}.{leaf.path}" if path else leaf.path, leaf.reason))
+            self.leaves.append(replace(leaf, path=f"{path}.{leaf.path}" if path else leaf.path))
             self._visit_children(graph_module.get_submodule(leaf.path), self.leaves[-1].path)
         return graph_module
 

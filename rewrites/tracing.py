@@ -58,10 +58,14 @@ _TORCH, _REWRITES = (f"{Path(file).parent}/" for file in (torch.__file__, __file
 
 @dataclass(frozen=True)
 class FloatLeaf:
-    """A module that did not trace: its path, and the reason with the file and line that stopped it."""
+    """A module that did not trace: its path, and the reason with the file and line that stopped it.
+
+    `place` is how the reason gives that file and line, "" where it gives none.
+    """
 
     path: str
     reason: str
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -375,11 +379,12 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
                 made = {name: value for name, value in vars(model).items() if name.startswith("_tensor_constant")}
             break
         except Exception as error:
-            reason = f"{where(error)}: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}"
+            place = where(error)
+            reason = f"{place}: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}"
             path = tracer.failed
             if not path or path in leaves:
                 raise UntraceableError(f"the model's own forward does not trace: {reason}") from error
-            leaves[path] = FloatLeaf(path, f"does not trace: {reason}")
+            leaves[path] = FloatLeaf(path, f"does not trace: {reason}", place)
     vars(model).update(made)
     _read_attributes_once(graph)
     graph_module = fx.GraphModule(model, graph, type(model).__name__)

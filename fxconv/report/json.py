@@ -111,7 +111,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "key_map": dict(conversion.rewritten.key_map),
         "tracing": {
             "graphs": list(conversion.rewritten.graphs),
-            "float_leaves": [asdict(leaf) for leaf in conversion.rewritten.leaves],
+            "float_leaves": [{"path": leaf.path, "reason": leaf.reason} for leaf in conversion.rewritten.leaves],
             "fixed": [asdict(entry) for entry in conversion.rewritten.fixed],
         },
         "quantization": {

@@ -14,24 +14,20 @@ import hashlib
 import io
 import pickletools
 import struct
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch.jit.mobile import _backport_for_mobile_to_buffer, _get_model_bytecode_version
 
 from fxconv.errors import ConversionError, telling_line
+from fxconv.places import LINES
+from fxconv.records import Records, archive
 from fxconv.runtimes.operators import torch_of
 from fxconv.runtimes.releases import Release
 
 # The oldest version that torch's backport writes.
 OLDEST = 4
-_EXTRA, _LINES = "extra/", ".debug_pkl"
-# Written by the writer itself. Which of the two it is depends on the version, by which operators of old mean something
-# else: div before version 4 rounds whole numbers down.
-_VERSIONS = ("version", ".data/version")
-_WRITERS_OWN = (*_VERSIONS, ".data/serialization_id")
+_EXTRA = "extra/"
 _PICKLES = ("constants.pkl", "bytecode.pkl", "data.pkl")
 
 
@@ -50,32 +46,17 @@ def backported(content: bytes, wanted: Release) -> bytes:
         raise ConversionError(
             f"torch cannot write bytecode {newest} for {wanted.name}: {telling_line(error)}"
         ) from error
-    found = {name: one for name, one in _records(written).items() if not name.endswith(_LINES)}
-    extras = {name: text for name, text in _records(content).items() if name.startswith(_EXTRA)}
-    return _archive({**extras, **{name: one for name, one in _in_order(found).items() if not name.startswith(_EXTRA)}})
+    older, ours = Records(written), Records(content)
+    ordered = _in_order({name: older[name] for name in older if not name.endswith(LINES)})
+    extras = [(name, ours[name]) for name in ours if name.startswith(_EXTRA)]
+    program = [(name, one) for name, one in ordered.items() if not name.startswith(_EXTRA)]
+    return archive([*extras, *program], older.version)
 
 
 def can_be_backported(version: int, wanted: Release) -> bool:
     """Whether a file of this version of bytecode is too new for a release, and torch may write one that is not."""
     newest = torch_of(wanted.torch).bytecode[1]
     return OLDEST <= newest < version
-
-
-def _records(content: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
-
-
-def _archive(records: Mapping[str, bytes]) -> bytes:
-    """An archive of these records as torch's reader wants it: not deflated, and each at a multiple of 64 bytes."""
-    written = io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(written)
-    writer.set_min_version(max(int(records[name]) for name in _VERSIONS if name in records))
-    for name, content in records.items():
-        if name not in _WRITERS_OWN:
-            writer.write_record(name, content, len(content))
-    writer.write_end_of_file()
-    return written.getvalue()
 
 
 def _in_order(records: Mapping[str, bytes]) -> dict[str, bytes]:
