@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from fxconv.job import Job
 from fxconv.preprocessing import Preprocessing
 from fxconv.settling import Settled
 from fxconv.verify import StageParity
+from rewrites import PassResult
 
 FILE, SCHEMA = "fxconv.json", 1
 _LAYOUTS = {4: "NCHW", 5: "NCTHW"}
@@ -91,13 +92,21 @@ def metadata(
 
 def digests(config: Config, settled: Settled) -> dict[str, str]:
     """SHA-256 of the choices, of the edits to the graph, and of every scale and zero point: what decides the bytes."""
-    edits = [[result.name, [asdict(edit) for edit in result.edits]] for result in settled.rewritten.results]
+    chosen = config_file.reproducing(config, settled.recipe.steps)
+    chosen = replace(chosen, passes=tuple(Path(name).name for name in chosen.passes))  # wherever the user has them
     return {
         # as --save-config has it: the choices that give this again without a search
-        "config": _sha256(config_file.text(config_file.reproducing(config, settled.recipe.steps))),
-        "edits": _sha256(json.dumps(edits, default=str)),
+        "config": _sha256(config_file.text(chosen)),
+        "edits": _sha256(json.dumps(_changes(settled.rewritten.results))),
         "qparams": _sha256(json.dumps(_qparams(settled.int8))),
     }
+
+
+def _changes(results: Sequence[PassResult]) -> list[Any]:
+    """What each pass put in place of what. Why it did is told in words, which are another matter."""
+    return [
+        [result.name, [[edit.kind, edit.node, edit.before, edit.after] for edit in result.edits]] for result in results
+    ]
 
 
 def _qparams(int8: nn.Module) -> list[Any]:

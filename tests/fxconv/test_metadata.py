@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import namedtuple
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,10 +14,12 @@ from torch import nn
 import fxconv
 from fxconv import metadata, replay
 from fxconv.bench import input_of
+from fxconv.config import Config
 from fxconv.errors import UserError
 from fxconv.inspection import inspect
 from fxconv.lower import to_bytes
 from fxconv.metadata import inputs_in, metadata_in, named
+from rewrites import rewrite
 
 
 def network():
@@ -68,6 +72,45 @@ def test_the_digest_is_of_choices_edits_and_scales_and_of_nothing_that_takes_tim
     scaled = fxconv.convert(network(), calibration=[data()[0] * 1.5]).save(tmp_path / "scaled.ptl")
     assert scaled.verified
     assert metadata_in(tmp_path / "scaled.ptl")["digest"]["qparams"] != first["qparams"]
+
+
+def test_the_digest_of_edits_is_not_of_the_words_that_give_reasons():
+    rewritten = rewrite(network())
+    before = digest_of(rewritten.results)
+    assert any(result.edits for result in rewritten.results)
+
+    def told_otherwise(result):
+        edits = tuple(replace(edit, reason="for another reason") for edit in result.edits)
+        skips = tuple(replace(skip, reason="for another reason") for skip in result.skips)
+        return replace(result, edits=edits, skips=skips, summary="", why="", hunks=(), diff="")
+
+    assert digest_of([told_otherwise(result) for result in rewritten.results]) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "remove"}, {"node": "other"}, {"before": "x = self.y(x)"}, {"after": "x = self.z(x)"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_digest_of_edits_is_of_what_stood_there_and_what_stands_there_now(change):
+    (one, *_), results = next((r.edits, r) for r in rewrite(network()).results if r.edits)
+    assert digest_of([replace(results, edits=(one,))]) != digest_of([replace(results, edits=(replace(one, **change),))])
+    assert digest_of([replace(results, edits=(one,))]) != digest_of([replace(results, edits=(one,), name="another")])
+
+
+def digest_of(results):
+    settled = SimpleNamespace(
+        rewritten=SimpleNamespace(results=results), recipe=SimpleNamespace(steps=()), int8=nn.Identity()
+    )
+    return metadata.digests(Config(), settled)["edits"]
+
+
+def test_the_digest_of_choices_is_not_of_the_folder_a_pass_lies_in():
+    settled = SimpleNamespace(
+        rewritten=SimpleNamespace(results=()), recipe=SimpleNamespace(steps=()), int8=nn.Identity()
+    )
+    told = [metadata.digests(Config(passes=(name,)), settled)["config"] for name in ("a/p.py:P", "/b/p.py:P", "p.py:Q")]
+    assert told[0] == told[1] != told[2]
 
 
 def test_two_conversions_say_the_same(path, tmp_path):
