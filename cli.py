@@ -1,5 +1,5 @@
 """Launcher for a checkout: python cli.py convert mobilenet_v3 --report."""
 
-from fxconv.cli import start
+from fxconv.cli.app import start
 
 start()

@@ -35,9 +35,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import fxconv
 from benchmarks import stock
 from benchmarks.networks import table
-from fxconv import models
 from fxconv.config import Recipe, WeightScheme
-from fxconv.preprocessing import Preprocessing
+from fxconv.models import loading
+from fxconv.models.preprocessing import Preprocessing
 
 ROOT = Path(__file__).parent.parent
 BATCH = 10
@@ -239,7 +239,7 @@ def cifar(network: str, size: int, data: Path, checkpoints: Path) -> str:
 
 def mobilenet_v2(folder: Path, checkpoint: Path) -> Iterator[str]:
     """Top-1 with the official ImageNet weights over several splits into calibration and scored photographs."""
-    loaded = models.load("mobilenet_v2", str(checkpoint))
+    loaded = loading.load("mobilenet_v2", str(checkpoint))
     images, labels = photographs(folder, loaded.preprocessing)
     pooled: dict[str, list[Answers]] = {}
     few: dict[str, Answers] = {}

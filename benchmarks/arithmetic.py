@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import fxconv
 from benchmarks.latency import medians
 from benchmarks.networks import ROOT, machine, seeded, table, write
-from fxconv import lower
-from fxconv.artifact import load_lite
 from fxconv.config import Arithmetic, Config, Recipe
 from fxconv.conversion import Conversion
-from fxconv.latency import settle_mobile_threads
+from fxconv.measures.latency import settle_mobile_threads
+from fxconv.targets.mobile import lowering
+from fxconv.targets.mobile.artifact import load_lite
 
 # Detectors at half of their size: what is compared is the same, and a run takes a quarter of the time.
 NETWORKS = {
@@ -67,7 +67,7 @@ def measured(name: str, size: str | None) -> tuple[list[str], float]:
         if not conversion.verified:
             raise SystemExit(f"{name}, {form}: {conversion.verdict}")
     contents = {form: conversion.artifact.data for form, conversion in made.items()}
-    contents["float"] = lower.lowered(loaded.module, example, Config()).content
+    contents["float"] = lowering.lowered(loaded.module, example, Config()).content
     with tempfile.TemporaryDirectory() as folder:
         modules = {}
         for form, content in contents.items():

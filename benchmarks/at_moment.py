@@ -51,9 +51,9 @@ class OnImport:
 
 def on_step(name: str, event: Event) -> None:
     """Let `event` happen when the conversion announces the step `name`."""
-    from fxconv import screen
+    from fxconv.cli import terminal
 
-    real = screen._bars
+    real = terminal._bars
 
     @contextmanager
     def bars(quiet: bool):
@@ -66,14 +66,14 @@ def on_step(name: str, event: Event) -> None:
 
             yield shown
 
-    screen._bars = bars
+    terminal._bars = bars
 
 
 def on_file(step: str, event: Event) -> None:
     """Let `event` happen while a file is written: half of it, before its fsync, before or after it is renamed."""
-    from fxconv import staging
+    from fxconv.data import staged_file
 
-    write, fsync, replace = staging.StagedFile._write, os.fsync, Path.replace
+    write, fsync, replace = staged_file.StagedFile._write, os.fsync, Path.replace
 
     def half(self: Any, data: bytes) -> None:
         if data:  # whether a file can be made at all is tried before, with an empty one
@@ -96,8 +96,8 @@ def on_file(step: str, event: Event) -> None:
         return done
 
     patches: dict[str, Callable[[], None]] = {
-        "write": lambda: setattr(staging.StagedFile, "_write", half),
-        "fsync": lambda: setattr(staging.os, "fsync", synced),
+        "write": lambda: setattr(staged_file.StagedFile, "_write", half),
+        "fsync": lambda: setattr(staged_file.os, "fsync", synced),
         "rename": lambda: setattr(Path, "replace", renamed),
         "renamed": lambda: setattr(Path, "replace", renamed),
     }
@@ -119,7 +119,7 @@ def main() -> None:
     else:
         on_step(moment, event)
     sys.argv = ["fxconv", *words]
-    from fxconv.cli import main as command_line
+    from fxconv.cli.app import main as command_line
 
     command_line()
 

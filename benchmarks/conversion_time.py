@@ -30,13 +30,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import supervised
 from benchmarks.networks import ROOT, TEN, machine, seeded, table, write
-from fxconv.calibration import Batches
-from fxconv.clock import Clock
 from fxconv.config import Config, Recipe
-from fxconv.inputs import InputForm
-from fxconv.latency import settle_mobile_threads
-from fxconv.observing import observe_images
-from fxconv.synthetic import natural_images
+from fxconv.data.calibration import Batches
+from fxconv.data.synthetic import natural_images
+from fxconv.measures.latency import settle_mobile_threads
+from fxconv.models.signature import InputSignature
+from fxconv.progress import Clock
+from fxconv.quantization.calibrate import observe_images
 from rewrites import rewrite
 
 NETWORKS = ("mobilenet_v2", "mobilenet_v3_small", "resnet18", "efficientnet_b0")
@@ -105,7 +105,7 @@ def observed_seconds(model: nn.Module, images: Tensor, batch: int) -> float:
     data, config = Batches(images.split(batch)), Config(recipe=(Recipe.none,))
     rewritten = rewrite(model, example=(images[:1],), share_parameters=True)
     clock = Clock(lambda *_: None)
-    _, seen = observe_images(model, rewritten, InputForm.of(model), data, False, config, clock)
+    _, seen = observe_images(model, rewritten, InputSignature.of(model), data, False, config, clock)
     return seen.calibration.seconds
 
 

@@ -31,14 +31,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import fxconv
 from benchmarks.networks import ROOT, machine, table, write
 from benchmarks.scenes import Scene, heatmap, scenes, tensor
-from fxconv import verify
-from fxconv.artifact import load_lite_bytes
-from fxconv.calibration import Photographs
 from fxconv.config import Method, Postprocess, Recipe
 from fxconv.conversion import Conversion
-from fxconv.detectors import STRIDE, HeatmapDetector, HeatmapPeaks, detector
-from fxconv.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from fxconv.quantize import engine
+from fxconv.data.calibration_photographs import Photographs
+from fxconv.models import forward
+from fxconv.models.detectors import STRIDE, HeatmapDetector, HeatmapPeaks, detector
+from fxconv.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from fxconv.quantization.engine import engine
+from fxconv.targets.mobile.artifact import load_lite_bytes
 
 BACKBONES = {"mobilenet_v3_small": "mobilenet_v3_small_cifar10_64.pth", "resnet18": "resnet18_cifar10_32.pth"}
 SIDE, BATCH, LEARNING_RATE = 160, 8, 1e-3
@@ -141,7 +141,7 @@ def searched(name: str, network: HeatmapDetector, data: Photographs) -> tuple[li
     rows, left = [], 0
     for form, module in forms.items():
         with engine("qnnpack"):
-            maps = [outputs[0] for outputs in verify.outputs(module, [(image,) for image in images])]
+            maps = [outputs[0] for outputs in forward.outputs(module, [(image,) for image in images])]
         for sigmoid in SIGMOIDS:
             cells = []
             for ties in TIES:
@@ -177,7 +177,7 @@ def _holds(conversion: Conversion) -> bool:
     image, peaks = torch.randn(1, 3, *OTHER), HeatmapPeaks(stride=STRIDE)
     with engine("qnnpack"), torch.no_grad():
         found = load_lite_bytes(conversion.artifact.data)(image)
-        return torch.equal(found, peaks(verify.outputs(conversion.int8, [(image,)])[0][0]))
+        return torch.equal(found, peaks(forward.outputs(conversion.int8, [(image,)])[0][0]))
 
 
 def plateaus() -> list[list[str]]:
@@ -204,7 +204,7 @@ def drawn(int8: Any, step: float) -> tuple[int, int]:
     for scene in scenes(40, 256, 320, seed=2):
         image = tensor(scene.pixels, IMAGENET_MEAN, IMAGENET_STD)[None]
         with engine("qnnpack"):
-            logits = verify.outputs(int8, [(image,)])[0][0]
+            logits = forward.outputs(int8, [(image,)])[0][0]
         before, after = (peaks_of(logits, ties, "first", step) for ties in ("keep", "index"))
         if best is None or duplicates(before) > best[0]:
             best = duplicates(before), scene, before, after

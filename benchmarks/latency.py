@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import fxconv
 from benchmarks import stock
 from benchmarks.networks import RELU6, TEN, machine, seeded, table, write
-from fxconv import lower
-from fxconv.artifact import load_lite
 from fxconv.config import Config
-from fxconv.latency import interleaved, settle_mobile_threads
+from fxconv.measures.latency import interleaved, settle_mobile_threads
+from fxconv.targets.mobile import lowering
+from fxconv.targets.mobile.artifact import load_lite
 
 FORMS = ("fxconv", "stock flow", "wrapped", "float")
 WARM_UP, FEWEST, MOST, SECONDS = 3, 40, 200, 40.0
@@ -39,7 +39,7 @@ def forms(name: str, folder: Path) -> tuple[dict[str, Any], tuple[Tensor]]:
     example = batches[0][:1]
     ours = fxconv.convert(loaded.module, batches, min_sqnr=-1000.0)
     wrapped = fxconv.convert(loaded.module, batches, min_sqnr=-1000.0, arithmetic=fxconv.config.Arithmetic.wrap)
-    floating = lower.lowered(loaded.module, (example,), Config()).content
+    floating = lowering.lowered(loaded.module, (example,), Config()).content
     contents = {"fxconv": ours.artifact.data, "wrapped": wrapped.artifact.data, "float": floating}
     modules = {"stock flow": stock.write(loaded.module, batches, folder / "stock.ptl")}
     for form, content in contents.items():

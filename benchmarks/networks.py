@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import fxconv
-from fxconv import models
-from fxconv.calibration import open_calibration
-from fxconv.models import LoadedModel
-from fxconv.weights import reestimate_batch_norms
+from fxconv.data.calibration_sources import open_calibration
+from fxconv.models import loading
+from fxconv.models.batch_norms import reestimate_batch_norms
+from fxconv.models.loading import LoadedModel
 
 ROOT = Path(__file__).parent.parent
 TEN = (
@@ -46,7 +46,7 @@ def seeded(
     A detector brings images to its own size whatever they come in; with an `input_size` that is the shorter side's.
     `is_trained_like` draws what `draw_like_trained` says.
     """
-    loaded = models.load(name, "random", input_size)
+    loaded = loading.load(name, "random", input_size)
     if input_size and is_detector(loaded.module) and loaded.module.transform.fixed_size is None:
         side = loaded.preprocessing.height
         loaded.module.transform.min_size, loaded.module.transform.max_size = (side,), 2 * side

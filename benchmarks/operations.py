@@ -21,7 +21,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.latency import medians
-from fxconv.latency import settle_mobile_threads
+from fxconv.measures.latency import settle_mobile_threads
 
 Operation = Callable[[], Tensor]
 RUNS, SECONDS, WARM_UP = 300, 30.0, 20

@@ -42,12 +42,12 @@ from benchmarks.accuracy import (
     unmet,
 )
 from benchmarks.networks import ROOT, machine, table
-from fxconv import models
-from fxconv.artifact import load_lite
 from fxconv.config import Mode, Recipe, Teacher, WeightScheme
 from fxconv.conversion import Conversion
-from fxconv.labels import LabelledBatches
-from fxconv.quantize import engine
+from fxconv.data.labels import LabelledBatches
+from fxconv.models import loading
+from fxconv.quantization.engine import engine
+from fxconv.targets.mobile.artifact import load_lite
 
 SPLITS, TRAINED_ON, BATCH, CALIBRATION = 3, 300, 10, 200
 MOST_SECONDS, LEAST_REGAINED = 20 * 60, 0.5
@@ -92,7 +92,7 @@ def answered(conversion: Conversion, images: Tensor) -> Tensor:
 
 def distilled(folder: Path, checkpoint: Path) -> str:
     """mobilenet_v2 after the float model's own answers."""
-    loaded = models.load("mobilenet_v2", str(checkpoint))
+    loaded = loading.load("mobilenet_v2", str(checkpoint))
     images, labels = photographs(folder, loaded.preprocessing)
     options: dict[str, Any] = {"weight_scheme": WeightScheme.per_tensor, "recipe": (Recipe.none,), "min_sqnr": 0.0}
     rows, pooled = [], dict[str, list[Answers]]()

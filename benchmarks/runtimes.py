@@ -4,8 +4,8 @@
 
 Downloads a wheel for each release (130 to 150 MB, those of macOS, which are the smallest) into DIR, unless it is there,
 and reads it as text: the operators from the library and the headers, the versions from `caffe2/serialize/versions.h`.
-Writes fxconv/runtimes/operators.json; docs/runtimes.md is made of it by `make docs`. How many of the operators that a
-torch registers are found that way is measured on the torch that is installed here, and told there.
+Writes fxconv/targets/mobile/releases/operators.json; docs/runtimes.md is made of it by `make docs`. How many of the
+operators that a torch registers are found that way is measured on the torch that is installed here, and told there.
 
 PYTHON is an interpreter with the torch of a release and numpy: what it registers is compared with what was read, and it
 loads and runs files that fxconv converts here. Without one, what was tried before stays.
@@ -29,8 +29,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from fxconv.runtimes.operators import DATA, SCHEMA, Arity
-from fxconv.runtimes.releases import RELEASES
+from fxconv.targets.mobile.releases.operators import DATA, SCHEMA, Arity
+from fxconv.targets.mobile.releases.table import RELEASES
 
 # The platforms that the old releases were made for, by their wheels' tags; the first there is serves.
 PLATFORMS = ("macosx_10_9_x86_64", "manylinux1_x86_64", "manylinux2014_x86_64")
@@ -250,11 +250,11 @@ def _file(python: str, version: str, name: str, module: Any, batches: list[Any])
     import numpy as np
 
     import fxconv
-    from fxconv.artifact import load_lite_bytes
     from fxconv.inspection import inspect
-    from fxconv.quantize import engine
-    from fxconv.runtimes import check
-    from fxconv.runtimes.backport import backported
+    from fxconv.quantization.engine import engine
+    from fxconv.targets.mobile.artifact import load_lite_bytes
+    from fxconv.targets.mobile.releases import check
+    from fxconv.targets.mobile.releases.backport import backported
 
     wanted = next(one for one in RELEASES if one.torch == version and one.package.is_lite)
     content = fxconv.convert(module, batches, recipe="none", min_sqnr=-1000.0).artifact.data

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from fxconv.synthetic import Pixels, natural_images
+from fxconv.data.synthetic import Pixels, natural_images
 
 # Corners of a shape on the unit circle; an ellipse has none.
 _CORNERS = (0, 3, 4, 5, 6)

@@ -27,12 +27,14 @@ import fxconv
 from benchmarks import stock
 from benchmarks.latency import medians
 from benchmarks.networks import is_detector, seeded, tensors
-from fxconv import artifact, verify
-from fxconv.artifact import Artifact, load_lite
 from fxconv.config import MIN_SQNR, Config
 from fxconv.errors import ConversionError, UserError, described, one_line
-from fxconv.latency import settle_mobile_threads
+from fxconv.measures.latency import settle_mobile_threads
+from fxconv.models import forward
 from fxconv.report.json import plain
+from fxconv.targets.mobile import artifact
+from fxconv.targets.mobile.artifact import Artifact, load_lite
+from fxconv.verification import parity
 from rewrites import ALTERNATIVES, DEFAULT_PASSES
 
 BATCH, SCORED = 4, 8
@@ -77,7 +79,7 @@ def measured(model: str, size: str | None, images: int, with_stock: bool, into: 
         # Boxes are compared in the ledger, before they are sorted and suppressed.
         written = {flow: path for flow, path in files.items() if path.exists() and not detects}
         called = [loaded.form.arguments(row) for row in scored]
-        reference = verify.outputs(loaded.module, called) if written else []
+        reference = forward.outputs(loaded.module, called) if written else []
         del loaded
         for flow, path in written.items():
             try:
@@ -135,10 +137,10 @@ def described_file(written: Artifact) -> Record:
     }
 
 
-def scores(path: Path, reference: verify.Outputs, images: list[tuple[Any, ...]]) -> Record:
+def scores(path: Path, reference: forward.Outputs, images: list[tuple[Any, ...]]) -> Record:
     """The file on disk against the float model: SQNR over the images, of its worst output."""
     content = described_file(artifact.describe(path, path.read_bytes(), images[0], 0))
-    row = verify.close_enough("file", reference, verify.outputs(load_lite(path), images), MIN_SQNR)
+    row = parity.close_enough("file", reference, forward.outputs(load_lite(path), images), MIN_SQNR)
     return {**content, "sqnr_db": row.sqnr_db, "scored": len(images), "problem": row.problem}
 
 

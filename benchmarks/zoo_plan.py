@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 from torchvision import models as zoo
 
-from fxconv import models
+from fxconv.models import loading
 
 # Natural sizes where one processor can afford them; smaller ones for these, with the operations in billions of
 # multiply-accumulates that is left of torchvision's figure. A network not named has torchvision's own size.
@@ -92,4 +92,4 @@ def plan(name: str, most_images: int | None = None) -> Plan:
 
 def plans(most_images: int | None = None) -> list[Plan]:
     """All of them, the cheap ones first and those that need the machine's memory for themselves last."""
-    return sorted((plan(name, most_images) for name in models.names()), key=lambda p: (p.is_alone, p.gmacs, p.model))
+    return sorted((plan(name, most_images) for name in loading.names()), key=lambda p: (p.is_alone, p.gmacs, p.model))

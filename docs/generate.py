@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fxconv.pages import doctor_markdown, kernels_markdown, passes_markdown
-from fxconv.runtimes.page import runtimes_markdown
+from fxconv.report.pages import doctor_markdown, kernels_markdown, passes_markdown
+from fxconv.report.releases_page import runtimes_markdown
 
 HERE = Path(__file__).parent
 

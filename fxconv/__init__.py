@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fxconv.config import Config
     from fxconv.conversion import Conversion, convert
-    from fxconv.qat import finish, prepare_qat
+    from fxconv.quantization.training.own_loop import finish, prepare_qat
 
 __all__ = ["Config", "Conversion", "convert", "finish", "prepare_qat"]
 __version__ = "0.1.0"
@@ -26,9 +26,9 @@ def __getattr__(name: str) -> Any:
 
         return getattr(conversion, name)
     if name in ("finish", "prepare_qat"):
-        from fxconv import qat
+        from fxconv.quantization.training import own_loop
 
-        return getattr(qat, name)
+        return getattr(own_loop, name)
     if name == "Config":
         from fxconv.config import Config
 

@@ -147,7 +147,7 @@ class Config:
     `learn_from`, by Adam with `learning_rate` (ten times that for biases) falling to 0 along a cosine; `batch_size`
     images at a time.
 
-    `runtime` is the release for phones that must load the artifact, as `fxconv.runtimes.release` takes it.
+    `runtime` is the release for phones that must load the artifact, by the name of its package.
     """
 
     mode: Mode = Mode.static
@@ -245,7 +245,7 @@ class Config:
 
 def _target(text: str) -> str:
     """The release by its own name. Raises `UserError` for one that there is not."""
-    from fxconv.runtimes import release
+    from fxconv.targets.mobile.releases import release
 
     return release(text).name
 

@@ -14,52 +14,48 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fxconv import (
-    artifact,
-    budget,
-    dynamic,
-    finetune,
-    golden,
-    keep_float,
-    lower,
-    metadata,
-    quantize,
-    soundness,
-    verify,
-)
-from fxconv.around import Around
-from fxconv.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.audit import AUDIT_INPUTS, Audit, audit_all, stop_of, watch_all
-from fxconv.calibration import Calibration, CalibrationData, as_data
-from fxconv.class_names import check_names
-from fxconv.clock import Progress
 from fxconv.config import Config, Engine, Method, Mode, Recipe
-from fxconv.doctor import cure_of, known
+from fxconv.data.calibration import Calibration, CalibrationData, as_data
+from fxconv.data.class_names import check_names
+from fxconv.data.held_out import held_out as held_out_of
+from fxconv.data.staged_file import StagedFile
+from fxconv.diagnostics.diagnosis import cure_of, known
 from fxconv.environment import Environment
-from fxconv.equality import same_function
 from fxconv.errors import ConversionError, UserError, engine_words
-from fxconv.finetune import FineTuned
-from fxconv.golden import NO_GOLDEN, Golden
-from fxconv.held_out import held_out as held_out_of
-from fxconv.job import Job, ModelInfo, open_job
-from fxconv.judge import JUDGED, Judge, Judgement
-from fxconv.latency import Latency, measure
-from fxconv.ledger import float_rows, int8_row, reference_of, trained_rows
-from fxconv.making import make, read_back
-from fxconv.normalize import InGraph
-from fxconv.passes import suspected
-from fxconv.preprocessing import Preprocessing
-from fxconv.ranges import Ailment, ailments
-from fxconv.recipe import Chosen
-from fxconv.refusals import Adjustment
-from fxconv.runtimes import Fit
-from fxconv.settling import Settled, settle
-from fxconv.sizes import SizeCheck, other_sizes
-from fxconv.staging import StagedFile
-from fxconv.survey import Layer, survey
-from fxconv.training import fine_tuned
-from fxconv.verify import BETWEEN_IMAGES, EQUALIZED, RELOADED_IMAGES, STAGES, TRAINED, StageParity
-from fxconv.wiring import Changes
+from fxconv.job import Job, open_job
+from fxconv.measures import budget, output_comparison
+from fxconv.measures.judge import JUDGED, Judge, Judgement
+from fxconv.measures.latency import Latency, measure
+from fxconv.measures.layer_survey import Layer, survey
+from fxconv.models import forward, preconditions
+from fxconv.models.model_info import ModelInfo
+from fxconv.models.preprocessing import Preprocessing
+from fxconv.progress import Progress
+from fxconv.quantization import dynamic, engine, fusion, keep_float
+from fxconv.quantization.expected_ranges import UninformativeRange, ailments
+from fxconv.quantization.failing_operation import failing_operation
+from fxconv.quantization.fine_tuned import FineTuned
+from fxconv.quantization.passes import suspected
+from fxconv.quantization.quantize import QuantizedModel, settle
+from fxconv.quantization.recipe_search.recipe import ChosenRecipe
+from fxconv.quantization.refusals import Adjustment
+from fxconv.quantization.training import training_set
+from fxconv.quantization.training.train import fine_tuned
+from fxconv.targets.mobile import artifact, lowering
+from fxconv.targets.mobile.artifact import Artifact, load_lite, load_lite_bytes
+from fxconv.targets.mobile.releases import Fit
+from fxconv.targets.proof import golden, metadata
+from fxconv.targets.proof.golden import NO_GOLDEN, Golden
+from fxconv.targets.wrapping.normalization import InGraphNormalization
+from fxconv.targets.wrapping.wrapper import ModelWrapper
+from fxconv.targets.write import make, read_back
+from fxconv.verification import dynamic_audit
+from fxconv.verification.audit import AUDIT_INPUTS, Audit, audit_all, watch_all
+from fxconv.verification.ledger import float_rows, int8_row, reference_of, trained_rows
+from fxconv.verification.other_sizes import SizeCheck, other_sizes
+from fxconv.verification.parity import BETWEEN_IMAGES, EQUALIZED, RELOADED_IMAGES, STAGES, TRAINED, StageParity
+from fxconv.verification.same_function import same_function
+from fxconv.verification.weights_and_ranges import AllowedChanges
 from rewrites import Rewritten
 
 if TYPE_CHECKING:
@@ -98,9 +94,9 @@ class Conversion:
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
     adjusted: tuple[Adjustment, ...] = field(default=())
-    ailments: tuple[Ailment, ...] = field(default=())
+    ailments: tuple[UninformativeRange, ...] = field(default=())
     judgement: Judgement | None = None
-    recipe: Chosen = field(default_factory=Chosen)
+    recipe: ChosenRecipe = field(default_factory=ChosenRecipe)
     training: FineTuned | None = None
     layers: tuple[Layer, ...] = ()
     golden: Golden = NO_GOLDEN
@@ -228,13 +224,13 @@ def convert(
     calibration = as_data(calibration)
     lesson = calibration if training is None else as_data(training)
     if config.mode is Mode.qat:
-        finetune.check_labels(lesson, config)
+        training_set.check_labels(lesson, config)
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before, preprocessing)
     if labels is not None and not job.form.as_list:  # of a list of images come boxes, which do not say
         check_names(labels, job.original[0])
     if config.normalize_in_graph:
-        InGraph.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
-    with quantize.engine(config.engine.value):
+        InGraphNormalization.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
+    with engine.engine(config.engine.value):
         if config.mode is Mode.dynamic:
             return completed(job, dynamic.settle(job), output=output, layers=layers, labels=labels)
         settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
@@ -249,7 +245,7 @@ def convert(
 
 def completed(
     job: Job,
-    settled: Settled,
+    settled: QuantizedModel,
     judgement: Judgement | None = None,
     output: Path | None = None,
     layers: bool = False,
@@ -270,14 +266,14 @@ def completed(
     with clock.step("verification"):
         watched = watch_all(calibrated, images[:AUDIT_INPUTS])
         for path, graph_ranges in ranges.items():
-            soundness.check_finite(watched[path].extremes, graph_ranges)
+            preconditions.check_finite(watched[path].extremes, graph_ranges)
         ledger += float_rows(settled, calibrated, watched, job.original, images)
     steps = settled.recipe.steps
-    changes = Changes(settled.means, Recipe.weight_ranges in steps, settled.rounded, settled.recipe.is_trained)
+    changes = AllowedChanges(settled.means, Recipe.weight_ranges in steps, settled.rounded, settled.recipe.is_trained)
     with clock.step("audit"), _refusals_named(int8, images[0]):
         few = images[:AUDIT_INPUTS]
         if config.mode is Mode.dynamic:
-            audited = dynamic.audit(int8, floating, few)
+            audited = dynamic_audit.audit(int8, floating, few)
         else:
             audited = audit_all(int8, floating, ranges, watched, few, changes)
     surveyed: tuple[Layer, ...] = ()
@@ -292,22 +288,22 @@ def completed(
             ledger.append(int8_row(floating, int8, job.original, reference, images, job.least))
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     with clock.step("verification"):
-        around = Around.of(job, int8)
+        around = ModelWrapper.of(job, int8)
         whole, example, tensors = around.module(int8), around.example, [around.taken(each) for each in job.tensors]
         reference = around.reference(int8, whole, reference)
         with torch.no_grad():
-            returned = whole(*verify.cloned(example))
+            returned = whole(*forward.cloned(example))
     told = partial(metadata.metadata, job, settled, example, returned, audited, ledger[-1], labels)
     specs = golden.input_specs(example, None if around.inside is not None else job.preprocessing)
     made = make(whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
     ledger += made.ledger
     with clock.step("lowering"):
         if settled.recipe.changes:
-            floating = quantize.fuse(rewritten.module)
-        twin = lower.twin(around.module(floating), example, replace(config, method=made.method))
+            floating = fusion.fuse(rewritten.module)
+        twin = lowering.twin(around.module(floating), example, replace(config, method=made.method))
         del floating, calibrated
         gc.collect()  # of a large model the weights count, and writing takes three times their room
-        float_content = lower.to_bytes(twin)
+        float_content = lowering.to_bytes(twin)
         del twin
     with StagedFile(output, made.content) as staged:
         with clock.step("verification"):
@@ -363,12 +359,12 @@ def completed(
 
 
 def _judge(
-    job: Job, held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None, settled: Settled
-) -> tuple[Settled, Judgement]:
+    job: Job, held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None, settled: QuantizedModel
+) -> tuple[QuantizedModel, Judgement]:
     """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
     first, recipe, config, clock = settled.rewritten, settled.recipe, job.config, job.clock
 
-    def again(paths: tuple[str, ...]) -> Settled:
+    def again(paths: tuple[str, ...]) -> QuantizedModel:
         kept = keep_float.chosen(first, (*config.keep_float, *paths))
         return settle(job.model, job.rules, job.form, job.data, job.images[0], config, clock, kept, recipe.steps)
 
@@ -393,7 +389,7 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (stop := stop_of(int8, image)):
+        if not (stop := failing_operation(int8, image)):
             raise
         diagnosis = known(error)
         why = f" ({diagnosis.cause})" if diagnosis is not None else ""
@@ -404,16 +400,16 @@ def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
 def _engine_warnings(config: Config) -> tuple[str, ...]:
     if config.engine is Engine.qnnpack:
         return ()
-    reduced = "; activations use 7 bits, for this processor lacks VNNI" if quantize.reduces_range(config) else ""
+    reduced = "; activations use 7 bits, for this processor lacks VNNI" if engine.reduces_range(config) else ""
     return (f"the {config.engine.value} engine serves comparison only: phones do not have it{reduced}",)
 
 
-def _constant_warnings(original: verify.Outputs) -> tuple[str, ...]:
-    constant = ", ".join(map(str, verify.constant_outputs(original)))
+def _constant_warnings(original: forward.Outputs) -> tuple[str, ...]:
+    constant = ", ".join(map(str, output_comparison.constant_outputs(original)))
     return (f"the float model's output {constant} is constant: comparing it says nothing",) if constant else ()
 
 
-def _ailment_warnings(ailing: Sequence[Ailment]) -> tuple[str, ...]:
+def _ailment_warnings(ailing: Sequence[UninformativeRange]) -> tuple[str, ...]:
     """The first few observers by name, for a network with dead channels may have dozens."""
     named = tuple(f"the range of {ailment.where} says little: {ailment.problem}" for ailment in ailing[:_NAMED])
     more = len(ailing) - len(named)

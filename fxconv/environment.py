@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 
 import fxconv
-from fxconv.complaints import INSTALL
+from fxconv.diagnostics.known_errors import INSTALL
 from fxconv.errors import UserError
 
 

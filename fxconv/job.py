@@ -8,34 +8,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fxconv import postprocess, quantize, soundness, verify
-from fxconv.calibration import CalibrationData, as_data
-from fxconv.clock import Clock, Progress
 from fxconv.config import MIN_SQNR, Config
+from fxconv.data.calibration import CalibrationData, as_data
 from fxconv.environment import Environment, check
-from fxconv.inputs import InputForm, sizes
-from fxconv.latency import settle_mobile_threads
-from fxconv.passes import selected
-from fxconv.postprocess import Heatmaps
-from fxconv.preprocessing import Preprocessing
-from fxconv.verify import LEDGER_IMAGES
+from fxconv.measures.latency import settle_mobile_threads
+from fxconv.models import forward, preconditions
+from fxconv.models.model_info import ModelInfo
+from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.signature import InputSignature
+from fxconv.progress import Clock, Progress
+from fxconv.quantization import engine
+from fxconv.quantization.passes import selected
+from fxconv.targets.wrapping import heatmaps
+from fxconv.targets.wrapping.heatmaps import Heatmaps
+from fxconv.verification.parity import LEDGER_IMAGES
 from rewrites import RewritePass
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What was converted, in words."""
-
-    name: str
-    weights: str
-    parameters: int
-    input_size: tuple[int, ...]
-
-    @classmethod
-    def given(cls, model: nn.Module, example: tuple[Any, ...]) -> ModelInfo:
-        """Of a model that was given from Python, and one call's arguments."""
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        return cls(type(model).__name__, "given from Python", parameters, next(iter(sizes(example)), ()))
 
 
 @dataclass(frozen=True)
@@ -54,12 +41,12 @@ class Job:
     environment: Environment
     data: CalibrationData
     rules: tuple[RewritePass, ...]
-    form: InputForm
+    form: InputSignature
     clock: Clock
     tensors: list[tuple[Tensor, ...]]
     images: list[tuple[Any, ...]]
     example: tuple[Any, ...]
-    original: verify.Outputs
+    original: forward.Outputs
     maps: Heatmaps | None
     preprocessing: Preprocessing | None
     warnings: tuple[str, ...]
@@ -91,17 +78,17 @@ def open_job(
     data = as_data(calibration)
     preprocessing = preprocessing or data.normalized_by
     rules, clock = selected(config), Clock(progress, before)
-    model = soundness.own_copy(model)
-    form = InputForm.of(model)
+    model = preconditions.own_copy(model)
+    form = InputSignature.of(model)
     settle_mobile_threads()  # before the first mobile kernel runs
-    with quantize.engine(config.engine.value):
+    with engine.engine(config.engine.value):
         with clock.step("reading images"):
             tensors = data.examples(LEDGER_IMAGES)
             images = [form.arguments(image) for image in tensors]
-        example = verify.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
+        example = forward.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
         with clock.step("verification"):
-            original = soundness.reference(model, images)
-            maps = postprocess.heatmaps(model, images[0]) if config.postprocess is not None else None
+            original = preconditions.reference(model, images)
+            maps = heatmaps.heatmaps(model, images[0]) if config.postprocess is not None else None
     return Job(
         model,
         info or ModelInfo.given(model, example),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from benchmarks.hostile.formats import executorch_of, onnx_of, safetensors_of
 from benchmarks.hostile.kinds import Originals
-from fxconv.golden import golden, input_spec
+from fxconv.targets.proof.golden import golden, input_spec
 
 
 def originals() -> Originals:

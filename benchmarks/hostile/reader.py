@@ -85,9 +85,9 @@ def _is_fxconvs(words: Sequence[str]) -> bool:
 
 def guard() -> None:
     """Put the guard in front of what such processes run."""
-    from fxconv import apart
+    from fxconv.targets.proof import own_process
 
-    apart._START = _GUARD.replace("{", "{{").replace("}", "}}") + apart._START
+    own_process._START = _GUARD.replace("{", "{{").replace("}", "}}") + own_process._START
 
 
 def main() -> None:
@@ -116,13 +116,13 @@ def memory() -> int:
 
 def run(command: Sequence[str], path: str) -> tuple[int, str, str]:
     """The command line in this process: its exit status, stdout and stderr."""
-    from fxconv import cli
+    from fxconv.cli import app
 
     sys.argv = ["fxconv", *command, path]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             return int(end.code or 0), out.getvalue(), err.getvalue()
         except BaseException as error:

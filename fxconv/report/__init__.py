@@ -52,6 +52,6 @@ class Report:
 
     def write_html(self, path: str | Path, command: str = "") -> None:
         """Write `html_text` to a file, whole or not at all."""
-        from fxconv.staging import write_whole
+        from fxconv.data.staged_file import write_whole
 
         write_whole(Path(path), self.html_text(command))

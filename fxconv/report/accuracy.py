@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.text import Text
 
 from fxconv.config import Teacher
-from fxconv.judge import Judgement
-from fxconv.recipe import CHANGING, STEPS, Chosen
+from fxconv.measures.judge import Judgement
+from fxconv.quantization.recipe_search.recipe import CHANGING, STEPS, ChosenRecipe
 from fxconv.report.tables import Part, add, count, decibels, grid, percent, section, show, size, some, tell
 
 if TYPE_CHECKING:
-    from fxconv.finetune import FineTuned
-    from fxconv.sensitivity import Sensitivity
-    from fxconv.study import Study
+    from fxconv.analysis.sensitivity import Sensitivity
+    from fxconv.analysis.study import Study
+    from fxconv.quantization.fine_tuned import FineTuned
 
 
-def recovered(recipe: Chosen) -> list[tuple[str, str]]:
+def recovered(recipe: ChosenRecipe) -> list[tuple[str, str]]:
     """The steps that recovered accuracy, and what they brought on images held out of calibration."""
     applied = [gain for gain in recipe.gains if gain.is_applied]
     if not applied:
@@ -39,12 +39,12 @@ def _whether_used(is_unseen: bool) -> str:
     return "not used for calibration" if is_unseen else "also used for calibration"
 
 
-def print_recipe(recipe: Chosen, console: Console) -> None:
+def print_recipe(recipe: ChosenRecipe, console: Console) -> None:
     section(console, "Accuracy recovered without training")
     tell(recipe_parts(recipe), console)
 
 
-def recipe_parts(recipe: Chosen) -> Iterator[Part]:
+def recipe_parts(recipe: ChosenRecipe) -> Iterator[Part]:
     """The steps that were tried, what each brought, and what they changed."""
     if not recipe.gains:
         named = ", ".join(step.value for step in recipe.steps)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from fxconv.bench import Bench, Benched
-from fxconv.op_profile import Call
 from fxconv.report.tables import add, count, grid, milliseconds, percent, section, show, size
+from fxconv.targets.mobile.op_profile import Call
+from fxconv.targets.proof.bench import Bench, Benched
 
 # Rows of a profile that are shown; JSON has all.
 _MOST = 20

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from fxconv.compare import Difference
+from fxconv.analysis.compare import Difference
 from fxconv.report.tables import count, section
 
 

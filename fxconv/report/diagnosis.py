@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from fxconv.complaints import COMPLAINTS
-from fxconv.doctor import Diagnosis
+from fxconv.diagnostics.diagnosis import Diagnosis
+from fxconv.diagnostics.known_errors import KNOWN_ERRORS
 from fxconv.environment import versions
 from fxconv.report.tables import count
 
@@ -36,7 +36,7 @@ def print_diagnoses(found: Sequence[Diagnosis], console: Console) -> None:
 
 def print_unknown(last: str, console: Console) -> None:
     """That nothing is known, and what helps whoever looks into it."""
-    console.print(Text(f"not known: none of the {len(COMPLAINTS)} messages of docs/doctor.md", style="bold"))
+    console.print(Text(f"not known: none of the {len(KNOWN_ERRORS)} messages of docs/doctor.md", style="bold"))
     if last:
         console.print(Text(f"what looks like the error: {last}", style="red"), soft_wrap=True)
     console.print("To report it to fxconv's authors, send", soft_wrap=True)

@@ -13,10 +13,10 @@ from rewrites import Hunk, Rewritten
 if TYPE_CHECKING:
     from fxconv.config import Config
     from fxconv.conversion import Conversion
-    from fxconv.finetune import FineTuned
-    from fxconv.job import ModelInfo
-    from fxconv.judge import Judgement
-    from fxconv.recipe import Chosen
+    from fxconv.measures.judge import Judgement
+    from fxconv.models.model_info import ModelInfo
+    from fxconv.quantization.fine_tuned import FineTuned
+    from fxconv.quantization.recipe_search.recipe import ChosenRecipe
 
 SCHEMA = 1
 
@@ -81,7 +81,7 @@ def _training(training: FineTuned | None) -> dict[str, Any] | None:
     return None if training is None else {**asdict(training), "seconds": training.seconds}
 
 
-def _recipe(recipe: Chosen) -> dict[str, Any]:
+def _recipe(recipe: ChosenRecipe) -> dict[str, Any]:
     """The steps, their gains, and which layers were changed."""
     scaled, channels = recipe.capped_channels
     plain = asdict(replace(recipe, changes=()))

@@ -14,15 +14,15 @@ from fxconv.report.json import plain
 from fxconv.report.tables import add, count, decibels, grid, percent, section, show
 
 if TYPE_CHECKING:
-    from fxconv.against import Against
-    from fxconv.proof import Proof
+    from fxconv.analysis.float_comparison import FloatComparison
+    from fxconv.targets.proof.prove import Proof
 
 SCHEMA = 1
 _MOST_ROWS = 12
 _WHOSE = {"int8 module": "the int8 module's", "file": "the file's when it was written"}
 
 
-def proof_text(path: Path, proof: Proof | None, against: Against | None) -> str:
+def proof_text(path: Path, proof: Proof | None, against: FloatComparison | None) -> str:
     """All of it as indented JSON, schema 1."""
     values: dict[str, Any] = {
         "schema": SCHEMA,
@@ -33,7 +33,7 @@ def proof_text(path: Path, proof: Proof | None, against: Against | None) -> str:
     return json.dumps(plain(values), indent=2, allow_nan=False) + "\n"
 
 
-def print_proof(path: Path, proof: Proof | None, against: Against | None, console: Console) -> None:
+def print_proof(path: Path, proof: Proof | None, against: FloatComparison | None, console: Console) -> None:
     """A headline for each part, and a line for each output."""
     if proof is not None:
         _print_replay(path, proof, console)
@@ -66,7 +66,7 @@ def _print_replay(path: Path, proof: Proof, console: Console) -> None:
     console.print(Text(f"beside {whose} outputs: {how}"), soft_wrap=True)
 
 
-def _print_against(path: Path, against: Against, console: Console) -> None:
+def _print_against(path: Path, against: FloatComparison, console: Console) -> None:
     row = against.row
     verdict = Text("like float", "bold green") if row.passed else Text("NOT LIKE FLOAT", "bold red")
     agreement = "" if row.top1_agreement is None else f", same top-1 on {percent(row.top1_agreement, 0)}"

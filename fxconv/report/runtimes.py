@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fxconv.inspection.printable import printable
 from fxconv.report.tables import add, grid, section, show
-from fxconv.runtimes import Fit
+from fxconv.targets.mobile.releases import Fit
 
 # Of operators that are missing the terminal names this many.
 _MOST_MISSING = 40

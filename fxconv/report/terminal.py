@@ -19,11 +19,11 @@ from rewrites import Rewritten
 from rewrites.domains import Island
 
 if TYPE_CHECKING:
-    from fxconv.audit import Audit
+    from fxconv.analysis.dry_run import DryRun
     from fxconv.conversion import Conversion
-    from fxconv.dry_run import DryRun
-    from fxconv.example import Example
-    from fxconv.verify import StageParity
+    from fxconv.data.example_array import Example
+    from fxconv.verification.audit import Audit
+    from fxconv.verification.parity import StageParity
 
 # The summary of a network that is float by engine names this many islands.
 _MOST_ISLANDS = 2

@@ -13,8 +13,9 @@ import torch
 from fxconv_commands import NETWORKS, Command, Run, run_process
 
 import fxconv
-from fxconv import cli, latency
+from fxconv.cli import app
 from fxconv.conversion import Conversion
+from fxconv.measures import latency
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -68,7 +69,7 @@ def command(
         monkeypatch.setattr(sys, "argv", ["fxconv", *words])
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            app.main()
         printed = capsys.readouterr()
         return Run(int(exit_.value.code or 0), printed.out, printed.err, folder)
 

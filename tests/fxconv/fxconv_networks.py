@@ -197,3 +197,14 @@ class Detector(nn.Module):
 
 def detector() -> nn.Module:
     return Detector()
+
+
+class Islanded(nn.Module):
+    """Two convolutions with a float operation between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.roll(torch.relu(self.first(x)), 1, 2))

@@ -100,7 +100,7 @@ class Annotated(nn.Module):
         return x
 
 
-class Changes(nn.Module):
+class AllowedChanges(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = None
         if bool(x.sum() > 0):
@@ -185,7 +185,7 @@ provokes("batch-of-one")(lambda: nn.BatchNorm1d(3)(torch.zeros(1, 3)))
 provokes("variable-arguments")(lambda: torch.jit.script(Varies()))
 provokes("no-attribute-in-script")(lambda: torch.jit.script(Numpy()))
 provokes("unknown-type")(lambda: torch.jit.script(Annotated()))
-provokes("type-changes")(lambda: torch.jit.script(Changes()))
+provokes("type-changes")(lambda: torch.jit.script(AllowedChanges()))
 provokes("type-changes")(lambda: torch.jit.script(Returns()))
 provokes("dict-traced")(lambda: torch.jit.trace(Dict(), torch.zeros(2)))
 provokes("padding-in-words")(lambda: optimize_for_mobile(torch.jit.script(nn.Conv2d(3, 3, 3, padding="same").eval())))

@@ -15,12 +15,12 @@ from torch import nn
 
 import fxconv
 from fxconv import conversion as pipeline
-from fxconv import quantize
-from fxconv.artifact import load_lite, load_lite_bytes
 from fxconv.config import Arithmetic, Config, Engine, Method, Recipe, WeightScheme
+from fxconv.data.staged_file import StagedFile
 from fxconv.errors import ConversionError, UserError
-from fxconv.making import read_back
-from fxconv.staging import StagedFile
+from fxconv.quantization import static
+from fxconv.targets.mobile.artifact import load_lite, load_lite_bytes
+from fxconv.targets.write import read_back
 from rewrites.passes import FoldReLU6
 
 STAGES = ["rewritten", "fused", "int8", "scripted", "optimized", "reloaded"]
@@ -405,7 +405,7 @@ class Windowed(nn.Module):
 )
 def test_images_are_calibrated_with_one_at_a_time_where_a_batch_would_decide_otherwise(behind, single, monkeypatch):
     sizes, hooks = [], []
-    observe, convert_observed = quantize.observe, quantize.convert_observed
+    observe, convert_observed = static.observe, static.convert_observed
 
     def noting(*args: object) -> nn.Module:
         observed = observe(*args)

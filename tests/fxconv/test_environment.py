@@ -53,7 +53,7 @@ def test_the_command_says_so_in_one_line():
     program = (
         f"import sys; sys.path.insert(0, {str(REPO)!r}); sys.modules['torch'] = None\n"
         "sys.argv = ['fxconv', 'convert', 'resnet18']\n"
-        "from fxconv.cli import main; main()\n"
+        "from fxconv.cli.app import main; main()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2

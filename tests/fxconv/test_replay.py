@@ -16,8 +16,8 @@ import torch
 from torch import fx, nn
 
 from fxconv import replay
-from fxconv.golden import golden, input_spec
-from fxconv.lower import to_bytes
+from fxconv.targets.mobile.lowering import to_bytes
+from fxconv.targets.proof.golden import golden, input_spec
 
 SPEC = {"shape": [1, 3, 33, 40], "dtype": "float32", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fxconv.measures.layer_survey import SURVEYED, Layer
 from fxconv.report.accuracy import judgement_parts, recipe_parts, training_parts
 from fxconv.report.html.markup import element, from_parts, table, text
 from fxconv.report.html.plots import FAIR_DB, POOR_DB, beyond, by_layer, grade, histogram, ranking
 from fxconv.report.tables import count, decibels, percent
-from fxconv.survey import SURVEYED, Layer
 
 if TYPE_CHECKING:
     from fxconv.conversion import Conversion

@@ -8,9 +8,9 @@ from fxconv.report.html.plots import beyond
 from fxconv.report.tables import count, decibels, percent
 
 if TYPE_CHECKING:
-    from fxconv.audit import OpAudit
     from fxconv.conversion import Conversion
-    from fxconv.survey import Layer
+    from fxconv.measures.layer_survey import Layer
+    from fxconv.verification.audit import OpAudit
 
 
 def facts(conversion: Conversion) -> list[dict[str, list[str]]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fxconv.measures.layer_survey import Layer
 from fxconv.report.html.layout import Island, Rows, lanes, rows
 from fxconv.report.html.markup import cut, element, text
 from fxconv.report.html.plots import MOST_DB, grade
 from fxconv.report.tables import count, decibels
-from fxconv.survey import Layer
 
 _BOX, _LANE, _BESIDE = 320, 11, 340
 # What a box is marked with besides its colour.

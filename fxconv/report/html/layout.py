@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fxconv.survey import Layer
+from fxconv.measures.layer_survey import Layer
 
 ROW = 26
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from fxconv.measures.layer_survey import Layer, Range
+from fxconv.measures.side_by_side import BINS
 from fxconv.report.html.markup import cut, element, text
 from fxconv.report.tables import decibels, percent
-from fxconv.side_by_side import BINS
-from fxconv.survey import Layer, Range
 
 # Beyond this many decibels the eye need not go.
 MOST_DB = 60.0

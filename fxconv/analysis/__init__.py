@@ -1,0 +1,1 @@
+"""What people ask about models and conversions besides converting."""

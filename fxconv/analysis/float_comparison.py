@@ -1,0 +1,180 @@
+"""A file beside the float model that it was made of, on photographs: each gets what it takes, pixels first."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from fxconv import replay
+from fxconv.config import MIN_SQNR, Config
+from fxconv.data.calibration import CalibrationData
+from fxconv.data.source import open_source
+from fxconv.errors import UserError, described
+from fxconv.models import forward, preconditions
+from fxconv.models.preprocessing import Preprocessing
+from fxconv.progress import Progress
+from fxconv.targets.mobile import interpreter
+from fxconv.targets.proof import metadata
+from fxconv.targets.proof.own_process import packed, unpacked, words_for
+from fxconv.targets.proof.prove import MEGABYTES, SECONDS, check_runnable, told_by
+from fxconv.targets.wrapping.normalization import InGraphNormalization
+from fxconv.verification import parity
+from fxconv.verification.parity import StageParity
+
+IMAGES = 32
+# Bytes of what one process is given and hands back: of many large images a few at a time.
+_AT_ONCE = 256 << 20
+
+
+@dataclass(frozen=True)
+class FloatComparison:
+    """How a file answers beside the float model: `row` is like the parity ledger's, `source` says on what.
+
+    `notes` are what the user must know, among it where the file says that it wants other preprocessing than the model.
+    """
+
+    model: str
+    weights: str
+    source: str
+    row: StageParity
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return asdict(self)
+
+
+def against(
+    path: Path,
+    model: str,
+    photographs: Path | None = None,
+    weights: str = "auto",
+    input_size: str | None = None,
+    unsafe_load: bool = False,
+    heads: str | None = None,
+    count: int = IMAGES,
+    seed: int = 0,
+    min_sqnr: float | None = None,
+    seconds: int = SECONDS,
+    megabytes: int = MEGABYTES,
+    progress: Progress = lambda step, done, total: None,
+) -> FloatComparison:
+    """Compare a file with the float model that `model` names, on at most `count` photographs, generated ones without.
+
+    The size is the one that the file says it takes. Each image goes through the preprocessing of whoever gets it. At
+    least `min_sqnr` decibels are asked for: 10 unless said, 3 of random weights. The file runs in a process of its
+    own, with the limits of `prove.prove`. Raises `UserError` for what cannot be compared, or must not be run.
+    """
+    check_runnable(path, seconds, megabytes)
+    told = metadata.metadata_in(path) or {}
+    if told.get("detections"):
+        raise UserError(f"{path}: returns detections, which the float model does not: convert it without --postprocess "
+                        "to compare, and verify the file of detections by its golden inputs")  # fmt: skip
+    size = input_size or _size(metadata.inputs_in(path))
+    progress("loading the model", 0, 1)
+    source = open_source(model, weights, size, photographs, None, Config(seed=seed), unsafe_load, heads=heads)
+    form, module = source.loaded.form, preconditions.copied(source.loaded.module, model)
+    if form.as_list:
+        raise UserError(f"--against {model}: selects boxes by their scores, which one step of int8 reorders: there is "
+                        "nothing to subtract. fxconv convert compared what leads up to them")  # fmt: skip
+    progress("running the float model", 0, 1)
+    tensors = source.data.examples(count)
+    original = forward.outputs(module, [form.arguments(each) for each in tensors])
+    pixels, notes = _for_the_file(path, told, source.data, tensors, source.loaded.preprocessing)
+    progress("running the file", 0, 1)
+    at_once = max(1, _AT_ONCE // sum(tensor.nbytes for tensor in (*tensors[0], *original[0])))
+    found = forward.Outputs()
+    for start in range(0, len(pixels), at_once):
+        found += _outputs(path, pixels[start : start + at_once], seconds, megabytes)
+    least = next(value for value in (min_sqnr, source.config.min_sqnr, MIN_SQNR) if value is not None)
+    row = parity.close_enough("file", original, found, least, "float")
+    images = source.data.source
+    if len(tensors) < source.data.count:
+        images = f"{len(tensors)} images out of {images}"
+    return FloatComparison(source.info.name, source.info.weights, images, row, (*source.warnings, *notes))
+
+
+def _size(inputs: Sequence[Tensor] | None) -> str | None:
+    """What `--input-size` would say of the images that a file takes; None where it says nothing, or takes others."""
+    images = [tensor for tensor in inputs or () if tensor.ndim in (4, 5)]
+    return "x".join(map(str, images[0].shape[1:])) if images else None
+
+
+def _for_the_file(
+    path: Path, told: dict[str, Any], data: CalibrationData, tensors: list[tuple[Tensor, ...]], model: Preprocessing
+) -> tuple[list[tuple[Tensor, ...]], list[str]]:
+    """What the file takes of the same images, and how its preprocessing differs from the model's."""
+    said = told.get("preprocessing")
+    if not isinstance(said, dict):
+        return tensors, []
+    try:
+        own, in_graph = _preprocessing(said, model), bool(said["in_graph"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{path}: what its {metadata.FILE} says of preprocessing is damaged") from error
+    notes = []
+    both = [(name, getattr(own, name), getattr(model, name)) for name in ("mean", "std", "interpolation", "covered")]
+    differing = [f"{name} {_shown(ours)}, not {_shown(theirs)}" for name, ours, theirs in both if ours != theirs]
+    if differing:
+        gets = "gets it" if data.normalized_by is not None else "is given the arrays as they are"
+        notes.append(f"the file wants other preprocessing than the model does, and {gets}: {'; '.join(differing)}")
+        tensors = data.normalized_as(own).examples(len(tensors))
+    if in_graph:
+        inside = InGraphNormalization(own.mean, own.std)
+        tensors = [inside.pixels(image) for image in tensors]
+    return tensors, notes
+
+
+def _preprocessing(said: dict[str, Any], model: Preprocessing) -> Preprocessing:
+    height, width = said["crop"]
+    covered = said["resize_to_cover"][0] / height
+    return replace(
+        model,
+        height=int(height),
+        width=int(width),
+        mean=tuple(map(float, said["mean"])),
+        std=tuple(map(float, said["std"])),
+        resize=model.resize if round(height * model.resize) == said["resize_to_cover"][0] else covered,
+        interpolation=InterpolationMode(said["interpolation"]),
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, InterpolationMode):
+        return value.value
+    return "x".join(map(str, value)) if isinstance(value[0], int) else ", ".join(f"{each:g}" for each in value)
+
+
+def _outputs(path: Path, images: list[tuple[Tensor, ...]], seconds: int, megabytes: int) -> forward.Outputs:
+    """What the file returns for each image, from a process of its own."""
+    words = words_for(
+        "fxconv.analysis.float_comparison", "child", str(path), str(len(images[0])), str(seconds), str(megabytes)
+    )
+    told = told_by(words, path, seconds, packed(tensor for image in images for tensor in image))
+    flat = unpacked(base64.b64decode(told["outputs"]))
+    each = len(flat) // len(images)
+    return [flat[start : start + each] for start in range(0, len(flat), each)] if each else [[] for _ in images]
+
+
+def child() -> None:
+    """What the process does: a file, how many tensors a call takes and the limits are its arguments."""
+    path, each, seconds, megabytes = Path(sys.argv[2]), *map(int, sys.argv[3:6])
+    tensors = unpacked(sys.stdin.buffer.read())
+    replay.limit(seconds, megabytes)
+    try:
+        interpreter.prepared(path)
+        module = interpreter.loaded(path)
+        images = [tuple(tensors[start : start + each]) for start in range(0, len(tensors), each)]
+        interpreter.ran(module, images[0], path)
+        outputs = packed(leaf for leaves in forward.outputs(module, images) for leaf in leaves)
+        told: dict[str, Any] = {"outputs": base64.b64encode(outputs).decode()}
+    except Exception as error:
+        told = {"error": str(error) if isinstance(error, UserError) else f"{path}: {described(error)}", "whole": True}
+    print(json.dumps(told))

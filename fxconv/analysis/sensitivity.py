@@ -1,0 +1,125 @@
+"""Which layers int8 hurts: each is quantized alone, and the damage is measured where the model ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from fxconv.config import Config, Recipe
+from fxconv.data.calibration import Calibration, CalibrationData, as_data
+from fxconv.data.held_out import held_out as held_out_of
+from fxconv.environment import check
+from fxconv.measures.latency import settle_mobile_threads
+from fxconv.measures.layer_cost import LayerCost
+from fxconv.measures.model_similarity import likeness
+from fxconv.models import preconditions
+from fxconv.models.model_info import ModelInfo
+from fxconv.models.signature import InputSignature
+from fxconv.progress import Clock, Progress
+from fxconv.quantization import engine
+from fxconv.quantization.layer_costs import costs
+from fxconv.quantization.passes import selected
+from fxconv.quantization.quantize import settle
+from fxconv.report.json import heading, plain
+from rewrites import Rewritten
+
+# Enough to rank by: the worst layers of a network stand out on the first few images.
+IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The int8 operations of a model, the worst first, each quantized alone.
+
+    `together` is the SQNR in decibels and the share of equal answers of the real int8 module, in which all of them are
+    quantized, with the `steps` of the recipe. `source` says on which images, `images` how many; `is_unseen` whether
+    calibration did not see them.
+    """
+
+    model: ModelInfo
+    config: Config
+    rewritten: Rewritten
+    calibration: Calibration
+    source: str
+    images: int
+    is_unseen: bool
+    layers: tuple[LayerCost, ...]
+    together: tuple[float, float | None]
+    steps: tuple[Recipe, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """The ranking as plain values, schema 1."""
+        content = {
+            **heading(self.model, self.config),
+            "calibration": asdict(self.calibration),
+            "measured_on": {"source": self.source, "images": self.images, "held_out": self.is_unseen},
+            "all_int8": {"sqnr_db": self.together[0], "top1_agreement": self.together[1]},
+            "recipe": self.steps,
+            "layers": [{**asdict(layer), "float_extra_bytes": layer.float_extra_bytes} for layer in self.layers],
+            "warnings": self.warnings,
+        }
+        return {key: plain(value) for key, value in content.items()}
+
+    def json_text(self) -> str:
+        """`json` as indented text."""
+        return json.dumps(self.json(), indent=2, allow_nan=False) + "\n"
+
+
+def sensitivity(
+    model: nn.Module,
+    calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]],
+    config: Config | None = None,
+    *,
+    held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
+    info: ModelInfo | None = None,
+    warnings: Iterable[str] = (),
+    progress: Progress = lambda step, done, total: None,
+    **options: Any,
+) -> Sensitivity:
+    """Rank the int8 operations of `model` by what quantizing each alone costs; the model itself is not touched.
+
+    It is rewritten, calibrated and quantized as `fxconv.convert` does it. Then each convolution, linear layer and other
+    operation with a range of its own (sums, products, activations that are not fused) has its weights and its
+    output rounded exactly as in that int8 module, while everything else stays in float, and the outputs are compared
+    with those of the float model. `calibration` and `config`, or its fields as keywords, are those of `fxconv.convert`.
+
+    It is measured on at most `config.held_out` images (16 unless said) that calibration does not use: those of
+    `held_out` (float tensors `[N, ...]` as for calibration), else photographs or rows of the same source that were left
+    over, else generated ones; tensors given from Python without `held_out` serve for both, and a warning says so.
+
+    Raises what `fxconv.convert` raises.
+    """
+    config = replace(config or Config(), **options)
+    config = replace(config, held_out=config.held_out or IMAGES)
+    check(config.engine.value)
+    data = as_data(calibration)
+    rules, clock = selected(config), Clock(progress)
+    model = preconditions.own_copy(model)
+    form = InputSignature.of(model)
+    settle_mobile_threads()
+    with engine.engine(config.engine.value):
+        first = form.arguments(data.examples(1)[0])
+        preconditions.reference(model, [first])
+        settled = settle(model, rules, form, data, first, config, clock)
+        judged = held_out_of(data, config.held_out or IMAGES, held_out)
+        images = [form.arguments(image) for image in judged.data.examples(config.held_out or IMAGES)]
+        layers = costs(settled.floating(), settled.int8, settled.ranges, images, progress)
+        together = likeness(settled.floating(), settled.int8, images)
+    return Sensitivity(
+        info or ModelInfo.given(model, first),
+        config,
+        settled.rewritten,
+        settled.calibration,
+        judged.data.source,
+        len(images),
+        judged.is_unseen,
+        layers,
+        (together.sqnr_db, together.agreement),
+        settled.recipe.steps,
+        (*warnings, *data.warnings, *judged.warnings),
+    )

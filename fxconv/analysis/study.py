@@ -1,0 +1,184 @@
+"""How much calibration a model needs, and of what: int8 by number and nature of the images it is calibrated on."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from fxconv.config import Config
+from fxconv.data.calibration import CalibrationData
+from fxconv.data.draws import Draw
+from fxconv.environment import check
+from fxconv.errors import UserError
+from fxconv.measures.latency import settle_mobile_threads
+from fxconv.measures.model_similarity import likeness
+from fxconv.models import preconditions
+from fxconv.models.model_info import ModelInfo
+from fxconv.models.signature import InputSignature
+from fxconv.progress import Clock, Progress
+from fxconv.quantization import engine
+from fxconv.quantization.passes import selected
+from fxconv.quantization.quantize import settle
+from fxconv.report.json import heading, plain
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One int8 module: what it was calibrated on, and how like float it answers.
+
+    `count` images were asked for and `images` there; SQNR in decibels, agreement a share from 0 to 1, None without
+    class scores; `seconds` is what making it took.
+    """
+
+    source: str
+    count: int
+    images: int
+    seed: int
+    sqnr_db: float
+    agreement: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All trials of one source and count: means, and standard deviations over the seeds, None of a single one."""
+
+    source: str
+    count: int
+    images: int
+    seeds: int
+    sqnr_db: float
+    sqnr_spread: float | None
+    worst_sqnr_db: float
+    agreement: float | None
+    agreement_spread: float | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Every trial of a model, all judged on the same `images` of `judged_on`, which none was calibrated on."""
+
+    model: ModelInfo
+    config: Config
+    judged_on: str
+    images: int
+    trials: tuple[Trial, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def summaries(self) -> tuple[Summary, ...]:
+        """One for each source and count, in the order they were asked for."""
+        groups: dict[tuple[str, int], list[Trial]] = {}
+        for trial in self.trials:
+            groups.setdefault((trial.source, trial.count), []).append(trial)
+        return tuple(_summary(group) for group in groups.values())
+
+    def json(self) -> dict[str, Any]:
+        """The study as plain values, schema 1."""
+        content = {
+            **heading(self.model, self.config),
+            "judged_on": {"source": self.judged_on, "images": self.images},
+            "summaries": [asdict(one) for one in self.summaries],
+            "trials": [asdict(one) for one in self.trials],
+            "warnings": self.warnings,
+        }
+        return {key: plain(value) for key, value in content.items()}
+
+    def json_text(self) -> str:
+        """`json` as indented text."""
+        return json.dumps(self.json(), indent=2, allow_nan=False) + "\n"
+
+
+def _summary(trials: Sequence[Trial]) -> Summary:
+    first, sqnr = trials[0], [trial.sqnr_db for trial in trials]
+    same = [trial.agreement for trial in trials if trial.agreement is not None]
+    return Summary(
+        first.source,
+        first.count,
+        min(trial.images for trial in trials),
+        len(trials),
+        _mean(sqnr),
+        _spread(sqnr),
+        min(sqnr),
+        statistics.fmean(same) if same else None,
+        _spread(same),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; where some are infinite, the least if that is."""
+    return statistics.fmean(values) if all(map(math.isfinite, values)) else min(values)
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """The standard deviation; None of fewer than two values, and where one is infinite."""
+    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
+
+
+def study(
+    model: nn.Module,
+    sources: Mapping[str, Draw],
+    judged: CalibrationData,
+    counts: Sequence[int] = (1, 10, 100),
+    seeds: int = 3,
+    config: Config | None = None,
+    *,
+    info: ModelInfo | None = None,
+    warnings: Iterable[str] = (),
+    progress: Progress = lambda step, done, total: None,
+    **options: Any,
+) -> Study:
+    """Quantize `model` once for each source, count and seed, and compare every result with float on the same images.
+
+    `sources` give images to calibrate on, by what they are called; `judged` are the images to compare on. `config`, or
+    its fields as keywords, is that of `fxconv.convert`, which is what each trial does up to the int8 module. The model
+    itself is not touched. Raises what `fxconv.convert` raises.
+    """
+    config = replace(config or Config(), **options)
+    if not sources or not counts or seeds < 1:
+        raise UserError("a study needs at least one source, one number of images and one seed")
+    check(config.engine.value)
+    model, rules = preconditions.own_copy(model), selected(config)
+    form, trials, told = InputSignature.of(model), list[Trial](), dict[str, list[list[str]]]()
+    settle_mobile_threads()
+    with engine.engine(config.engine.value):
+        images = [form.arguments(image) for image in judged.examples(judged.count)]
+        original = preconditions.reference(model, images)
+        total = len(sources) * len(counts) * seeds
+        for name, draw in sources.items():
+            for count in counts:
+                for seed in range(config.seed, config.seed + seeds):
+                    progress(f"{name}, {count}, seed {seed}", len(trials), total)
+                    data, clock = draw(count, seed), Clock(lambda *_: None)
+                    first = form.arguments(data.examples(1)[0])
+                    settled = settle(model, rules, form, data, first, config, clock)
+                    alike = likeness(settled.floating(), settled.int8, images, original)
+                    seconds = clock.total()["total"]
+                    trials.append(Trial(name, count, data.count, seed, alike.sqnr_db, alike.agreement, seconds))
+                    told.setdefault(name, []).append(data.warnings)
+    # Of draws from one source the one that says most: the others met some of the same photographs.
+    most = [note for draws in told.values() for note in max(draws, key=len)]
+    short = {trial.source: trial.images for trial in trials if trial.images < trial.count}
+    notes = [f"{name} has {had} images to calibrate on; larger counts are those" for name, had in short.items()]
+    return Study(
+        info or ModelInfo.given(model, images[0]),
+        config,
+        judged.source,
+        len(images),
+        tuple(trials),
+        tuple(dict.fromkeys((*warnings, *judged.warnings, *most, *notes))),
+    )
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Numbers of images from `1,10,100`. Raises `UserError`."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and 0 < int(word) < 1 << 31 for word in words):
+        raise UserError(f"--counts {text}: expected numbers of images with commas between, such as 1,10,100")
+    return tuple(dict.fromkeys(map(int, words)))

@@ -1,0 +1,1 @@
+"""The command line: commands, options, exit status, terminal. No logic."""

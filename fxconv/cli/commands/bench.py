@@ -1,0 +1,47 @@
+"""`fxconv bench`: latency, size and memory of files of the lite interpreter."""
+
+from __future__ import annotations
+
+from fxconv.cli.options.files import (
+    ArtifactExampleOption,
+    ArtifactsArgument,
+    BenchJsonOption,
+    OpsOption,
+    RunsOption,
+    ThreadsOption,
+    WarmUpOption,
+)
+from fxconv.cli.options.model import InputSizeOption
+from fxconv.cli.options.output import QuietOption, TracebackOption
+
+
+def bench(
+    files: ArtifactsArgument,
+    input_size: InputSizeOption = None,
+    example: ArtifactExampleOption = None,
+    runs: RunsOption = 50,
+    warm_up: WarmUpOption = 5,
+    threads: ThreadsOption = 1,
+    ops: OpsOption = False,
+    json: BenchJsonOption = None,
+    quiet: QuietOption = False,
+    traceback_: TracebackOption = False,
+) -> None:
+    """Latency, size and peak memory of .ptl files, measured in turn; --ops says where the time goes."""
+    from fxconv.cli import terminal
+    from fxconv.cli.paths import check_distinct, check_target
+    from fxconv.cli.results import write_report
+
+    check_target(json, "--json")
+    check_distinct({"--json": json}, {"--example": example} | {str(path): path for path in files})
+    with terminal.progress(quiet) as progress:
+        progress("loading", 0, 1)
+        from fxconv.report.bench import print_bench
+        from fxconv.targets.proof.bench import bench as run
+
+        found = run(files, input_size, example, runs, warm_up, threads, ops, progress)
+    try:
+        if json is not None:
+            write_report(json, found.json_text())
+    finally:
+        print_bench(found, terminal.console())

@@ -1,0 +1,38 @@
+"""`fxconv example`: an input array out of photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fxconv.cli.options.analysis import ArrayOption, DrawnOption, FolderArgument, ForModelOption
+from fxconv.cli.options.calibration import SeedOption
+from fxconv.cli.options.model import HeadsOption, InputSizeOption
+from fxconv.cli.options.output import QuietOption, TracebackOption
+
+
+def example(
+    folder: FolderArgument,
+    count: DrawnOption = 1,
+    seed: SeedOption = 0,
+    model: ForModelOption = None,
+    input_size: InputSizeOption = None,
+    heads: HeadsOption = None,
+    output: ArrayOption = Path("example.npy"),
+    quiet: QuietOption = False,
+    traceback_: TracebackOption = False,
+) -> None:
+    """Draw photographs, preprocess them, and save the array that --example and --calib take."""
+    from fxconv.cli.paths import check_distinct, check_target, model_file
+
+    check_target(output, "-o")
+    check_distinct({"-o": output}, {"DIR": folder, "--model": model_file(model) if model else None})
+    from fxconv.cli import terminal
+
+    with terminal.progress(quiet) as progress:
+        from fxconv.data.example_array import write_example
+        from fxconv.report.terminal import print_example
+
+        written = write_example(folder, output, count, seed, model, input_size, heads, progress)
+    for warning in written.warnings:
+        terminal.warn(warning)
+    print_example(written, terminal.console())

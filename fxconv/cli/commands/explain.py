@@ -1,0 +1,25 @@
+"""`fxconv explain`: the page of one pass."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fxconv.cli.options.output import TracebackOption
+
+
+def explain(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="PASS", help="The name of a pass (fxconv passes), or FILE.py:CLASS for one of your own."
+        ),
+    ],
+    traceback_: TracebackOption = False,
+) -> None:
+    """The page of one pass: what it does, why the engine needs it, before and after, what it leaves alone."""
+    from fxconv.quantization.passes import find, user_pass
+    from fxconv.report.pages import own_pass_page, pass_page
+
+    typer.echo(own_pass_page(user_pass(name, "pass")) if ":" in name else pass_page(find(name)))

@@ -1,0 +1,49 @@
+"""`fxconv inspect`: what a file is, what is in it, and what loads it."""
+
+from __future__ import annotations
+
+import typer
+
+from fxconv.cli.options.files import FileArgument, InspectionJsonOption, RuntimesOption, SchemasOption
+from fxconv.cli.options.lowering import OpListOption
+from fxconv.cli.options.output import TracebackOption
+from fxconv.cli.results import write_report
+
+
+def inspect(
+    file: FileArgument,
+    runtime: RuntimesOption = None,
+    schemas: SchemasOption = True,
+    op_list: OpListOption = None,
+    json: InspectionJsonOption = None,
+    traceback_: TracebackOption = False,
+) -> None:
+    """What a file is: kind, sizes, operators, metadata, what loads it. Nothing in it is run."""
+    from fxconv import inspection
+    from fxconv.cli.paths import check_distinct, check_target
+    from fxconv.cli.terminal import console
+    from fxconv.report.inspection import inspection_text, print_inspection, print_operators
+    from fxconv.report.runtimes import print_fit, print_fits
+    from fxconv.targets.mobile import releases
+
+    wanted = [releases.release(text) for text in runtime or ()]
+    for option, path in {"--op-list": op_list, "--json": json}.items():
+        check_target(path, option)
+    check_distinct({"--op-list": op_list, "--json": json}, {"the file": file})
+    found, screen = inspection.inspect(file), console()
+    listed = releases.op_list(found) if op_list is not None else ""
+    fits = [releases.check(found, one) for one in wanted] or releases.fits(found)
+    print_inspection(found, screen)
+    for fit in fits if wanted else ():
+        print_fit(fit, screen)
+    if not wanted:
+        print_fits(fits, screen)
+    if schemas:
+        found = inspection.with_schemas(found)
+    print_operators(found, screen)
+    if op_list is not None:
+        write_report(op_list, listed, option="--op-list")
+    if json is not None:
+        write_report(json, inspection_text(found, fits))
+    if wanted and not all(fit.loads for fit in fits):
+        raise typer.Exit(1)

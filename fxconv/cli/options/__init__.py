@@ -1,0 +1,1 @@
+"""The arguments and options of the command line, each once, in groups."""

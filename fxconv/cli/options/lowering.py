@@ -1,0 +1,86 @@
+"""Options of the artifact and of how it is lowered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fxconv.config import (
+    Method,
+    MobilePass,
+    Postprocess,
+    Sigmoid,
+    Ties,
+)
+
+MethodOption = Annotated[
+    Method,
+    typer.Option(
+        help="How the int8 module becomes TorchScript; auto traces what cannot be scripted.",
+        rich_help_panel="Lowering",
+    ),
+]
+BlockOption = Annotated[
+    list[MobilePass] | None,
+    typer.Option(
+        metavar="MOBILE_PASS",
+        help="Pass of optimize_for_mobile not to run; repeatable: " + ", ".join(p.value for p in MobilePass),
+        rich_help_panel="Lowering",
+    ),
+]
+JavaOption = Annotated[
+    bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
+]
+GoldenOption = Annotated[
+    bool,
+    typer.Option(
+        help="Golden inputs in the artifact, at most 2 % of it, by which fxconv verify and the phone prove it.",
+        rich_help_panel="Artifact",
+    ),
+]
+NormalizeOption = Annotated[
+    bool,
+    typer.Option(
+        "--normalize-in-graph",
+        help="The artifact takes uint8 pixels, and scales and normalizes them itself.",
+        rich_help_panel="Artifact",
+    ),
+]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RELEASE",
+        help="The library that must load the artifact, such as pytorch_android_lite==2.1.0 or LibTorch-Lite==2.1.0: "
+        "its operators and bytecode are checked, and the bytecode is written older where that helps.",
+        rich_help_panel="Lowering",
+    ),
+]
+OpListOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.yaml",
+        help="Write its operators, overloads and all, as SELECTED_OP_LIST wants them for a library with no others.",
+        rich_help_panel="Output",
+    ),
+]
+PostprocessOption = Annotated[
+    Postprocess | None,
+    typer.Option(help="What the artifact makes of the network's outputs: detections.", rich_help_panel="Detectors"),
+]
+PeakThresholdOption = Annotated[
+    float, typer.Option(help="Least score of a detection, from 0 to below 1.", rich_help_panel="Detectors")
+]
+PeakCountOption = Annotated[int, typer.Option(min=1, help="Most detections an image.", rich_help_panel="Detectors")]
+TiesOption = Annotated[
+    Ties,
+    typer.Option(
+        help="Equal neighbours: index, one detection a plateau; noise tells them apart; keep, all.",
+        rich_help_panel="Detectors",
+    ),
+]
+SigmoidOption = Annotated[
+    Sigmoid,
+    typer.Option(help="Look for peaks among scores (sigmoid first) or among logits.", rich_help_panel="Detectors"),
+]

@@ -1,0 +1,54 @@
+"""Options that name a model and what it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A torchvision name or detector:… (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY.",
+    ),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|random|PATH",
+        help="auto: torchvision's, when cached or fetched within seconds, else random; or a checkpoint.",
+        rich_help_panel="Model",
+    ),
+]
+UnsafeLoadOption = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-load",
+        help="Unpickle all of the checkpoint: runs whatever code is in it, so only for files you trust.",
+        rich_help_panel="Model",
+    ),
+]
+InputSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|HxW|CxHxW|CxTxHxW", help="Input size in pixels; T frames of a clip.", rich_help_panel="Model"
+    ),
+]
+ExampleOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.npy|.npz",
+        help="Preprocessed input a trace records; of several inputs, arrays named as forward's parameters or in order.",
+        rich_help_panel="Model",
+    ),
+]
+HeadsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME:CHANNELS,…",
+        help="Heads of a detector:…, such as hm:3,wh:2; hm:1, or those of the checkpoint, unless said.",
+        rich_help_panel="Detectors",
+    ),
+]

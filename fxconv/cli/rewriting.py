@@ -1,0 +1,75 @@
+"""A rewriting that is shown and not converted, as `diff` and `convert --dry-run` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from fxconv.cli.options.passes import Format
+from fxconv.cli.results import write_report
+from fxconv.config import Config
+from fxconv.errors import ConversionError, stage
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a rewriting is told: in which words, whether unfolded, of which pass alone, and in which format."""
+
+    tense: str
+    full: bool = False
+    only: str | None = None
+    format: Format = Format.text
+
+
+def show_rewriting(
+    model: str,
+    weights: str,
+    unsafe_load: bool,
+    input_size: str | None,
+    heads: str | None,
+    example: Path | None,
+    config: Config,
+    json: Path | None,
+    shown: Shown,
+    emit: Path | None = None,
+) -> None:
+    """Rewrite, write what is to be written, and print the changes."""
+    from fxconv.cli.paths import check_distinct, check_target, read_files
+    from fxconv.environment import check
+
+    check_target(json, "--json")
+    check_target(emit, "--emit")
+    check_distinct({"--json": json, "--emit": emit}, read_files(model, weights, None, example))
+    if shown.only is not None:
+        from fxconv.quantization.passes import check_selected
+
+        check_selected(shown.only, config)
+    check(config.engine.value)
+    from fxconv.analysis.dry_run import rewrite_only
+    from fxconv.analysis.emitted_file import check_overwrites
+    from fxconv.cli.terminal import console
+    from fxconv.report.review import markdown
+    from fxconv.report.terminal import print_dry_run
+
+    check_overwrites(emit)
+    with stage(lambda: "rewriting"):
+        result = rewrite_only(model, weights, input_size, config, unsafe_load, example, heads, emit is not None)
+    try:
+        if json is not None:
+            write_report(json, result.json_text())
+        if emit is not None and result.emitted:
+            write_report(emit, result.emitted, option="--emit")
+    finally:
+        if shown.format is Format.json:
+            typer.echo(result.json_text(shown.only), nl=False)
+        elif shown.format is Format.markdown:
+            typer.echo(markdown(result.rewritten, result.model.name, shown.full, shown.only), nl=False)
+        else:
+            print_dry_run(result, console(), shown.tense, shown.full, shown.only)
+    if not result.parity.passed:
+        from fxconv.quantization.passes import suspected
+
+        cure = f"; {suspected(config.passes)}" if config.passes else ""
+        raise ConversionError(f"{model}: the rewritten model differs from the original: {result.parity.problem}{cure}")

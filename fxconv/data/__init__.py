@@ -1,0 +1,1 @@
+"""Photographs, arrays, labels and generated images, preprocessed for a model."""

@@ -1,0 +1,144 @@
+"""Photographs or arrays to batches. Everything streams: a folder of any size needs the memory of one batch.
+
+What one call of a network takes is a tuple of tensors, one for each of its inputs: one for most networks. Generated
+images and photographs fill each with an image, or a clip.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from fxconv.models.preprocessing import Preprocessing
+
+
+class CalibrationData(ABC):
+    """A source of input images that can be read more than once.
+
+    `source` says in words what it is; `count` how many images it gives, in batches of `batch_size`; `skipped` how many
+    were left out because they could not be read. All but `batch_size`, and `warnings`, may change while reading.
+    """
+
+    source: str
+    count: int
+    batch_size: int
+    skipped: int = 0
+    preprocessing: Preprocessing | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user must know about the images read so far, a sentence each."""
+        return []
+
+    @abstractmethod
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
+        """Float32 tensors, each input of the network without N (`[C, H, W]`), in the same order every time."""
+
+    def images_from(self, skip: int) -> Iterator[tuple[Tensor, ...]]:
+        """`images` without the first `skip`, which have been read before."""
+        return islice(self.images(), skip, None)
+
+    @property
+    def labels(self) -> Sequence[int] | None:
+        """The class index of each image, in their order, once they have been read; None when nothing says it."""
+        return None
+
+    @property
+    def normalized_by(self) -> Preprocessing | None:
+        """How fxconv made these tensors of pixels; None when they are somebody else's."""
+        return self.preprocessing
+
+    def normalized_as(self, how: Preprocessing) -> CalibrationData:
+        """The same pixels, made into tensors otherwise; these tensors where `normalized_by` is None."""
+        if self.normalized_by is None:
+            return self
+        others = copy.copy(self)
+        others.preprocessing = how
+        return others
+
+    def others(self, count: int) -> CalibrationData | None:
+        """At most `count` images of the same source that are not among these; None when there are none."""
+        return None
+
+    def batches(self, limit: int | None = None, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Each input as a tensor `[N, ...]` of at most `batch_size` rows, those from `skip` to `limit`."""
+        stream = islice(self.images_from(skip), None if limit is None else limit - skip)
+        while batch := list(islice(stream, self.batch_size)):
+            yield tuple(torch.stack(each) for each in zip(*batch, strict=True))
+
+    def examples(self, count: int) -> list[tuple[Tensor, ...]]:
+        """The first `count` rows, each a batch with N = 1."""
+        return [tuple(each[None].contiguous() for each in row) for row in islice(self.images(), count)]
+
+
+class Batches(CalibrationData):
+    """Floating-point tensors `[N, ...]` given from Python; each is used as one batch, as float32.
+
+    For a network of several inputs a batch is a tuple or list of tensors, one for each, of the same N.
+    """
+
+    def __init__(self, batches: Iterable[Tensor | Sequence[Tensor]]) -> None:
+        # A lone tensor is one batch, not many; and a one-shot iterator must be kept.
+        listed = [batches] if isinstance(batches, Tensor) else list(batches)
+        given = [tuple(batch) if isinstance(batch, (tuple, list)) else (batch,) for batch in listed]
+        if (
+            not given
+            or not all(given)
+            or not all(isinstance(t, Tensor) and t.ndim and len(t) for b in given for t in b)
+        ):
+            raise ValueError("calibration needs at least one tensor [N, ...] with N at least 1")
+        if not all(tensor.is_floating_point() for batch in given for tensor in batch):
+            raise ValueError(
+                "the calibration tensors hold integers; give float32, preprocessed as the network's inputs"
+            )
+        if any(len(tensor) != len(batch[0]) for batch in given for tensor in batch):
+            raise ValueError("the tensors of one calibration batch are of different N; a batch is one tensor an input")
+        self._batches = [tuple(tensor.detach().float() for tensor in batch) for batch in given]
+        if not all(tensor.isfinite().all() for batch in self._batches for tensor in batch):
+            raise ValueError("the calibration tensors hold values that are not finite (NaN or infinite)")
+        self.count = sum(len(batch[0]) for batch in self._batches)
+        self.batch_size = max(len(batch[0]) for batch in self._batches)
+        self.source = f"{self.count} tensors given from Python"
+
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
+        for batch in self._batches:
+            yield from zip(*batch, strict=True)
+
+    def batches(self, limit: int | None = None, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        place, end = 0, self.count if limit is None else limit
+        for batch in self._batches:
+            kept = slice(max(skip - place, 0), max(end - place, 0))
+            place += len(batch[0])
+            if kept.start < kept.stop and kept.start < len(batch[0]):
+                yield tuple(tensor[kept] for tensor in batch)
+
+
+def as_data(given: CalibrationData | Iterable[Tensor | Sequence[Tensor]]) -> CalibrationData:
+    """What a caller gave as images: itself, or the tensors of batches."""
+    return given if isinstance(given, CalibrationData) else Batches(given)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the ranges were estimated on: in words, how many images, and what it cost.
+
+    `skipped` photographs could not be read. `seconds` is the observed forward alone, without reading images;
+    `float_seconds` the plain float forward of as many images, from the time of one batch.
+    """
+
+    source: str
+    images: int
+    seconds: float
+    float_seconds: float
+    skipped: int = 0
+
+    def beside(self, plain: Calibration) -> Calibration:
+        """With the float forward as `plain` timed it."""
+        per_image = plain.float_seconds / plain.images if plain.images else 0.0
+        return replace(self, float_seconds=per_image * self.images)

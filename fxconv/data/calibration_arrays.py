@@ -1,0 +1,168 @@
+"""Arrays of pixels or preprocessed inputs as calibration data, row by row."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fxconv.data import photographs
+from fxconv.data.arrays import ArrayFile, open_array, open_arrays
+from fxconv.data.calibration import CalibrationData
+from fxconv.errors import UserError
+from fxconv.models.preprocessing import Preprocessing
+
+# No preprocessed input reaches this: the most that any of torchvision's normalizations gives is below 5.
+_BRIGHTEST = 20.0
+
+
+class Arrays(CalibrationData):
+    """Inputs from an .npy or .npz file: float `[N, C, H, W]`, preprocessed already, or uint8 pixels `[N, H, W, C]`.
+
+    Of a network that takes clips, `[N, C, T, H, W]` or `[N, T, H, W, C]`.
+    """
+
+    preprocessing: Preprocessing
+
+    def __init__(
+        self, path: Path, preprocessing: Preprocessing, count: int, batch_size: int, option: str = "--calib"
+    ) -> None:
+        frames, time = ((), "") if preprocessing.frames is None else ((preprocessing.frames,), "T, ")
+        self.array = open_array(path, option, ranks=(4 + len(frames),))
+        name, shape, channels = self.array.name, self.array.shape, preprocessing.channels
+        self.preprocessing, self.batch_size = preprocessing, batch_size
+        self.is_pixels = self.array.dtype == np.uint8
+        if len(shape) != 4 + len(frames) or 0 in shape:
+            raise UserError(
+                f"{option} {name}: shape {shape} is not [N, {channels}, {time}H, W] (float, preprocessed) "
+                f"or [N, {time}H, W, {channels}] (uint8 pixels) with N at least 1"
+            )
+        found = shape[-1 if self.is_pixels else 1]
+        if found != channels:
+            expected = f"[N, {time}H, W, C]" if self.is_pixels else f"[N, C, {time}H, W]"
+            other = shape[1 if self.is_pixels else -1] == channels
+            cure = f"; transpose it to {expected}" if other else ""
+            raise UserError(f"{option} {name}: {found} channels in shape {shape} read as {expected}; "
+                            f"the network takes {channels}{cure}")  # fmt: skip
+        height, width = shape[-3:-1] if self.is_pixels else shape[-2:]
+        given = shape[1:-3] if self.is_pixels else shape[2:-2]
+        if frames and given != frames:
+            raise UserError(f"{option} {name}: clips of {given[0]} frames, the network's input has {frames[0]}; "
+                            f"set --input-size, such as {channels}x{given[0]}x{height}x{width}")  # fmt: skip
+        fits = (height, width) == (preprocessing.height, preprocessing.width)
+        if not self.is_pixels and not fits:
+            raise UserError(
+                f"{option} {name}: images of {height}x{width}, the network's input is "
+                f"{preprocessing.height}x{preprocessing.width}; preprocess them to that size or set --input-size"
+            )
+        if self.is_pixels and channels not in (1, 3) and not fits:
+            raise UserError(
+                f"{option} {name}: uint8 images of {channels} channels cannot be resized; give them as "
+                f"[N, {time}{preprocessing.height}, {preprocessing.width}, {channels}]"
+            )
+        if self.is_pixels and height * width > photographs.MOST_PIXELS:
+            most = f"{photographs.MOST_PIXELS:,}"
+            raise UserError(f"{option} {name}: images of {height}x{width}; at most {most} pixels an image are read")
+        self.start, self.count = 0, min(count, shape[0])
+        kind = "uint8 images" if self.is_pixels else "preprocessed arrays"
+        self.source = f"first {self.count} of {shape[0]} {kind} in {name}"
+        self._lowest, self._highest = math.inf, -math.inf
+
+    @property
+    def normalized_by(self) -> Preprocessing | None:
+        return self.preprocessing if self.is_pixels else None
+
+    @property
+    def warnings(self) -> list[str]:
+        if self._lowest < 0 or self._highest <= _BRIGHTEST:
+            return []
+        return [
+            f"{self.array.name} holds values from {self._lowest:g} to {self._highest:g}, as pixels have before they "
+            "are preprocessed, and float arrays are used as they are: scale and normalize them, or save the pixels as "
+            "uint8 [N, H, W, C]"
+        ]
+
+    def others(self, count: int) -> Arrays | None:
+        """The rows behind these."""
+        others = copy.copy(self)
+        others.start, others.count = self.start + self.count, min(count, self.array.shape[0] - self.start - self.count)
+        others.source = f"the next {others.count} rows of {self.array.name}"
+        return others if others.count > 0 else None
+
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
+        rows = enumerate(self.array.rows(self.start + self.count))
+        for index, row in islice(rows, self.start, None):
+            if not self.is_pixels:
+                values = _float_row(self.array, index, row)
+                self._lowest = min(self._lowest, float(values.min()))
+                self._highest = max(self._highest, float(values.max()))
+                yield (values,)
+            elif self.preprocessing.frames is None:
+                yield (self.preprocessing.pixels(row),)
+            else:
+                yield (torch.stack([self.preprocessing.pixels(frame) for frame in row], dim=1),)
+
+
+def _float_row(array: ArrayFile, index: int, row: npt.NDArray[Any]) -> Tensor:
+    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite, and told below
+        values = row.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise UserError(f"{array.option} {array.name}: row {index} holds values that are not finite (NaN or infinite)")
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+class NamedArrays(CalibrationData):
+    """Inputs of a network that takes several: one float array `[N, ...]` for each, from an .npz file.
+
+    `option` is the command-line option that named the file. The arrays are named as the parameters of the network's
+    forward, or stand in their order. When one of them has the shape `image`, they are a single row, without N.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        names: tuple[str, ...],
+        image: tuple[int, ...],
+        count: int,
+        batch_size: int,
+        option: str = "--calib",
+    ) -> None:
+        self.arrays = open_arrays(path, names, option)
+        shapes = [array.shape for array in self.arrays]
+        self._is_row = image in shapes
+        rows = {shape[:1] for shape in shapes}
+        if any(0 in shape or not shape for shape in shapes) or (len(rows) > 1 and not self._is_row):
+            listed = ", ".join(f"{array.member} {array.shape}" for array in self.arrays)
+            raise UserError(f"{option} {path}: the arrays must hold the same number of rows, [N, ...]: {listed}")
+        self.shapes = shapes if self._is_row else [shape[1:] for shape in shapes]
+        self.found = found = 1 if self._is_row else shapes[0][0]
+        self.start = 0
+        self.count, self.batch_size = min(count, found), batch_size
+        members = ", ".join(str(array.member) for array in self.arrays)
+        self.source = f"first {self.count} of {found} rows of {members} in {path}"
+        self._where = f"{members} in {path}"
+        if option == "--example":
+            self.source += f" ({option}), for images cannot fill all inputs"
+
+    def others(self, count: int) -> NamedArrays | None:
+        """The rows behind these."""
+        others = copy.copy(self)
+        others.start, others.count = self.start + self.count, min(count, self.found - self.start - self.count)
+        others.source = f"the next {others.count} rows of {self._where}"
+        return others if others.count > 0 else None
+
+    def images(self) -> Iterator[tuple[Tensor, ...]]:
+        if self._is_row:
+            yield tuple(_float_row(array, 0, np.stack(list(array.rows(array.shape[0])))) for array in self.arrays)
+            return
+        rows = zip(*(array.rows(self.start + self.count) for array in self.arrays), strict=True)
+        for index, row in islice(enumerate(rows), self.start, None):
+            yield tuple(_float_row(array, index, values) for array, values in zip(self.arrays, row, strict=True))

@@ -1,0 +1,112 @@
+"""Draws of images to calibrate on, from folders of photographs and generated images, and others to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+from fxconv.config import Config
+from fxconv.data import photographs
+from fxconv.data.calibration import CalibrationData
+from fxconv.data.calibration_generated import Generated
+from fxconv.data.calibration_photographs import Photographs
+from fxconv.errors import UserError
+from fxconv.models.preprocessing import Preprocessing
+
+# What stands for generated images among the sources.
+SYNTHETIC = "synthetic"
+# Images that every result is judged on; of a folder at most one in so many, for the others are to calibrate on.
+IMAGES, _ONE_IN = 50, 2
+# Seeds of generated images to judge by lie beyond those to calibrate on.
+_JUDGED = 1 << 20
+
+Draw = Callable[[int, int], CalibrationData]
+"""Gives so many images of a source, drawn with a seed."""
+
+
+# -- what a command line names ------------------------------------------------------------------------
+
+
+class _Drawn(Photographs):
+    """Photographs of a folder but for those that are judged."""
+
+    def __init__(self, found: Sequence[Path], folder: Path, how: Preprocessing, count: int, size: int, seed: int):
+        self._named("--sources")
+        self._closed = []
+        self._draw(list(found), folder, how, count, size, seed)
+        self._spares.clear()  # so many are all there are: neither the recipe nor a damaged file takes others
+
+
+def open_sources(
+    names: Sequence[str], preprocessing: Preprocessing, images: int, config: Config
+) -> tuple[dict[str, Draw], CalibrationData]:
+    """The sources to draw from, and the images to judge by, which are of the first of them.
+
+    A source is a folder of photographs, or `synthetic`. Raises `UserError` for one that is neither, or empty.
+    """
+    folders = {name: _photographs(name) for name in names if name != SYNTHETIC}
+    size, first = config.batch_size, names[0]
+    judged: CalibrationData
+    if first == SYNTHETIC:
+        judged, used = _Made(preprocessing, images, size, config.seed + _JUDGED), set[Path]()
+    else:
+        found = folders[first]
+        most = min(images, len(found) // _ONE_IN)
+        if not most:
+            raise UserError(
+                f"--sources {first}: one photograph is too few: some are to be judged, others calibrated on"
+            )
+        chosen = Random(config.seed).sample(found, most)
+        judged, used = (
+            _Drawn(chosen, Path(first), preprocessing, most, size, config.seed),
+            {p.resolve() for p in chosen},
+        )
+    draws: dict[str, Draw] = {}
+    for name in names:
+        if name == SYNTHETIC:
+            draws[name] = lambda count, seed: _Made(preprocessing, count, size, seed)
+            continue
+        left = [path for path in folders[name] if path.resolve() not in used]
+        if not left:
+            raise UserError(f"--sources {name}: all of its photographs are judged; give a folder with others")
+        draws[name] = _drawing(left, Path(name), preprocessing, size)
+    return draws, judged
+
+
+class _Made(Generated):
+    """Generated images that were asked for by name."""
+
+    @property
+    def warnings(self) -> list[str]:
+        return []
+
+
+def check_sources(names: Sequence[str]) -> None:
+    """Raises `UserError` for a source that is no folder of photographs, before anything is loaded."""
+    for name in names:
+        if name != SYNTHETIC:
+            _photographs(name)
+
+
+def _drawing(left: Sequence[Path], folder: Path, preprocessing: Preprocessing, size: int) -> Draw:
+    return lambda count, seed: _Drawn(left, folder, preprocessing, count, size, seed)
+
+
+def _photographs(name: str) -> list[Path]:
+    folder = Path(name)
+    if not folder.is_dir():
+        what = "is no folder of photographs" if folder.exists() else "no such folder"
+        raise UserError(f"--sources {name}: {what}; give folders, or {SYNTHETIC}, with commas between")
+    found, _ = photographs.find(folder)
+    if not found:
+        raise UserError(f"--sources {name}: no photographs in it")
+    return found
+
+
+def parse_sources(text: str) -> tuple[str, ...]:
+    """Folders and `synthetic` from a list with commas. Raises `UserError` for an empty name."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(names):
+        raise UserError(f"--sources {text}: a name between the commas is empty; give folders, or {SYNTHETIC}")
+    return names

@@ -1,0 +1,245 @@
+"""What a conversion starts from: the model a user names and the images its ranges are estimated on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
+from fxconv.data.arrays import open_array, split_name
+from fxconv.data.calibration import CalibrationData
+from fxconv.data.calibration_arrays import NamedArrays
+from fxconv.data.calibration_photographs import Photographs
+from fxconv.data.calibration_sources import open_calibration
+from fxconv.data.class_names import class_counts, read_names
+from fxconv.data.draws import SYNTHETIC, Draw, check_sources, open_sources
+from fxconv.data.labels import LabelledPhotographs, read_classes
+from fxconv.diagnostics.blame import is_out_of_memory
+from fxconv.errors import UserError
+from fxconv.measures.judge import JUDGED
+from fxconv.models import forward, loading, preconditions
+from fxconv.models.loading import LoadedModel
+from fxconv.models.model_info import ModelInfo
+from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.random_weights import settle
+from fxconv.models.signature import in_words
+from fxconv.quantization.passes import selected
+
+_RANDOM_WEIGHTS = (
+    "deep networks with random weights amplify rounding: trained weights give a far higher SQNR than these"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loaded model, its calibration data, what the user must know about both, and the choices settled by them.
+
+    `labelled` are the photographs to tell its accuracy by, when there are some; `class_names` what the user, or
+    who trained it, calls the classes.
+    """
+
+    config: Config
+    loaded: LoadedModel
+    data: CalibrationData
+    example: tuple[Any, ...] | None
+    warnings: tuple[str, ...]
+    labelled: LabelledPhotographs | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How pixels become what the model takes, where somebody knows: the data, or who published the weights."""
+        how = self.loaded.preprocessing
+        return self.data.normalized_by or (how if how.source != Preprocessing.source else None)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model in words, for the report."""
+        loaded = self.loaded
+        return ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
+
+
+def open_source(
+    model: str,
+    weights: str,
+    input_size: str | None,
+    calib: Path | None,
+    example: Path | None,
+    config: Config,
+    unsafe_load: bool = False,
+    evaluation: Path | None = None,
+    labels: Path | None = None,
+    heads: str | None = None,
+    names: Path | None = None,
+) -> Source:
+    """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
+
+    A model with random weights is settled on the calibration images: their batch-norm statistics, and outputs that say
+    something. 3 dB are asked of it where nothing else was said. `evaluation` and `labels` name photographs whose class
+    is known, as `fxconv.data.labels.read_classes` takes them; `names` is a file with the names of the classes.
+    """
+    selected(config)  # a misspelt pass is found here, not after minutes of work
+    if calib is not None and not split_name(calib)[0].exists():
+        raise UserError(f"--calib {calib}: no such file or folder")
+    if example is not None and not split_name(example)[0].exists():
+        raise UserError(f"--example {example}: no such file")
+    class_names = read_names(names) if names is not None else None
+    classes = read_classes(evaluation, labels)
+    loaded = loading.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads)
+    data, inputs = open_inputs(loaded, calib, example, config)
+    outputs = check_input(model, loaded, data)
+    if class_names is None and loaded.classes is not None:
+        fit = loaded.form.as_list or len(loaded.classes) in class_counts(outputs)
+        class_names = loaded.classes if fit else None
+    notes = list(loaded.warnings)
+    if loaded.is_random:
+        notes += [*settle(loaded.module, data), _RANDOM_WEIGHTS]
+        if config.min_sqnr is None:
+            config = replace(config, min_sqnr=RANDOM_MIN_SQNR)
+            notes[-1] += f", so {RANDOM_MIN_SQNR:g} dB are enough here instead of {MIN_SQNR:g}"
+    labelled = None
+    if classes is not None:
+        count = config.held_out or JUDGED
+        labelled = classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, data)
+    return Source(config, loaded, data, inputs, tuple(notes), labelled, class_names)
+
+
+def open_training(source: Source, train: Path, count: int) -> CalibrationData:
+    """At most `count` images to fine-tune on, with the classes of their folders where labels are learnt from.
+
+    None of them is among those that accuracy is told by. Raises `UserError` when there are none to be had.
+    """
+    config, loaded = source.config, source.loaded
+    if config.learn_from is Teacher.labels:
+        classes = read_classes(train, None, "--train")
+        assert classes is not None
+        return classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, source.labelled)
+    names = loaded.form.names
+    if not split_name(train)[0].exists():
+        raise UserError(f"--train {train}: no such file or folder")
+    data = open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
+    if isinstance(data, Photographs) and source.labelled is not None:
+        data.leave(source.labelled.paths)
+    return data
+
+
+def open_study(
+    model: str,
+    weights: str,
+    input_size: str | None,
+    names: Sequence[str],
+    images: int,
+    config: Config,
+    unsafe_load: bool = False,
+    heads: str | None = None,
+) -> tuple[Source, dict[str, Draw], CalibrationData]:
+    """A model, the sources `names` to calibrate it on, and at most `images` images of the first to judge it by.
+
+    A model with random weights is settled on images of the first source. Raises `UserError` for whatever the user can
+    mend, among it a model of several inputs that photographs cannot fill.
+    """
+    check_sources(names)
+    first = None if names[0] == SYNTHETIC else Path(names[0])
+    source = open_source(model, weights, input_size, first, None, config, unsafe_load, heads=heads)
+    draws, judged = open_sources(names, source.loaded.preprocessing, images, config)
+    return source, draws, judged
+
+
+def open_inputs(
+    loaded: LoadedModel, calib: Path | None, example: Path | None, config: Config
+) -> tuple[CalibrationData, tuple[Any, ...] | None]:
+    """The calibration data, and the example's arguments if there is an example.
+
+    Where images cannot fill all the inputs of a model of several, and nothing else is said, the example's rows serve
+    for calibration, too.
+    """
+    form, image = loaded.form, loaded.preprocessing.shape
+    if example is None:
+        return _open(loaded, calib, config), None
+    if form.count == 1:
+        return _open(loaded, calib, config), form.arguments(read_example(example, loaded))
+    rows = NamedArrays(example, form.names, image, config.calib_count, config.batch_size, "--example")
+    arguments = form.arguments(rows.examples(1)[0])
+    odd = [f"{name} {shape}" for name, shape in zip(form.names, rows.shapes, strict=True) if shape != image]
+    if not odd or (calib is not None and not calib.is_dir()):
+        return _open(loaded, calib, config), arguments
+    if calib is not None:
+        raise UserError(
+            f"--calib {calib}: photographs cannot fill the input {odd[0]}; give an .npz file of as many rows of "
+            f"{' and '.join(form.names)}"
+        )
+    return rows, arguments
+
+
+def _open(loaded: LoadedModel, calib: Path | None, config: Config) -> CalibrationData:
+    count, batch_size, names = config.calib_count, config.batch_size, loaded.form.names
+    return open_calibration(calib, loaded.preprocessing, count, batch_size, config.seed, names)
+
+
+def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> list[Tensor]:
+    """What the model returns for one image, then for two at a time, which is returned.
+
+    The model itself is not touched: a copy runs. Raises `UserError` when it cannot take them, or loses them on the way.
+    """
+    form = loaded.form
+    several = next(data.batches(min(2, data.count, data.batch_size)))
+    single = tuple(each[:1] for each in several)
+    size = in_words(form.arguments(single))
+    unfilled = f"give --example FILE.npz with {' and '.join(form.names)}" if form.count > 1 else "set --input-size"
+    module = preconditions.copied(loaded.module, model)
+    empty = _watch(module)
+    outputs: list[Any] = []
+    for images, cure in ((single, unfilled), (several, "set --batch-size 1")):
+        try:
+            with torch.inference_mode():
+                outputs = tree_leaves(module(*forward.cloned(form.arguments(images))))
+        except Exception as error:  # whatever the user's own forward raises
+            if is_out_of_memory(error):
+                raise
+            count = len(images[0])
+            what = f"an input of {size}" if count == 1 else f"{count} images of {size} at a time"
+            raise preconditions.cannot_take(error, model, what, cure) from error
+        nan = any(leaf.isnan().any() for leaf in outputs if isinstance(leaf, Tensor))
+        lost = empty[0] if empty else "its outputs are NaN" if nan else None
+        if lost is not None:
+            raise UserError(f"{model} cannot take an input of {size} ({lost}); set --input-size")
+    return [leaf for leaf in outputs if isinstance(leaf, Tensor)]
+
+
+def _watch(module: nn.Module) -> list[str]:
+    """A list that fills, as the module runs, with the layers whose output is empty, in words."""
+    empty: list[str] = []
+
+    def look(name: str, output: object) -> None:
+        shapes = [tuple(leaf.shape) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        lost = (shape for shape in shapes if shape[:1] != (0,) and 0 in shape)  # no detections are a result, too
+        empty.extend(f"{name} leaves nothing of it: {shape}" for shape in lost)
+
+    for name, layer in module.named_modules():
+        layer.register_forward_hook(lambda _, __, output, name=name or "the model": look(name, output))
+    return empty
+
+
+def read_example(path: Path, loaded: LoadedModel) -> Tensor:
+    """One preprocessed input `[1, C, H, W]` from an array file, float `[C, H, W]` or `[N, C, H, W]` (its first)."""
+    size = loaded.preprocessing.shape
+    rank = len(size)
+    array = open_array(path, "--example", ranks=(rank, rank + 1))
+    fits = array.shape[-rank:] == size and len(array.shape) in (rank, rank + 1)
+    if array.dtype == np.uint8 or not fits or not array.shape[0]:
+        raise UserError(
+            f"--example {array.name}: {array.dtype} {array.shape} is not float [{', '.join(map(str, size))}], "
+            "preprocessed, with or without a leading N"
+        )
+    rows = list(array.rows(1 if len(array.shape) > rank else size[0]))
+    image = np.stack(rows).reshape(1, *size).astype(np.float32)
+    if not np.isfinite(image).all():
+        raise UserError(f"--example {array.name}: holds values that are not finite (NaN or infinite)")
+    return torch.from_numpy(image)

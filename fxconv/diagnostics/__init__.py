@@ -1,0 +1,1 @@
+"""Known errors: cause and cure."""

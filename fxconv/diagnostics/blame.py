@@ -1,0 +1,42 @@
+"""Whose fault an error is: the code that raised it, and whether memory ran out."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from fxconv.diagnostics.known_errors import BY_NAME
+
+_OWN = ("fxconv", "rewrites")
+# Libraries whose frames say nothing about whose fault an error is: whoever called them decides.
+_LIBRARIES = ("torch", "torchvision", "numpy", "PIL", "rich", "typer")
+OUT_OF_MEMORY = BY_NAME["out-of-memory"]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, RuntimeError) and OUT_OF_MEMORY.matches(str(error))
+
+
+def blamed(trace: TracebackType | None) -> traceback.FrameSummary | None:
+    """The innermost frame, past those of Python and the libraries fxconv stands on; None when it is fxconv's own."""
+    own, libraries, python = _folders(_OWN), _folders(_LIBRARIES), sysconfig.get_path("stdlib")
+    for frame in reversed(traceback.extract_tb(trace)):
+        file = frame.filename
+        if file.startswith(own):
+            return None
+        pythons = file.startswith(python) and "site-packages" not in Path(file).parts
+        if not (pythons or file.startswith((*libraries, "<"))):  # in brackets: code that was made while running
+            return frame
+    return None
+
+
+def _folders(packages: tuple[str, ...]) -> tuple[str, ...]:
+    specs = [sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name) for name in packages]
+    return tuple(f"{folder}/" for spec in specs if spec for folder in spec.submodule_search_locations or ())

@@ -1,0 +1,1 @@
+"""From a name, a file or a checkpoint to a sound nn.Module, its signature, and how it is run."""

@@ -1,0 +1,49 @@
+"""Batch norms of networks with random weights: statistics of their own inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fxconv.models.forward import cloned
+from fxconv.models.signature import InputSignature
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]]) -> int:
+    """Set every batch norm's running statistics to those of the batches; returns how many there are.
+
+    A freshly initialised network's outputs fade towards zero through its depth, and a comparison against
+    zeros says nothing; with statistics of its own inputs each layer passes its signal on. A layer that sees one value
+    a channel, of which there is no variance, gets mean 0 and variance 1. The training flag and the momentum of each
+    layer are left as they were.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, BATCH_NORMS) and layer.track_running_stats]
+    if not norms:
+        return 0
+    before = [(layer.training, layer.momentum) for layer in norms]
+    hooks = [layer.register_forward_pre_hook(_train_on_several_values) for layer in norms]
+    form, was_training = InputSignature.of(module), module.training
+    module.eval()
+    try:
+        for layer in norms:
+            layer.reset_running_stats()
+            layer.momentum = None  # cumulative average over all batches
+        with torch.inference_mode():
+            for batch in batches:
+                module(*cloned(form.arguments(batch)))  # it may write into its input
+    finally:
+        for hook in hooks:
+            hook.remove()
+        module.train(was_training)
+        for layer, (training, momentum) in zip(norms, before, strict=True):
+            layer.momentum = momentum
+            layer.train(training)
+    return len(norms)
+
+
+def _train_on_several_values(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    layer.train(inputs[0].numel() > inputs[0].size(1))

@@ -1,0 +1,44 @@
+"""Running a model: its inputs in memory of their own, its outputs as lists of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+Outputs = list[list[Tensor]]
+
+
+def cloned(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same inputs in memory of their own: a model may write into what it is given (`x *= 2`)."""
+    return tuple(tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, inputs))
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors in nested inputs or outputs, in order."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def outputs(module: Callable[..., Any], images: Sequence[tuple[Any, ...]]) -> Outputs:
+    """The floating-point outputs for each example, in the order the structure lists them."""
+    with torch.no_grad():
+        returned = (tree_leaves(module(*cloned(image))) for image in images)
+        return [[leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)] for leaves in returned]
+
+
+def outputs_side_by_side(module: nn.Module, images: Sequence[tuple[Any, ...]]) -> Iterator[list[Tensor]]:
+    """`outputs`, several examples at a time: a quantized kernel runs in one thread, and leaves the others idle.
+
+    Modules that are not torch's or fxconv's may remember one call in the next, and are called one by one. The outputs
+    of a few examples are held at a time.
+    """
+    ours = all(type(part).__module__.partition(".")[0] in ("torch", "rewrites", "fxconv") for part in module.modules())
+    together = 2 * torch.get_num_threads() if ours else 1
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for start in range(0, len(images), together):
+            some = images[start : start + together]
+            yield from pool.map(lambda image: outputs(module, [image])[0], some)

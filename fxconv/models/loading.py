@@ -1,0 +1,328 @@
+"""A name, a file.py:factory or a package.module:factory  ->  an nn.Module and the input it takes."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models as zoo
+
+from fxconv.errors import UserError
+from fxconv.models import preconditions
+from fxconv.models.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint, some
+from fxconv.models.detectors import BACKBONES, HEADS, HIDDEN, detector, heads_in
+from fxconv.models.preprocessing import FRAMES, Preprocessing
+from fxconv.models.pretrained_weights import cached_or_fetched, check_values
+from fxconv.models.random_weights import redraw_silent
+from fxconv.models.signature import InputSignature
+from fxconv.models.user_code import object_at
+from rewrites.spec import check_source
+
+ALIASES = {"mobilenet_v3": "mobilenet_v3_large"}
+# Options that torchvision sets when it loads its own weights, which were trained on inputs normalized otherwise.
+_PUBLISHED: dict[str, dict[str, Any]] = {
+    "googlenet": {"transform_input": True},
+    "inception_v3": {"transform_input": True},
+}
+# Numbers in one input: with more, every layer needs gigabytes.
+_MOST_VALUES = 3 * 4096 * 4096
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# Pixels, square, for networks that take images in a list, of any size, and resize them themselves: the short side of
+# most of COCO's photographs, so that they enlarge as much as in training; and square, for that is the least to compute.
+_OF_LISTS = 480
+# What a model's text begins with when it is a detector of fxconv's; and its pixels, square, as in Objects as Points.
+_DETECTOR, _OF_DETECTORS = "detector:", 512
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be converted.
+
+    `weights` says in words where they come from; `is_random` that they come from a seed, so that batch
+    norms have to be re-estimated before anything is compared. `classes` are the names of what it was trained to tell
+    apart, None when nobody says.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: Preprocessing
+    weights: str
+    is_random: bool
+    warnings: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def form(self) -> InputSignature:
+        """How it takes its images. Raises `UserError` when they alone are not enough."""
+        return InputSignature.of(self.module, self.name)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model holds."""
+        return sum(p.numel() for p in self.module.parameters())
+
+
+def names() -> list[str]:
+    """The torchvision models that can be named: all but the twins torchvision quantized itself."""
+    return [name for name in zoo.list_models() if not name.startswith("quantized_")]
+
+
+def detectors() -> list[str]:
+    """The detectors that can be named."""
+    return [f"{_DETECTOR}{backbone}" for backbone in BACKBONES]
+
+
+def resolve(text: str) -> str:
+    """The torchvision name meant by `text`: case and `-` or `_` do not matter. Raises `UserError` with near names."""
+    wanted = text.lower().replace("-", "_")
+    known = names()
+    wanted = ALIASES.get(wanted, wanted)
+    if wanted in known:
+        return wanted
+    if wanted.startswith("quantized_") and wanted.removeprefix("quantized_") in known:
+        raise UserError(f"model {text!r} is quantized by torchvision already; name the float one: {wanted[10:]}")
+    near = difflib.get_close_matches(wanted, [*known, *ALIASES], n=3, cutoff=0.5)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    raise UserError(f"unknown model {text!r}{hint} (fxconv models lists all; or give FILE.py:FACTORY)")
+
+
+@dataclass(frozen=True)
+class InputSize:
+    """What --input-size says: pixels, and channels and frames of a clip where they are given."""
+
+    height: int
+    width: int
+    channels: int | None = None
+    frames: int | None = None
+
+
+def parse_input_size(text: str | None) -> InputSize | None:
+    """`N`, `HxW`, `CxHxW` or, of clips, `CxTxHxW`; None when nothing is given."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts) or len(parts) > 4:
+        raise UserError(
+            f"--input-size {text}: expected N, HxW, CxHxW or CxTxHxW in pixels, such as 224, 240x320, 1x28x28 or "
+            "3x16x112x112"
+        )
+    sizes = [int(part) for part in parts]
+    channels = sizes.pop(0) if len(sizes) > 2 else None
+    frames = sizes.pop(0) if len(sizes) > 2 else None
+    height, width = sizes * 2 if len(sizes) == 1 else sizes
+    if (channels or 3) * (frames or 1) * height * width > _MOST_VALUES:
+        raise UserError(f"--input-size {text}: is too large; 3x4096x4096 is the most")
+    return InputSize(height, width, channels, frames)
+
+
+def load(
+    text: str,
+    weights: str = "auto",
+    input_size: str | None = None,
+    seed: int = 0,
+    structure_only: bool = False,
+    unsafe_load: bool = False,
+    heads: str | None = None,
+) -> LoadedModel:
+    """The model `text` names, in eval mode.
+
+    `weights` is auto, random or the path of a checkpoint. With `structure_only` nothing is fetched: the weights
+    do not matter when only the rewriting is shown. `unsafe_load` lets a checkpoint be unpickled, which runs whatever
+    code is in it. `heads` are those of a detector, `NAME:CHANNELS` with commas between. Raises `UserError` for whatever
+    the user can mend.
+    """
+    size = parse_input_size(input_size)
+    is_detector = text.lower().startswith(_DETECTOR)
+    if heads is not None and not is_detector:
+        raise UserError(f"--heads {heads}: only a detector has heads to choose; {text} is none")
+    if is_detector:
+        loaded = _detector(text, weights, seed, unsafe_load, heads)
+    elif ":" in text:
+        loaded = _from_factory(text, weights, seed, unsafe_load)
+    else:
+        loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, unsafe_load)
+    form, frames = loaded.form, FRAMES if _takes_clips(loaded.module) else None
+    preprocessing = replace(loaded.preprocessing, images=form.count, frames=frames)
+    if form.as_list:
+        preprocessing = preprocessing.resized(None, _OF_LISTS, _OF_LISTS)
+    if size is not None:
+        preprocessing = preprocessing.resized(size.channels, size.height, size.width, size.frames)
+    loaded = replace(loaded, preprocessing=preprocessing)
+    if loaded.is_random and (drawn := redraw_silent(loaded.module, seed)):
+        note = f"parameters that {loaded.name} begins with at one constant near 0 are drawn at random: {some(drawn)}"
+        loaded = replace(loaded, warnings=(*loaded.warnings, note))
+    if offences := check_source(loaded.module):
+        raise UserError(f"{text}: {offences[0].node}: {offences[0].rule}")
+    preconditions.plain(loaded.module.eval())
+    notes = check_values(loaded.module, f"{text} ({loaded.weights})")
+    return replace(loaded, warnings=(*loaded.warnings, *notes))
+
+
+def _takes_clips(module: nn.Module) -> bool:
+    """Whether the first convolution is three-dimensional: the input then has a depth, which is time in a video."""
+    first = next((layer for layer in module.modules() if isinstance(layer, _CONVOLUTIONS)), None)
+    return isinstance(first, nn.Conv3d)
+
+
+def _seeded(build: Callable[[], Any], seed: int) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _from_torchvision(
+    name: str, weights: str, size: InputSize | None, seed: int, structure_only: bool, unsafe_load: bool
+) -> LoadedModel:
+    published = zoo.get_model_weights(name)
+    default = published.DEFAULT if len(published) else None
+    preset, state, described, warnings = default, None, f"random, seed {seed}", []
+    trained_by = None if weights == "random" else default
+    resizes_inside = _accepts(name, "min_size") and _accepts(name, "max_size")
+    options: dict[str, Any] = {}
+    if resizes_inside and size is not None:
+        options = {"min_size": min(size.height, size.width), "max_size": max(size.height, size.width)}
+        warnings.append(f"{name} resizes its images itself: to --input-size, {size.height}x{size.width}, now, and not "
+                        "to the size torchvision trained it with")  # fmt: skip
+    if weights not in ("auto", "random"):
+        path, described = Path(weights), weights
+        state = read_checkpoint(path, unsafe_load)
+        known = next((entry for entry in published if entry.url.rsplit("/", 1)[-1] == path.name), None)
+        preset, trained_by = known or default, known
+        if known is None and name in _PUBLISHED:
+            warnings.append(f"a checkpoint does not say whether its {name} had transform_input=True, as torchvision's "
+                            "pretrained one has; taken as False (FILE.py:FACTORY can say)")  # fmt: skip
+        options |= _PUBLISHED.get(name, {}) if known else {}
+    elif weights == "auto" and default is not None and not structure_only:
+        state = cached_or_fetched(default)
+        if state is not None:
+            described, options = str(default), options | _PUBLISHED.get(name, {})
+        else:
+            warnings.append(
+                f"RANDOM WEIGHTS: {default} is not cached and could not be fetched. The artifact shows the conversion, "
+                "it recognises nothing; give --weights FILE, or --weights random to say that this is meant"
+            )
+    preprocessing = Preprocessing()
+    if preset is not None:
+        preprocessing = Preprocessing.from_preset(preset.transforms(), str(preset))
+    if state is None:
+        return LoadedModel(name, _built(name, seed, options), preprocessing, described, True, tuple(warnings))
+    module, classes = _built_for(state, name, seed, options)
+    load_into(module, state, described, name)
+    sized = f", head sized to its {classes} classes" if classes else ""
+    names = tuple(trained_by.meta["categories"]) if trained_by is not None and "categories" in trained_by.meta else None
+    return LoadedModel(name, module, preprocessing, described + sized, False, tuple(warnings), names)
+
+
+def _built(name: str, seed: int, options: dict[str, Any]) -> nn.Module:
+    """A torchvision model with seeded weights; nothing is fetched."""
+    builder = zoo.get_model_builder(name)
+    given: dict[str, Any] = {"weights": None}
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        given["weights_backbone"] = None
+    if name in ("googlenet", "inception_v3"):
+        given["init_weights"] = False  # said by name, or torchvision warns of a change to come
+    return _seeded(lambda: builder(**given, **options), seed)
+
+
+def _built_for(state: dict[str, Tensor], name: str, seed: int, options: dict[str, Any]) -> tuple[nn.Module, int | None]:
+    """The model a checkpoint was saved from: with auxiliary heads if it has them, and a head of as many classes.
+
+    Also the number of classes, when it is not torchvision's own. A checkpoint that nothing fits gets torchvision's
+    default, for loading to say what differs.
+    """
+    has_auxiliary = any("aux" in key.lower() for key in state)
+    switch = next((word for word in ("aux_logits", "aux_loss") if _accepts(name, word)), None)
+    if switch is not None:
+        options = {**options, switch: has_auxiliary}
+    module = _built(name, seed, options)
+    own = module.state_dict()
+    state = matched(state, own)
+    for classes in head_sizes(state, own) if _accepts(name, "num_classes") else ():
+        sized = _built(name, seed, {**options, "num_classes": classes})
+        if not misfits(state, sized.state_dict()):
+            return sized, classes
+    return module, None
+
+
+def _accepts(name: str, option: str) -> bool:
+    """Whether a torchvision builder, or the class it makes, takes the option."""
+    builder = inspect.unwrap(zoo.get_model_builder(name))
+    made = builder.__globals__.get(builder.__annotations__.get("return"), builder.__annotations__.get("return"))
+    return any(option in inspect.signature(kind).parameters for kind in (builder, made) if callable(kind))
+
+
+def parse_heads(text: str | None) -> dict[str, int] | None:
+    """Names and channels of heads, from `hm:3,wh:2`; None when nothing is given."""
+    if text is None:
+        return None
+    parts = [part.strip().split(":") for part in text.split(",")]
+    if not all(
+        len(part) == 2 and part[0].isidentifier() and re.fullmatch("[1-9][0-9]{0,4}", part[1]) for part in parts
+    ):
+        raise UserError(f"--heads {text}: expected NAME:CHANNELS with commas between, such as hm:1 or hm:3,wh:2,reg:2")
+    if len({name for name, _ in parts}) < len(parts):
+        raise UserError(f"--heads {text}: a name stands there twice")
+    return {name: int(channels) for name, channels in parts}
+
+
+def _detector(text: str, weights: str, seed: int, unsafe_load: bool, heads: str | None) -> LoadedModel:
+    """A detector of `fxconv.models.detectors`; the heads that nobody named are those of the checkpoint."""
+    wanted, backbone = parse_heads(heads), text[len(_DETECTOR) :].lower().replace("-", "_")
+    backbone = ALIASES.get(backbone, backbone)
+    if backbone not in BACKBONES:
+        near = difflib.get_close_matches(backbone, BACKBONES, n=1)
+        hint = f"; did you mean {_DETECTOR}{near[0]}?" if near else ""
+        raise UserError(f"unknown detector {text!r}{hint}; there are {', '.join(detectors())}")
+    name, hidden, state, warnings = f"{_DETECTOR}{backbone}", HIDDEN, None, []
+    if weights not in ("auto", "random"):
+        state = read_checkpoint(Path(weights), unsafe_load)
+        in_state, hidden = heads_in(matched(state, detector(backbone).state_dict()))
+        wanted = wanted or in_state or None
+    elif weights == "auto":
+        warnings.append(
+            f"RANDOM WEIGHTS: nobody publishes any for {name}. The artifact shows the conversion, it finds nothing; "
+            "give --weights FILE, or --weights random to say that this is meant"
+        )
+    try:
+        module = _seeded(lambda: detector(backbone, wanted or HEADS, hidden), seed)
+    except ValueError as error:
+        raise UserError(f"--heads {heads}: {error}") from error
+    preprocessing = Preprocessing(_OF_DETECTORS, _OF_DETECTORS, resize=1.0)
+    if state is None:
+        return LoadedModel(name, module, preprocessing, f"random, seed {seed}", True, tuple(warnings))
+    load_into(module, state, weights, name)
+    listed = ", ".join(f"{head}:{channels}" for head, channels in module.heads.items())
+    return LoadedModel(name, module, preprocessing, f"{weights}, heads {listed}", False)
+
+
+def _from_factory(text: str, weights: str, seed: int, unsafe_load: bool) -> LoadedModel:
+    factory, factory_name = object_at(text, "model"), text.rpartition(":")[2]
+    module = factory
+    if not isinstance(factory, nn.Module):
+        if not callable(factory):
+            raise UserError(f"{text} is neither a module nor a function that makes one")
+        try:
+            module = _seeded(factory, seed)
+        except (Exception, SystemExit) as error:
+            raise UserError(
+                f"{text}() failed with {type(error).__name__}: {error}; it must need no arguments"
+            ) from error
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{text}() gave a {type(module).__name__}, not an nn.Module")
+    module = preconditions.unwrapped(module)
+    preconditions.check(module, text)  # before a checkpoint is loaded into it
+    described, is_random = "as the factory made them", False
+    if weights == "random":
+        described, is_random = f"random as the factory made them, seed {seed}", True
+    elif weights != "auto":
+        load_into(module, read_checkpoint(Path(weights), unsafe_load), weights, text)
+        described = weights
+    preprocessing = Preprocessing.in_unit_range() if InputSignature.of(module, text).as_list else Preprocessing()
+    return LoadedModel(factory_name, module, preprocessing, described, is_random)

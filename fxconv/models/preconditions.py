@@ -1,0 +1,234 @@
+"""What a model as a whole must be before anything is converted: plain float layers that answer alike every time."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
+
+from fxconv.diagnostics.blame import blamed, is_out_of_memory
+from fxconv.diagnostics.diagnosis import cure_of
+from fxconv.errors import UserError, described, telling_line
+from fxconv.models import forward
+from fxconv.models.checkpoints import some
+from fxconv.models.graph_calls import failing
+from fxconv.models.signature import in_words
+from rewrites.copies import sharing_parameters
+from rewrites.parts import prefixed
+
+# What torch's own tools leave on a layer as a hook, by the module they lie in, and how to be rid of it.
+_TOOLS = {
+    "torch.nn.utils.weight_norm": "call torch.nn.utils.remove_weight_norm on that layer",
+    "torch.nn.utils.spectral_norm": "call torch.nn.utils.remove_spectral_norm on that layer",
+    "torch.nn.utils.prune": "call torch.nn.utils.prune.remove on that layer",
+    "torch.ao.quantization.quantize": "give the float model from before torch.ao.quantization.prepare",
+}
+# Raised as a rule by torch, and by the user's own checks, where an input is of a size the layers do not take.
+_ABOUT_SIZE = (RuntimeError, ValueError, IndexError, AssertionError)
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside DataParallel, DistributedDataParallel or what torch.compile gave; any other as it is."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif type(model).__name__ == "OptimizedModule":  # its class is in torch._dynamo, which takes seconds to import
+            model = model._orig_mod
+        else:
+            return model
+
+
+def check(model: Any, what: str) -> None:
+    """Raises `UserError` for a model that holds what no artifact can carry; `what` begins the message.
+
+    These are TorchScript, parameters without values, and forward hooks: a graph records the layer, and not what a hook
+    of the user's does beside it.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{what} is a {type(model).__name__}, not an nn.Module")
+    for path, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            place = f"{what}: {path}" if path else what
+            raise UserError(f"{place} is TorchScript, scripted or traced; give the float nn.Module it was made of")
+    tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    if lazy := [name for name, value in tensors if is_lazy(value)]:
+        raise UserError(f"{what}: {some(lazy)} not initialized yet; run one input through the model first")
+    if meta := [name for name, value in tensors if value.is_meta]:
+        raise UserError(f"{what}: {some(meta)} on the meta device, which holds no values; make them, or load them")
+    for path, kind, hook in _hooks(model):
+        cure = _TOOLS.get(_home(hook), "remove it, and write what it does into forward")
+        raise UserError(f"{what}: {path} has a {kind} ({_name(hook)}), which no artifact can carry; {cure}")
+
+
+def _hooks(model: nn.Module) -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """Path, kind and function of every hook that runs with a forward."""
+    for path, part in model.named_modules():
+        for kind, hooks in (("forward pre-hook", part._forward_pre_hooks), ("forward hook", part._forward_hooks)):
+            for hook in hooks.values():
+                yield path or "the outermost module", kind, hook
+
+
+def _home(hook: Callable[..., Any]) -> str:
+    return str(getattr(hook, "__module__", ""))
+
+
+def _name(hook: Callable[..., Any]) -> str:
+    function = getattr(hook, "func", hook)  # of a functools.partial
+    return str(getattr(function, "__qualname__", type(function).__name__))
+
+
+def own_copy(model: Any, what: str = "the model") -> nn.Module:
+    """A plain copy in eval mode: running a model may change it, a counter kept in a buffer for one.
+
+    Raises `UserError` for a model that cannot be converted or copied.
+    """
+    model = unwrapped(model)
+    check(model, what)
+    return plain(copied(model, what).eval())
+
+
+def copied(model: nn.Module, what: str, copying: Callable[[nn.Module], nn.Module] = copy.deepcopy) -> nn.Module:
+    """A deep copy. Raises `UserError` when the model holds something that cannot be copied."""
+    try:
+        return copying(model)
+    except Exception as error:  # whatever an object of the user's raises
+        raise UserError(f"{what} cannot be copied ({described(error)}); take what cannot be copied off it") from error
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """This model, in eval mode and fxconv's own, with nothing around its layers any more, changed in place.
+
+    A parametrization is replaced by the weights it gives, a wrapper by the module in it: both compute the same.
+    """
+    for part in list(model.modules()):
+        for name, child in list(part.named_children()):
+            if (inner := unwrapped(child)) is not child:
+                setattr(part, name, inner)
+    for part in list(model.modules()):
+        if parametrize.is_parametrized(part):
+            # torch takes the property off the class, which a copy shares with the model it was made of
+            kind = type(part)
+            part.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+            for name in list(part.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+    return model
+
+
+def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the model") -> forward.Outputs:
+    """The float model's outputs, against which everything is compared; the first image runs twice.
+
+    An artifact hands out tensors, alone or in tuples, lists and dicts: raises `UserError` for anything else, for inputs
+    the model cannot take, and for outputs that nothing can be compared with. A copy runs, with parameters shared:
+    `model` stays as it is, unless it writes into its own parameters.
+    """
+    given = f"an input of {in_words(images[0])}"
+    model = copied(model, what, sharing_parameters)
+    try:
+        with torch.no_grad():
+            returned = tree_leaves(model(*forward.cloned(images[0])))
+        first = [leaf.clone() for leaf in returned if isinstance(leaf, Tensor)]
+        found = forward.outputs(model, images)
+    except Exception as error:  # whatever the user's own forward raises
+        if is_out_of_memory(error):
+            raise
+        raise cannot_take(error, what, given) from error
+    others = sorted({type(leaf).__name__ for leaf in returned if not isinstance(leaf, Tensor)})
+    if others:
+        raise UserError(f"{what} returns {', '.join(others)} beside or instead of tensors; return tensors only")
+    if lost := _lost(found):
+        raise UserError(f"{what} gives {lost} for {given}; mend its weights or its forward")
+    if changed := _changed(first, found[0]):
+        raise UserError(
+            f"{what} gives different outputs for the same input ({changed}); switch off what draws random numbers or "
+            "counts calls, such as F.dropout without training=self.training"
+        )
+    return found
+
+
+def _lost(found: forward.Outputs) -> str:
+    """What an output is when it says nothing; "" for outputs with numbers, infinite ones (masked scores) among them."""
+    for index, values in enumerate(zip(*found, strict=False)):
+        which = f" in output {index}" if len(found[0]) > 1 else ""
+        if any(value.isnan().any() for value in values):
+            return f"NaN{which}"
+        if any(value.numel() for value in values) and not any(value.isfinite().any() for value in values):
+            return f"nothing but infinity{which}"
+    return ""
+
+
+def _changed(first: list[Tensor], again: list[Tensor]) -> str:
+    """How two answers to one input differ, in words; "" when they are the same."""
+    if [value.shape for value in first] != [value.shape for value in again]:
+        return "of other shapes"
+    for index, (a, b) in enumerate(zip(first, again, strict=True)):
+        if not torch.equal(a, b):
+            most = (a.double() - b.double()).abs().nan_to_num(0.0).max().item() if not a.is_complex() else 0.0
+            which = f"output {index}" if len(first) > 1 else "they"
+            return f"{which} differ{'s' if len(first) > 1 else ''}" + (f" by up to {most:.3g}" if most else "")
+    return ""
+
+
+def cannot_take(error: Exception, what: str, given: str, cure: str = "") -> UserError:
+    """What to say of an error of the model's forward, run on `given`; `cure` is for inputs of a wrong size.
+
+    A fault in code of the user's own names its file and line.
+    """
+    frame = blamed(error.__traceback__)
+    is_size = isinstance(error, _ABOUT_SIZE) and not isinstance(error, NotImplementedError)
+    if frame is None or (is_size and isinstance(error, RuntimeError)):
+        words = described(error) if not is_size or not cure else telling_line(error) or type(error).__name__
+        cure = (cure or cure_of(error)) if is_size else ""
+        return UserError(f"{what} cannot take {given} ({words})" + (f"; {cure}" if cure else ""))
+    mend = f"mend it there, or {cure}" if is_size and cure else "mend it there"
+    return UserError(
+        f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line}), failed with {described(error)} "
+        f"on {given}; {mend}"
+    )
+
+
+def check_finite(extremes: Mapping[str, tuple[float, float]], observed: Collection[str]) -> None:
+    """Raises `UserError` naming the first module among the `observed` ones, those in int8, whose values overflow.
+
+    `extremes` are the least and greatest value of each module's output. In float infinity may stand for what is masked.
+    """
+    for path, ends in extremes.items():
+        in_int8 = any(other == path or other.startswith(f"{path}.") for other in observed)
+        if in_int8 and not all(map(math.isfinite, ends)):
+            raise UserError(f"the model's values are infinite or NaN at {path}; mend its weights, or scale its inputs")
+
+
+def infinite_at(module: nn.Module, inputs: tuple[Any, ...]) -> str:
+    """The first node whose values are not finite on these inputs, by its path; "" when there is none."""
+    stopped = failing(module, inputs)
+    if stopped is None:
+        return ""
+    path, graph, given = stopped
+    runner = _FirstInfinite(graph)
+    try:
+        with torch.no_grad():
+            runner.run(*forward.cloned(given))
+    except Exception:
+        return prefixed(path, str(runner.at))
+    return ""
+
+
+class _FirstInfinite(fx.Interpreter):
+    """Stops at the first value that is not finite, or at the observer that refuses one."""
+
+    at: object = ""
+
+    def run_node(self, n: fx.Node) -> Any:
+        """One node."""
+        self.at = n.target if n.op == "call_module" else n.name
+        value = super().run_node(n)
+        if any(isinstance(leaf, Tensor) and not leaf.isfinite().all() for leaf in tree_leaves(value)):
+            raise ArithmeticError
+        return value

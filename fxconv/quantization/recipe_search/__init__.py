@@ -1,0 +1,1 @@
+"""Which steps of a recipe are taken."""

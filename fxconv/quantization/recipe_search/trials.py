@@ -1,0 +1,80 @@
+"""Quantizing one rewritten model with one set of steps after another, until the recipe is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from fxconv.config import Config, Recipe
+from fxconv.progress import Clock
+from fxconv.quantization import static
+from fxconv.quantization.calibrate import CalibrationStatistics
+from fxconv.quantization.convert import Quantized, quantized
+from fxconv.quantization.recipe_search.recipe import (
+    CHANGING,
+)
+from fxconv.quantization.recipes.bias_absorption import Absorbed
+from fxconv.quantization.recipes.equalization import Equalized
+from rewrites import Rewritten
+
+_KINDS = {Recipe.equalization: Equalized, Recipe.bias_absorption: Absorbed}
+
+
+class Trials:
+    """One rewritten model, quantized with one set of steps after another.
+
+    Steps that change the float module are tried on the first images of the calibration data alone, all on the same
+    ones, so that one can be told from another; what is chosen is calibrated on all.
+    """
+
+    def __init__(
+        self,
+        rewritten: Rewritten,
+        few: CalibrationStatistics,
+        seen: CalibrationStatistics,
+        refused: Mapping[str, str],
+        run: Callable[..., tuple[nn.Module, CalibrationStatistics]],
+        image: tuple[Any, ...],
+        config: Config,
+        clock: Clock,
+    ) -> None:
+        self.rewritten, self.refused, self.run = rewritten, refused, run
+        self.image, self.config, self.clock = image, config, clock
+        self.few, self.seen = few, seen
+        self._changed: dict[frozenset[Recipe], CalibrationStatistics] = {}
+
+    def changed(self, steps: Collection[Recipe]) -> CalibrationStatistics:
+        """What calibration sees of the first images where these steps change the float module by what it saw of all."""
+        wanted = CHANGING & set(steps)
+        if not wanted:
+            return self.few
+        if wanted not in self._changed:
+            with self.clock.step("recipe"):
+                planned = self.seen.plan(self.rewritten, wanted, self.config.weight_scheme)
+            self._changed[wanted] = self.few
+            if planned:
+                seen = self.run((), planned, self.few.calibration.images)[1]
+                self._changed[wanted] = replace(seen, calibration=seen.calibration.beside(self.few.calibration))
+        return self._changed[wanted]
+
+    def whole(self, steps: Collection[Recipe]) -> CalibrationStatistics:
+        """What calibration sees of all images with these steps."""
+        few = self.changed(steps)
+        if not few.planned or few.calibration.images >= self.seen.calibration.images:
+            return few if few.planned else self.seen
+        seen: CalibrationStatistics = self.run((), few.planned, None, few)[1]
+        return seen
+
+    def finds(self, steps: Collection[Recipe]) -> bool:
+        """Whether each of the steps that change the float module finds something to change."""
+        planned = self.changed(steps).planned
+        return all(any(isinstance(one, _KINDS[step]) for one in planned) for step in CHANGING & set(steps))
+
+    def made_of(self, seen: CalibrationStatistics, steps: tuple[Recipe, ...]) -> Quantized:
+        """The model with these steps and ranges."""
+        with self.clock.step("conversion"):
+            observed = static.observe_again(self.rewritten.module, self.config, steps, seen.planned, seen.observers)
+        return quantized(self.rewritten, observed, seen, steps, self.image, self.config, self.clock)

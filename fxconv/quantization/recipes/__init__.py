@@ -1,0 +1,1 @@
+"""The steps that recover accuracy without training."""

@@ -1,0 +1,1 @@
+"""The target .ptl: TorchScript, optimize_for_mobile, the lite interpreter."""

@@ -1,0 +1,171 @@
+"""The written file: read back, and asked what it computes with."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.jit.mobile import _export_operator_list, _get_model_bytecode_version, _load_for_lite_interpreter
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fxconv.measures.macs import layer_macs
+from fxconv.models.dispatch import passed_on
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a written .ptl is, read from the file itself.
+
+    `calls` counts the operators one inference calls; `macs` the multiply-accumulates of its convolutions
+    and linear layers by operator. Sizes are in bytes; `path` is None until the file has a final name.
+    """
+
+    path: Path | None
+    data: bytes
+    sha256: str
+    bytecode_version: int
+    operators: tuple[str, ...]
+    calls: dict[str, int]
+    int8_calls: dict[str, int]
+    macs: dict[str, int]
+    float_bytes: int
+
+    @property
+    def size(self) -> int:
+        """Size of the file in bytes."""
+        return len(self.data)
+
+    @property
+    def float_calls(self) -> dict[str, int]:
+        """The operators that computed on float tensors, without the conversions between the domains."""
+        stubs = ("aten::quantize_per_tensor", "aten::dequantize")
+        left = {op: n - self.int8_calls.get(op, 0) for op, n in self.calls.items() if op not in stubs}
+        return {op: n for op, n in left.items() if n}
+
+    @property
+    def int8_macs_share(self) -> float:
+        """Share of the multiply-accumulates that run in int8 operators, 0 to 1; 0 when there are none."""
+        total = sum(self.macs.values())
+        return sum(n for op, n in self.macs.items() if _is_int8(op)) / total if total else 0.0
+
+
+def load_lite(path: Path) -> Any:
+    """The file in the lite interpreter, as a phone loads it."""
+    return _load_for_lite_interpreter(str(path))
+
+
+def load_lite_bytes(content: bytes) -> Any:
+    """The same from memory, for what never needs a name."""
+    return _load_for_lite_interpreter(io.BytesIO(content))
+
+
+def describe(path: Path, data: bytes, example: tuple[Any, ...], float_bytes: int) -> Artifact:
+    """Everything about the file at `path` whose content is `data`, with one inference on `example`."""
+    module = load_lite(path)
+    profile = _Profile()
+    with torch.no_grad(), profile:
+        module(*example)
+    return Artifact(
+        None,
+        data,
+        hashlib.sha256(data).hexdigest(),
+        int(_get_model_bytecode_version(str(path))),
+        tuple(sorted(_export_operator_list(module))),
+        dict(profile.calls),
+        dict(profile.int8_calls),
+        dict(profile.macs),
+        float_bytes,
+    )
+
+
+def unreadable(data: bytes, float_bytes: int) -> Artifact:
+    """What can be said of a file that did not load."""
+    return Artifact(None, data, hashlib.sha256(data).hexdigest(), 0, (), {}, {}, {}, float_bytes)
+
+
+class _Profile(TorchDispatchMode):
+    """Counts the operators the lite interpreter really calls, and the multiply-accumulates they stand for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.int8_calls: Counter[str] = Counter()
+        self.macs: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = passed_on(func, args, kwargs or {})
+        name = func._schema.name
+        self.calls[name] += 1
+        if name in _DYNAMIC or any(isinstance(t, Tensor) and t.is_quantized for t in tree_leaves(out)):
+            self.int8_calls[name] += 1
+        macs = _macs(name, args, out)
+        if macs:
+            self.macs[name] += macs
+        return out
+
+
+# Recurrent layers, and the gates of each; what they take and give is float, ranged at run time.
+_GATES = {"quantized_lstm": 4, "quantized_gru": 3, "lstm": 4, "gru": 3}
+_CELLS = {"quantized_lstm_cell_dynamic": 4, "quantized_gru_cell_dynamic": 3}
+_CELLS |= {"quantized_rnn_relu_cell_dynamic": 1, "quantized_rnn_tanh_cell_dynamic": 1}
+# Operators whose weights are int8 although no quantized tensor comes out of them.
+_DYNAMIC = frozenset(
+    {"quantized::linear_dynamic", "quantized::linear_relu_dynamic", "aten::quantized_lstm", "aten::quantized_gru"}
+    | {f"quantized::{name}" for name in _CELLS}
+)
+
+
+def _is_int8(operator: str) -> bool:
+    return operator.startswith("quantized::") or operator in _DYNAMIC
+
+
+# Operators that are several linear layers at once, and where among their arguments the weights stand.
+_FUSED_LINEAR = {"aten::_native_multi_head_attention": (5, 7), "aten::_transformer_encoder_layer_fwd": (3, 5, 14, 16)}
+
+
+def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
+    """Multiply-accumulates of one call of a convolution or linear layer; 0 for any other operator."""
+    namespace, _, operator = name.partition("::")
+    if operator in _GATES or operator in _CELLS:
+        return _recurrent_macs(operator, args)
+    if name == "aten::mkldnn_rnn_layer":  # of an LSTM, one layer in one direction
+        given, *weights = args[:3]
+        return int(given.numel() // given.shape[-1] * sum(weight.numel() for weight in weights))
+    if namespace == "quantized" and operator.startswith(("conv", "linear")):
+        return layer_macs(args[1].unpack()[0], args[0], out, "transpose" in operator)
+    if namespace == "prepacked" and operator.endswith("_run"):
+        transposed = "transpose" in operator
+        # the packed weights of a float transposed convolution have no other way out
+        packed = args[1].__getstate__()[0] if transposed else args[1].unpack()
+        return layer_macs(packed[0], args[0], out, transposed)
+    if name in ("aten::convolution", "aten::_convolution"):
+        return layer_macs(args[1], args[0], out, bool(args[6]))
+    if name in ("aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::mkldnn_convolution"):
+        return layer_macs(args[1], args[0], out, False)
+    if name in _FUSED_LINEAR:
+        tokens = args[0].numel() // args[0].shape[-1]
+        return int(tokens * sum(args[position].numel() for position in _FUSED_LINEAR[name]))
+    if name in ("aten::addmm", "aten::mm"):
+        return int(out.numel() * args[-1].shape[0])
+    return 0
+
+
+def _recurrent_macs(operator: str, args: tuple[Any, ...]) -> int:
+    """Every value of the input, and every one of the state, meets each gate's units, at each step of time."""
+    given, state = args[0], args[1][0] if isinstance(args[1], (list, tuple)) else args[1]
+    size, units = given.shape[-1], state.shape[-1]
+    steps = given.numel() // size
+    if operator in _CELLS:
+        return int(steps * _CELLS[operator] * units * (size + units))
+    layers, directions = args[4], 2 if args[7] else 1
+    first, others = size + units, (layers - 1) * (directions * units + units)
+    return int(steps * directions * _GATES[operator] * units * (first + others))

@@ -1,0 +1,252 @@
+"""An int8 or float module  ->  TorchScript  ->  optimize_for_mobile  ->  the bytes of a .ptl."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C import _MobileOptimizerType as MobileOptimizerType
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
+from torch.jit._builtins import _get_builtin_table
+from torch.utils._pytree import tree_leaves
+from torch.utils.mobile_optimizer import optimize_for_mobile
+
+from fxconv.config import Config, Method, MobilePass
+from fxconv.diagnostics.blame import is_out_of_memory
+from fxconv.diagnostics.diagnosis import cure_of
+from fxconv.errors import ConversionError, UserError, telling_line
+from fxconv.models import forward
+from fxconv.models.signature import InputSignature
+from fxconv.quantization.engine import quiet
+from fxconv.targets.mobile.artifact import load_lite_bytes
+from fxconv.targets.mobile.source_lines import without_source_lines
+from rewrites.location import short
+
+# A warning names this many of the lines at which a trace decided something.
+_SHOWN = 3
+
+
+def _optimizer_type(name: MobilePass) -> Any:
+    """torch's enum member for a pass: `conv-bn-fusion` is CONV_BN_FUSION."""
+    return getattr(MobileOptimizerType, name.name.upper())
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A module on its way to the phone: TorchScript, the same optimized, and the bytes of the archive.
+
+    `method` is how it became TorchScript; `warnings` say why it was traced although that was not asked for, and which
+    decisions tracing took once and for all.
+    """
+
+    scripted: torch.jit.ScriptModule
+    optimized: torch.jit.ScriptModule
+    content: bytes
+    method: Method
+    warnings: tuple[str, ...] = ()
+
+
+def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
+    """The whole way from a module to the bytes of a .ptl; `example` is what a trace records.
+
+    With `Method.auto` a module is scripted, and traced when TorchScript or the lite interpreter, which knows no Python
+    classes, refuses the script, or its outputs of mixed types, which come out as one tuple then. Raises what
+    `to_torchscript` raises.
+    """
+    if config.method is not Method.auto:
+        return _lowered(module, example, config)
+    if isinstance(module, OnlyTraced):
+        return _lowered(module, example, replace(config, method=Method.trace))
+    try:
+        return _lowered(module, example, replace(config, method=Method.script))
+    except (ConversionError, UserError, RuntimeError) as error:
+        traced = _lowered(module, example, replace(config, method=Method.trace))
+        why = telling_line(error).partition("; ")[0]
+        return replace(traced, warnings=(f"traced, because it cannot be scripted: {why}", *traced.warnings))
+
+
+def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TracerWarning)
+        scripted = to_torchscript(module, example, config)
+    optimized = optimize(scripted, config)
+    content = to_bytes(optimized)
+    load_lite_bytes(content)  # it knows less than TorchScript
+    return Lowered(scripted, optimized, content, config.method, _decisions(caught))
+
+
+def twin(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
+    """The float twin, lowered by `config.method` up to its bytes; it holds weights of its own."""
+    return optimize(to_torchscript(module, example, config), config)
+
+
+def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    """What a trace took once and for all: the lines of Python that looked at a tensor."""
+    places = dict.fromkeys(
+        f"{short(entry.filename)}:{entry.lineno}"
+        for entry in caught
+        if entry.category is TracerWarning and "/torch/" not in entry.filename
+    )
+    if not places:
+        return ()
+    shown = ", ".join(list(places)[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")
+    return (f"tracing took decisions once, as the example has them: {shown}",)
+
+
+class OnlyTraced(nn.Module):
+    """A module of fxconv's own that TorchScript does not take, so that nobody has to be told why.
+
+    What stands around all is called so in the artifact, in whatever file of fxconv's it is written.
+    """
+
+    _jit_override_qualname = "__torch__.Whole"
+
+
+class _TakingTensors(OnlyTraced):
+    """A model that takes a list of images, called with one tensor of them, as an artifact is."""
+
+    def __init__(self, module: nn.Module, form: InputSignature) -> None:
+        super().__init__()
+        self.module, self.form = module, form
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.module(*self.form.arguments(tensors))
+
+
+def taking_tensors(module: nn.Module, form: InputSignature) -> nn.Module:
+    """The module itself, or one that makes of a tensor `[1, C, H, W]` the list of images that it takes."""
+    return _TakingTensors(module, form).eval() if form.as_list else module
+
+
+class Flat(nn.Module):
+    """A module whose outputs, of any nesting, come out as one tensor or a tuple of tensors, as a trace needs them."""
+
+    _jit_override_qualname = OnlyTraced._jit_override_qualname
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Any:
+        leaves = tuple(leaf for leaf in tree_leaves(self.module(*inputs)) if isinstance(leaf, Tensor))
+        return leaves[0] if len(leaves) == 1 else leaves
+
+
+def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
+    """Script or trace `module`; `example` is what a trace records.
+
+    Raises `ConversionError` with TorchScript's own words when it refuses, and `UserError` for outputs that the lite
+    interpreter cannot hold: it crashes on a list or dict whose members are of different types.
+    """
+    try:
+        with torch.no_grad():
+            if config.method is Method.trace:
+                traced = module if _is_plain(module(*forward.cloned(example))) else Flat(module).eval()
+                scripted = torch.jit.trace(traced, forward.cloned(example), check_trace=False, strict=False)
+            else:
+                _forget_stale_builtins(module)
+                with quiet():
+                    scripted = torch.jit.script(module)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        words = [line.strip().rstrip(":") for line in str(error).splitlines() if line.strip()]
+        cure = cure_of(error, f"--method {config.method.other.value} may take it")
+        raise ConversionError(
+            f"TorchScript refuses the model ({config.method.value}): {words[0] if words else repr(error)}; {cure}"
+        ) from error
+    returned = str(scripted.forward.schema.returns[0].type)
+    if "Union[" in returned:
+        raise UserError(f"the outputs mix types in one list or dict ({returned}); return a tuple of tensors instead")
+    return scripted
+
+
+def _is_plain(outputs: Any) -> bool:
+    """Whether a trace can return this: a tensor, or a tuple or dict of tensors."""
+    if isinstance(outputs, dict):
+        return all(isinstance(value, Tensor) for value in outputs.values())
+    members = outputs if type(outputs) is tuple else (outputs,)
+    return all(isinstance(value, Tensor) for value in members)
+
+
+def _forget_stale_builtins(module: nn.Module) -> None:
+    """Keep TorchScript from taking a plain attribute for one of its builtins.
+
+    It knows them by id. One that is gone leaves its id to whatever comes to lie at its address, now and then a
+    convolution's list of paddings, which is then refused: "builtin cannot be used as a value".
+    """
+    known = _get_builtin_table()
+    for part in module.modules():
+        for value in vars(part).values():
+            if not callable(value):
+                known.pop(id(value), None)
+
+
+def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.ScriptModule:
+    """Run optimize_for_mobile without the blocked passes, and without prepacking where it would stop."""
+    blocked = {_optimizer_type(name) for name in config.blocked}
+    if _pads_in_words(scripted):
+        blocked.add(_optimizer_type(MobilePass.insert_fold_prepack_ops))
+    with quiet():
+        return optimize_for_mobile(_apart(scripted), optimization_blocklist=blocked)
+
+
+def _apart(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """The same program in a compilation unit of its own, written without its weights, read back, and given them.
+
+    optimize_for_mobile makes constants of the weights, and lays the functions that hold them into the unit of the
+    module it is given. The one that scripting uses lives as long as the process: each call would keep twice the
+    weights.
+    """
+    kept = io.BytesIO()  # no file: nothing of a conversion needs room for temporary ones
+    weights = dict(scripted.named_parameters())
+    with torch.no_grad(), _hollow(weights.values()):
+        torch.jit.save(scripted, kept)
+    kept.seek(0)
+    apart = torch.jit.load(kept)
+    for name, parameter in apart.named_parameters():
+        parameter.data = weights[name].data
+    return apart
+
+
+@contextmanager
+def _hollow(weights: Iterable[Tensor]) -> Iterator[None]:
+    """These tensors with one value that is repeated: written, they take no room. Afterwards they are what they were."""
+    held = [(weight, weight.data) for weight in weights]
+    try:
+        for weight, values in held:
+            weight.data = values.new_zeros(()).expand(values.shape)
+        yield
+    finally:
+        for weight, values in held:
+            weight.data = values
+
+
+def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:
+    """Whether a float convolution has `padding="same"` or `"valid"`: prepacking takes it for a list, and asserts.
+
+    numeric-padding leaves those whose call it cannot see, inside modules that do not trace.
+    """
+    if not hasattr(scripted, "inlined_graph"):
+        return False
+    graph: Any = scripted.inlined_graph  # its nodes do not outlive it
+    found = [node for kind in ("conv1d", "conv2d") for node in graph.findAllNodes(f"aten::{kind}")]
+    return any("StringType" in [value.type().kind() for value in node.inputs()] for node in found)
+
+
+def to_bytes(optimized: torch.jit.ScriptModule, extra_files: Mapping[str, str] | None = None) -> bytes:
+    """The lite-interpreter archive, in which `extra_files`, texts by name, ride along.
+
+    Saved through a buffer, so that its root does not depend on a file's name; and nothing in it says where, or of which
+    lines of Python, it was made.
+    """
+    with quiet():
+        return without_source_lines(
+            optimized._save_to_buffer_for_lite_interpreter(_extra_files=dict(extra_files or {}))
+        )

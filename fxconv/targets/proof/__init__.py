@@ -1,0 +1,1 @@
+"""What proves a written file: metadata, golden inputs, processes of its own."""

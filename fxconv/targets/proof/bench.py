@@ -1,0 +1,160 @@
+"""Files of the lite interpreter side by side: how long they take, how large they are, how much memory they need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fxconv.data.arrays import whole_arrays
+from fxconv.environment import Environment, check
+from fxconv.errors import UserError
+from fxconv.measures.latency import Runs, interleaved
+from fxconv.models.loading import parse_input_size
+from fxconv.models.signature import in_words
+from fxconv.progress import Progress
+from fxconv.targets.mobile.interpreter import loaded, prepared, ran
+from fxconv.targets.mobile.op_profile import Call, op_profile
+from fxconv.targets.proof.allow_list import check_there
+from fxconv.targets.proof.metadata import inputs_in
+from fxconv.targets.proof.peak_memory import peak_memory
+
+SCHEMA = 1
+RUNS, WARM_UP = 50, 5
+
+
+@dataclass(frozen=True)
+class Benched:
+    """One file: its size, the sizes of what it takes without N, its runs, and how they compare with the first file's.
+
+    `peak_bytes` is what loading and running it adds to the memory of a process. `calls` are its operators, each with
+    what it takes, when they were asked for; none when they differ from run to run.
+    """
+
+    path: Path
+    bytes: int
+    input: str
+    runs: Runs
+    to_first: float
+    peak_bytes: int
+    calls: tuple[Call, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All files, measured in turn: `runs` of each, behind `warm_up` that do not count, with so many `threads`."""
+
+    files: tuple[Benched, ...]
+    runs: int
+    warm_up: int
+    threads: int
+    environment: Environment
+
+    def json_text(self) -> str:
+        """All of it as indented JSON."""
+        rows = [
+            {
+                "file": str(one.path),
+                "bytes": one.bytes,
+                "input": one.input,
+                "median_ms": one.runs.median,
+                "p90_ms": one.runs.p90,
+                "spread": one.runs.spread,
+                "to_first": one.to_first,
+                "peak_bytes": one.peak_bytes,
+                "runs_ms": list(one.runs.taken),
+                "operators": None if one.calls is None else [asdict(call) for call in one.calls],
+            }
+            for one in self.files
+        ]
+        values = {
+            "schema": SCHEMA,
+            "environment": asdict(self.environment),
+            "threads": self.threads,
+            "runs": self.runs,
+            "warm_up": self.warm_up,
+            "files": rows,
+        }
+        return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def given_input(input_size: str | None, example: Path | None) -> tuple[Tensor, ...] | None:
+    """What --input-size (numbers drawn at random) or --example (arrays, as they stand) say; None when neither is given.
+
+    Raises `UserError` when both are, or when one is wrong.
+    """
+    if input_size is not None and example is not None:
+        raise UserError("--input-size and --example: both say what the files take; give one")
+    if example is not None:
+        return tuple(torch.from_numpy(array) for array in whole_arrays(example, "--example"))
+    size = parse_input_size(input_size)
+    if size is None:
+        return None
+    frames = () if size.frames is None else (size.frames,)
+    shape = (1, size.channels or 3, *frames, size.height, size.width)
+    return (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
+
+
+def input_of(path: Path, given: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    """What one call of a file takes: what was given, or numbers drawn at random of the shapes that it says it takes.
+
+    Raises `UserError` when nothing was given, and it says nothing.
+    """
+    if given is not None:
+        return given
+    said = inputs_in(Path(path))
+    if said is None:
+        raise UserError(f"{path}: does not say what it takes; give --input-size or --example")
+    generator = torch.Generator().manual_seed(0)
+    return tuple(
+        torch.randint(0, 256, like.shape, generator=generator, dtype=torch.uint8)
+        if like.dtype == torch.uint8
+        else torch.randn(like.shape, generator=generator)
+        for like in said
+    )
+
+
+def bench(
+    paths: Sequence[Path],
+    input_size: str | None = None,
+    example: Path | None = None,
+    runs: int = RUNS,
+    warm_up: int = WARM_UP,
+    threads: int = 1,
+    operators: bool = False,
+    progress: Progress = lambda step, done, total: None,
+) -> Bench:
+    """Measure files in turn, in a new order each time, on the qnnpack engine.
+
+    The number of threads of the mobile kernels is settled once in a process: by the first call. Raises `UserError` for
+    a file that is none of the lite interpreter's, that may do more than compute, or that does not take the input.
+    """
+    environment = check("qnnpack")
+    given = given_input(input_size, example)
+    for path in paths:
+        check_there(path)
+    inputs, peaks = [input_of(path, given) for path in paths], list[int]()
+    for index, (path, values) in enumerate(zip(paths, inputs, strict=True)):
+        progress("measuring memory", index, len(paths))
+        # first, before anything of it is read here: what makes torch crash crashes a process of its own
+        peaks.append(peak_memory(path, values, threads))
+    modules = []
+    for path, values in zip(paths, inputs, strict=True):
+        prepared(path, threads)
+        modules.append(loaded(path))
+        ran(modules[-1], values, path)
+    taken = interleaved(
+        modules, inputs, runs, runs, 0.0, warm_up, threads, shuffled=True,
+        told=lambda done: progress("running", done, runs),
+    )  # fmt: skip
+    files = list[Benched]()
+    for path, module, values, times, peak in zip(paths, modules, inputs, taken, peaks, strict=True):
+        progress("profiling", len(files), len(paths))
+        calls = op_profile(path, module, values, runs, threads) if operators else None
+        ratio = times.ratio(taken[0])
+        files.append(Benched(path, path.stat().st_size, in_words(values), times, ratio, peak, calls))
+    return Bench(tuple(files), runs, warm_up, threads, environment)

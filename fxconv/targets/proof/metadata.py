@@ -1,0 +1,226 @@
+"""What an artifact says of itself: a text file in the archive, `fxconv.json`, that Android hands over as a string.
+
+Nothing in it depends on when or where the conversion ran, so that two of the same choices give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import fxconv
+from fxconv import config_file, replay
+from fxconv.config import Config, Method
+from fxconv.errors import UserError
+from fxconv.job import Job
+from fxconv.models.preprocessing import Preprocessing
+from fxconv.quantization.quantize import QuantizedModel
+from fxconv.verification.audit import Audit
+from fxconv.verification.parity import StageParity
+from rewrites import PassResult
+
+FILE, SCHEMA = "fxconv.json", 1
+_LAYOUTS = {4: "NCHW", 5: "NCTHW"}
+_DETECTION = ("x", "y", "score", "class", "valid")
+# Numbers in the inputs that a file asks for: beyond that it is not believed.
+_MOST_VALUES = 1 << 28
+
+
+def metadata(
+    job: Job,
+    settled: QuantizedModel,
+    example: Sequence[Tensor],
+    returned: Any,
+    audit: Audit,
+    int8: StageParity,
+    labels: Sequence[str] | None,
+    method: Method,
+) -> str:
+    """The text of `fxconv.json`, of an artifact lowered by `method`.
+
+    `example` is what one call of the artifact takes and `returned` what it gives for that; `int8` is the ledger's row
+    of int8 against float. JSON in ASCII, for Android's strings are not quite UTF-8.
+    """
+    config = replace(job.config, method=method)
+    content = {
+        "schema": SCHEMA,
+        "model": {
+            "name": job.info.name,
+            "weights": _without_folder(job.info.weights),
+            "parameters": job.info.parameters,
+        },
+        "inputs": [
+            {"name": name, **_described(tensor), "layout": _LAYOUTS.get(tensor.ndim)}
+            for name, tensor in zip(job.form.names, example, strict=True)
+        ],
+        "preprocessing": _preprocessing(job.preprocessing, config.normalize_in_graph),
+        "outputs": [{"name": name, **_described(tensor)} for name, tensor in named(returned)],
+        "labels": None if labels is None else list(labels),
+        "detections": _detections(job),
+        "quantization": {
+            "mode": config.mode.value,
+            "engine": config.engine.value,
+            "weight_scheme": config.weight_scheme.value,
+            "observer": config.observer.value,
+            "recipe": [step.value for step in settled.recipe.steps],
+            "calibration_images": settled.calibration.images,
+            "int8_operations": len(audit.operations),
+            "float_islands": [
+                {"nodes": len(one.nodes), "reason": _without_places(one.reason, settled)}
+                for one in settled.rewritten.islands
+            ],
+            "sqnr_db": round(int8.sqnr_db, 2) if math.isfinite(int8.sqnr_db) else None,
+        },
+        "versions": {
+            "fxconv": fxconv.__version__,
+            "torch": torch.__version__.partition("+")[0],  # one build computes as another does
+            "torchvision": importlib.metadata.version("torchvision"),
+        },
+        "digest": digests(config, settled),
+    }
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
+def digests(config: Config, settled: QuantizedModel) -> dict[str, str]:
+    """SHA-256 of the choices, of the edits to the graph, and of every scale and zero point: what decides the bytes."""
+    chosen = config_file.reproducing(config, settled.recipe.steps)
+    chosen = replace(chosen, passes=tuple(Path(name).name for name in chosen.passes))  # wherever the user has them
+    return {
+        # as --save-config has it: the choices that give this again without a search
+        "config": _sha256(config_file.text(chosen)),
+        "edits": _sha256(json.dumps(_changes(settled.rewritten.results))),
+        "qparams": _sha256(json.dumps(_qparams(settled.int8))),
+    }
+
+
+def _changes(results: Sequence[PassResult]) -> list[Any]:
+    """What each pass put in place of what. Why it did is told in words, which are another matter."""
+    return [
+        [result.name, [[edit.kind, edit.node, edit.before, edit.after] for edit in result.edits]] for result in results
+    ]
+
+
+def _qparams(int8: nn.Module) -> list[Any]:
+    """Each scale and zero point in a module: of what its layers give, and of their weights."""
+    found: list[Any] = []
+    for name, value in int8.state_dict().items():
+        if name.endswith(("scale", "zero_point")) and isinstance(value, Tensor):
+            found.append([name, value.tolist()])
+        for tensor in replay.flat(value):
+            if tensor.is_quantized:
+                found.append([name, *_scales(tensor)])
+    return found
+
+
+def _scales(tensor: Tensor) -> list[Any]:
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return [tensor.q_scale(), tensor.q_zero_point()]
+    return [tensor.q_per_channel_scales().tolist(), tensor.q_per_channel_zero_points().tolist()]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_folder(weights: str) -> str:
+    """Where weights come from, without the user's folders."""
+    return " ".join(Path(word).name if "/" in word else word for word in weights.split(" "))
+
+
+def _without_places(reason: str, settled: QuantizedModel) -> str:
+    """Why something is in float, without the files and lines of whoever wrote the model: they are of one machine."""
+    for leaf in settled.rewritten.leaves:
+        reason = reason.replace(f"{leaf.place}: ", "") if leaf.place else reason
+    return reason
+
+
+def _described(tensor: Tensor) -> dict[str, Any]:
+    return {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+
+
+def named(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
+    """The tensors in what a model returns, in order: by their keys or places, with dots; a lone one is `output`."""
+    if isinstance(value, Tensor):
+        return [(name or "output", value)]
+    if isinstance(value, dict):
+        members = list(value.items())
+    elif isinstance(value, (list, tuple)):
+        members = list(zip(getattr(value, "_fields", range(len(value))), value, strict=True))
+    else:
+        return []
+    return [found for key, member in members for found in named(member, f"{name}.{key}" if name else str(key))]
+
+
+def _preprocessing(how: Preprocessing | None, in_graph: bool) -> dict[str, Any] | None:
+    """What becomes of a photograph before the model; None when fxconv does not know."""
+    if how is None:
+        return None
+    return {
+        "channels": "RGB" if how.mode == "RGB" else "grey",
+        "resize_to_cover": list(how.covered),
+        "crop": [how.height, how.width],
+        "interpolation": how.interpolation.value,
+        "antialias": True,
+        "scale": 1 / 255,
+        "mean": list(how.mean),
+        "std": list(how.std),
+        "in_graph": in_graph,
+    }
+
+
+def _detections(job: Job) -> dict[str, Any] | None:
+    """What the columns of the first output are, where the artifact looks for peaks."""
+    if job.maps is None:
+        return None
+    config = job.config
+    return {
+        "columns": list(_DETECTION),
+        "threshold": config.peak_threshold,
+        "count": config.peak_count,
+        "pixels_a_cell": job.maps.stride,
+    }
+
+
+# -- reading -----------------------------------------------------------------------------------------
+
+
+def metadata_in(path: Path) -> dict[str, Any] | None:
+    """What an artifact says of itself; None when it says nothing, or nothing of this schema. Nothing in it is run."""
+    try:
+        text = replay.extra_file(str(path), FILE)
+        found = json.loads(text) if text is not None else None
+    except (replay.NotReplayed, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
+
+
+def inputs_in(path: Path) -> list[Tensor] | None:
+    """Tensors of zeros like those that one call of an artifact takes; None when it does not say.
+
+    Raises `UserError` when what it says cannot be.
+    """
+    found = metadata_in(path)
+    if found is None:
+        return None
+    try:
+        kinds = [(tuple(one["shape"]), one["dtype"]) for one in found["inputs"]]
+        sides = [side for shape, _ in kinds for side in shape]
+        sound = all(type(side) is int and side > 0 for side in sides)
+        if not kinds or not sound or sum(math.prod(shape) for shape, _ in kinds) > _MOST_VALUES:
+            raise ValueError
+        return [
+            torch.zeros(shape, dtype={"float32": torch.float32, "uint8": torch.uint8}[kind]) for shape, kind in kinds
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: what its {FILE} says of the inputs is damaged; give --input-size or --example"
+        ) from error

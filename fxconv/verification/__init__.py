@@ -1,0 +1,1 @@
+"""Whether a conversion is right: parity, the ledger, the audit, other sizes."""

@@ -1,0 +1,79 @@
+"""The rows of the parity ledger before the artifact: float, trained and int8, each beside what it must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from fxconv.config import Teacher
+from fxconv.job import Job
+from fxconv.measures.replayed_decisions import compared_outputs
+from fxconv.models import forward
+from fxconv.quantization import fusion
+from fxconv.quantization.quantize import QuantizedModel
+from fxconv.quantization.training.train import fake_quantized
+from fxconv.verification import parity
+from fxconv.verification.audit import AUDIT_INPUTS, Audit, Watched
+from fxconv.verification.parity import EQUALIZED, FUSED_IMAGES, TRAINED, StageParity
+
+
+def float_rows(
+    settled: QuantizedModel,
+    floating: nn.Module,
+    watched: Mapping[str, Watched],
+    original: forward.Outputs,
+    images: Sequence[tuple[Any, ...]],
+) -> list[StageParity]:
+    """The fused float module against the original, and the same equalized where it is, which was calibrated.
+
+    What the audit's run of the latter gave serves when it is one graph.
+    """
+    few, rewritten = images[:FUSED_IMAGES], settled.rewritten.module
+
+    def row(stage: str, module: nn.Module) -> StageParity:
+        if "" in watched and module is floating:
+            return parity.same_but_for_rounding(stage, original[:AUDIT_INPUTS], watched[""].outputs)
+        both = compared_outputs(rewritten, module, original[: len(few)], few)
+        return parity.same_but_for_rounding(stage, *both)
+
+    if not settled.recipe.keeping:
+        return [row("fused", floating)]
+    return [row("fused", fusion.fuse(rewritten)), row(EQUALIZED, floating)]
+
+
+def trained_rows(job: Job, settled: QuantizedModel, reference: forward.Outputs) -> list[StageParity]:
+    """What was trained against the original, and int8 against what was trained, both of which round alike.
+
+    After a training on labels, or one of the user's own, the original is no measure of what is right.
+    """
+    trained = forward.outputs(fake_quantized(settled, job.config), job.images)
+    distilled = settled.training is not None and settled.training.learn_from is Teacher.float
+    if distilled:
+        row = parity.close_enough(TRAINED, job.original, trained, job.least)
+    else:
+        row = parity.told_of(TRAINED, job.original, trained, "finite: it was not trained to be like it")
+    return [row, parity.close_enough("int8", trained, reference, job.least, TRAINED)]
+
+
+def reference_of(int8: nn.Module, audited: Audit, images: Sequence[tuple[Any, ...]]) -> forward.Outputs:
+    """What the int8 module returns; nothing of one that is not a single graph, which is run anew wherever it counts."""
+    if not isinstance(int8, fx.GraphModule):
+        return []
+    return [*audited.outputs, *forward.outputs(int8, images[len(audited.outputs) :])]
+
+
+def int8_row(
+    floating: nn.Module,
+    int8: nn.Module,
+    original: forward.Outputs,
+    reference: forward.Outputs,
+    images: Sequence[tuple[Any, ...]],
+    least: float,
+) -> StageParity:
+    """The int8 module against the original; one that is not a single graph takes the original's decisions."""
+    if not isinstance(int8, fx.GraphModule):
+        few = images[:AUDIT_INPUTS]
+        original, reference = compared_outputs(floating, int8, original[: len(few)], few)
+    return parity.close_enough("int8", original, reference, least)

@@ -1,0 +1,132 @@
+"""The parity ledger: after every step, whether the module still computes what it computed before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fxconv.measures.output_comparison import Noise, agreement, noise_of, shape_problem
+from fxconv.models.forward import Outputs
+from fxconv.replay import ISLAND_SQNR_DB
+
+# Folding batch norms re-associates float32 sums; what it computes stays this close even where a network amplifies that.
+FUSED_SQNR_DB = 60.0
+# This one is there only where layers were equalized.
+EQUALIZED = "equalized"
+# And this one where the weights were trained while they were rounded.
+TRAINED = "trained"
+STAGES = ("rewritten", "fused", EQUALIZED, TRAINED, "int8", "scripted", "optimized", "reloaded")
+# SQNR needs several images; that bits are equal shows on few.
+LEDGER_IMAGES = 8
+BETWEEN_IMAGES = 1
+RELOADED_IMAGES = 4
+# That folding batch norms moves nothing shows on few, too; for models of several graphs, which run as a whole for it.
+FUSED_IMAGES = 2
+
+
+@dataclass(frozen=True)
+class StageParity:
+    """One row of the ledger: a stage compared with the one it must equal, over all images.
+
+    Of several outputs the worst one is shown, and each must pass by itself.
+
+    `sqnr_db` is 10 log10 of signal power over noise power, infinite when bit-identical. `top1_agreement`
+    is a share from 0 to 1, None when no output is a row of class scores. `problem` says what is wrong when it did
+    not pass.
+    """
+
+    stage: str
+    against: str
+    max_abs_diff: float
+    sqnr_db: float
+    top1_agreement: float | None
+    rule: str
+    passed: bool
+    images: int
+    problem: str = ""
+
+
+def _row(
+    stage: str,
+    against: str,
+    reference: Outputs,
+    found: Outputs,
+    rule: str,
+    accept: Callable[[Noise], bool],
+) -> StageParity:
+    """Each output is judged by itself: a loud one must not hide the noise of a quiet one. The worst is shown."""
+    problem = shape_problem(reference, found)
+    if problem:
+        return StageParity(stage, against, math.inf, -math.inf, None, rule, False, len(reference), problem)
+    each = [
+        noise_of(expected, got)
+        for expected, got in zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
+    ]
+    failed = [index for index, noise in enumerate(each) if not accept(noise)]
+    if failed:
+        which = f"output {failed[0]}: " if len(each) > 1 else ""
+        worst = each[failed[0]]
+        problem = f"{which}SQNR {worst.sqnr:.1f} dB, largest difference {worst.largest:.3g}"
+    return StageParity(
+        stage,
+        against,
+        max((noise.largest for noise in each), default=0.0),
+        min((noise.sqnr for noise in each), default=math.inf),
+        agreement(reference, found),
+        rule,
+        not failed,
+        len(reference),
+        problem,
+    )
+
+
+def same_function(stage: str, reference: Outputs, found: Outputs, tolerance: float) -> StageParity:
+    """The rewritten float model against the original: equal, or within the tolerance its passes declare."""
+    rule = f"within {tolerance:g} of the largest output" if tolerance else "equal"
+    return _row(
+        stage,
+        "original",
+        reference,
+        found,
+        rule,
+        # equal first: an infinite output has no tolerance that could be multiplied by it
+        lambda noise: noise.largest == 0 or noise.largest <= tolerance * noise.peak,
+    )
+
+
+def same_but_for_rounding(stage: str, reference: Outputs, found: Outputs) -> StageParity:
+    """The fused float module, of which int8 is made, against the original: at least 60 dB."""
+    return close_enough(stage, reference, found, FUSED_SQNR_DB)
+
+
+def close_enough(
+    stage: str, reference: Outputs, found: Outputs, min_sqnr: float, against: str = "original"
+) -> StageParity:
+    """A module against the original float model, or another one: at least `min_sqnr` decibels."""
+    return _row(stage, against, reference, found, f"at least {min_sqnr:g} dB", lambda noise: noise.sqnr >= min_sqnr)
+
+
+def told_of(stage: str, reference: Outputs, found: Outputs, why: str) -> StageParity:
+    """A module against the original float model, from which it may differ, as `why` says; by numbers, though."""
+    return _row(stage, "original", reference, found, why, lambda noise: math.isfinite(noise.largest))
+
+
+def same_bits(stage: str, reference: Outputs, found: Outputs, has_islands: bool) -> StageParity:
+    """A lowered form against the int8 module: bit for bit, or at least 40 dB where a float island lies between."""
+    rule = f"equal, or {ISLAND_SQNR_DB:g} dB across float islands" if has_islands else "equal"
+    return _row(
+        stage,
+        "int8",
+        reference,
+        found,
+        rule,
+        lambda noise: noise.largest == 0 or (has_islands and noise.sqnr >= ISLAND_SQNR_DB),
+    )
+
+
+def unreadable(stage: str, error: BaseException) -> StageParity:
+    """The row for a file that does not load or run."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    problem = f"the file does not load or run: {type(error).__name__}: {first}"
+    return StageParity(stage, "int8", math.inf, -math.inf, None, "equal", False, 0, problem)

@@ -1,0 +1,128 @@
+"""A file beside its float model, on photographs."""
+
+from __future__ import annotations
+
+import json
+
+import fxconv_networks
+import numpy as np
+import pytest
+import torch
+from fxconv_commands import SMALL
+from PIL import Image
+from torch import nn
+
+from fxconv.analysis.float_comparison import against
+from fxconv.errors import UserError
+from fxconv.targets.mobile.lowering import to_bytes
+from fxconv.targets.proof import metadata
+
+MODEL = f"{fxconv_networks.__file__}:tiny"
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(6):
+        small = Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        small.resize((60, 50)).save(folder / f"{index}.png")
+    return folder
+
+
+def converted(command, *words):
+    run = command("convert", *SMALL, "-o", "x.ptl", *words)
+    assert run.status == 0, run.stderr
+    return run.folder / "x.ptl"
+
+
+def test_the_file_is_like_its_model_on_photographs(command, photographs):
+    path = converted(command, "--calib", str(photographs))
+    run = command("verify", str(path), "--against", MODEL, "--photographs", str(photographs), "--json", "report.json")
+    assert run.status == 0, run.stderr
+    assert f"{path}: like float: " in run.stdout and "required: at least 10 dB" in run.stdout
+    assert f"on 6 of 6 photographs in {photographs}, seed 0" in run.stdout
+    row = run.report["against"]["row"]
+    assert row["passed"] and row["images"] == 6 and row["sqnr_db"] > 10 and row["against"] == "float"
+
+
+def test_pixels_in_or_not_the_numbers_are_the_same(command, photographs):
+    plain = against(converted(command, "--calib", str(photographs)), MODEL, photographs)
+    pixels = converted(command, "--calib", str(photographs), "--normalize-in-graph")
+    assert metadata.metadata_in(pixels)["preprocessing"]["in_graph"]
+    found = against(pixels, MODEL, photographs)
+    assert found.row.sqnr_db == plain.row.sqnr_db and found.notes == plain.notes
+
+
+def test_another_model_fails_with_status_1(command, photographs, tmp_path):
+    path = converted(command, "--calib", str(photographs))
+    (tmp_path / "other.py").write_text(
+        f"import sys; sys.path.insert(0, {str(fxconv_networks.__file__)!r}.rpartition('/')[0])\n"
+        "import fxconv_networks, torch\n"
+        "def other():\n    torch.manual_seed(7)\n    return fxconv_networks.tiny()\n"
+        "def wide():\n    return torch.nn.Sequential(other(), torch.nn.Linear(10, 11))\n"
+    )
+    run = command("verify", str(path), "--against", f"{tmp_path}/other.py:other", "--photographs", str(photographs))
+    assert run.status == 1 and "NOT LIKE FLOAT" in run.stdout and "does not verify: against other: SQNR" in run.stderr
+    run = command("verify", str(path), "--against", f"{tmp_path}/other.py:wide", "--photographs", str(photographs))
+    assert run.status == 1 and "outputs of shape [(1, 10)], not [(1, 11)]" in run.stderr
+
+
+def test_other_preprocessing_in_the_file_is_told_and_used(command, photographs, tmp_path):
+    path = converted(command, "--calib", str(photographs))
+    text = metadata.metadata_in(path)
+    text["preprocessing"]["mean"] = [0.5, 0.5, 0.5]
+    other = tmp_path / "other.ptl"
+    other.write_bytes(_with(path, json.dumps(text)))
+    found, same = against(other, MODEL, photographs), against(path, MODEL, photographs)
+    assert any("mean 0.5, 0.5, 0.5, not 0.485, 0.456, 0.406" in note for note in found.notes)
+    assert found.row.sqnr_db < same.row.sqnr_db
+    drawn, plain = against(other, MODEL), against(path, MODEL)  # generated images are pixels before they are tensors
+    assert any("mean 0.5, 0.5, 0.5" in note and "and gets it" in note for note in drawn.notes)
+    assert drawn.row.sqnr_db < plain.row.sqnr_db
+    np.save(tmp_path / "floats.npy", np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32))
+    as_they_are = against(other, MODEL, tmp_path / "floats.npy")
+    assert any("is given the arrays as they are: mean 0.5" in note for note in as_they_are.notes)
+    assert as_they_are.row.sqnr_db == against(path, MODEL, tmp_path / "floats.npy").row.sqnr_db
+
+
+def _with(path, text):
+    import io
+    import zipfile
+
+    held = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(held, "w") as archive:
+        for entry in source.infolist():
+            archive.writestr(entry, text if entry.filename.endswith(metadata.FILE) else source.read(entry))
+    return held.getvalue()
+
+
+def test_a_file_of_somebody_elses_is_compared_without_golden_inputs(command, photographs, tmp_path):
+    path = tmp_path / "float.ptl"
+    path.write_bytes(to_bytes(torch.jit.script(fxconv_networks.tiny().eval())))
+    words = ("--against", MODEL, "--photographs", str(photographs), "--input-size", "32")
+    run = command("verify", str(path), *words)
+    assert run.status == 0, run.stderr
+    assert "warning: " in run.stderr and "it has no golden inputs" in run.stderr
+    assert "like float: " in run.stdout
+
+
+def test_what_cannot_be_compared_is_told_in_one_line(command, photographs, tmp_path):
+    path = converted(command, "--calib", str(photographs))
+    run = command("verify", str(path), "--photographs", str(photographs))
+    assert run.status == 2 and "--photographs goes with --against MODEL" in run.stderr
+    peaks = tmp_path / "peaks.ptl"
+    peaks.write_bytes(_with(path, json.dumps({**metadata.metadata_in(path), "detections": {"count": 1}})))
+    with pytest.raises(UserError, match="returns detections, which the float model does not"):
+        against(peaks, MODEL, photographs)
+    damaged = tmp_path / "damaged.ptl"
+    damaged.write_bytes(_with(path, json.dumps({**metadata.metadata_in(path), "preprocessing": {"crop": "all"}})))
+    with pytest.raises(UserError, match=r"what its fxconv\.json says of preprocessing is damaged"):
+        against(damaged, MODEL, photographs)
+    other = tmp_path / "other.ptl"
+    other.write_bytes(to_bytes(torch.jit.script(nn.Linear(3, 4))))
+    with pytest.raises(UserError, match=r"other.ptl: does not run on an input of 3x224x224"):
+        against(other, MODEL, photographs)
+    run = command("verify", str(path), "--against", "none_such")
+    assert run.status == 2 and "unknown model 'none_such'" in run.stderr and run.stdout == ""

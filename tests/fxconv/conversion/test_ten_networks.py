@@ -1,0 +1,78 @@
+"""The ten networks: whole in int8, verified, and at most 0.29 of float's bytes. Small inputs; full ones with -m zoo."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import fxconv
+from fxconv.config import RANDOM_MIN_SQNR
+from fxconv.conversion import Conversion
+from fxconv.data.calibration_generated import Generated
+from fxconv.models import loading
+from fxconv.models.batch_norms import reestimate_batch_norms
+
+TEN = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "resnet18",
+    "resnet50",
+    "shufflenet_v2_x1_0",
+    "efficientnet_b0",
+    "mnasnet1_0",
+    "squeezenet1_1",
+    "densenet121",
+)
+# One of each family; the others differ in size only.
+REPRESENTATIVES = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "resnet18",
+    "shufflenet_v2_x1_0",
+    "efficientnet_b0",
+    "mnasnet1_0",
+    "squeezenet1_1",
+    "densenet121",
+)
+# x * sigmoid(x) re-associates SiLU, within the tolerance its pass declares; all others are equal.
+WITHIN_TOLERANCE = {"efficientnet_b0"}
+
+
+def converted(name: str, size: int, images: int) -> Conversion:
+    """The network with seeded weights and the batch-norm statistics of generated images."""
+    loaded = loading.load(name, "random", str(size))
+    data = Generated(loaded.preprocessing, images, 4, 0)
+    reestimate_batch_norms(loaded.module, data.batches())
+    return fxconv.convert(loaded.module, data, min_sqnr=RANDOM_MIN_SQNR)
+
+
+def assert_wholly_right(conversion: Conversion, name: str) -> None:
+    assert conversion.verdict == "converted and verified"
+    rewritten = conversion.ledger[0]
+    if name in WITHIN_TOLERANCE:
+        assert rewritten.rule == "within 1e-05 of the largest output"
+    else:
+        assert rewritten.max_abs_diff == 0
+    lowered = [row for row in conversion.ledger if row.stage in ("scripted", "optimized", "reloaded")]
+    assert [row.max_abs_diff for row in lowered] == [0, 0, 0]
+    artifact = conversion.artifact
+    assert artifact.int8_macs_share == 1.0
+    assert conversion.rewritten.islands == ()
+    assert artifact.float_calls == {}
+    assert artifact.calls["aten::quantize_per_tensor"] == artifact.calls["aten::dequantize"] == 1
+    assert conversion.audit.failed == ()
+    assert conversion.audit.worst <= 1
+    assert artifact.size <= 0.29 * artifact.float_bytes
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_wholly_right(name):
+    assert_wholly_right(converted(name, 64, 8), name)
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("name", TEN)
+def test_wholly_right_at_full_size(name):
+    torch.set_num_threads(2)
+    assert_wholly_right(converted(name, 224, 40), name)

@@ -1,0 +1,310 @@
+"""From an int8 module to the bytes of a .ptl."""
+
+from __future__ import annotations
+
+import tempfile
+
+import fxconv_networks as networks
+import pytest
+import torch
+from torch import nn
+from torch._C import _MobileOptimizerType
+from torch.jit._builtins import _get_builtin_table
+from torch.utils._pytree import tree_leaves
+
+import fxconv
+from fxconv.config import Config, Method, MobilePass
+from fxconv.errors import ConversionError, UserError
+from fxconv.quantization import engine, fusion
+from fxconv.targets.mobile import lowering
+from fxconv.targets.mobile.artifact import load_lite, load_lite_bytes
+
+
+@pytest.fixture(autouse=True)
+def qnnpack():
+    with engine.engine("qnnpack"):
+        yield
+
+
+@pytest.mark.parametrize("stage", ["scripted", "optimized", "reloaded"])
+def test_script_and_trace_compute_the_same_bits(stage, small_conversion, batches, tmp_path):
+    example, x = (batches[0][:1],), batches[1][:1]
+    found = []
+    for method in Method:
+        config = Config(method=method)
+        module = lowering.to_torchscript(small_conversion.int8, example, config)
+        if stage != "scripted":
+            module = lowering.optimize(module, config)
+        if stage == "reloaded":
+            path = tmp_path / f"{method.value}.ptl"
+            path.write_bytes(lowering.to_bytes(module))
+            module = load_lite(path)
+        found.append(module(x))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], small_conversion.int8(x))
+
+
+@pytest.mark.parametrize("name", list(MobilePass), ids=lambda name: name.value)
+def test_each_mobile_pass_is_one_of_torchs(name):
+    member = lowering._optimizer_type(name)
+    assert isinstance(member, _MobileOptimizerType)
+    assert member.name == name.value.upper().replace("-", "_")
+
+
+def test_all_of_torchs_mobile_passes_for_the_processor_can_be_named():
+    assert {lowering._optimizer_type(name) for name in MobilePass} == set(_MobileOptimizerType.__members__.values())
+
+
+@pytest.mark.parametrize("name", list(MobilePass), ids=lambda name: name.value)
+def test_a_blocked_pass_does_not_run(name, monkeypatch):
+    given = {}
+
+    def optimizer(scripted, optimization_blocklist):
+        given["blocked"] = optimization_blocklist
+        return scripted
+
+    monkeypatch.setattr(lowering, "optimize_for_mobile", optimizer)
+    scripted = torch.jit.script(nn.ReLU())
+    lowering.optimize(scripted, Config(block=(name,)))
+    assert given["blocked"] == {lowering._optimizer_type(name)}
+    lowering.optimize(scripted, Config())
+    assert given["blocked"] == set()
+
+
+def test_java_blocks_prepacking_once():
+    assert Config(java=True).blocked == (MobilePass.insert_fold_prepack_ops,)
+    both = Config(java=True, block=(MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout))
+    assert both.blocked == (MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout)
+
+
+@pytest.fixture(scope="module")
+def one_float():
+    torch.manual_seed(0)
+    return networks.one_float_convolution().eval(), [torch.randn(4, 3, 16, 16)]
+
+
+def test_a_float_convolution_is_prepacked(one_float):
+    model, batches = one_float
+    conversion = fxconv.convert(model, calibration=batches)
+    assert conversion.verified
+    assert [op for op in conversion.artifact.calls if op.startswith("prepacked::")] == ["prepacked::conv2d_clamp_run"]
+
+
+@pytest.mark.parametrize("options", [{"java": True}, {"block": (MobilePass.insert_fold_prepack_ops,)}], ids=str)
+def test_java_and_its_mobile_pass_leave_no_prepacked_operator(options, one_float):
+    model, batches = one_float
+    conversion = fxconv.convert(model, calibration=batches, **options)
+    assert conversion.verified
+    assert not [op for op in conversion.artifact.operators if op.startswith("prepacked::")]
+    assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
+
+
+def test_the_bytes_do_not_depend_on_a_name(small_conversion, batches):
+    scripted = lowering.to_torchscript(small_conversion.int8, (batches[0][:1],), Config())
+    optimized = lowering.optimize(scripted, Config())
+    assert lowering.to_bytes(optimized) == lowering.to_bytes(optimized)
+
+
+def test_the_float_twin_computes_the_float_function(small_conversion, small_model, batches, tmp_path):
+    fused = fusion.fuse(small_conversion.rewritten.graph_module)
+    path = tmp_path / "float.ptl"
+    path.write_bytes(lowering.lowered(fused, (batches[0][:1],), Config()).content)
+    with torch.no_grad():
+        assert torch.allclose(load_lite(path)(batches[0][:1]), small_model(batches[0][:1]), atol=1e-5)
+    # torch numbers the classes it compiles: a second compilation may have longer names, in entries padded to 64 bytes
+    assert path.stat().st_size == pytest.approx(small_conversion.artifact.float_bytes, abs=512)
+
+
+def test_an_attribute_where_a_builtin_lay_is_no_builtin():
+    convolution = torch.nn.Conv2d(3, 4, 3, padding=1)
+    # what is left when torch drops an operator and the list of paddings comes to lie at its address
+    _get_builtin_table()[id(convolution._reversed_padding_repeated_twice)] = "aten::gone"
+    x = torch.randn(1, 3, 8, 8)
+    scripted = lowering.to_torchscript(convolution, (x,), Config())
+    assert torch.equal(scripted(x), convolution(x))
+
+
+class _OwnConv(nn.Conv2d):
+    """A convolution of the user's, which no pass looks into."""
+
+
+@pytest.mark.parametrize("method", Method)
+def test_padding_in_words_that_stays_in_float_does_not_stop_prepacking(method):
+    torch.manual_seed(0)
+    model = nn.Sequential(_OwnConv(3, 4, 3, padding="same"), nn.ReLU())
+    conversion = fxconv.convert(model, [torch.randn(2, 3, 16, 16)], method=method, skip=("numeric-padding",))
+    assert conversion.verdict == "float by engine, verified"
+    assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_padding_in_words_becomes_int8(kernel, batches):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, kernel, padding="valid"), nn.ReLU(), nn.Conv2d(8, 4, kernel, padding="same"), nn.ReLU()
+    )
+    conversion = fxconv.convert(model, calibration=batches[:1])
+    assert conversion.verdict == "converted and verified"
+    assert conversion.artifact.float_calls == {}
+    assert conversion.artifact.int8_calls["quantized::conv2d_relu"] == 2
+    assert conversion.int8(batches[0]).shape == model(batches[0]).shape
+
+
+# -- script, or else trace -----------------------------------------------------------------------------------
+
+
+class Nested(nn.Module):
+    """A convolution whose result is handed out in whatever `shape` makes of it."""
+
+    def __init__(self, shape) -> None:
+        super().__init__()
+        self.conv, self.shape = nn.Conv2d(3, 4, 1), shape
+
+    def forward(self, x):
+        return self.shape(self.conv(x))
+
+
+class Unscriptable(nn.Module):
+    """TorchScript knows no *args."""
+
+    def forward(self, *inputs):
+        x = inputs[0]
+        return x * 2 if x.sum() > 0 else x
+
+
+HERE = "tests/fxconv/targets/mobile/test_lowering.py"
+EXAMPLE = (torch.ones(1, 3, 8, 8),)
+
+
+def test_auto_scripts_what_can_be_scripted():
+    found = lowering.lowered(nn.Conv2d(3, 4, 1), EXAMPLE, Config())
+    assert (found.method, found.warnings) == (Method.script, ())
+    assert isinstance(found.scripted, torch.jit.RecursiveScriptModule)
+
+
+def test_auto_traces_what_cannot_be_scripted_and_says_so():
+    found = lowering.lowered(Unscriptable(), EXAMPLE, Config())
+    assert found.method is Method.trace
+    why, decided = found.warnings
+    assert why.startswith("traced, because it cannot be scripted: TorchScript refuses the model (script): ")
+    assert "--method" not in why
+    line = Unscriptable.forward.__code__.co_firstlineno + 2
+    assert decided == f"tracing took decisions once, as the example has them: {HERE}:{line}"
+    assert torch.equal(found.scripted(EXAMPLE[0]), EXAMPLE[0] * 2)
+
+
+def test_what_was_asked_for_is_done_or_refused():
+    assert lowering.lowered(nn.Conv2d(3, 4, 1), EXAMPLE, Config(method=Method.trace)).method is Method.trace
+    with pytest.raises(
+        ConversionError, match=r"TorchScript refuses the model \(script\): .*defaults; name the .* --method trace"
+    ):
+        lowering.lowered(Unscriptable(), EXAMPLE, Config(method=Method.script))
+
+
+def test_auto_traces_what_only_the_lite_interpreter_refuses(monkeypatch):
+    loads = []
+
+    def load(content: bytes) -> object:
+        loads.append(content)
+        if len(loads) == 1:
+            raise RuntimeError("Unknown builtin op: somebody's::own\nand more")
+        return load_lite_bytes(content)
+
+    load_lite_bytes = lowering.load_lite_bytes
+    monkeypatch.setattr(lowering, "load_lite_bytes", load)
+    found = lowering.lowered(nn.Conv2d(3, 4, 1), EXAMPLE, Config())
+    assert found.method is Method.trace and len(loads) == 2
+    assert found.warnings[0].startswith("traced, because it cannot be scripted: Unknown builtin op: somebody's::own")
+
+
+def test_at_most_three_decisions_are_named():
+    class Deciding(Unscriptable):
+        def forward(self, *inputs):
+            x = inputs[0]
+            x = x * 2 if x.sum() > 0 else x
+            x = x * 2 if x.sum() > 0 else x
+            x = x * 2 if x.sum() > 0 else x
+            x = x * 2 if x.sum() > 0 else x
+            return x * 2 if x.sum() > 0 else x
+
+    line = Deciding.forward.__code__.co_firstlineno + 2
+    (_, decided) = lowering.lowered(Deciding(), EXAMPLE, Config()).warnings
+    shown = ", ".join(f"{HERE}:{line + number}" for number in range(3))
+    assert decided.endswith(f"has them: {shown} and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [
+        pytest.param(lambda y: y, 0, id="a tensor"),
+        pytest.param(lambda y: (y, y * 2), 2, id="a tuple"),
+        pytest.param(lambda y: {"a": y, "b": y * 2}, None, id="a dict"),
+        pytest.param(lambda y: [y, y * 2], 2, id="a list"),
+        pytest.param(lambda y: [{"a": y, "b": (y * 2, y * 3)}], 3, id="a list of dicts"),
+        pytest.param(lambda y: (y, [y * 2, {"c": y * 3}]), 3, id="mixed"),
+        pytest.param(lambda y: y.max(1), 2, id="a named tuple of torch's"),
+        pytest.param(lambda y: {"a": [y]}, 0, id="a dict of lists"),
+        pytest.param(lambda y: (y, None), 0, id="None in it is left out"),
+    ],
+)
+def test_a_trace_hands_out_any_nesting_as_a_tuple_of_tensors(shape, count):
+    model = Nested(shape).eval()
+    found = lowering.lowered(model, EXAMPLE, Config(method=Method.trace))
+    with torch.no_grad():
+        wanted, got = model(*EXAMPLE), load_lite_bytes(found.content)(*EXAMPLE)
+    if count is None:
+        assert list(got) == ["a", "b"] and torch.equal(got["b"], wanted["b"])
+        return
+    assert isinstance(got, tuple) is (count > 0) and len(got if count else [got]) == max(count, 1)
+    tensors = [got] if isinstance(got, torch.Tensor) else got
+    expected = [leaf for leaf in tree_leaves(wanted) if leaf is not None]
+    assert all(torch.equal(a, b) for a, b in zip(tensors, expected, strict=True))
+
+
+def test_outputs_of_mixed_types_cannot_be_scripted():
+    class Mixed(nn.Module):
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor | list[torch.Tensor]]:
+            return [x, [x]]
+
+    with pytest.raises(UserError, match=r"mix types in one list or dict \(.*Union.*\); return a tuple of tensors"):
+        lowering.lowered(Mixed(), EXAMPLE, Config(method=Method.script))
+
+
+def test_no_room_for_temporary_files_is_needed(small_conversion, batches, monkeypatch):
+    """Where a file may not grow, torch ends the process with it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile", "TemporaryFile"):
+        monkeypatch.setattr(tempfile, name, full)
+    before = torch.jit.save
+    monkeypatch.setattr(torch.jit, "save", lambda m, f, *rest: before(m, f, *rest) if hasattr(f, "write") else full())
+    assert lowering.lowered(small_conversion.int8, (batches[0][:1],), Config()).content
+
+
+def test_optimizing_leaves_the_weights_where_they_were():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval(), torch.randn(1, 3, 8, 8)
+    kept = {name: (weight.data_ptr(), weight.clone()) for name, weight in model.named_parameters()}
+    with torch.no_grad():
+        expected = model(x)
+        optimized = lowering.optimize(torch.jit.script(model), Config(java=True))
+        assert torch.equal(optimized(x), expected)
+        assert torch.equal(model(x), expected)
+    for name, weight in model.named_parameters():
+        assert weight.data_ptr() == kept[name][0]
+        assert torch.equal(weight, kept[name][1])
+
+
+def test_weights_come_back_when_torch_cannot_write(monkeypatch):
+    model = nn.Conv2d(3, 4, 3).eval()
+    before = model.weight.clone()
+
+    def full(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(torch.jit, "save", full)
+    with pytest.raises(OSError, match="no room"):
+        lowering.optimize(torch.jit.script(model), Config())
+    assert torch.equal(model.weight, before)

@@ -1,0 +1,41 @@
+"""Work in a process of its own, which may end as it likes."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fxconv.targets.proof.own_process import Ended, Failed, answer, words_for
+
+
+def python(program):
+    return [sys.executable, "-c", program]
+
+
+def test_the_last_line_is_the_answer():
+    assert answer(python('print("noise"); print(\'{"a": 1}\')')) == {"a": 1}
+    echo = "import sys, json; print(json.dumps({'given': sys.stdin.read()}))"
+    assert answer(python(echo), b"text") == {"given": "text"}
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "words"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", Ended, r"^crashed \(SIGSEGV\)$"),
+        ("import time; time.sleep(60)", Ended, r"^took more than 1 s$"),
+        ("raise ValueError('what went wrong')", Failed, "^failed: ValueError: what went wrong$"),
+        ("", Failed, "^failed: it says nothing$"),
+        ("print('no JSON')", Failed, "^failed: it says nothing$"),
+        ("print(3)", Failed, "^printed something else than it should$"),
+    ],
+)
+def test_every_other_end_is_told(program, kind, words):
+    with pytest.raises(kind, match=words):
+        answer(python(program), seconds=1 if "sleep" in program else 30)
+
+
+def test_a_function_of_fxconvs_runs_with_this_processes_modules_and_its_arguments(tmp_path, monkeypatch):
+    (tmp_path / "somebodys.py").write_text("import sys, json\ndef told(): print(json.dumps({'words': sys.argv[2:]}))\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert answer(words_for("somebodys", "told", "a", "b c")) == {"words": ["a", "b c"]}
