@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fxconv_commands as commands
 import fxconv_networks as networks
 import pytest
 import torch
-from fxconv_commands import NETWORKS, Command, Run, run_process
+from fxconv_commands import Command, Run
 
 import fxconv
 from fxconv.cli import app
@@ -39,18 +39,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def own_signals() -> Iterator[None]:
-    """The handlers of signals, which a finished command leaves switched off, are put back afterwards.
-
-    At first they are those of a program in the foreground: a job in the background would ignore Ctrl-C.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    hook = sys.unraisablehook
-    for number in before:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    sys.unraisablehook = hook
+    """As `fxconv_commands.own_signals`, around a test."""
+    with commands.own_signals():
+        yield
 
 
 @pytest.fixture
@@ -74,26 +65,6 @@ def command(
         return Run(int(exit_.value.code or 0), printed.out, printed.err, folder)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def small_process(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The small network converted by a process of its own, without --report."""
-    return run_process(
-        tmp_path_factory.mktemp("small"),
-        *("convert", f"{NETWORKS}:tiny", "--input-size", "3x32x32"),
-        *("--calib-count", "20", "-o", "tiny.ptl", "--json", "report.json"),
-    )
-
-
-@pytest.fixture(scope="session")
-def mobilenet_process(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A real network converted by a process of its own, with --report and the default name of its file."""
-    return run_process(
-        tmp_path_factory.mktemp("mobilenet"),
-        *("convert", "MobileNet-V3-small", "--weights", "random", "--input-size", "64"),
-        *("--calib-count", "16", "--report", "--json", "report.json"),
-    )
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -15,16 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fxconv_commands import REPO, SMALL, Run, run_process
+from fxconv_commands import REPO, SMALL, Run
 from PIL import Image
 
 import fxconv
-from fxconv import conversion as pipeline
 from fxconv.cli import signals, terminal
 from fxconv.data import staged_file
 from fxconv.data.staged_file import StagedFile
+from fxconv.verification import parity
 
 OLD = b"the artifact of last week"
+SEARCHING = (*SMALL[:-1], "auto")  # for every step
 # Every step a conversion announces; `test_these_are_all_stages` keeps the list complete.
 STAGES = (
     *("loading", "reading images", "rewriting", "verification", "calibration", "conversion", "audit"),
@@ -68,7 +68,7 @@ def assert_stopped(run: Run, status: int, word: str) -> None:
 
 def test_these_are_all_stages(command, monkeypatch):
     seen = at_step(monkeypatch, "", lambda: None)
-    assert command("convert", *SMALL).status == 0
+    assert command("convert", *SEARCHING).status == 0
     assert set(seen) == set(STAGES)
 
 
@@ -77,7 +77,7 @@ def test_ctrl_c_at_every_stage(stage, command, old, monkeypatch):
     torch.backends.quantized.engine = "onednn"
     torch.set_num_threads(2)
     at_step(monkeypatch, stage, lambda: signal.raise_signal(signal.SIGINT))
-    assert_stopped(command("convert", *SMALL, "--json", "report.json"), 130, "interrupted")
+    assert_stopped(command("convert", *SEARCHING, "--json", "report.json"), 130, "interrupted")
     assert (torch.backends.quantized.engine, torch.get_num_threads()) == ("onednn", 2)
 
 
@@ -114,7 +114,7 @@ def test_a_request_that_was_ignored_from_the_start_stays_ignored(command, old, m
 
 @pytest.mark.parametrize("becomes", [None, RuntimeError("the interpreter failed")])
 def test_an_interruption_that_a_library_swallows_or_renames_is_one(becomes, command, old, monkeypatch):
-    same = pipeline.verify.same_bits
+    same = parity.same_bits
 
     def swallowing(*arguments):
         try:
@@ -124,7 +124,7 @@ def test_an_interruption_that_a_library_swallows_or_renames_is_one(becomes, comm
                 raise becomes from None
         return same(*arguments)
 
-    monkeypatch.setattr(pipeline.verify, "same_bits", swallowing)
+    monkeypatch.setattr(parity, "same_bits", swallowing)
     assert_stopped(command("convert", *SMALL), 130, "interrupted")
 
 
@@ -231,7 +231,7 @@ class Finder:
 sys.path.insert(0, {repo!r})
 sys.argv = ["fxconv", *{words!r}]
 sys.meta_path.insert(0, Finder())
-from fxconv.cli import main
+from fxconv.cli.app import main
 main()
 """
 
@@ -250,14 +250,15 @@ def test_ctrl_c_while_python_imports(module, tmp_path, own_signals):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {repo!r})
-from fxconv import cli, conversion
+from fxconv import conversion
+from fxconv.cli import app
 
 def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 conversion.measure = killed
 sys.argv = ["fxconv", *{words!r}]
-cli.main()
+app.main()
 """
 
 
@@ -309,13 +310,6 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path):
     assert run.stderr.startswith("fxconv: error: the output cannot be written (No space left on device); check where")
 
 
-def test_without_a_folder_for_temporary_files_a_conversion_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
-    run = run_process(tmp_path, "convert", *SMALL, "--json", "report.json")
-    assert run.status == 0, run.stderr
-    assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "converted and verified"
-
-
 def test_every_request_has_a_word_and_a_status(own_signals):
     stops = signals.Stops()
     stops.listen()
@@ -332,7 +326,7 @@ def test_every_request_has_a_word_and_a_status(own_signals):
 
 
 def test_a_character_the_terminal_lacks_is_escaped(tmp_path):
-    script = "from fxconv import streams; streams.print_anything(); print('caf\\u00e9')"
+    script = "from fxconv.cli import streams; streams.print_anything(); print('caf\\u00e9')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(REPO)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "caf\\xe9\n")
