@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import fxconv_commands as commands
 import fxconv_networks as networks
 import pytest
 import torch
 from fxconv_commands import Command, Run
+from fxconv_warm import Warm, warm_processes
 
 import fxconv
 from fxconv.cli import app
 from fxconv.conversion import Conversion
 from fxconv.measures import latency
+from fxconv.targets.proof import own_process
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -65,6 +69,20 @@ def command(
         return Run(int(exit_.value.code or 0), printed.out, printed.err, folder)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A process that has imported torch, to fork from."""
+    with warm_processes() as process:
+        yield process
+
+
+@pytest.fixture
+def warm_processes_of_its_own(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fxconv gives to a process of its own goes to one that need not import torch."""
+    stand_in = SimpleNamespace(run=warm.run, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(own_process, "subprocess", stand_in)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from fxconv.cli import app
 
 REPO = Path(__file__).resolve().parents[2]
 NETWORKS = Path(fxconv_networks.__file__).resolve()
-SMALL = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "8", "--recipe", "none")
+SMALL = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "8")
+PLAIN = (*SMALL, "--recipe", "none")
 
 
 @dataclass(frozen=True)

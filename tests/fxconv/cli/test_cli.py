@@ -11,7 +11,7 @@ import fxconv_networks as networks
 import numpy as np
 import pytest
 import torch
-from fxconv_commands import NETWORKS, REPO, SMALL, Run, run_here, run_process
+from fxconv_commands import NETWORKS, PLAIN, REPO, Run, run_here, run_process
 from torch.jit.mobile import _load_for_lite_interpreter
 
 import fxconv
@@ -199,7 +199,7 @@ def test_progress_is_shown_on_stderr_of_a_terminal_only(quiet, shown, command, m
     screen = Screen()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
-        run = command("convert", *SMALL, *quiet)
+        run = command("convert", *PLAIN, *quiet)
     assert run.status == 0
     assert ("starting" in screen.getvalue()) is shown
     assert "photographs (--calib DIR) give better ranges" in screen.getvalue()
@@ -220,7 +220,7 @@ def test_diff_shows_the_rewriting_and_writes_nothing(command):
 
 
 def test_a_dry_run_says_what_would_be_rewritten_and_writes_nothing(command):
-    run = command("convert", *SMALL, "--dry-run")
+    run = command("convert", *PLAIN, "--dry-run")
     assert run.status == 0
     assert "Rewriting: would rewrite " in run.stdout
     assert run.stderr == ""
@@ -305,7 +305,7 @@ def test_a_file_swapped_before_it_is_read_back_is_never_shipped(command, batches
         return load(path)
 
     monkeypatch.setattr(write, "load_lite", load_after_a_swap)
-    run = command("convert", *SMALL, "-o", "tiny.ptl")
+    run = command("convert", *PLAIN, "-o", "tiny.ptl")
     assert run.status == 1
     assert run.stdout.startswith("tiny: FAILED: reloaded against int8: ")
     assert run.stderr.splitlines()[-1].endswith(
@@ -323,7 +323,7 @@ def test_a_file_damaged_before_it_is_read_back_is_never_shipped(command, monkeyp
         return load(path)
 
     monkeypatch.setattr(write, "load_lite", load_after_damage)
-    run = command("convert", *SMALL, "--json", "report.json")
+    run = command("convert", *PLAIN, "--json", "report.json")
     assert run.status == 1
     assert "reloaded against int8: the file does not load or run: " in run.stderr
     assert run.files == ["report.json"]
@@ -332,7 +332,7 @@ def test_a_file_damaged_before_it_is_read_back_is_never_shipped(command, monkeyp
 
 
 def test_too_little_sqnr_fails_and_writes_nothing(command):
-    run = command("convert", *SMALL, "--min-sqnr", "90")
+    run = command("convert", *PLAIN, "--min-sqnr", "90")
     assert run.status == 1
     assert run.stdout.startswith("tiny: FAILED: int8 against original: SQNR ")
     assert run.stderr.splitlines()[-1].endswith(
@@ -367,7 +367,7 @@ class LeakReLU(RewritePass):
 
 def test_a_pass_of_the_users_own_runs(command):
     Path("mine.py").write_text(OWN_PASS)
-    run = command("convert", *SMALL, "--pass", "mine.py:LeakReLU", "--report", "--json", "report.json")
+    run = command("convert", *PLAIN, "--pass", "mine.py:LeakReLU", "--report", "--json", "report.json")
     assert run.status == 0, run.stderr
     own = next(entry for entry in run.report["passes"] if entry["name"] == "leak-relu")
     assert len(own["edits"]) == 2
@@ -378,7 +378,7 @@ def test_a_pass_of_the_users_own_runs(command):
 def test_a_trace_records_the_example(command, tmp_path):
     path = tmp_path / "example.npy"
     np.save(path, np.ones((3, 32, 32), np.float32))
-    run = command("convert", *SMALL, "--method", "trace", "--example", str(path), "--json", "report.json")
+    run = command("convert", *PLAIN, "--method", "trace", "--example", str(path), "--json", "report.json")
     assert run.status == 0, run.stderr
     assert run.report["config"]["method"] == "trace"
     assert run.report["verdict"] == "converted and verified"
@@ -407,7 +407,7 @@ def test_photographs_of_a_folder_calibrate(command, tmp_path):
     for name in ("a.jpg", "b.png"):
         Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "c.jpg").write_bytes(b"not a photograph")
-    run = command("convert", *SMALL, "--calib", str(tmp_path), "--json", "report.json")
+    run = command("convert", *PLAIN, "--calib", str(tmp_path), "--json", "report.json")
     assert run.status == 0, run.stderr
     assert run.report["calibration"]["images"] == 2
     assert run.report["calibration"]["source"].startswith("2 of 3 photographs in ")

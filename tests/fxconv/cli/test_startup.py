@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from fxconv_commands import REPO, SMALL
+from fxconv_commands import PLAIN, REPO
 
 # A process whose compiler is put off. It forks for each program it reads, a line of JSON each, and tells the status;
 # what the programs print goes to stderr, with their tracebacks.
@@ -84,7 +84,7 @@ def test_what_is_disabled_before_the_compiler_came_stays_so_afterwards(run):
 
 
 def test_a_conversion_does_without_the_compiler_and_ends_with_its_status(tmp_path):
-    words = ["convert", *SMALL, "-o", "tiny.ptl"]
+    words = ["convert", *PLAIN, "-o", "tiny.ptl"]
     program = (
         f"import atexit, sys; sys.path.insert(0, {str(REPO)!r}); sys.argv = ['fxconv', *{words!r}]\n"
         "from fxconv.cli import app\n"

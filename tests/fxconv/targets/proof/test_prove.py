@@ -23,6 +23,8 @@ from fxconv.targets.proof import metadata
 from fxconv.targets.proof.golden import golden, input_spec
 from fxconv.targets.proof.prove import HasNone, check_runnable, prove
 
+pytestmark = pytest.mark.usefixtures("warm_processes_of_its_own")
+
 
 def network():
     torch.manual_seed(0)
