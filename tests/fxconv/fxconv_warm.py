@@ -46,6 +46,11 @@ while True:
 """
 
 
+def program(text: str, *arguments: str) -> list[str]:
+    """The command line of a program that `Warm` runs."""
+    return [sys.executable, "-I", "-c", text, *arguments]
+
+
 class Warm:
     """What `subprocess.run` does for `python -I -c PROGRAM ...`, and nothing else."""
 
@@ -53,9 +58,9 @@ class Warm:
         self._channel = channel
 
     def run(self, words: Sequence[str], input: bytes = b"", timeout: float | None = None, **options: Any) -> Any:
-        if words[:3] != [sys.executable, "-I", "-c"]:
+        if words[:3] != program("")[:3]:
             return subprocess.run(words, input=input, timeout=timeout, **options)
-        assert options == {"capture_output": True, "check": False}
+        assert options.items() <= {"capture_output": True, "check": False}.items()
         (out, out_there), (err, err_there) = os.pipe(), os.pipe()
         with tempfile.TemporaryFile() as given, ThreadPoolExecutor(2) as readers:
             given.write(input)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,9 @@ def test_it_trains() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@functools.cache
 def settled(backbone: str) -> nn.Module:
-    """A detector with batch norms that fit its values, and heatmaps that say something."""
+    """A detector with batch norms that fit its values, and heatmaps that say something; tests must not change it."""
     torch.manual_seed(1)
     model = detector(backbone).train()
     with torch.no_grad():
