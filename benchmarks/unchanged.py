@@ -34,7 +34,7 @@ CONVERSIONS: dict[str, tuple[str, ...]] = {
     "traced": ("squeezenet1_1", "--input-size", "64", "--method", "trace", *PLAIN),
     "transformer": ("swin_t", "--input-size", "32", *PLAIN),
     "segmentation": ("lraspp_mobilenet_v3_large", "--input-size", "64", *PLAIN),
-    "detection": ("ssdlite320_mobilenet_v3_large", "--input-size", "64", *PLAIN),
+    "detection": ("ssdlite320_mobilenet_v3_large", *PLAIN, "--calib-count", "10"),
     "video": ("mc3_18", "--input-size", "3x4x32x32", *PLAIN),
     "peaks": ("detector:mobilenet_v3_small", "--input-size", "64", "--postprocess", "peaks", *PLAIN),
     "dynamic": ("mobilenet_v3_small", "--input-size", "64", "--mode", "dynamic", *SMALL),

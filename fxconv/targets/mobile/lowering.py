@@ -203,13 +203,14 @@ def _apart(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     optimize_for_mobile makes constants of the weights, and lays the functions that hold them into the unit of the
     module it is given. The one that scripting uses lives as long as the process: each call would keep twice the
     weights.
+
+    What is read back has forgotten where, and of which lines of Python, it was made, so that no artifact tells.
     """
     kept = io.BytesIO()  # no file: nothing of a conversion needs room for temporary ones
     weights = dict(scripted.named_parameters())
     with torch.no_grad(), _hollow(weights.values()):
         torch.jit.save(scripted, kept)
-    kept.seek(0)
-    apart = torch.jit.load(kept)
+    apart = torch.jit.load(io.BytesIO(without_places(kept.getvalue())))
     for name, parameter in apart.named_parameters():
         parameter.data = weights[name].data
     return apart
@@ -243,10 +244,7 @@ def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:
 def to_bytes(optimized: torch.jit.ScriptModule, extra_files: Mapping[str, str] | None = None) -> bytes:
     """The lite-interpreter archive, in which `extra_files`, texts by name, ride along.
 
-    Saved through a buffer, so that its root does not depend on a file's name; and nothing in it says where, or of which
-    lines of Python, it was made.
+    Saved through a buffer, so that its root does not depend on a file's name.
     """
     with quiet():
-        return without_source_lines(
-            optimized._save_to_buffer_for_lite_interpreter(_extra_files=dict(extra_files or {}))
-        )
+        return optimized._save_to_buffer_for_lite_interpreter(_extra_files=dict(extra_files or {}))

@@ -4,8 +4,9 @@ Beside each text of TorchScript code, `code/NAME.py`, lies a record `code/NAME.p
 Python each piece of that text was made: their text, the path of their file, and where in it they stood. As torch writes
 it, an artifact tells whose folders it was made in, and changes with a blank line in a file that computes nothing.
 
-What fxconv writes keeps the lines of graphs alone: torch.fx wrote those, from the names of the model's layers and
-nothing else, and `bench --ops` finds the layer of each operator by them.
+fxconv keeps the lines of graphs alone: torch.fx wrote those, from the names of the model's layers and nothing else, and
+`bench --ops` finds the layer of each operator by them. The others are taken out of a program before it is optimized,
+between writing and reading it back, when its weights take no room; what comes of that torch writes as ever.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def without_source_lines(content: bytes) -> bytes:
     """The archive with nothing of the machine it was written on: the lines of graphs stay, in no file.
 
     It computes the same, and names the same layers. What the lite interpreter says of an error does not change, for it
-    reads no lines; torch.jit.load still tells the line of TorchScript code, and that of the graph.
+    reads no lines; with torch.jit.load an error still tells the line of TorchScript code, and that of the graph.
     """
     found = Records(content)
     return archive(_cleaned(found), found.version)
@@ -76,9 +77,7 @@ def without_source_lines(content: bytes) -> bytes:
 
 def _cleaned(records: Records) -> Iterator[tuple[str, bytes]]:
     for name in records:
-        kept = _graphs_alone(records[name]) if name.endswith(LINES) else records[name]
-        if kept is not None:
-            yield name, kept
+        yield name, _graphs_alone(records[name]) if name.endswith(LINES) else records[name]
 
 
 class _Numbers:
@@ -91,14 +90,12 @@ class _Numbers:
         return build_intlist, (list(self.numbers),)
 
 
-def _graphs_alone(pickled: bytes) -> bytes | None:
-    """The record with the lines of graphs alone; None where there are none.
+def _graphs_alone(pickled: bytes) -> bytes:
+    """The record with the lines of graphs alone; without a record torch would take the text's own lines for source.
 
-    What is said twice is one object: pickle writes it once, and the same bytes in each process.
+    What is said twice is one object, which pickle writes once.
     """
     texts, places = read(pickled)
-    if not any(place.lines for place in places):
-        return None
     table: dict[str, int] = {"": 0, _GRAPHS[0]: 1}
     sources: dict[tuple[str, ...], Any] = {}
     spans: dict[tuple[Any, ...], tuple[int, Any]] = {}
