@@ -2,8 +2,8 @@
 
 python scripts/try_wheel.py dist/fxconv-0.1.0-py3-none-any.whl
 
-It is installed into a fresh environment, without what it depends on: that is several gigabytes, and lent by the environment
-of the Python that runs this.
+It is installed into a fresh environment, without what it depends on: that is several gigabytes, and lent by the
+environment of the Python that runs this.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEEDED = (
     "fxconv/targets/mobile/releases/operators.json",
 )
 PACKAGES = ("fxconv", "rewrites")
-IMPORTS = "import pathlib, fxconv, rewrites; print(*(pathlib.Path(m.__file__).parent for m in (fxconv, rewrites)), sep='\\n')"
+IMPORTS = "import fxconv, rewrites; print(fxconv.__file__, rewrites.__file__, sep='\\n')"
 
 
 class Unfit(Exception):
