@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import fxconv
 from fxconv.config import Config, Mode, Recipe, Teacher, WeightScheme
-from fxconv.conversion import Conversion
+from fxconv.conversion import Conversion, Trainable
 from fxconv.data.calibration import Batches
 from fxconv.data.labels import LabelledBatches
 from fxconv.data.synthetic import natural_images
@@ -26,7 +26,6 @@ from fxconv.models.signature import InputSignature
 from fxconv.quantization import engine
 from fxconv.quantization.fine_tuned import FineTuned
 from fxconv.quantization.training import training_set
-from fxconv.quantization.training.own_loop import Trainable
 
 TRAINED = ["rewritten", "fused", "trained", "int8", "scripted", "optimized", "reloaded"]
 NONE = (Recipe.none,)
