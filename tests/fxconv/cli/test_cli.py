@@ -16,7 +16,7 @@ from torch.jit.mobile import _load_for_lite_interpreter
 
 import fxconv
 from fxconv.quantization import static
-from fxconv.targets import write
+from fxconv.targets.mobile.target import MobileTarget
 
 REPORT_KEYS = {
     "model": {"name", "weights", "parameters", "input_size"},
@@ -298,13 +298,14 @@ def test_a_file_swapped_before_it_is_read_back_is_never_shipped(command, batches
     other = fxconv.convert(networks.other_tiny(), calibration=batches)
     assert other.verified
     Path("tiny.ptl").write_bytes(b"the artifact of last week")
-    load = write.load_lite
+    load = MobileTarget.load
 
-    def load_after_a_swap(path: Path):
-        path.write_bytes(other.artifact.data)
-        return load(path)
+    def load_after_a_swap(self: MobileTarget, file: Path | bytes):
+        if isinstance(file, Path):
+            file.write_bytes(other.artifact.data)
+        return load(self, file)
 
-    monkeypatch.setattr(write, "load_lite", load_after_a_swap)
+    monkeypatch.setattr(MobileTarget, "load", load_after_a_swap)
     run = command("convert", *PLAIN, "-o", "tiny.ptl")
     assert run.status == 1
     assert run.stdout.startswith("tiny: FAILED: reloaded against int8: ")
@@ -316,13 +317,14 @@ def test_a_file_swapped_before_it_is_read_back_is_never_shipped(command, batches
 
 
 def test_a_file_damaged_before_it_is_read_back_is_never_shipped(command, monkeypatch):
-    load = write.load_lite
+    load = MobileTarget.load
 
-    def load_after_damage(path: Path):
-        path.write_bytes(b"garbage")
-        return load(path)
+    def load_after_damage(self: MobileTarget, file: Path | bytes):
+        if isinstance(file, Path):
+            file.write_bytes(b"garbage")
+        return load(self, file)
 
-    monkeypatch.setattr(write, "load_lite", load_after_damage)
+    monkeypatch.setattr(MobileTarget, "load", load_after_damage)
     run = command("convert", *PLAIN, "--json", "report.json")
     assert run.status == 1
     assert "reloaded against int8: the file does not load or run: " in run.stderr
