@@ -37,7 +37,7 @@ def network():
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("proof") / "x.ptl"
     data = [torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))]
-    fxconv.convert(network(), calibration=data).save(path)
+    fxconv.convert(network(), calibration=data, recipe=("none",)).save(path)
     return path
 
 
