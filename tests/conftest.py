@@ -1,10 +1,15 @@
-"""What every test shares: what is imported is not looked through again by each collection of garbage."""
+"""What every test shares: one thread, and garbage that is not looked for in what was imported."""
 
 from __future__ import annotations
 
 import gc
+import os
 
 import pytest
+
+# Before torch is imported, and for every process that a test starts: there are as many workers as cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_finish() -> None:

@@ -81,7 +81,7 @@ def test_a_checkpoint_of_other_classes_is_converted_and_told(command, tmp_path):
     assert_user_error(refused, f"--weights {path}: holds pickled Python objects (torchvision.models.resnet.ResNet)")
     assert_user_error(refused, "unpickling runs whatever code is in the file", "--unsafe-load if you trust the file")
     assert_user_error(command("diff", *arguments[1:4], "--weights", str(path)), "holds pickled Python objects")
-    run = command(*arguments, "--unsafe-load", "--json", "report.json")
+    run = command(*arguments, "--unsafe-load", "--recipe", "none", "--json", "report.json")
     assert run.status == 0
     assert run.report["model"]["weights"] == f"{path}, head sized to its 10 classes"
     assert f"weights        {path}, head sized to its 10 classes\n" in run.stdout
