@@ -1,5 +1,7 @@
 """Transformers: every linear layer in int8, the attention core and the norms in float, and the file says the same."""
 
+import functools
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -47,8 +49,9 @@ def torchs_layer(norm_first: bool):
     )
 
 
-def converted(block=Block, seed: int = 0) -> Conversion:
-    torch.manual_seed(seed)
+@functools.cache
+def converted(block=Block) -> Conversion:
+    torch.manual_seed(0)
     batches = [torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(n)) for n in range(4)]
     return fxconv.convert(SmallViT(block).eval(), batches, min_sqnr=20.0, recipe=("none",))
 
