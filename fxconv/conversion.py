@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
-from fxconv.config import Config, Engine, Method, Mode
+from fxconv.config import Config, Mode
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.class_names import check_names
@@ -23,12 +21,11 @@ from fxconv.data.staged_file import StagedFile
 from fxconv.environment import Environment
 from fxconv.errors import ConversionError, UserError
 from fxconv.job import Job, open_job
-from fxconv.measures import budget, output_comparison
+from fxconv.measures import budget
 from fxconv.measures.judge import Judge, Judgement
-from fxconv.measures.latency import Latency, measure
+from fxconv.measures.latency import Latency
 from fxconv.measures.layer_cost import LayerCost
 from fxconv.measures.layer_survey import Layer
-from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
@@ -41,8 +38,8 @@ from fxconv.quantization.quantize import QuantizedModel, quantize
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
 from fxconv.quantization.refusals import Adjustment
 from fxconv.quantization.training import training_set
-from fxconv.quantization.training.fake_quantize import FakeQuantized
-from fxconv.quantization.training.train import check_trainable, fake_quantized, fine_tuned, requantized
+from fxconv.quantization.training.own_loop import Trainable, check_trained, trainable
+from fxconv.quantization.training.train import fine_tuned, requantized
 from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
@@ -51,20 +48,19 @@ from fxconv.targets.registry import target_of
 from fxconv.targets.target import Target
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.targets.wrapping.wrapper import ModelWrapper
-from fxconv.targets.write import make, read_back
+from fxconv.targets.write import Examined, Made, examine, make
 from fxconv.verification.audit import Audit
-from fxconv.verification.module_proof import prove_module
-from fxconv.verification.other_sizes import SizeCheck, other_sizes
-from fxconv.verification.parity import BETWEEN_IMAGES, RELOADED_IMAGES, StageParity
+from fxconv.verification.module_proof import ModuleProof, prove_module
+from fxconv.verification.other_sizes import SizeCheck
+from fxconv.verification.parity import StageParity
 from fxconv.verification.verdict import cure, is_verified, verdict
+from fxconv.verification.warnings import constant_warnings, engine_warnings, range_warnings
 from rewrites import Rewritten
 
 if TYPE_CHECKING:
     from fxconv.report import Report
 
 CONVERTED_SHARE = 0.90
-# Warnings of one kind name this many modules.
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -223,24 +219,6 @@ def convert(
         return completed(job, quantized, judgement, output, layers, labels)
 
 
-class Trainable(FakeQuantized):
-    """What `prepare_qat` gives: it returns what the model returns, with int8's rounding, and trains like any other.
-
-    It has weights of its own, batch norms folded into them; the model is not touched. `module.parameters()` are what
-    an optimizer takes, `state_dict()` what a checkpoint keeps.
-    """
-
-    def __init__(self, rounded: FakeQuantized, job: Job, quantized: QuantizedModel) -> None:
-        nn.Module.__init__(self)
-        self.module = rounded.module
-        self.job, self.quantized = job, quantized
-        self._seconds = dict(job.clock.seconds)
-
-    def resumed(self) -> Job:
-        """The job with a clock that goes on from here: what trained in between is not fxconv's."""
-        return replace(self.job, clock=Clock(self.job.clock.progress, self._seconds))
-
-
 def prepare_qat(
     model: nn.Module,
     calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
@@ -262,10 +240,7 @@ def prepare_qat(
         calibration = Generated(Preprocessing(), config.calib_count, config.batch_size, config.seed)
     job = open_job(model, calibration, example_inputs, config, info, (), progress)
     with engine.engine(config.engine.value):
-        quantized = quantize(job.task)
-        check_trainable(job.task, quantized.rewritten)
-        with torch.inference_mode(False):
-            return Trainable(fake_quantized(quantized, job.config), job, quantized)
+        return trainable(job.task, quantize(job.task), job)
 
 
 def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
@@ -274,12 +249,10 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     int8 is compared with the trained module, rounding and all: what the original answers is no measure any more. Raises
     `UserError` for another module, or weights that are no numbers, and what `fxconv.convert` raises.
     """
-    if not isinstance(module, Trainable):
-        raise UserError(f"finish takes what prepare_qat gave, trained; this is a {type(module).__name__}")
-    bad = next((path for path, weight in module.named_weights() if not bool(weight.isfinite().all())), None)
-    if bad is not None:
-        raise UserError(f"the trained weights of {bad} are infinite or NaN; train with a lower learning rate")
-    job, target = module.resumed(), Path(output) if output is not None else None
+    check_trained(module)
+    job: Job = module.job
+    job = replace(job, clock=Clock(job.clock.progress, module.seconds))  # what trained meanwhile is not fxconv's
+    target = Path(output) if output is not None else None
     with engine.engine(job.config.engine.value):
         return completed(job, requantized(job.task, module.quantized, module.trained()), output=target)
 
@@ -302,73 +275,74 @@ def completed(
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     with clock.step("verification"):
         wrapper = ModelWrapper.of(int8, job.signature, config, job.example, job.images[0], job.maps, job.preprocessing)
-        whole, example, tensors = wrapper.module(int8), wrapper.example, [wrapper.taken(each) for each in job.tensors]
-        reference = wrapper.reference(int8, whole, proof.reference, job.tensors)
-        with torch.no_grad():
-            returned = whole(*forward.cloned(example))
+        wrapped = wrapper.wrapped(int8, proof.reference, job.tensors)
     stride = job.maps.stride if job.maps is not None else None
     contents = FileContents(job.info, config, job.signature.names, job.preprocessing, stride, labels, quantized)
-    told = partial(metadata.metadata, contents, example, returned, proof.audit, proof.ledger[-1])
-    specs = golden.input_specs(example, None if wrapper.inside is not None else job.preprocessing)
-    made = make(target, whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
+    told = partial(metadata.metadata, contents, wrapped.example, wrapped.returned, proof.audit, proof.ledger[-1])
+    specs = golden.input_specs(wrapped.example, None if wrapped.inside is not None else job.preprocessing)
+    made = make(target, wrapped, config, has_islands, clock, told, specs)
+    config = replace(config, method=made.method)
     with clock.step("lowering"):
         floating = wrapper.module(fusion.fuse(rewritten.module))
-        float_content = target.float_twin(floating, example, replace(config, method=made.method))
+        float_content = target.float_twin(floating, wrapped.example, config)
         del floating
         gc.collect()  # of a large model the weights count, and writing takes three times their room
     with StagedFile(output, made.content) as staged:
-        with clock.step("verification"):
-            some, has_golden = tensors[:RELOADED_IMAGES], bool(made.golden.cases)
-            last = read_back(target, staged.path, made.content, whole, reference, some, has_islands, has_golden)
-            is_readable, size = last.images > 0, len(float_content)
-            is_traced, load = made.method is Method.trace, partial(target.load, staged.path)
-            written, checks = target.unreadable(made.content, size), tuple[SizeCheck, ...]()
-            if is_readable:
-                written = target.describe(staged.path, made.content, example, size)
-                given = (job.model, rewritten, whole, job.signature, load, tensors[0], is_traced, wrapper.inside)
-                checks = other_sizes(*given)
-        with clock.step("latency"):
-            latency = measure(load(), target.load(float_content), example) if is_readable else None
-        uninformative = uninformative_ranges(quantized.ranges)
-        conversion = Conversion(
-            model=job.info,
-            config=replace(config, method=made.method),
-            environment=job.environment,
-            rewritten=rewritten,
-            int8=int8,
-            calibration=quantized.calibration,
-            audit=proof.audit,
-            ledger=(*proof.ledger, *made.ledger, last),
-            artifact=written,
-            latency=latency or Latency(math.nan, math.nan),
-            sizes=checks,
-            timings=clock.total(),
-            warnings=(
-                *job.warnings,
-                *(job.data.warnings if quantized.calibration.images else ()),
-                *(judgement.warnings if judgement is not None else ()),
-                *_engine_warnings(config),
-                *quantized.recipe.warnings,
-                *(quantized.training.warnings if quantized.training is not None else ()),
-                *_constant_warnings(job.original),
-                *_range_warnings(uninformative),
-                *made.warnings,
-                *(check.warning for check in checks if check.warning),
-            ),
-            adjusted=quantized.adjustments,
-            uninformative_ranges=uninformative,
-            judgement=judgement,
-            recipe=quantized.recipe,
-            training=quantized.training,
-            layers=proof.layers,
-            golden=made.golden,
-            runtime=made.needs,
-            target=target,
-        )
+        given = (made, float_content, wrapped, job.model, rewritten, job.signature, has_islands, clock)
+        examined = examine(target, staged.path, *given)
+        conversion = _conversion(replace(job, config=config), quantized, proof, made, examined, judgement, target)
         if output is not None and conversion.verified:
             staged.commit()
             conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
     return conversion
+
+
+def _conversion(
+    job: Job,
+    quantized: QuantizedModel,
+    proof: ModuleProof,
+    made: Made,
+    examined: Examined,
+    judgement: Judgement | None,
+    target: Target,
+) -> Conversion:
+    """All that was found out, in one value."""
+    uninformative = uninformative_ranges(quantized.ranges)
+    return Conversion(
+        model=job.info,
+        config=job.config,
+        environment=job.environment,
+        rewritten=quantized.rewritten,
+        int8=quantized.int8,
+        calibration=quantized.calibration,
+        audit=proof.audit,
+        ledger=(*proof.ledger, *made.ledger, examined.row),
+        artifact=examined.artifact,
+        latency=examined.latency,
+        sizes=examined.sizes,
+        timings=job.clock.total(),
+        warnings=(
+            *job.warnings,
+            *(job.data.warnings if quantized.calibration.images else ()),
+            *(judgement.warnings if judgement is not None else ()),
+            *engine_warnings(job.config),
+            *quantized.recipe.warnings,
+            *(quantized.training.warnings if quantized.training is not None else ()),
+            *constant_warnings(job.original),
+            *range_warnings(uninformative),
+            *made.warnings,
+            *(check.warning for check in examined.sizes if check.warning),
+        ),
+        adjusted=quantized.adjustments,
+        uninformative_ranges=uninformative,
+        judgement=judgement,
+        recipe=quantized.recipe,
+        training=quantized.training,
+        layers=proof.layers,
+        golden=made.golden,
+        runtime=made.needs,
+        target=target,
+    )
 
 
 def _judge(
@@ -399,22 +373,3 @@ def _judge(
     # with layers in float others are changed, and by other factors
     recipe = replace(recipe, changes=quantized.recipe.changes)
     return replace(quantized, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
-
-
-def _engine_warnings(config: Config) -> tuple[str, ...]:
-    if config.engine is Engine.qnnpack:
-        return ()
-    reduced = "; activations use 7 bits, for this processor lacks VNNI" if engine.reduces_range(config) else ""
-    return (f"the {config.engine.value} engine serves comparison only: phones do not have it{reduced}",)
-
-
-def _constant_warnings(original: forward.Outputs) -> tuple[str, ...]:
-    constant = ", ".join(map(str, output_comparison.constant_outputs(original)))
-    return (f"the float model's output {constant} is constant: comparing it says nothing",) if constant else ()
-
-
-def _range_warnings(uninformative: Sequence[UninformativeRange]) -> tuple[str, ...]:
-    """The first few observers by name, for a network with dead channels may have dozens."""
-    named = tuple(f"the range of {one.where} says little: {one.problem}" for one in uninformative[:_NAMED])
-    more = len(uninformative) - len(named)
-    return (*named, f"and {more} more such ranges; the report has them all") if more > 0 else named
