@@ -1,13 +1,14 @@
 # make demo   an environment, and a first conversion with its report
 # make test   a fresh environment, and the tests
-# make check  everything .ci/run checks: tests, lint, types, generated docs
+# make check  tests, lint, types, generated docs
+# make wheel  dist/fxconv-*.whl, installed into an environment of its own and tried there
 # make benchmarks PHOTOGRAPHS=DIR   the tables under docs/, on a machine with nothing else to do (2 hours)
 
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 TEST = .venv-test/bin/python
 
-.PHONY: demo test zoo lint docs check benchmarks clean
+.PHONY: demo test zoo lint docs check wheel benchmarks clean
 
 demo: .venv/done
 	.venv/bin/fxconv convert mobilenet_v3 --report
@@ -24,7 +25,7 @@ demo: .venv/done
 test: .venv-test/fresh
 	$(TEST) -m pytest
 
-# The three below use the environment that `make test` leaves behind.
+# Those below use the environment that `make test` leaves behind.
 lint:
 	$(TEST) -m ruff check .
 	$(TEST) -m ruff format --check .
@@ -36,6 +37,11 @@ docs:
 
 zoo:
 	$(TEST) -m pytest -m zoo
+
+wheel:
+	rm -rf dist
+	$(TEST) -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist .
+	$(TEST) scripts/try_wheel.py dist/fxconv-*.whl
 
 check: test lint
 

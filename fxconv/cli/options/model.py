@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from fxconv.cli import completion
+
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=completion.models,
         help="A torchvision name or detector:… (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY.",
     ),
 ]
