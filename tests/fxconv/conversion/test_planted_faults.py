@@ -24,7 +24,7 @@ from fxconv.verification import audit as auditing
 from fxconv.verification import module_proof
 from fxconv.verification.audit import Audit
 from rewrites import rewrite
-from rewrites.qnnpack import KERNELS, Verdict
+from rewrites.kernels import KERNELS, Verdict
 
 Tamper = Callable[[fx.GraphModule], None]
 
