@@ -30,6 +30,7 @@ lint:
 	$(TEST) -m ruff check .
 	$(TEST) -m ruff format --check .
 	$(TEST) -m mypy
+	.venv-test/bin/lint-imports
 	$(TEST) docs/generate.py --check
 
 docs:
