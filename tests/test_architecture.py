@@ -10,6 +10,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 ROOMS = sorted(path.parent.name for path in (REPO / "fxconv").glob("*/__init__.py"))
+SHORTHANDS = ("__main__", "detectors", "labels")
 PAGES = ("docs/architecture.md", "CONTRIBUTING.md")
 
 
@@ -26,6 +27,15 @@ def test_there_are_rooms():
 def test_every_room_is_drawn_and_has_its_line(room):
     assert f"{room}/" in drawn("architecture.svg")
     assert f"`fxconv/{room}/`" in (REPO / "docs/architecture.md").read_text()
+
+
+def test_the_layers_of_page_and_drawing_are_those_that_import_linter_checks():
+    contract = re.search(r"^layers = \[(.*?)^\]", (REPO / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
+    layers = [name for name in re.findall(r"\w+", contract[1]) if name not in {*SHORTHANDS, "replay"}]
+    table = re.findall(r"^\| `fxconv/.*?\|", (REPO / "docs/architecture.md").read_text(), re.MULTILINE)
+    assert re.findall(r"fxconv/(\w+)", "".join(table)) == layers
+    names = re.findall(r"\b(\w+)(?=/|\.py)", drawn("architecture.svg"))
+    assert [name for name in dict.fromkeys(names) if name in layers] == layers
 
 
 @pytest.mark.parametrize("room", sorted(set(re.findall(r"\b(\w+)/", drawn("way_of_the_data.svg")))))
