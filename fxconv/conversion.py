@@ -34,7 +34,7 @@ from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Clock, Progress
 from fxconv.quantization import dynamic, engine, fusion, keep_float
-from fxconv.quantization.expected_ranges import UninformativeRange, ailments
+from fxconv.quantization.expected_ranges import UninformativeRange, uninformative_ranges
 from fxconv.quantization.fine_tuned import FineTuned
 from fxconv.quantization.layer_costs import costs
 from fxconv.quantization.quantize import QuantizedModel, quantize
@@ -74,8 +74,8 @@ class Conversion:
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
     each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
     artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them,
-    `ailments` the observers whose ranges say little. `judgement` is how it answers on images held out of calibration,
-    None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
+    `uninformative_ranges` the observers whose ranges say little. `judgement` is how it answers on images held out of
+    calibration, None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
     `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
     distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove itself by.
     `runtime` says what the artifact needs of the release that was named, of the target's own type; `target` is the kind
@@ -96,7 +96,7 @@ class Conversion:
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
     adjusted: tuple[Adjustment, ...] = field(default=())
-    ailments: tuple[UninformativeRange, ...] = field(default=())
+    uninformative_ranges: tuple[UninformativeRange, ...] = field(default=())
     judgement: Judgement | None = None
     recipe: ChosenRecipe = field(default_factory=ChosenRecipe)
     training: FineTuned | None = None
@@ -204,7 +204,7 @@ def convert(
     if config.mode is Mode.qat:
         training_set.check_labels(lesson, config)
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before, preprocessing)
-    if labels is not None and not job.form.as_list:  # of a list of images come boxes, which do not say
+    if labels is not None and not job.signature.as_list:  # of a list of images come boxes, which do not say
         check_names(labels, job.original[0])
     if config.normalize_in_graph:
         InGraphNormalization.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
@@ -213,14 +213,14 @@ def convert(
             return completed(
                 job, dynamic.quantize(job.task, job.info.name), output=output, layers=layers, labels=labels
             )
-        settled = quantize(job.task)
+        quantized = quantize(job.task)
         if config.mode is Mode.qat:
-            settled = fine_tuned(job.task, settled, lesson, Path(checkpoint) if checkpoint is not None else None)
+            quantized = fine_tuned(job.task, quantized, lesson, Path(checkpoint) if checkpoint is not None else None)
         judgement = None
         if config.max_drop is not None or is_labelled:
-            settled, judgement = _judge(job, held_out, settled)
+            quantized, judgement = _judge(job, held_out, quantized)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
-        return completed(job, settled, judgement, output, layers, labels)
+        return completed(job, quantized, judgement, output, layers, labels)
 
 
 class Trainable(FakeQuantized):
@@ -230,10 +230,10 @@ class Trainable(FakeQuantized):
     an optimizer takes, `state_dict()` what a checkpoint keeps.
     """
 
-    def __init__(self, rounded: FakeQuantized, job: Job, settled: QuantizedModel) -> None:
+    def __init__(self, rounded: FakeQuantized, job: Job, quantized: QuantizedModel) -> None:
         nn.Module.__init__(self)
         self.module = rounded.module
-        self.job, self.settled = job, settled
+        self.job, self.quantized = job, quantized
         self._seconds = dict(job.clock.seconds)
 
     def resumed(self) -> Job:
@@ -262,10 +262,10 @@ def prepare_qat(
         calibration = Generated(Preprocessing(), config.calib_count, config.batch_size, config.seed)
     job = open_job(model, calibration, example_inputs, config, info, (), progress)
     with engine.engine(config.engine.value):
-        settled = quantize(job.task)
-        check_trainable(job.task, settled.rewritten)
+        quantized = quantize(job.task)
+        check_trainable(job.task, quantized.rewritten)
         with torch.inference_mode(False):
-            return Trainable(fake_quantized(settled, job.config), job, settled)
+            return Trainable(fake_quantized(quantized, job.config), job, quantized)
 
 
 def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
@@ -281,12 +281,12 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
         raise UserError(f"the trained weights of {bad} are infinite or NaN; train with a lower learning rate")
     job, target = module.resumed(), Path(output) if output is not None else None
     with engine.engine(job.config.engine.value):
-        return completed(job, requantized(job.task, module.settled, module.trained()), output=target)
+        return completed(job, requantized(job.task, module.quantized, module.trained()), output=target)
 
 
 def completed(
     job: Job,
-    settled: QuantizedModel,
+    quantized: QuantizedModel,
     judgement: Judgement | None = None,
     output: Path | None = None,
     layers: bool = False,
@@ -297,22 +297,22 @@ def completed(
     Runs with the engine of the job's choices.
     """
     config, clock, target = job.config, job.clock, target_of(output)
-    proof = prove_module(job.task, settled, job.original, job.images, job.least, layers)
-    rewritten, int8 = settled.rewritten, settled.int8
+    proof = prove_module(job.task, quantized, job.original, job.images, job.least, layers)
+    rewritten, int8 = quantized.rewritten, quantized.int8
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     with clock.step("verification"):
-        around = ModelWrapper.of(int8, job.form, config, job.example, job.images[0], job.maps, job.preprocessing)
-        whole, example, tensors = around.module(int8), around.example, [around.taken(each) for each in job.tensors]
-        reference = around.reference(int8, whole, proof.reference, job.tensors)
+        wrapper = ModelWrapper.of(int8, job.signature, config, job.example, job.images[0], job.maps, job.preprocessing)
+        whole, example, tensors = wrapper.module(int8), wrapper.example, [wrapper.taken(each) for each in job.tensors]
+        reference = wrapper.reference(int8, whole, proof.reference, job.tensors)
         with torch.no_grad():
             returned = whole(*forward.cloned(example))
     stride = job.maps.stride if job.maps is not None else None
-    contents = FileContents(job.info, config, job.form.names, job.preprocessing, stride, labels, settled)
+    contents = FileContents(job.info, config, job.signature.names, job.preprocessing, stride, labels, quantized)
     told = partial(metadata.metadata, contents, example, returned, proof.audit, proof.ledger[-1])
-    specs = golden.input_specs(example, None if around.inside is not None else job.preprocessing)
+    specs = golden.input_specs(example, None if wrapper.inside is not None else job.preprocessing)
     made = make(target, whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
     with clock.step("lowering"):
-        floating = around.module(fusion.fuse(rewritten.module))
+        floating = wrapper.module(fusion.fuse(rewritten.module))
         float_content = target.float_twin(floating, example, replace(config, method=made.method))
         del floating
         gc.collect()  # of a large model the weights count, and writing takes three times their room
@@ -325,18 +325,18 @@ def completed(
             written, checks = target.unreadable(made.content, size), tuple[SizeCheck, ...]()
             if is_readable:
                 written = target.describe(staged.path, made.content, example, size)
-                given = (job.model, rewritten, whole, job.form, load, tensors[0], is_traced, around.inside)
+                given = (job.model, rewritten, whole, job.signature, load, tensors[0], is_traced, wrapper.inside)
                 checks = other_sizes(*given)
         with clock.step("latency"):
             latency = measure(load(), target.load(float_content), example) if is_readable else None
-        ailing = ailments(settled.ranges)
+        uninformative = uninformative_ranges(quantized.ranges)
         conversion = Conversion(
             model=job.info,
             config=replace(config, method=made.method),
             environment=job.environment,
             rewritten=rewritten,
             int8=int8,
-            calibration=settled.calibration,
+            calibration=quantized.calibration,
             audit=proof.audit,
             ledger=(*proof.ledger, *made.ledger, last),
             artifact=written,
@@ -345,21 +345,21 @@ def completed(
             timings=clock.total(),
             warnings=(
                 *job.warnings,
-                *(job.data.warnings if settled.calibration.images else ()),
+                *(job.data.warnings if quantized.calibration.images else ()),
                 *(judgement.warnings if judgement is not None else ()),
                 *_engine_warnings(config),
-                *settled.recipe.warnings,
-                *(settled.training.warnings if settled.training is not None else ()),
+                *quantized.recipe.warnings,
+                *(quantized.training.warnings if quantized.training is not None else ()),
                 *_constant_warnings(job.original),
-                *_ailment_warnings(ailing),
+                *_range_warnings(uninformative),
                 *made.warnings,
                 *(check.warning for check in checks if check.warning),
             ),
-            adjusted=settled.adjustments,
-            ailments=ailing,
+            adjusted=quantized.adjustments,
+            uninformative_ranges=uninformative,
             judgement=judgement,
-            recipe=settled.recipe,
-            training=settled.training,
+            recipe=quantized.recipe,
+            training=quantized.training,
             layers=proof.layers,
             golden=made.golden,
             runtime=made.needs,
@@ -372,10 +372,10 @@ def completed(
 
 
 def _judge(
-    job: Job, held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None, settled: QuantizedModel
+    job: Job, held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None, quantized: QuantizedModel
 ) -> tuple[QuantizedModel, Judgement]:
     """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
-    first, recipe, config, clock = settled.rewritten, settled.recipe, job.config, job.clock
+    first, recipe, config, clock = quantized.rewritten, quantized.recipe, job.config, job.clock
 
     def again(paths: tuple[str, ...]) -> QuantizedModel:
         kept = keep_float.chosen(first, (*config.keep_float, *paths))
@@ -389,16 +389,16 @@ def _judge(
             "--calib-count"
         )
     with clock.step("judging"):
-        judge = Judge(job.model, job.form, others.data, count)
+        judge = Judge(job.model, job.signature, others.data, count)
 
     def rank(images: list[Inputs]) -> tuple[LayerCost, ...]:
         return costs(before.floating(), before.int8, before.ranges, images, clock.progress, outputs=True)
 
-    before = settled
-    settled, found = budget.judged(settled, again, rank, judge, config.max_drop, clock.step, clock.progress)
+    before = quantized
+    quantized, found = budget.judged(quantized, again, rank, judge, config.max_drop, clock.step, clock.progress)
     # with layers in float others are changed, and by other factors
-    recipe = replace(recipe, changes=settled.recipe.changes)
-    return replace(settled, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
+    recipe = replace(recipe, changes=quantized.recipe.changes)
+    return replace(quantized, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
 
 
 def _engine_warnings(config: Config) -> tuple[str, ...]:
@@ -413,8 +413,8 @@ def _constant_warnings(original: forward.Outputs) -> tuple[str, ...]:
     return (f"the float model's output {constant} is constant: comparing it says nothing",) if constant else ()
 
 
-def _ailment_warnings(ailing: Sequence[UninformativeRange]) -> tuple[str, ...]:
+def _range_warnings(uninformative: Sequence[UninformativeRange]) -> tuple[str, ...]:
     """The first few observers by name, for a network with dead channels may have dozens."""
-    named = tuple(f"the range of {ailment.where} says little: {ailment.problem}" for ailment in ailing[:_NAMED])
-    more = len(ailing) - len(named)
+    named = tuple(f"the range of {one.where} says little: {one.problem}" for one in uninformative[:_NAMED])
+    more = len(uninformative) - len(named)
     return (*named, f"and {more} more such ranges; the report has them all") if more > 0 else named

@@ -17,7 +17,7 @@ from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
 from fxconv.targets.target import Target
 from fxconv.verification import parity
-from fxconv.verification.lowered_outputs import told_apart
+from fxconv.verification.lowered_outputs import comparable_outputs
 from fxconv.verification.parity import StageParity
 
 
@@ -56,7 +56,7 @@ def make(
         lowered = target.lower(whole, example, config)
     with clock.step("verification"):
         ledger = tuple(
-            parity.same_bits(stage, *told_apart(whole, module, reference, images), has_islands)
+            parity.same_bits(stage, *comparable_outputs(whole, module, reference, images), has_islands)
             for stage, module in lowered.stages.items()
         )
         found = NO_GOLDEN
@@ -81,7 +81,7 @@ def read_back(
 ) -> StageParity:
     """The ledger's last row: the file as it lies on the disk, in the target's runtime."""
     try:
-        row = parity.same_bits("reloaded", *told_apart(int8, target.load(path), reference, images), has_islands)
+        row = parity.same_bits("reloaded", *comparable_outputs(int8, target.load(path), reference, images), has_islands)
         on_disk = path.read_bytes()
         problem = golden.problem_in(path, target) if has_golden else ""
     except (RuntimeError, OSError, ValueError) as error:
