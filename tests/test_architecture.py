@@ -16,7 +16,8 @@ PAGES = ("docs/architecture.md", "CONTRIBUTING.md")
 
 def drawn(name: str) -> str:
     """The words of a drawing in docs/, which is XML that can be read."""
-    return " ".join(ElementTree.parse(REPO / "docs" / name).getroot().itertext())
+    texts = ElementTree.parse(REPO / "docs" / name).iter("{http://www.w3.org/2000/svg}text")
+    return " | ".join(text.text or "" for text in texts)
 
 
 def test_there_are_rooms():
@@ -41,6 +42,14 @@ def test_the_layers_of_page_and_drawing_are_those_that_import_linter_checks():
 @pytest.mark.parametrize("room", sorted(set(re.findall(r"\b(\w+)/", drawn("way_of_the_data.svg")))))
 def test_the_way_of_the_data_leads_through_rooms(room):
     assert room in {*ROOMS, "rewrites"}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\b[A-Z][a-z]+\w*", drawn("way_of_the_data.svg")))))
+def test_the_value_types_on_the_way_are_classes(name):
+    if name in {"The", "Module", "GraphModule"}:  # the title, and torch's
+        return
+    files = [*(REPO / "fxconv").rglob("*.py"), *(REPO / "rewrites").rglob("*.py")]
+    assert any(re.search(rf"^class {name}\b", file.read_text(), re.MULTILINE) for file in files)
 
 
 @pytest.mark.parametrize("page", PAGES)
