@@ -350,6 +350,12 @@ def test_a_stage_that_did_not_run_verifies_nothing(small_conversion):
     assert not shorter.verified
 
 
+def test_stages_in_another_order_verify_nothing(small_conversion):
+    turned = dataclasses.replace(small_conversion, ledger=small_conversion.ledger[::-1])
+    assert all(row.passed for row in turned.ledger)
+    assert not turned.verified
+
+
 @pytest.mark.parametrize("by", [("scale", 1.2), ("zero_point", 5)], ids=["scale", "zero point"])
 def test_every_wrong_scale_and_zero_point_is_found(by, small_model, batches):
     """Each int8 module in turn; a fresh copy each time, for qnnpack keeps what its first run worked out."""

@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,22 @@ def test_trouble_at_every_step_of_writing(step, error, raised, told, target, mon
             staged.commit()
     assert names(target.parent) == ["x.ptl"]
     assert target.read_bytes() == OLD
+
+
+class Short(FileIO):
+    """A file that takes three bytes at a time, as one on a network or a nearly full disk may."""
+
+    def write(self, data):
+        return super().write(data[:3])
+
+
+def test_what_a_write_leaves_over_is_written_next(target, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode, buffering: Short(path, mode))
+        staged = StagedFile(target, b"whole and in order")
+    with staged:
+        staged.commit()
+    assert target.read_bytes() == b"whole and in order"
 
 
 def test_a_file_system_without_locks_is_no_trouble(target, monkeypatch):
