@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fxconv.environment import VERSION
+
 if TYPE_CHECKING:
     from fxconv.config import Config
     from fxconv.conversion import Conversion, convert
     from fxconv.quantization.training.own_loop import finish, prepare_qat
 
 __all__ = ["Config", "Conversion", "convert", "finish", "prepare_qat"]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

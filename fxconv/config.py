@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -122,6 +125,15 @@ class MobilePass(str, Enum):
     vulkan_automatic_gpu_transfer = "vulkan-automatic-gpu-transfer"
 
 
+# The libraries for phones, and of each its releases, the oldest first; fxconv.targets.mobile.releases has what each is.
+_ANDROID = ("1.10.0", "1.11", "1.12", "1.12.1", "1.12.2", "1.13.0", "1.13.1", "2.1.0")
+_IOS = ("1.10.0", "1.11.0", "1.12.0", "1.13.0", "1.13.0.1", "2.1.0")
+RUNTIMES = {
+    "pytorch_android_lite": _ANDROID,
+    "pytorch_android": _ANDROID,
+    "LibTorch-Lite": _IOS,
+    "LibTorch": _IOS,
+}
 # Steps whose place training takes.
 TRAINED_AWAY = frozenset({Recipe.bias_correction, Recipe.weight_ranges, Recipe.adaround})
 STEP_NAMES = tuple(step.value for step in Recipe if step not in (Recipe.auto, Recipe.none))
@@ -191,7 +203,7 @@ class Config:
             members = tuple(_member(field, value, kind) for value in ((given,) if isinstance(given, str) else given))
             object.__setattr__(self, field, members)
         if self.runtime is not None:
-            object.__setattr__(self, "runtime", _target(self.runtime))
+            object.__setattr__(self, "runtime", runtime_name(self.runtime))
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
@@ -243,11 +255,50 @@ class Config:
         return tuple(dict.fromkeys((*self.block, *java)))
 
 
-def _target(text: str) -> str:
-    """The release by its own name. Raises `UserError` for one that there is not."""
-    from fxconv.targets.mobile.releases import release
+def runtime_name(text: str) -> str:
+    """The release for phones that `text` names, `pytorch_android_lite==2.1.0`; case, and `-` for `_`, do not matter.
 
-    return release(text).name
+    Raises `UserError` for one that does not exist, with those that do, the nearest first.
+    """
+    name, separator, version = (part.strip() for part in text.replace(":", "==").rpartition("=="))
+    plain = {_plain(package): package for package in RUNTIMES}
+    package = plain.get(_plain(name if separator else version))
+    if package is None:
+        near = difflib.get_close_matches(_plain(name or version), plain, len(plain), 0)
+        named = ", ".join(f"{one}=={RUNTIMES[one][-1]}" for one in (plain[word] for word in near))
+        raise UserError(f"--runtime {text}: no library for phones that fxconv knows; known are {named}, and older ones")
+    versions = RUNTIMES[package]
+    for one in versions:
+        if separator and _same(one, version):
+            return f"{package}=={one}"
+    ordered = _nearest(versions, version) if separator else versions[::-1]
+    named = ", ".join(f"{package}=={one}" for one in ordered)
+    what = f"there is no such release of {package}" if separator else "say which release"
+    raise UserError(f"--runtime {text}: {what}; known are {named}")
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().removeprefix("org.pytorch==").replace("-", "_")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d{1,6}", version))
+
+
+def _same(version: str, other: str) -> bool:
+    """Whether both are one version: 1.11 and 1.11.0 are."""
+    if not re.fullmatch(r"\d{1,6}(?:\.\d{1,6}){0,5}", other):
+        return False
+    both = [_numbers(version), _numbers(other)]
+    longest = max(map(len, both))
+    first, second = (numbers + (0,) * (longest - len(numbers)) for numbers in both)
+    return first == second
+
+
+def _nearest(versions: Sequence[str], version: str) -> list[str]:
+    """The versions on either side of another one first."""
+    place = sum(_numbers(one) <= _numbers(version) for one in versions) - 0.5
+    return sorted(versions, key=lambda one: abs(versions.index(one) - place))
 
 
 # Fields that are one of several words, which may be given as they are.

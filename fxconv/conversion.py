@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fxconv.config import Config, Engine, Method, Mode, Recipe
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.class_names import check_names
+from fxconv.data.held_out import JUDGED
 from fxconv.data.held_out import held_out as held_out_of
 from fxconv.data.staged_file import StagedFile
 from fxconv.diagnostics.diagnosis import cure_of, known
@@ -24,10 +25,12 @@ from fxconv.environment import Environment
 from fxconv.errors import ConversionError, UserError, engine_words
 from fxconv.job import Job, open_job
 from fxconv.measures import budget, output_comparison
-from fxconv.measures.judge import JUDGED, Judge, Judgement
+from fxconv.measures.judge import Judge, Judgement
 from fxconv.measures.latency import Latency, measure
+from fxconv.measures.layer_cost import LayerCost
 from fxconv.measures.layer_survey import Layer, survey
 from fxconv.models import forward, preconditions
+from fxconv.models.graph_calls import Inputs
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Progress
@@ -35,6 +38,7 @@ from fxconv.quantization import dynamic, engine, fusion, keep_float
 from fxconv.quantization.expected_ranges import UninformativeRange, ailments
 from fxconv.quantization.failing_operation import failing_operation
 from fxconv.quantization.fine_tuned import FineTuned
+from fxconv.quantization.layer_costs import costs
 from fxconv.quantization.passes import suspected
 from fxconv.quantization.quantize import QuantizedModel, settle
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
@@ -377,7 +381,12 @@ def _judge(
         )
     with clock.step("judging"):
         judge = Judge(job.model, job.form, others.data, count)
-    settled, found = budget.judged(settled, again, judge, config.max_drop, clock.step, clock.progress)
+
+    def rank(images: list[Inputs]) -> tuple[LayerCost, ...]:
+        return costs(before.floating(), before.int8, before.ranges, images, clock.progress, outputs=True)
+
+    before = settled
+    settled, found = budget.judged(settled, again, rank, judge, config.max_drop, clock.step, clock.progress)
     # with layers in float others are changed, and by other factors
     recipe = replace(recipe, changes=settled.recipe.changes)
     return replace(settled, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))

@@ -6,9 +6,11 @@ import importlib.metadata
 import platform
 from dataclasses import dataclass
 
-import fxconv
-from fxconv.diagnostics.known_errors import INSTALL
 from fxconv.errors import UserError
+
+VERSION = "0.1.0"
+# What this fxconv is made for, as pip takes it.
+INSTALL = 'install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"'
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def check(engine: str = "qnnpack") -> Environment:
 
 def versions() -> str:
     """What a report of a fault needs to say, a line each; nothing is imported for it."""
-    lines = [f"fxconv {fxconv.__version__}"]
+    lines = [f"fxconv {VERSION}"]
     for name in ("torch", "torchvision"):
         try:
             lines.append(f"{name} {importlib.metadata.version(name)}")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fxconv.errors import UserError
-from fxconv.report.json import SCHEMA
 
+# Of the JSON reports that are read here, and written by fxconv.report.json.
+SCHEMA = 1
 _PARTS = (
     "model",
     "config",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fxconv.analysis.emitted_file import emitted
 from fxconv.config import Config
@@ -14,7 +12,6 @@ from fxconv.models import loading, preconditions
 from fxconv.models.model_info import ModelInfo
 from fxconv.quantization import keep_float, refusals
 from fxconv.quantization.passes import rewrite_with, selected
-from fxconv.report.json import heading, passes, plain
 from fxconv.verification.parity import StageParity
 from fxconv.verification.same_function import same_function
 from rewrites import Rewritten
@@ -29,16 +26,6 @@ class DryRun:
     rewritten: Rewritten
     parity: StageParity
     emitted: str = ""
-
-    def json_text(self, only: str | None = None) -> str:
-        """The parts of the JSON report that exist without a conversion; of the passes the one named `only`."""
-        content: dict[str, Any] = {
-            **heading(self.model, self.config),
-            "passes": [each for each in passes(self.rewritten) if only in (None, each["name"])],
-            "key_map": dict(self.rewritten.key_map),
-            "parity": [plain(asdict(self.parity))],
-        }
-        return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def rewrite_only(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,7 +23,6 @@ from fxconv.quantization import engine
 from fxconv.quantization.layer_costs import costs
 from fxconv.quantization.passes import selected
 from fxconv.quantization.quantize import settle
-from fxconv.report.json import heading, plain
 from rewrites import Rewritten
 
 # Enough to rank by: the worst layers of a network stand out on the first few images.
@@ -51,23 +49,6 @@ class Sensitivity:
     together: tuple[float, float | None]
     steps: tuple[Recipe, ...] = ()
     warnings: tuple[str, ...] = ()
-
-    def json(self) -> dict[str, Any]:
-        """The ranking as plain values, schema 1."""
-        content = {
-            **heading(self.model, self.config),
-            "calibration": asdict(self.calibration),
-            "measured_on": {"source": self.source, "images": self.images, "held_out": self.is_unseen},
-            "all_int8": {"sqnr_db": self.together[0], "top1_agreement": self.together[1]},
-            "recipe": self.steps,
-            "layers": [{**asdict(layer), "float_extra_bytes": layer.float_extra_bytes} for layer in self.layers],
-            "warnings": self.warnings,
-        }
-        return {key: plain(value) for key, value in content.items()}
-
-    def json_text(self) -> str:
-        """`json` as indented text."""
-        return json.dumps(self.json(), indent=2, allow_nan=False) + "\n"
 
 
 def sensitivity(

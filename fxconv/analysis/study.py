@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -25,7 +24,6 @@ from fxconv.progress import Clock, Progress
 from fxconv.quantization import engine
 from fxconv.quantization.passes import selected
 from fxconv.quantization.quantize import settle
-from fxconv.report.json import heading, plain
 
 
 @dataclass(frozen=True)
@@ -78,21 +76,6 @@ class Study:
         for trial in self.trials:
             groups.setdefault((trial.source, trial.count), []).append(trial)
         return tuple(_summary(group) for group in groups.values())
-
-    def json(self) -> dict[str, Any]:
-        """The study as plain values, schema 1."""
-        content = {
-            **heading(self.model, self.config),
-            "judged_on": {"source": self.judged_on, "images": self.images},
-            "summaries": [asdict(one) for one in self.summaries],
-            "trials": [asdict(one) for one in self.trials],
-            "warnings": self.warnings,
-        }
-        return {key: plain(value) for key, value in content.items()}
-
-    def json_text(self) -> str:
-        """`json` as indented text."""
-        return json.dumps(self.json(), indent=2, allow_nan=False) + "\n"
 
 
 def _summary(trials: Sequence[Trial]) -> Summary:

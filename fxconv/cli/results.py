@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from fxconv.analysis.study import Study
 
 
-def tell(result: Sensitivity | Study, json: Path | None, show: Callable[[Console], None]) -> None:
-    """Write what was measured, and print it even where it cannot be written: it may have taken an hour."""
+def tell(result: Sensitivity | Study, text: str, json: Path | None, show: Callable[[Console], None]) -> None:
+    """Write what was measured, as JSON, and print it even where it cannot be written: it may have taken an hour."""
     from fxconv.cli import terminal
 
     try:
         if json is not None:
-            write_report(json, result.json_text())
+            write_report(json, text)
     finally:
         for warning in result.warnings:
             terminal.warn(warning)

@@ -50,6 +50,7 @@ def show_rewriting(
     from fxconv.analysis.dry_run import rewrite_only
     from fxconv.analysis.emitted_file import check_overwrites
     from fxconv.cli.terminal import console
+    from fxconv.report import json as report_json
     from fxconv.report.review import markdown
     from fxconv.report.terminal import print_dry_run
 
@@ -58,12 +59,12 @@ def show_rewriting(
         result = rewrite_only(model, weights, input_size, config, unsafe_load, example, heads, emit is not None)
     try:
         if json is not None:
-            write_report(json, result.json_text())
+            write_report(json, report_json.text(report_json.dry_run(result)))
         if emit is not None and result.emitted:
             write_report(emit, result.emitted, option="--emit")
     finally:
         if shown.format is Format.json:
-            typer.echo(result.json_text(shown.only), nl=False)
+            typer.echo(report_json.text(report_json.dry_run(result, shown.only)), nl=False)
         elif shown.format is Format.markdown:
             typer.echo(markdown(result.rewritten, result.model.name, shown.full, shown.only), nl=False)
         else:

@@ -11,6 +11,8 @@ from fxconv.data.calibration import CalibrationData, as_data
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.calibration_photographs import Photographs
 
+# Images to judge by where nothing else is said.
+JUDGED = 200
 # With fewer photographs left than this, generated images tell more.
 _FEWEST = 8
 

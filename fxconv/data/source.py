@@ -20,17 +20,16 @@ from fxconv.data.calibration_photographs import Photographs
 from fxconv.data.calibration_sources import open_calibration
 from fxconv.data.class_names import class_counts, read_names
 from fxconv.data.draws import SYNTHETIC, Draw, check_sources, open_sources
+from fxconv.data.held_out import JUDGED
 from fxconv.data.labels import LabelledPhotographs, read_classes
 from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.errors import UserError
-from fxconv.measures.judge import JUDGED
 from fxconv.models import forward, loading, preconditions
 from fxconv.models.loading import LoadedModel
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
-from fxconv.models.random_weights import settle
+from fxconv.models.random_weights import prepare_random_weights
 from fxconv.models.signature import in_words
-from fxconv.quantization.passes import selected
 
 _RANDOM_WEIGHTS = (
     "deep networks with random weights amplify rounding: trained weights give a far higher SQNR than these"
@@ -85,7 +84,6 @@ def open_source(
     something. 3 dB are asked of it where nothing else was said. `evaluation` and `labels` name photographs whose class
     is known, as `fxconv.data.labels.read_classes` takes them; `names` is a file with the names of the classes.
     """
-    selected(config)  # a misspelt pass is found here, not after minutes of work
     if calib is not None and not split_name(calib)[0].exists():
         raise UserError(f"--calib {calib}: no such file or folder")
     if example is not None and not split_name(example)[0].exists():
@@ -100,7 +98,7 @@ def open_source(
         class_names = loaded.classes if fit else None
     notes = list(loaded.warnings)
     if loaded.is_random:
-        notes += [*settle(loaded.module, data), _RANDOM_WEIGHTS]
+        notes += [*prepare_random_weights(loaded.module, data.batches), _RANDOM_WEIGHTS]
         if config.min_sqnr is None:
             config = replace(config, min_sqnr=RANDOM_MIN_SQNR)
             notes[-1] += f", so {RANDOM_MIN_SQNR:g} dB are enough here instead of {MIN_SQNR:g}"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -19,8 +19,6 @@ from fxconv.measures.latency import measure, single_thread
 from fxconv.measures.layer_cost import LayerCost, damage
 from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
-from fxconv.quantization.layer_costs import costs
-from fxconv.quantization.quantize import QuantizedModel
 
 # Images, of those to judge by, that layers are ranked by.
 RANKED = 16
@@ -33,19 +31,33 @@ _ONE_BY_ONE = 12
 _FINEST = 8
 
 
+class HasInt8(Protocol):
+    """A quantized model, however it came about."""
+
+    @property
+    def int8(self) -> nn.Module:
+        """Its int8 module, whose layers are called by their paths in the rewritten model."""
+        ...
+
+
+M = TypeVar("M", bound=HasInt8)
+
+
 def judged(
-    settled: QuantizedModel,
-    again: Callable[[tuple[str, ...]], QuantizedModel],
+    settled: M,
+    again: Callable[[tuple[str, ...]], M],
+    rank: Callable[[list[Inputs]], tuple[LayerCost, ...]],
     judge: Judge,
     max_drop: float | None,
     step: Callable[[str], AbstractContextManager[None]],
     progress: Callable[[str, int, int], None],
-) -> tuple[QuantizedModel, Judgement]:
+) -> tuple[M, Judgement]:
     """Judge a quantized model and, with `max_drop`, keep as few and cheap layers in float as it takes.
 
-    `again` quantizes the model anew with layers of these paths in float; `step` times what is done here. Returns the
-    model to use and what was found. Raises `ConversionError` with the best score when the budget cannot be met: one
-    convolution or linear layer at least must stay in int8.
+    `again` quantizes the model anew with layers of these paths in float; `rank` says what each layer alone costs on
+    images, the worst first; `step` times what is done here. Returns the model to use and what was found. Raises
+    `ConversionError` with the best score when the budget cannot be met: one convolution or linear layer at least must
+    stay in int8.
     """
     with step("judging"):
         before = judge.score(settled.int8)
@@ -57,7 +69,7 @@ def judged(
     if result.allows(before):
         return settled, result
     with step("sensitivity"):
-        layers = costs(settled.floating(), settled.int8, settled.ranges, judge.examples(RANKED), progress, outputs=True)
+        layers = rank(judge.examples(RANKED))
     search = _Search(again, judge, result, step, progress)
     final, kept = search.cheapest(layers)
     with step("latency"):
@@ -95,12 +107,12 @@ def _too_coarse(result: Judgement) -> tuple[str, ...]:
     )
 
 
-class _Search:
+class _Search(Generic[M]):
     """Tries which layers have to be in float; each candidate is quantized and judged for real."""
 
     def __init__(
         self,
-        again: Callable[[tuple[str, ...]], QuantizedModel],
+        again: Callable[[tuple[str, ...]], M],
         judge: Judge,
         result: Judgement,
         step: Callable[[str], AbstractContextManager[None]],
@@ -108,9 +120,9 @@ class _Search:
     ) -> None:
         self.again, self.judge, self.result, self.step, self.progress = again, judge, result, step, progress
         self.scores: dict[frozenset[str], Score] = {}
-        self.settled: QuantizedModel | None = None
+        self.settled: M | None = None
 
-    def cheapest(self, layers: Sequence[LayerCost]) -> tuple[QuantizedModel, list[LayerCost]]:
+    def cheapest(self, layers: Sequence[LayerCost]) -> tuple[M, list[LayerCost]]:
         """The model within the budget, and the layers it has in float.
 
         The most valuable ones are added one by one, those left out again that make the score worse by more than chance

@@ -15,8 +15,6 @@ from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.signature import InputSignature
 
-# Images to judge by where nothing else is said.
-JUDGED = 200
 # Shares are compared with this much room, for they are quotients.
 _ROUNDING = 1e-9
 

@@ -13,6 +13,7 @@ from fxconv.models.forward import Outputs
 
 
 def shape_problem(reference: Outputs, found: Outputs) -> str:
+    """How the shapes of two modules' outputs differ, in words; "" when they do not."""
     for expected, got in zip(reference, found, strict=True):
         if [t.shape for t in expected] != [t.shape for t in got]:
             return f"outputs of shape {[tuple(t.shape) for t in got]}, not {[tuple(t.shape) for t in expected]}"
@@ -21,14 +22,23 @@ def shape_problem(reference: Outputs, found: Outputs) -> str:
 
 @dataclass(frozen=True)
 class Noise:
-    """One output over all images; differences that are not numbers are infinite."""
+    """One output over all images; differences that are not numbers are infinite.
+
+    `largest` is the largest difference, `sqnr` in decibels, `peak` the reference's largest magnitude.
+    """
 
     largest: float
     sqnr: float
     peak: float
 
+    def is_within(self, tolerance: float) -> bool:
+        """Whether no value differs, or none by more than this share of the largest magnitude."""
+        # equal first: an infinite output has no tolerance that could be multiplied by it
+        return self.largest == 0 or self.largest <= tolerance * self.peak
+
 
 def noise_of(reference: Sequence[Tensor], found: Sequence[Tensor]) -> Noise:
+    """The noise of one output, given for each image."""
     largest, peak, signal, noise = 0.0, 0.0, 0.0, 0.0
     for a, b in zip(reference, found, strict=True):
         if not a.numel():
@@ -45,7 +55,21 @@ def noise_of(reference: Sequence[Tensor], found: Sequence[Tensor]) -> Noise:
     return Noise(largest, 10 * math.log10(signal / noise) if signal and math.isfinite(noise) else -math.inf, peak)
 
 
+def noises(reference: Outputs, found: Outputs) -> list[Noise]:
+    """The noise of each output over all images. Both must have the same shapes."""
+    pairs = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
+    return [noise_of(expected, got) for expected, got in pairs]
+
+
+def within(reference: Outputs, found: Outputs, tolerance: float) -> bool:
+    """Whether two modules give outputs of the same shapes, each of them within the tolerance."""
+    if shape_problem(reference, found):
+        return False
+    return all(noise.is_within(tolerance) for noise in noises(reference, found))
+
+
 def agreement(reference: Outputs, found: Outputs) -> float | None:
+    """The share of class scores, 0 to 1, that both put the same class first in; None without class scores."""
     pairs = [
         (a, b)
         for expected, got in zip(reference, found, strict=True)

@@ -5,14 +5,13 @@ Trained weights never come here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fxconv.data.calibration import CalibrationData
 from fxconv.models.batch_norms import BATCH_NORMS, reestimate_batch_norms
 from fxconv.models.checkpoints import some
 from fxconv.models.forward import cloned
@@ -50,14 +49,18 @@ def redraw_silent(module: nn.Module, seed: int) -> list[str]:
     return names
 
 
-def settle(module: nn.Module, data: CalibrationData, images: int = ENOUGH_IMAGES) -> tuple[str, ...]:
+def prepare_random_weights(
+    module: nn.Module, batches: Callable[[int], Iterator[tuple[Tensor, ...]]], images: int = ENOUGH_IMAGES
+) -> tuple[str, ...]:
     """Give a network of random weights statistics, and outputs, of its own inputs; what else was done, in words.
+
+    `batches` gives so many images, in batches.
 
     Batch norms are re-estimated on the first `images`. When an output is empty then, as of detectors none of whose
     scores reach their threshold, or all are constant, faint layers are strengthened until the outputs say something.
     """
-    arguments = InputSignature.of(module).arguments(next(data.batches(_SETTLED_ON)))
-    reestimate_batch_norms(module, data.batches(images))
+    arguments = InputSignature.of(module).arguments(next(batches(_SETTLED_ON)))
+    reestimate_batch_norms(module, batches(images))
     notes: tuple[str, ...] = ()
     layers: list[nn.Module] = []
     for deviation in _DEVIATIONS:
@@ -65,7 +68,7 @@ def settle(module: nn.Module, data: CalibrationData, images: int = ENOUGH_IMAGES
             break
         layers += unnormalized(module, arguments)  # once there are detections, heads with batch norms run on them
         strengthened = strengthen(module, arguments, layers, deviation)
-        reestimate_batch_norms(module, data.batches(images))
+        reestimate_batch_norms(module, batches(images))
         notes = (
             "with random weights an output was empty, or all were constant, so layers of faint output were scaled to a "
             f"deviation of {deviation}: {some(strengthened)}",

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 from fxconv.config import Config, RangeMethod, Recipe, WeightScheme
 from fxconv.data.calibration import Calibration, CalibrationData
 from fxconv.errors import UserError
+from fxconv.measures.output_comparison import within
 from fxconv.models import forward, preconditions
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.signature import InputSignature
@@ -28,7 +29,6 @@ from fxconv.quantization.recipes.adaround import InputGrams
 from fxconv.quantization.recipes.bias_correction import InputMeans
 from fxconv.quantization.recipes.channels import ChannelExtremes
 from fxconv.quantization.recipes.reader_ranges import images_needed, search_ranges
-from fxconv.verification import parity
 from rewrites import Rewritten
 from rewrites.parts import graphs_in
 
@@ -193,7 +193,7 @@ def must_be_single(model: nn.Module, rewritten: Rewritten, form: InputSignature,
         wanted, found = forward.outputs(model, pair), forward.outputs(rewritten.module, pair)
     except Exception:  # whatever a graph made for one image raises for two
         return True
-    return not parity.same_function("rewritten", wanted, found, rewritten.tolerance).passed
+    return not within(wanted, found, rewritten.tolerance)
 
 
 class _Watched:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,9 @@ class Report:
 
     def json_text(self) -> str:
         """`json` as indented text."""
-        return jsonlib.dumps(self.json(), indent=2, allow_nan=False) + "\n"
+        from fxconv.report import json
+
+        return json.text(self.json())
 
     def html_text(self, command: str = "") -> str:
         """The report as one HTML file that needs nothing else; `command` is the line that was typed, if one was.

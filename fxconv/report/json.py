@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from fxconv.analysis.compare import SCHEMA
 from fxconv.report.runtimes import fit_json
 from rewrites import Hunk, Rewritten
 
 if TYPE_CHECKING:
+    from fxconv.analysis.dry_run import DryRun
+    from fxconv.analysis.sensitivity import Sensitivity
+    from fxconv.analysis.study import Study
     from fxconv.config import Config
     from fxconv.conversion import Conversion
     from fxconv.measures.judge import Judgement
     from fxconv.models.model_info import ModelInfo
     from fxconv.quantization.fine_tuned import FineTuned
     from fxconv.quantization.recipe_search.recipe import ChosenRecipe
-
-SCHEMA = 1
 
 
 def plain(value: Any) -> Any:
@@ -152,5 +155,46 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "latency": asdict(conversion.latency),
         "timings": conversion.timings,
         "warnings": conversion.warnings,
+    }
+    return {key: plain(value) for key, value in content.items()}
+
+
+def text(content: dict[str, Any]) -> str:
+    """Plain values as indented text."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def dry_run(result: DryRun, only: str | None = None) -> dict[str, Any]:
+    """The parts of the report that exist without a conversion; of the passes the one named `only`."""
+    return {
+        **heading(result.model, result.config),
+        "passes": [each for each in passes(result.rewritten) if only in (None, each["name"])],
+        "key_map": dict(result.rewritten.key_map),
+        "parity": [plain(asdict(result.parity))],
+    }
+
+
+def sensitivity(result: Sensitivity) -> dict[str, Any]:
+    """The ranking of layers as plain values."""
+    content = {
+        **heading(result.model, result.config),
+        "calibration": asdict(result.calibration),
+        "measured_on": {"source": result.source, "images": result.images, "held_out": result.is_unseen},
+        "all_int8": {"sqnr_db": result.together[0], "top1_agreement": result.together[1]},
+        "recipe": result.steps,
+        "layers": [{**asdict(layer), "float_extra_bytes": layer.float_extra_bytes} for layer in result.layers],
+        "warnings": result.warnings,
+    }
+    return {key: plain(value) for key, value in content.items()}
+
+
+def study(result: Study) -> dict[str, Any]:
+    """A study of calibration data as plain values."""
+    content = {
+        **heading(result.model, result.config),
+        "judged_on": {"source": result.judged_on, "images": result.images},
+        "summaries": [asdict(one) for one in result.summaries],
+        "trials": [asdict(one) for one in result.trials],
+        "warnings": result.warnings,
     }
     return {key: plain(value) for key, value in content.items()}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fxconv.measures.output_comparison import Noise, agreement, noise_of, shape_problem
+from fxconv.measures.output_comparison import Noise, agreement, noises, shape_problem
 from fxconv.models.forward import Outputs
 from fxconv.replay import ISLAND_SQNR_DB
 
@@ -59,10 +59,7 @@ def _row(
     problem = shape_problem(reference, found)
     if problem:
         return StageParity(stage, against, math.inf, -math.inf, None, rule, False, len(reference), problem)
-    each = [
-        noise_of(expected, got)
-        for expected, got in zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
-    ]
+    each = noises(reference, found)
     failed = [index for index, noise in enumerate(each) if not accept(noise)]
     if failed:
         which = f"output {failed[0]}: " if len(each) > 1 else ""
@@ -90,8 +87,7 @@ def same_function(stage: str, reference: Outputs, found: Outputs, tolerance: flo
         reference,
         found,
         rule,
-        # equal first: an infinite output has no tolerance that could be multiplied by it
-        lambda noise: noise.largest == 0 or noise.largest <= tolerance * noise.peak,
+        lambda noise: noise.is_within(tolerance),
     )
 
 

@@ -215,8 +215,10 @@ def convert(
         progress("loading", 0, 1)
         from fxconv.conversion import convert as run
         from fxconv.data.source import open_source, open_training
+        from fxconv.quantization.passes import selected
 
         imported = time.perf_counter()
+        selected(config)  # a misspelt pass is found here, not after minutes of work
         source = open_source(
             model, weights, input_size, calib, example, config, unsafe_load, eval_, listed, heads, named
         )

@@ -72,8 +72,11 @@ def sensitivity(
         progress("loading", 0, 1)
         from fxconv.analysis.sensitivity import sensitivity as run
         from fxconv.data.source import open_source
+        from fxconv.quantization.passes import selected
+        from fxconv.report import json as report_json
         from fxconv.report.accuracy import print_sensitivity
 
+        selected(config)  # a misspelt pass is found here, not after minutes of work
         source = open_source(model, weights, input_size, calib, example, config, unsafe_load, heads=heads)
         startup.keep_what_is_imported()
         result = run(
@@ -84,4 +87,9 @@ def sensitivity(
             warnings=source.warnings,
             progress=progress,
         )
-    tell(result, json, lambda console: print_sensitivity(result, console, top))
+    tell(
+        result,
+        report_json.text(report_json.sensitivity(result)),
+        json,
+        lambda console: print_sensitivity(result, console, top),
+    )

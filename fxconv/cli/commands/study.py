@@ -69,9 +69,12 @@ def study(
         from fxconv.analysis.study import study as run
         from fxconv.data.draws import parse_sources
         from fxconv.data.source import open_study
+        from fxconv.quantization.passes import selected
+        from fxconv.report import json as report_json
         from fxconv.report.accuracy import print_study
 
         numbers, names = parse_counts(counts), parse_sources(sources)
+        selected(config)  # a misspelt pass is found here, not after minutes of work
         source, draws, judged = open_study(model, weights, input_size, names, held_out, config, unsafe_load, heads)
         startup.keep_what_is_imported()
         result = run(
@@ -85,4 +88,4 @@ def study(
             warnings=source.warnings,
             progress=progress,
         )
-    tell(result, json, lambda console: print_study(result, console))
+    tell(result, report_json.text(report_json.study(result)), json, lambda console: print_study(result, console))

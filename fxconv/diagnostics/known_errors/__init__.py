@@ -6,7 +6,7 @@ from fxconv.diagnostics.known_errors.conversion import CONVERSION
 from fxconv.diagnostics.known_errors.devices import DEVICES
 from fxconv.diagnostics.known_errors.files import FILES
 from fxconv.diagnostics.known_errors.inputs import INPUTS
-from fxconv.diagnostics.known_errors.installation import INSTALL, INSTALLATION
+from fxconv.diagnostics.known_errors.installation import INSTALLATION
 from fxconv.diagnostics.known_errors.kernels import KERNELS
 from fxconv.diagnostics.known_errors.known_error import KnownError, Place
 from fxconv.diagnostics.known_errors.lowering import LOWERING
@@ -27,4 +27,4 @@ KNOWN_ERRORS: tuple[KnownError, ...] = (
 )
 BY_NAME = {complaint.name: complaint for complaint in KNOWN_ERRORS}
 
-__all__ = ["BY_NAME", "INSTALL", "KNOWN_ERRORS", "KnownError", "Place"]
+__all__ = ["BY_NAME", "KNOWN_ERRORS", "KnownError", "Place"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from fxconv.diagnostics.known_errors.known_error import KnownError, Place, says
-
-# What this fxconv is made for, as pip takes it.
-INSTALL = 'install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"'
+from fxconv.environment import INSTALL
 
 INSTALLATION = (
     KnownError(

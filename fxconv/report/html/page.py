@@ -8,10 +8,10 @@ from enum import Enum
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-import fxconv
 from fxconv.config import Config, Mode
 from fxconv.config_file import reproducing
 from fxconv.config_file import text as config_text
+from fxconv.environment import VERSION
 from fxconv.report import terminal
 from fxconv.report.html.accuracy import accuracy
 from fxconv.report.html.changes import rewriting
@@ -137,7 +137,7 @@ def _costs(conversion: Conversion) -> str:
 def _reproduce(conversion: Conversion, command: str) -> str:
     environment = conversion.environment
     versions = (
-        f"fxconv {fxconv.__version__}, torch {environment.torch}, torchvision {environment.torchvision}, "
+        f"fxconv {VERSION}, torch {environment.torch}, torchvision {environment.torchvision}, "
         f"Python {environment.python} on {environment.machine}, engine {environment.engine}"
     )
     chosen = reproducing(conversion.config, conversion.recipe.steps)

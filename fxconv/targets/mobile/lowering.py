@@ -210,7 +210,7 @@ def _apart(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     weights = dict(scripted.named_parameters())
     with torch.no_grad(), _hollow(weights.values()):
         torch.jit.save(scripted, kept)
-    apart = torch.jit.load(io.BytesIO(without_places(kept.getvalue())))
+    apart = torch.jit.load(io.BytesIO(without_source_lines(kept.getvalue())))
     for name, parameter in apart.named_parameters():
         parameter.data = weights[name].data
     return apart

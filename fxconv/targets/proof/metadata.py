@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import fxconv
 from fxconv import config_file, replay
 from fxconv.config import Config, Method
+from fxconv.environment import VERSION
 from fxconv.errors import UserError
 from fxconv.job import Job
 from fxconv.models.preprocessing import Preprocessing
@@ -81,7 +81,7 @@ def metadata(
             "sqnr_db": round(int8.sqnr_db, 2) if math.isfinite(int8.sqnr_db) else None,
         },
         "versions": {
-            "fxconv": fxconv.__version__,
+            "fxconv": VERSION,
             "torch": torch.__version__.partition("+")[0],  # one build computes as another does
             "torchvision": importlib.metadata.version("torchvision"),
         },

@@ -15,6 +15,7 @@ from rich.console import Console
 from fxconv.analysis.sensitivity import IMAGES, Sensitivity, sensitivity
 from fxconv.config import WeightScheme
 from fxconv.errors import UserError
+from fxconv.report import json as report_json
 from fxconv.report.accuracy import print_sensitivity
 
 
@@ -81,7 +82,7 @@ def test_the_table_shows_all_or_the_worst(ranked):
 
 
 def test_json_has_everything(ranked):
-    report = json.loads(ranked.json_text())
+    report = json.loads(report_json.text(report_json.sensitivity(ranked)))
     assert report["schema"] == 1
     assert report["measured_on"] == {"source": ranked.source, "images": 16, "held_out": True}
     first = report["layers"][0]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fxconv.data.calibration import Batches
 from fxconv.models import loading
-from fxconv.models.random_weights import redraw_silent, settle, strengthen, unnormalized
+from fxconv.models.random_weights import prepare_random_weights, redraw_silent, strengthen, unnormalized
 
 
 class Scaled(nn.Module):
@@ -71,7 +71,7 @@ def test_layers_of_faint_output_are_strengthened_until_the_outputs_say_something
     backbone, bias = model.first.weight.clone(), model.scores.bias.clone()
     (batch,) = next(data.batches())
     assert not model(batch).numel()
-    assert settle(model, data) == (
+    assert prepare_random_weights(model, data.batches) == (
         "with random weights an output was empty, or all were constant, so layers of faint output were scaled to a "
         "deviation of 1: scores",
     )
@@ -89,7 +89,7 @@ def test_layers_before_a_batch_norm_need_no_strength():
 
 def test_outputs_that_say_something_are_left_alone(small_model, batches):
     model = copy.deepcopy(small_model)
-    assert settle(model, Batches(batches)) == ()
+    assert prepare_random_weights(model, Batches(batches).batches) == ()
     before = dict(small_model.named_parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
 

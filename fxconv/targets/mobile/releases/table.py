@@ -9,11 +9,9 @@ older of the two is assumed; 1.12.1 (17 June) and 1.12.2 (29 June) came out arou
 
 from __future__ import annotations
 
-import difflib
-import re
 from dataclasses import dataclass
 
-from fxconv.errors import UserError
+from fxconv.config import RUNTIMES, runtime_name
 
 
 @dataclass(frozen=True)
@@ -79,25 +77,25 @@ PAGES = (
 # pytorch/pytorch#121597
 _NO_INTEL = "it has no x86_64 code, which the simulator on a Mac with an Intel processor needs"
 
-# (version, torch, version of torchvision's operators published for it, torchvision of that torch)
-_ANDROID = (
-    ("1.10.0", "1.10.0", "0.11.1", "0.11.1"),
-    ("1.11", "1.11.0", "", "0.12.0"),
-    ("1.12", "1.11.0", "", "0.12.0"),
-    ("1.12.1", "1.12.0", "0.13.0", "0.13.0"),
-    ("1.12.2", "1.12.0", "0.13.1", "0.13.0"),
-    ("1.13.0", "1.13.0", "0.14.0", "0.14.0"),
-    ("1.13.1", "1.13.1", "", "0.14.1"),
-    ("2.1.0", "2.1.0", "", "0.16.0"),
-)
-_IOS = (
-    ("1.10.0", "1.10.0", "0.11.1", "0.11.1"),
-    ("1.11.0", "1.11.0", "", "0.12.0"),
-    ("1.12.0", "1.12.0", "0.13.0", "0.13.0"),
-    ("1.13.0", "1.13.0", "0.14.0", "0.14.0"),
-    ("1.13.0.1", "1.13.0", "0.14.0", "0.14.0"),
-    ("2.1.0", "2.1.0", "", "0.16.0"),
-)
+# By version: torch, version of torchvision's operators published for it, torchvision of that torch.
+_ANDROID = {
+    "1.10.0": ("1.10.0", "0.11.1", "0.11.1"),
+    "1.11": ("1.11.0", "", "0.12.0"),
+    "1.12": ("1.11.0", "", "0.12.0"),
+    "1.12.1": ("1.12.0", "0.13.0", "0.13.0"),
+    "1.12.2": ("1.12.0", "0.13.1", "0.13.0"),
+    "1.13.0": ("1.13.0", "0.14.0", "0.14.0"),
+    "1.13.1": ("1.13.1", "", "0.14.1"),
+    "2.1.0": ("2.1.0", "", "0.16.0"),
+}
+_IOS = {
+    "1.10.0": ("1.10.0", "0.11.1", "0.11.1"),
+    "1.11.0": ("1.11.0", "", "0.12.0"),
+    "1.12.0": ("1.12.0", "0.13.0", "0.13.0"),
+    "1.13.0": ("1.13.0", "0.14.0", "0.14.0"),
+    "1.13.0.1": ("1.13.0", "0.14.0", "0.14.0"),
+    "2.1.0": ("2.1.0", "", "0.16.0"),
+}
 
 
 def _notes(package: Package, version: str) -> tuple[str, ...]:
@@ -108,10 +106,13 @@ def _notes(package: Package, version: str) -> tuple[str, ...]:
 
 # Package by package, and of each the oldest first.
 RELEASES = tuple(
-    Release(package, version, torch, vision, source, _notes(package, version))
+    Release(package, version, *(_ANDROID if package.is_android else _IOS)[version], _notes(package, version))
     for package in PACKAGES
-    for version, torch, vision, source in (_ANDROID if package.is_android else _IOS)
+    for version in RUNTIMES[package.name]
 )
+
+
+_BY_NAME = {one.name: one for one in RELEASES}
 
 
 def release(text: str) -> Release:
@@ -119,49 +120,9 @@ def release(text: str) -> Release:
 
     Raises `UserError` for one that does not exist, with those that do, the nearest first.
     """
-    name, separator, version = (part.strip() for part in text.replace(":", "==").rpartition("=="))
-    packages = [one for one in PACKAGES if _plain(one.name) == _plain(name if separator else version)]
-    if not packages:
-        near = difflib.get_close_matches(
-            _plain(name or version), [_plain(one.name) for one in PACKAGES], len(PACKAGES), 0
-        )
-        known = sorted(PACKAGES, key=lambda one: near.index(_plain(one.name)))
-        named = ", ".join(of(one)[-1].name for one in known)
-        raise UserError(f"--runtime {text}: no library for phones that fxconv knows; known are {named}, and older ones")
-    releases = of(packages[0])
-    for one in releases:
-        if separator and _same(one.version, version):
-            return one
-    ordered = _nearest(releases, version) if separator else releases[::-1]
-    named = ", ".join(one.name for one in ordered)
-    what = f"there is no such release of {packages[0].name}" if separator else "say which release"
-    raise UserError(f"--runtime {text}: {what}; known are {named}")
+    return _BY_NAME[runtime_name(text)]
 
 
 def of(package: Package) -> list[Release]:
     """The releases of a package, the oldest first."""
     return [one for one in RELEASES if one.package is package]
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().removeprefix("org.pytorch==").replace("-", "_")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d{1,6}", version))
-
-
-def _same(version: str, other: str) -> bool:
-    """Whether both are one version: 1.11 and 1.11.0 are."""
-    if not re.fullmatch(r"\d{1,6}(?:\.\d{1,6}){0,5}", other):
-        return False
-    both = [_numbers(version), _numbers(other)]
-    longest = max(map(len, both))
-    first, second = (numbers + (0,) * (longest - len(numbers)) for numbers in both)
-    return first == second
-
-
-def _nearest(releases: list[Release], version: str) -> list[Release]:
-    """The releases on either side of a version first."""
-    place = sum(_numbers(one.version) <= _numbers(version) for one in releases) - 0.5
-    return sorted(releases, key=lambda one: abs(releases.index(one) - place))
