@@ -26,9 +26,9 @@ LEDGER = (
     ),
     Mutant(
         "the rewritten model may differ by twice the tolerance",
-        _PARITY,
-        "noise.largest <= tolerance * noise.peak,",
-        "noise.largest <= 2 * tolerance * noise.peak,",
+        _OUTPUTS,
+        "self.largest <= tolerance * self.peak",
+        "self.largest <= 2 * tolerance * self.peak",
         (f"{_PARITY_TEST}::test_the_rewritten_model_must_be_equal_unless_a_pass_declares_a_tolerance",),
     ),
     Mutant(
@@ -214,13 +214,13 @@ SIZES = (
         _SIZES,
         'return "" if row.passed else f"tracing',
         'return "" if True else f"tracing',
-        (f"{_SIZES_TEST}::test_what_only_a_trace_fixes[Method.trace]",),
+        (f"{_SIZES_TEST}::test_what_only_a_trace_fixes[trace]",),
     ),
     Mutant(
         "a traced model is not tried",
         _SIZES,
         "and not rewritten.fixed and not is_traced:",
         "and not rewritten.fixed:",
-        (f"{_SIZES_TEST}::test_what_only_a_trace_fixes[Method.trace]",),
+        (f"{_SIZES_TEST}::test_what_only_a_trace_fixes[trace]",),
     ),
 )
