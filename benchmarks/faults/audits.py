@@ -7,10 +7,7 @@ from benchmarks.faults.mutant import Mutant
 _AUDIT, _AUDIT_TEST = "fxconv/verification/audit.py", "tests/fxconv/verification/test_audit.py"
 _WEIGHTS = "fxconv/verification/weights_and_ranges.py"
 _WEIGHTS_TEST = "tests/fxconv/verification/test_weights_and_ranges.py"
-_EXPECTED, _EXPECTED_TEST = (
-    "fxconv/quantization/expected_ranges.py",
-    "tests/fxconv/quantization/test_expected_ranges.py",
-)
+_EXPECTED = "fxconv/quantization/expected_ranges.py"
 _DYNAMIC, _DYNAMIC_TEST = "fxconv/verification/dynamic_audit.py", "tests/fxconv/quantization/test_dynamic.py"
 _PLANTED = "tests/fxconv/conversion/test_planted_faults.py"
 

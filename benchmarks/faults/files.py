@@ -78,7 +78,7 @@ STAGING = (
 
 PROOF = (
     Mutant(
-        "an operator that writes files may run",
+        "an operator that calls other machines may run",
         _ALLOWED,
         '_PRIM = """\n',
         '_PRIM = """\nrpc_async ',
