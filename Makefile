@@ -1,13 +1,14 @@
 # make demo   an environment, and a first conversion with its report
 # make test   a fresh environment, and the tests
 # make check  everything .ci/run checks: tests, lint, types, generated docs
+# make mutants  faults planted one at a time, and the tests that see them (10 minutes)
 # make benchmarks PHOTOGRAPHS=DIR   the tables under docs/, on a machine with nothing else to do (2 hours)
 
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 TEST = .venv-test/bin/python
 
-.PHONY: demo test zoo lint docs check benchmarks clean
+.PHONY: demo test zoo lint docs check mutants benchmarks clean
 
 demo: .venv/done
 	.venv/bin/fxconv convert mobilenet_v3 --report
@@ -36,6 +37,9 @@ docs:
 
 zoo:
 	$(TEST) -m pytest -m zoo
+
+mutants:
+	$(TEST) benchmarks/mutants.py
 
 check: test lint
 

@@ -102,7 +102,7 @@ CORRECTIONS = (
         (f"{_ADAROUND_TEST}::test_an_output_that_rounding_to_nearest_suits_keeps_it",),
     ),
     Mutant(
-        "adaptive rounding leaves what lies on a step",
+        "adaptive rounding moves what lies on a step",
         f"{_RECIPES}/adaround.py",
         "lies_between = (steps != floor).float()",
         "lies_between = torch.ones_like(steps)",
@@ -165,7 +165,7 @@ RANGES = (
         _OBSERVERS,
         "self.max_val = torch.maximum(self.max_val, other.max_val)",
         "pass",
-        (f"{_OBSERVERS_TEST}::test_what_one_sees_after_merging_is_its_own",),
+        (f"{_OBSERVERS_TEST}::test_batches_do_not_matter",),
     ),
     Mutant(
         "infinite values are observed",

@@ -90,6 +90,7 @@ def test_whole_numbers_made_of_whole_numbers_are_no_decisions():
     [
         pytest.param(lambda x: x.sum(), lambda x: x > 0.5, id="one more question"),
         pytest.param(lambda x: x.argmax(), lambda x: x > 0.5, id="another question"),
+        pytest.param(lambda x: x < 0.5, lambda x: x > 0.5, id="another one, answered in the same shape"),
         pytest.param(lambda x: x > 0.5, lambda x: x.view(2, 2) > 0.5, id="another rank"),
     ],
 )

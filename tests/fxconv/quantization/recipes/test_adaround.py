@@ -118,6 +118,9 @@ def test_what_lies_on_a_step_stays() -> None:
     weight = torch.randint(-5, 6, (4, 6, 1, 1)).float() * 0.25
     found = adaround(weight, torch.tensor(0.25), (gram @ gram.T)[None], (-127, 127), 50)
     assert torch.equal(found, weight)
+    # the first input is always 0.4 of the second: a step more for its weight would make up for the other's rounding
+    gram = torch.tensor([[[0.16, 0.4], [0.4, 1.0]]])
+    assert adaround(torch.tensor([[0.0, 0.4]]), torch.tensor(1.0), gram, (-7, 7)).tolist() == [[0.0, 0.0]]
 
 
 class Mixing(nn.Module):
