@@ -179,7 +179,7 @@ RANGES = (
         _OBSERVERS,
         '"quant_min": -127,',
         '"quant_min": -128,',
-        (f"{_TESTS}/test_static.py::test_the_scheme_of_the_packed_weights",),
+        (f"{_OBSERVERS_TEST}::test_the_largest_weight_is_127_steps",),
     ),
     Mutant(
         "a capped convolution's activation is not clamped while it is calibrated",

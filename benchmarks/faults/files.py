@@ -131,7 +131,7 @@ PROOF = (
         _REPLAY,
         'return rule == "island" and off is not None',
         "return off is not None",
-        (f"{_REPLAY_TEST}::test_what_does_not_is_told_with_the_output_and_by_how_much",),
+        (f"{_REPLAY_TEST}::test_a_float_island_may_round_otherwise_but_by_40_db",),
     ),
     Mutant(
         "across a float island 30 dB are enough",

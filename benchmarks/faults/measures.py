@@ -84,7 +84,7 @@ MEASURES = (
         _JUDGE,
         "_ROUNDING = 1e-9",
         "_ROUNDING = 5e-3",
-        (f"{_JUDGE_TEST}::test_the_budget_is_about_agreement_or_about_accuracy",),
+        (f"{_JUDGE_TEST}::test_shares_are_compared_with_room_for_rounding",),
     ),
     Mutant(
         "a point of the budget is a tenth",

@@ -182,6 +182,6 @@ REWRITING = (
         _KERNELS,
         "return None if value in (None, 0) else",
         "return None if True else",
-        ("tests/rewrites/test_kernel_table.py::test_values_that_may_lie_outside_are_refused",),
+        (f"{_TESTS}/test_quant_boundaries.py::test_calls_the_kernels_refuse",),
     ),
 )

@@ -44,9 +44,10 @@ def test_a_staged_file_gets_its_name_on_commit_only(tmp_path):
 
 
 def test_a_staged_file_that_is_not_committed_vanishes(target):
-    with StagedFile(target, b"whole"):
+    with StagedFile(target, b"whole") as staged:
         assert len(names(target.parent)) == 2
-    assert names(target.parent) == ["x.ptl"]
+    assert names(target.parent) == ["x.ptl"]  # although the object lives, whose end would remove it too
+    assert not staged.path.exists()
     assert target.read_bytes() == OLD
 
 
