@@ -21,6 +21,7 @@ from pathlib import Path
 
 def main() -> None:
     sys.path[0] = str(Path.cwd())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # by way of `run`, which ends what it started
     for name in ("pytest", *sys.argv[1:]):
         importlib.import_module(name)
     for line in sys.stdin:
@@ -34,11 +35,13 @@ def run(arguments: list[str], output: str, seconds: float) -> int | str:
     if not process:
         _be_pytest(arguments, output)
     end, ended = time.monotonic() + seconds, (0, 0)
-    while ended[0] == 0 and time.monotonic() < end:
-        time.sleep(0.01)
-        ended = os.waitpid(process, os.WNOHANG)
-    with suppress(ProcessLookupError):  # all of its group may have ended
-        os.killpg(process, signal.SIGKILL)
+    try:
+        while ended[0] == 0 and time.monotonic() < end:
+            time.sleep(0.01)
+            ended = os.waitpid(process, os.WNOHANG)
+    finally:
+        with suppress(ProcessLookupError):  # all of its group may have ended
+            os.killpg(process, signal.SIGKILL)
     if ended[0] == 0:
         os.waitpid(process, 0)
         return "time"
@@ -49,6 +52,7 @@ def _be_pytest(arguments: list[str], output: str) -> None:
     status = 70  # what pytest never returns
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for place, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), file, file)):
             os.dup2(descriptor, place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ def test_a_fault_that_no_test_sees_ends_with_status_1_and_the_next_is_planted_al
 def test_a_test_that_takes_too_long_kills(project, capsys):
     assert run(project, ENDLESS, words=("--seconds", "1")) == 0
     assert "it never ends: more than 1 s" in capsys.readouterr().out
+
+
+def test_an_interruption_leaves_nothing(project, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+    def interrupted(copy, mutant, seconds):
+        assert list((tmp_path / "temporary").iterdir()) != []
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mutants.Copy, "tried", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(project, KILLED)
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_only_some_are_tried_and_the_page_stays(project, capsys):
