@@ -1,6 +1,7 @@
 # make demo   an environment, and a first conversion with its report
 # make test   a fresh environment, and the tests
-# make check  everything .ci/run checks: tests, lint, types, generated docs
+# make check  tests, lint, types, generated docs
+# make wheel  dist/fxconv-*.whl, installed into an environment of its own and tried there
 # make mutants  faults planted one at a time, and the tests that see them (10 minutes)
 # make benchmarks PHOTOGRAPHS=DIR   the tables under docs/, on a machine with nothing else to do (2 hours)
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 TEST = .venv-test/bin/python
 
-.PHONY: demo test zoo lint docs check mutants benchmarks clean
+.PHONY: demo test zoo lint docs check wheel mutants benchmarks clean
 
 demo: .venv/done
 	.venv/bin/fxconv convert mobilenet_v3 --report
@@ -25,11 +26,12 @@ demo: .venv/done
 test: .venv-test/fresh
 	$(TEST) -m pytest
 
-# The three below use the environment that `make test` leaves behind.
+# Those below use the environment that `make test` leaves behind.
 lint:
 	$(TEST) -m ruff check .
 	$(TEST) -m ruff format --check .
 	$(TEST) -m mypy
+	.venv-test/bin/lint-imports
 	$(TEST) docs/generate.py --check
 
 docs:
@@ -40,6 +42,11 @@ zoo:
 
 mutants:
 	$(TEST) benchmarks/mutants.py
+
+wheel:
+	rm -rf dist
+	$(TEST) -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist .
+	$(TEST) scripts/try_wheel.py dist/fxconv-*.whl
 
 check: test lint
 

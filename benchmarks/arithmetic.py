@@ -29,7 +29,7 @@ from fxconv.config import Arithmetic, Config, Recipe
 from fxconv.conversion import Conversion
 from fxconv.measures.latency import settle_mobile_threads
 from fxconv.targets.mobile import lowering
-from fxconv.targets.mobile.artifact import load_lite
+from fxconv.targets.mobile.lite_file import load_lite
 
 # Detectors at half of their size: what is compared is the same, and a run takes a quarter of the time.
 NETWORKS = {

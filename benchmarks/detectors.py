@@ -38,7 +38,7 @@ from fxconv.models import forward
 from fxconv.models.detectors import STRIDE, HeatmapDetector, HeatmapPeaks, detector
 from fxconv.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from fxconv.quantization.engine import engine
-from fxconv.targets.mobile.artifact import load_lite_bytes
+from fxconv.targets.mobile.lite_file import load_lite_bytes
 
 BACKBONES = {"mobilenet_v3_small": "mobilenet_v3_small_cifar10_64.pth", "resnet18": "resnet18_cifar10_32.pth"}
 SIDE, BATCH, LEARNING_RATE = 160, 8, 1e-3

@@ -25,7 +25,7 @@ from benchmarks.networks import RELU6, TEN, machine, seeded, table, write
 from fxconv.config import Config
 from fxconv.measures.latency import interleaved, settle_mobile_threads
 from fxconv.targets.mobile import lowering
-from fxconv.targets.mobile.artifact import load_lite
+from fxconv.targets.mobile.lite_file import load_lite
 
 FORMS = ("fxconv", "stock flow", "wrapped", "float")
 WARM_UP, FEWEST, MOST, SECONDS = 3, 40, 200, 40.0

@@ -47,7 +47,7 @@ from fxconv.conversion import Conversion
 from fxconv.data.labels import LabelledBatches
 from fxconv.models import loading
 from fxconv.quantization.engine import engine
-from fxconv.targets.mobile.artifact import load_lite
+from fxconv.targets.mobile.lite_file import load_lite
 
 SPLITS, TRAINED_ON, BATCH, CALIBRATION = 3, 300, 10, 200
 MOST_SECONDS, LEAST_REGAINED = 20 * 60, 0.5

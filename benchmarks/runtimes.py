@@ -252,7 +252,7 @@ def _file(python: str, version: str, name: str, module: Any, batches: list[Any])
     import fxconv
     from fxconv.inspection import inspect
     from fxconv.quantization.engine import engine
-    from fxconv.targets.mobile.artifact import load_lite_bytes
+    from fxconv.targets.mobile.lite_file import load_lite_bytes
     from fxconv.targets.mobile.releases import check
     from fxconv.targets.mobile.releases.backport import backported
 

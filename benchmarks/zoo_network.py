@@ -32,8 +32,9 @@ from fxconv.errors import ConversionError, UserError, described, one_line
 from fxconv.measures.latency import settle_mobile_threads
 from fxconv.models import forward
 from fxconv.report.json import plain
-from fxconv.targets.mobile import artifact
-from fxconv.targets.mobile.artifact import Artifact, load_lite
+from fxconv.targets.artifact import Artifact
+from fxconv.targets.mobile import lite_file
+from fxconv.targets.mobile.lite_file import load_lite
 from fxconv.verification import parity
 from rewrites import ALTERNATIVES, DEFAULT_PASSES
 
@@ -139,7 +140,7 @@ def described_file(written: Artifact) -> Record:
 
 def scores(path: Path, reference: forward.Outputs, images: list[tuple[Any, ...]]) -> Record:
     """The file on disk against the float model: SQNR over the images, of its worst output."""
-    content = described_file(artifact.describe(path, path.read_bytes(), images[0], 0))
+    content = described_file(lite_file.describe(path, path.read_bytes(), images[0], 0))
     row = parity.close_enough("file", reference, forward.outputs(load_lite(path), images), MIN_SQNR)
     return {**content, "sqnr_db": row.sqnr_db, "scored": len(images), "problem": row.problem}
 

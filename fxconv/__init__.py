@@ -14,8 +14,7 @@ from fxconv.environment import VERSION
 
 if TYPE_CHECKING:
     from fxconv.config import Config
-    from fxconv.conversion import Conversion, convert
-    from fxconv.quantization.training.own_loop import finish, prepare_qat
+    from fxconv.conversion import Conversion, convert, finish, prepare_qat
 
 __all__ = ["Config", "Conversion", "convert", "finish", "prepare_qat"]
 __version__ = VERSION
@@ -23,14 +22,10 @@ __version__ = VERSION
 
 def __getattr__(name: str) -> Any:
     """Import torch only when something that needs it is asked for, so that `fxconv --help` is quick."""
-    if name in ("Conversion", "convert"):
+    if name in ("Conversion", "convert", "finish", "prepare_qat"):
         from fxconv import conversion
 
         return getattr(conversion, name)
-    if name in ("finish", "prepare_qat"):
-        from fxconv.quantization.training import own_loop
-
-        return getattr(own_loop, name)
     if name == "Config":
         from fxconv.config import Config
 

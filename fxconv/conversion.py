@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,52 +13,50 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fxconv.config import Config, Engine, Method, Mode, Recipe
+from fxconv.config import Config, Engine, Method, Mode
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
+from fxconv.data.calibration_generated import Generated
 from fxconv.data.class_names import check_names
 from fxconv.data.held_out import JUDGED
 from fxconv.data.held_out import held_out as held_out_of
 from fxconv.data.staged_file import StagedFile
-from fxconv.diagnostics.diagnosis import cure_of, known
 from fxconv.environment import Environment
-from fxconv.errors import ConversionError, UserError, engine_words
+from fxconv.errors import ConversionError, UserError
 from fxconv.job import Job, open_job
 from fxconv.measures import budget, output_comparison
 from fxconv.measures.judge import Judge, Judgement
 from fxconv.measures.latency import Latency, measure
 from fxconv.measures.layer_cost import LayerCost
-from fxconv.measures.layer_survey import Layer, survey
-from fxconv.models import forward, preconditions
+from fxconv.measures.layer_survey import Layer
+from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
-from fxconv.progress import Progress
+from fxconv.progress import Clock, Progress
 from fxconv.quantization import dynamic, engine, fusion, keep_float
 from fxconv.quantization.expected_ranges import UninformativeRange, ailments
-from fxconv.quantization.failing_operation import failing_operation
 from fxconv.quantization.fine_tuned import FineTuned
 from fxconv.quantization.layer_costs import costs
-from fxconv.quantization.passes import suspected
-from fxconv.quantization.quantize import QuantizedModel, settle
+from fxconv.quantization.quantize import QuantizedModel, quantize
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
 from fxconv.quantization.refusals import Adjustment
 from fxconv.quantization.training import training_set
-from fxconv.quantization.training.train import fine_tuned
-from fxconv.targets.mobile import artifact, lowering
-from fxconv.targets.mobile.artifact import Artifact, load_lite, load_lite_bytes
-from fxconv.targets.mobile.releases import Fit
+from fxconv.quantization.training.fake_quantize import FakeQuantized
+from fxconv.quantization.training.train import check_trainable, fake_quantized, fine_tuned, requantized
+from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
+from fxconv.targets.proof.metadata import FileContents
+from fxconv.targets.registry import target_of
+from fxconv.targets.target import Target
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.targets.wrapping.wrapper import ModelWrapper
 from fxconv.targets.write import make, read_back
-from fxconv.verification import dynamic_audit
-from fxconv.verification.audit import AUDIT_INPUTS, Audit, audit_all, watch_all
-from fxconv.verification.ledger import float_rows, int8_row, reference_of, trained_rows
+from fxconv.verification.audit import Audit
+from fxconv.verification.module_proof import prove_module
 from fxconv.verification.other_sizes import SizeCheck, other_sizes
-from fxconv.verification.parity import BETWEEN_IMAGES, EQUALIZED, RELOADED_IMAGES, STAGES, TRAINED, StageParity
-from fxconv.verification.same_function import same_function
-from fxconv.verification.weights_and_ranges import AllowedChanges
+from fxconv.verification.parity import BETWEEN_IMAGES, RELOADED_IMAGES, StageParity
+from fxconv.verification.verdict import cure, is_verified, verdict
 from rewrites import Rewritten
 
 if TYPE_CHECKING:
@@ -81,7 +78,8 @@ class Conversion:
     None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
     `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
     distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove itself by.
-    `runtime` says what the release that the artifact is for needs, when one was named.
+    `runtime` says what the artifact needs of the release that was named, of the target's own type; `target` is the kind
+    of file that was written.
     """
 
     model: ModelInfo
@@ -104,15 +102,13 @@ class Conversion:
     training: FineTuned | None = None
     layers: tuple[Layer, ...] = ()
     golden: Golden = NO_GOLDEN
-    runtime: Fit | None = None
+    runtime: Any = None
+    target: Target = field(default_factory=target_of, repr=False)
 
     @property
     def verified(self) -> bool:
         """Every int8 operation passed the audit and every stage the ledger, and all of them ran."""
-        absent = {EQUALIZED: not self.recipe.keeping, TRAINED: not self.recipe.is_trained}
-        stages = tuple(stage for stage in STAGES if not absent.get(stage))
-        complete = tuple(row.stage for row in self.ledger) == stages and self.audit.inputs > 0
-        return complete and not self.audit.failed and all(row.passed for row in self.ledger)
+        return is_verified(self.audit, self.ledger, self.recipe)
 
     @property
     def converted(self) -> bool:
@@ -129,35 +125,13 @@ class Conversion:
 
     @property
     def verdict(self) -> str:
-        """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first thing that failed.
-
-        Where layers are in float because the user said so it is `float by choice`.
-        An operation that fails the audit is the cause of whatever else fails, so it is named first.
-        """
-        if self.audit.failed:
-            return f"FAILED: kernel audit: {self.audit.problem}"
-        failed = next((row for row in self.ledger if not row.passed), None)
-        if failed is not None:
-            return f"FAILED: {failed.stage} against {failed.against}: {failed.problem}; required: {failed.rule}"
-        if self.converted:
-            return "converted and verified"
-        return f"float by {'choice' if self.config.keep_float else 'engine'}, verified"
+        """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first thing that failed."""
+        return verdict(self.audit, self.ledger, self.converted, bool(self.config.keep_float))
 
     @property
     def cure(self) -> str:
         """What to do about a conversion that failed; empty when it did not."""
-        failed = next((row.stage for row in self.ledger if not row.passed), "")
-        if failed == TRAINED:
-            return "train with a lower --learning-rate, or accept it (--min-sqnr)"
-        if self.audit.failed or failed in ("rewritten", "fused", EQUALIZED):
-            if self.config.passes:
-                return suspected(self.config.passes)
-            return "the model is not at fault: send this line and the output of --report to fxconv's authors"
-        if failed == "int8":
-            return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
-        problem = next((row.problem for row in self.ledger if not row.passed), "")
-        other = f"try --method {self.config.method.other.value}, or --block a mobile pass"
-        return cure_of(problem, other) if failed else ""
+        return cure(self.audit, self.ledger, self.config, self.target.advice(self.config))
 
     @property
     def report(self) -> Report:
@@ -236,15 +210,78 @@ def convert(
         InGraphNormalization.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
     with engine.engine(config.engine.value):
         if config.mode is Mode.dynamic:
-            return completed(job, dynamic.settle(job), output=output, layers=layers, labels=labels)
-        settled = settle(job.model, job.rules, job.form, job.data, job.images[0], job.config, job.clock)
+            return completed(
+                job, dynamic.quantize(job.task, job.info.name), output=output, layers=layers, labels=labels
+            )
+        settled = quantize(job.task)
         if config.mode is Mode.qat:
-            settled = fine_tuned(job, settled, lesson, Path(checkpoint) if checkpoint is not None else None)
+            settled = fine_tuned(job.task, settled, lesson, Path(checkpoint) if checkpoint is not None else None)
         judgement = None
         if config.max_drop is not None or is_labelled:
             settled, judgement = _judge(job, held_out, settled)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
         return completed(job, settled, judgement, output, layers, labels)
+
+
+class Trainable(FakeQuantized):
+    """What `prepare_qat` gives: it returns what the model returns, with int8's rounding, and trains like any other.
+
+    It has weights of its own, batch norms folded into them; the model is not touched. `module.parameters()` are what
+    an optimizer takes, `state_dict()` what a checkpoint keeps.
+    """
+
+    def __init__(self, rounded: FakeQuantized, job: Job, settled: QuantizedModel) -> None:
+        nn.Module.__init__(self)
+        self.module = rounded.module
+        self.job, self.settled = job, settled
+        self._seconds = dict(job.clock.seconds)
+
+    def resumed(self) -> Job:
+        """The job with a clock that goes on from here: what trained in between is not fxconv's."""
+        return replace(self.job, clock=Clock(self.job.clock.progress, self._seconds))
+
+
+def prepare_qat(
+    model: nn.Module,
+    calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
+    example_inputs: tuple[Any, ...] | None = None,
+    config: Config | None = None,
+    *,
+    info: ModelInfo | None = None,
+    progress: Progress = lambda step, done, total: None,
+    **options: Any,
+) -> Trainable:
+    """Rewrite and calibrate a model, and give it back as a module that rounds as its int8 form will.
+
+    `calibration`, `example_inputs`, `config` and its fields as keywords are those of `fxconv.convert`; without
+    calibration data, generated images of `[3, 224, 224]` serve. Raises what `fxconv.convert` raises, and `UserError`
+    for a model that does not trace whole.
+    """
+    config = replace(config or Config(), **options | {"mode": Mode.qat})
+    if calibration is None:
+        calibration = Generated(Preprocessing(), config.calib_count, config.batch_size, config.seed)
+    job = open_job(model, calibration, example_inputs, config, info, (), progress)
+    with engine.engine(config.engine.value):
+        settled = quantize(job.task)
+        check_trainable(job.task, settled.rewritten)
+        with torch.inference_mode(False):
+            return Trainable(fake_quantized(settled, job.config), job, settled)
+
+
+def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
+    """The verified int8 conversion of what was trained; `output` is as in `fxconv.convert`.
+
+    int8 is compared with the trained module, rounding and all: what the original answers is no measure any more. Raises
+    `UserError` for another module, or weights that are no numbers, and what `fxconv.convert` raises.
+    """
+    if not isinstance(module, Trainable):
+        raise UserError(f"finish takes what prepare_qat gave, trained; this is a {type(module).__name__}")
+    bad = next((path for path, weight in module.named_weights() if not bool(weight.isfinite().all())), None)
+    if bad is not None:
+        raise UserError(f"the trained weights of {bad} are infinite or NaN; train with a lower learning rate")
+    job, target = module.resumed(), Path(output) if output is not None else None
+    with engine.engine(job.config.engine.value):
+        return completed(job, requantized(job.task, module.settled, module.trained()), output=target)
 
 
 def completed(
@@ -259,69 +296,40 @@ def completed(
 
     Runs with the engine of the job's choices.
     """
-    config, clock, images = job.config, job.clock, job.images
-    rewritten, ranges, int8 = settled.rewritten, settled.ranges, settled.int8
-    ailing = ailments(ranges)
-    with clock.step("verification"):
-        ledger = [same_function(job.model, rewritten, job.original, images)]
-    with clock.step("conversion"):
-        floating = settled.floating()
-        calibrated = settled.calibrated() if settled.recipe.is_trained else floating
-    with clock.step("verification"):
-        watched = watch_all(calibrated, images[:AUDIT_INPUTS])
-        for path, graph_ranges in ranges.items():
-            preconditions.check_finite(watched[path].extremes, graph_ranges)
-        ledger += float_rows(settled, calibrated, watched, job.original, images)
-    steps = settled.recipe.steps
-    changes = AllowedChanges(settled.means, Recipe.weight_ranges in steps, settled.rounded, settled.recipe.is_trained)
-    with clock.step("audit"), _refusals_named(int8, images[0]):
-        few = images[:AUDIT_INPUTS]
-        if config.mode is Mode.dynamic:
-            audited = dynamic_audit.audit(int8, floating, few)
-        else:
-            audited = audit_all(int8, floating, ranges, watched, few, changes)
-    surveyed: tuple[Layer, ...] = ()
-    if layers:
-        with clock.step("survey"), _refusals_named(int8, images[0]):
-            surveyed = survey(int8, floating, rewritten, images)
-    with clock.step("verification"), _refusals_named(int8, images[0]):
-        reference = reference_of(int8, audited, images)
-        if settled.recipe.is_trained:
-            ledger += trained_rows(job, settled, reference)
-        else:
-            ledger.append(int8_row(floating, int8, job.original, reference, images, job.least))
+    config, clock, target = job.config, job.clock, target_of(output)
+    proof = prove_module(job.task, settled, job.original, job.images, job.least, layers)
+    rewritten, int8 = settled.rewritten, settled.int8
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     with clock.step("verification"):
-        around = ModelWrapper.of(job, int8)
+        around = ModelWrapper.of(int8, job.form, config, job.example, job.images[0], job.maps, job.preprocessing)
         whole, example, tensors = around.module(int8), around.example, [around.taken(each) for each in job.tensors]
-        reference = around.reference(int8, whole, reference)
+        reference = around.reference(int8, whole, proof.reference, job.tensors)
         with torch.no_grad():
             returned = whole(*forward.cloned(example))
-    told = partial(metadata.metadata, job, settled, example, returned, audited, ledger[-1], labels)
+    stride = job.maps.stride if job.maps is not None else None
+    contents = FileContents(job.info, config, job.form.names, job.preprocessing, stride, labels, settled)
+    told = partial(metadata.metadata, contents, example, returned, proof.audit, proof.ledger[-1])
     specs = golden.input_specs(example, None if around.inside is not None else job.preprocessing)
-    made = make(whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
-    ledger += made.ledger
+    made = make(target, whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
     with clock.step("lowering"):
-        if settled.recipe.changes:
-            floating = fusion.fuse(rewritten.module)
-        twin = lowering.twin(around.module(floating), example, replace(config, method=made.method))
-        del floating, calibrated
+        floating = around.module(fusion.fuse(rewritten.module))
+        float_content = target.float_twin(floating, example, replace(config, method=made.method))
+        del floating
         gc.collect()  # of a large model the weights count, and writing takes three times their room
-        float_content = lowering.to_bytes(twin)
-        del twin
     with StagedFile(output, made.content) as staged:
         with clock.step("verification"):
-            some = tensors[:RELOADED_IMAGES]
-            has_golden = bool(made.golden.cases)
-            ledger.append(read_back(staged.path, made.content, whole, reference, some, has_islands, has_golden))
-            readable = ledger[-1].images > 0
-            size = len(float_content)
-            written = artifact.describe(staged.path, made.content, example, size) if readable else None
-            is_traced = made.method is Method.trace
-            given = (job.model, rewritten, whole, job.form, staged.path, tensors[0], is_traced, around.inside)
-            checks = other_sizes(*given) if readable else ()
+            some, has_golden = tensors[:RELOADED_IMAGES], bool(made.golden.cases)
+            last = read_back(target, staged.path, made.content, whole, reference, some, has_islands, has_golden)
+            is_readable, size = last.images > 0, len(float_content)
+            is_traced, load = made.method is Method.trace, partial(target.load, staged.path)
+            written, checks = target.unreadable(made.content, size), tuple[SizeCheck, ...]()
+            if is_readable:
+                written = target.describe(staged.path, made.content, example, size)
+                given = (job.model, rewritten, whole, job.form, load, tensors[0], is_traced, around.inside)
+                checks = other_sizes(*given)
         with clock.step("latency"):
-            latency = measure(load_lite(staged.path), load_lite_bytes(float_content), example) if readable else None
+            latency = measure(load(), target.load(float_content), example) if is_readable else None
+        ailing = ailments(settled.ranges)
         conversion = Conversion(
             model=job.info,
             config=replace(config, method=made.method),
@@ -329,9 +337,9 @@ def completed(
             rewritten=rewritten,
             int8=int8,
             calibration=settled.calibration,
-            audit=audited,
-            ledger=tuple(ledger),
-            artifact=written or artifact.unreadable(made.content, size),
+            audit=proof.audit,
+            ledger=(*proof.ledger, *made.ledger, last),
+            artifact=written,
             latency=latency or Latency(math.nan, math.nan),
             sizes=checks,
             timings=clock.total(),
@@ -352,9 +360,10 @@ def completed(
             judgement=judgement,
             recipe=settled.recipe,
             training=settled.training,
-            layers=surveyed,
+            layers=proof.layers,
             golden=made.golden,
-            runtime=made.fit,
+            runtime=made.needs,
+            target=target,
         )
         if output is not None and conversion.verified:
             staged.commit()
@@ -370,7 +379,7 @@ def _judge(
 
     def again(paths: tuple[str, ...]) -> QuantizedModel:
         kept = keep_float.chosen(first, (*config.keep_float, *paths))
-        return settle(job.model, job.rules, job.form, job.data, job.images[0], config, clock, kept, recipe.steps)
+        return quantize(job.task, kept, recipe.steps)
 
     count = config.held_out or JUDGED
     others = held_out_of(job.data, count, held_out)
@@ -390,20 +399,6 @@ def _judge(
     # with layers in float others are changed, and by other factors
     recipe = replace(recipe, changes=settled.recipe.changes)
     return replace(settled, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
-
-
-@contextmanager
-def _refusals_named(int8: nn.Module, image: tuple[Any, ...]) -> Iterator[None]:
-    """Raises `ConversionError` naming the operation whose kernel refuses to run."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not (stop := failing_operation(int8, image)):
-            raise
-        diagnosis = known(error)
-        why = f" ({diagnosis.cause})" if diagnosis is not None else ""
-        cure = "keep it in float: --keep-float PATTERN"
-        raise ConversionError(f"the engine refuses to run {stop}: {engine_words(error)}{why}; {cure}") from error
 
 
 def _engine_warnings(config: Config) -> tuple[str, ...]:

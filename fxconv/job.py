@@ -19,6 +19,7 @@ from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock, Progress
 from fxconv.quantization import engine
 from fxconv.quantization.passes import selected
+from fxconv.quantization.task import QuantizationTask
 from fxconv.targets.wrapping import heatmaps
 from fxconv.targets.wrapping.heatmaps import Heatmaps
 from fxconv.verification.parity import LEDGER_IMAGES
@@ -50,6 +51,11 @@ class Job:
     maps: Heatmaps | None
     preprocessing: Preprocessing | None
     warnings: tuple[str, ...]
+
+    @property
+    def task(self) -> QuantizationTask:
+        """What of it concerns quantization."""
+        return QuantizationTask(self.model, self.rules, self.form, self.data, self.images[0], self.config, self.clock)
 
     @property
     def least(self) -> float:

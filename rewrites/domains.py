@@ -11,8 +11,8 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.diff import call_name
 from rewrites.fusion import fusable_nodes
+from rewrites.kernels import KERNELS, MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.modules import Cat, Stack, WrappedCat
-from rewrites.qnnpack import KERNELS, MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.values import callee, modules_read_inside, several_tensors, submodule, tensor_nodes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.faults.mutant import Mutant
 
 _STAGED, _STAGED_TEST = "fxconv/data/staged_file.py", "tests/fxconv/data/test_staged_file.py"
-_ALLOWED, _ALLOWED_TEST = "fxconv/targets/proof/allow_list.py", "tests/fxconv/targets/proof/test_allow_list.py"
+_ALLOWED, _ALLOWED_TEST = "fxconv/targets/mobile/allow_list.py", "tests/fxconv/targets/mobile/test_allow_list.py"
 _REPLAY, _REPLAY_TEST = "fxconv/replay.py", "tests/fxconv/test_replay.py"
 _GOLDEN, _GOLDEN_TEST = "fxconv/targets/proof/golden.py", "tests/fxconv/targets/proof/test_golden.py"
 _METADATA, _METADATA_TEST = "fxconv/targets/proof/metadata.py", "tests/fxconv/targets/proof/test_metadata.py"

@@ -7,6 +7,7 @@ from benchmarks.faults.mutant import Mutant
 _PARITY, _PARITY_TEST = "fxconv/verification/parity.py", "tests/fxconv/verification/test_parity.py"
 _OUTPUTS = "fxconv/measures/output_comparison.py"
 _CONVERSION, _CONVERSION_TEST = "fxconv/conversion.py", "tests/fxconv/test_conversion.py"
+_VERDICT, _VERDICT_TEST = "fxconv/verification/verdict.py", "tests/fxconv/verification/test_verdict.py"
 _WRITE = "fxconv/targets/write.py"
 _SAME, _SAME_TEST = "fxconv/verification/same_function.py", "tests/fxconv/verification/test_same_function.py"
 _SIZES, _SIZES_TEST = "fxconv/verification/other_sizes.py", "tests/fxconv/verification/test_other_sizes.py"
@@ -96,38 +97,38 @@ LEDGER = (
     ),
     Mutant(
         "a stage of the ledger may be left out",
-        _CONVERSION,
-        "complete = tuple(row.stage for row in self.ledger) == stages and self.audit.inputs > 0",
-        "complete = self.audit.inputs > 0",
-        (f"{_PLANTED}::test_a_stage_that_did_not_run_verifies_nothing",),
+        _VERDICT,
+        "complete = tuple(row.stage for row in ledger) == stages and audit.inputs > 0",
+        "complete = audit.inputs > 0",
+        (f"{_VERDICT_TEST}::test_a_stage_that_failed_or_did_not_run_verifies_nothing",),
     ),
     Mutant(
         "the stages of the ledger may come in any order",
-        _CONVERSION,
-        "complete = tuple(row.stage for row in self.ledger) == stages",
-        "complete = {row.stage for row in self.ledger} == set(stages)",
-        (f"{_PLANTED}::test_stages_in_another_order_verify_nothing",),
+        _VERDICT,
+        "complete = tuple(row.stage for row in ledger) == stages",
+        "complete = {row.stage for row in ledger} == set(stages)",
+        (f"{_VERDICT_TEST}::test_stages_in_another_order_verify_nothing",),
     ),
     Mutant(
         "an audit without inputs verifies",
-        _CONVERSION,
-        " == stages and self.audit.inputs > 0",
+        _VERDICT,
+        " == stages and audit.inputs > 0",
         " == stages",
-        (f"{_PLANTED}::test_an_audit_that_did_not_run_verifies_nothing",),
+        (f"{_VERDICT_TEST}::test_an_audit_without_inputs_verifies_nothing",),
     ),
     Mutant(
         "a failed audit verifies",
-        _CONVERSION,
-        "return complete and not self.audit.failed and all(",
+        _VERDICT,
+        "return complete and not audit.failed and all(",
         "return complete and all(",
-        (f"{_PLANTED}::test_two_swapped_scales_are_both_found",),
+        (f"{_VERDICT_TEST}::test_an_operation_that_failed_the_audit_verifies_nothing",),
     ),
     Mutant(
         "a failed stage verifies",
-        _CONVERSION,
-        "not self.audit.failed and all(row.passed for row in self.ledger)",
-        "not self.audit.failed",
-        (f"{_CONVERSION_TEST}::test_a_failed_conversion_is_returned_and_cannot_be_saved",),
+        _VERDICT,
+        "not audit.failed and all(row.passed for row in ledger)",
+        "not audit.failed",
+        (f"{_VERDICT_TEST}::test_a_stage_that_failed_or_did_not_run_verifies_nothing",),
     ),
     Mutant(
         "what failed is written to the output all the same",

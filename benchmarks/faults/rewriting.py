@@ -6,7 +6,7 @@ from benchmarks.faults.mutant import Mutant
 
 _FUSION, _FUSION_TEST = "rewrites/fusion.py", "tests/rewrites/test_fusion.py"
 _PASSES, _TESTS = "rewrites/passes", "tests/rewrites/passes"
-_KERNELS = "rewrites/qnnpack.py"
+_LIMITS = "rewrites/kernel_limits.py"
 
 REWRITING = (
     Mutant(
@@ -165,21 +165,21 @@ REWRITING = (
     ),
     Mutant(
         "dilated pools run in int8",
-        _KERNELS,
+        _LIMITS,
         "if module.dilation not in (1, (1,), (1, 1)):",
         "if False:",
         ("tests/rewrites/test_kernel_table.py::test_settings_the_engine_gets_wrong_are_refused",),
     ),
     Mutant(
         "averages that leave out the padding run in int8",
-        _KERNELS,
+        _LIMITS,
         "if not module.count_include_pad and module.padding not in (0, (0, 0), (0,)):",
         "if False:",
         ("tests/rewrites/test_kernel_table.py::test_settings_the_engine_gets_wrong_are_refused",),
     ),
     Mutant(
         "a padding value other than 0 is int8",
-        _KERNELS,
+        _LIMITS,
         "return None if value in (None, 0) else",
         "return None if True else",
         (f"{_TESTS}/test_quant_boundaries.py::test_calls_the_kernels_refuse",),

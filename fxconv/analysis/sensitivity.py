@@ -22,7 +22,8 @@ from fxconv.progress import Clock, Progress
 from fxconv.quantization import engine
 from fxconv.quantization.layer_costs import costs
 from fxconv.quantization.passes import selected
-from fxconv.quantization.quantize import settle
+from fxconv.quantization.quantize import quantize
+from fxconv.quantization.task import QuantizationTask
 from rewrites import Rewritten
 
 # Enough to rank by: the worst layers of a network stand out on the first few images.
@@ -86,7 +87,7 @@ def sensitivity(
     with engine.engine(config.engine.value):
         first = form.arguments(data.examples(1)[0])
         preconditions.reference(model, [first])
-        settled = settle(model, rules, form, data, first, config, clock)
+        settled = quantize(QuantizationTask(model, rules, form, data, first, config, clock))
         judged = held_out_of(data, config.held_out or IMAGES, held_out)
         images = [form.arguments(image) for image in judged.data.examples(config.held_out or IMAGES)]
         layers = costs(settled.floating(), settled.int8, settled.ranges, images, progress)

@@ -23,7 +23,8 @@ from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock, Progress
 from fxconv.quantization import engine
 from fxconv.quantization.passes import selected
-from fxconv.quantization.quantize import settle
+from fxconv.quantization.quantize import quantize
+from fxconv.quantization.task import QuantizationTask
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def study(
                     progress(f"{name}, {count}, seed {seed}", len(trials), total)
                     data, clock = draw(count, seed), Clock(lambda *_: None)
                     first = form.arguments(data.examples(1)[0])
-                    settled = settle(model, rules, form, data, first, config, clock)
+                    settled = quantize(QuantizationTask(model, rules, form, data, first, config, clock))
                     alike = likeness(settled.floating(), settled.int8, images, original)
                     seconds = clock.total()["total"]
                     trials.append(Trial(name, count, data.count, seed, alike.sqnr_db, alike.agreement, seconds))

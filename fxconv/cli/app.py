@@ -17,7 +17,7 @@ _STARTED = time.perf_counter()
 with told_in_one_line():
     import typer
 
-    from fxconv.cli import exit_status, startup, streams
+    from fxconv.cli import completion, exit_status, startup, streams
     from fxconv.cli.commands import COMMANDS
 
 _IMPORTED_IN = time.perf_counter() - _STARTED
@@ -26,7 +26,6 @@ app = typer.Typer(
     help="A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was "
     "changed, out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -88,7 +87,10 @@ def _run() -> tuple[exit_status.Ending, BaseException | None]:
     try:
         with streams.quiet_libraries():
             command = typer.main.get_command(app)
-            with command.make_context("fxconv", sys.argv[1:], obj=_IMPORTED_IN) as context:
+            completion.answer(command)
+            with completion.installing():
+                context = command.make_context("fxconv", sys.argv[1:], obj=_IMPORTED_IN)
+            with context:
                 command.invoke(context)
         STOPS.check()
     except typer.Exit as done:  # --help, --version

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from fxconv.cli.options.passes import Format
+from fxconv.cli.options.model import TracingOptions
+from fxconv.cli.options.output import Format
 from fxconv.cli.results import write_report
 from fxconv.config import Config
 from fxconv.errors import ConversionError, stage
@@ -25,11 +26,7 @@ class Shown:
 
 def show_rewriting(
     model: str,
-    weights: str,
-    unsafe_load: bool,
-    input_size: str | None,
-    heads: str | None,
-    example: Path | None,
+    loading: TracingOptions,
     config: Config,
     json: Path | None,
     shown: Shown,
@@ -41,7 +38,7 @@ def show_rewriting(
 
     check_target(json, "--json")
     check_target(emit, "--emit")
-    check_distinct({"--json": json, "--emit": emit}, read_files(model, weights, None, example))
+    check_distinct({"--json": json, "--emit": emit}, read_files(model, loading.weights, None, loading.example))
     if shown.only is not None:
         from fxconv.quantization.passes import check_selected
 
@@ -56,7 +53,16 @@ def show_rewriting(
 
     check_overwrites(emit)
     with stage(lambda: "rewriting"):
-        result = rewrite_only(model, weights, input_size, config, unsafe_load, example, heads, emit is not None)
+        result = rewrite_only(
+            model,
+            loading.weights,
+            loading.input_size,
+            config,
+            loading.unsafe_load,
+            loading.example,
+            loading.heads,
+            emit is not None,
+        )
     try:
         if json is not None:
             write_report(json, report_json.text(report_json.dry_run(result)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from rewrites import DEFAULT_PASSES, run_pass
+from rewrites.kernels import KERNELS, Kernel, Verdict
 from rewrites.passes import ArithmeticToFunctional, FusableNames, OutOfPlace, QuantBoundaries, UnshareModules
-from rewrites.qnnpack import KERNELS, Kernel, Verdict
 from rewrites.tracing import trace
 
 # Passes that move and name things; what an operator becomes is up to the others.

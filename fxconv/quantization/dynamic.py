@@ -17,28 +17,31 @@ from torch.ao.quantization import PlaceholderObserver, QConfig, quantize_dynamic
 from fxconv.config import Config, WeightScheme
 from fxconv.data.calibration import Calibration
 from fxconv.errors import UserError
-from fxconv.job import Job
 from fxconv.models import forward
 from fxconv.quantization import engine, fusion
 from fxconv.quantization.observers import weight_observer
 from fxconv.quantization.passes import rewrite_with
 from fxconv.quantization.quantize import QuantizedModel
+from fxconv.quantization.task import QuantizationTask
 
 _LINEAR = (nn.Linear, nni.LinearReLU)
 _RECURRENT = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 _NOTHING = "nothing: activations are ranged at run time"
 
 
-def settle(job: Job) -> QuantizedModel:
-    """The rewritten model with the linear and recurrent layers in int8. Raises `UserError` when it has none."""
-    with job.clock.step("rewriting"):
-        rewritten = rewrite_with(job.model, job.rules, job.images[0], share_parameters=True)
-    with job.clock.step("conversion"):
+def quantize(task: QuantizationTask, name: str) -> QuantizedModel:
+    """The rewritten model with the linear and recurrent layers in int8.
+
+    Raises `UserError`, which calls the model by `name`, when it has none.
+    """
+    with task.clock.step("rewriting"):
+        rewritten = rewrite_with(task.model, task.passes, task.image, share_parameters=True)
+    with task.clock.step("conversion"):
         module = fusion.fuse(rewritten.module)
-        choices = {path: _choice(layer, job.config) for path, layer in layers(module, job.images[:1])}
+        choices = {path: _choice(layer, task.config) for path, layer in layers(module, [task.image])}
         if not choices:
             raise UserError(
-                f"--mode dynamic quantizes linear layers, LSTM, GRU and recurrent cells, and {job.info.name} has none "
+                f"--mode dynamic quantizes linear layers, LSTM, GRU and recurrent cells, and {name} has none "
                 "that the engine takes; use --mode static"
             )
         with engine.quiet():

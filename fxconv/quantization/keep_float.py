@@ -12,8 +12,8 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from fxconv.errors import UserError
 from rewrites import Rewritten
 from rewrites.fusion import fusable_nodes
+from rewrites.kernels import Verdict, verdict
 from rewrites.parts import prefixed
-from rewrites.qnnpack import Verdict, verdict
 from rewrites.values import callee, submodule, tensor_nodes
 
 

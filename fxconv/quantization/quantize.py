@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fxconv.config import Config, Recipe
-from fxconv.data.calibration import Calibration, CalibrationData
+from fxconv.config import Recipe
+from fxconv.data.calibration import Calibration
 from fxconv.errors import ConversionError
-from fxconv.models.signature import InputSignature
-from fxconv.progress import Clock
 from fxconv.quantization import fusion, keep_float, refusals
 from fxconv.quantization.calibrate import CalibrationStatistics, must_be_single, observe_images
 from fxconv.quantization.convert import Quantized, quantized
@@ -25,7 +22,8 @@ from fxconv.quantization.recipe_search.recipe import CHANGING, ChosenRecipe
 from fxconv.quantization.recipe_search.search import by_recipe, first_images
 from fxconv.quantization.recipe_search.trials import Trials
 from fxconv.quantization.refusals import Adjustment
-from rewrites import RewritePass, Rewritten
+from fxconv.quantization.task import QuantizationTask
+from rewrites import Rewritten
 
 
 @dataclass(frozen=True)
@@ -57,35 +55,27 @@ class QuantizedModel:
         return fusion.fuse(self.rewritten.module, self.recipe.keeping)
 
 
-def settle(
-    model: nn.Module,
-    rules: Sequence[RewritePass],
-    form: InputSignature,
-    data: CalibrationData,
-    image: tuple[Any, ...],
-    config: Config,
-    clock: Clock,
-    kept: Mapping[str, str] | None = None,
-    steps: tuple[Recipe, ...] | None = None,
+def quantize(
+    task: QuantizationTask, kept: Mapping[str, str] | None = None, steps: tuple[Recipe, ...] | None = None
 ) -> QuantizedModel:
     """Rewrite, calibrate and quantize, again and with more in float until no kernel refuses what it is given.
 
     What goes to float changes its neighbours, and their ranges. `kept` are the operations that the user wants in float,
-    and why; those that `config` names unless given. `steps` of a recipe are taken as they are; unless given they are
-    chosen as `config` says, and judged.
+    and why; those that the task's choices name unless given. `steps` of a recipe are taken as they are; unless given
+    they are chosen as the choices say, and judged.
     """
     refused = dict(kept or {})
-    if config.keep_float and kept is None:
-        with clock.step("rewriting"):
-            plain = rewrite_with(model, rules, image, share_parameters=True)
-            refused.update(keep_float.chosen(plain, config.keep_float))
+    if task.config.keep_float and kept is None:
+        with task.clock.step("rewriting"):
+            plain = rewrite_with(task.model, task.passes, task.image, share_parameters=True)
+            refused.update(keep_float.chosen(plain, task.config.keep_float))
     recipe = ChosenRecipe(steps) if steps is not None else None
     while True:
-        with clock.step("rewriting"):
-            passes = refusals.keeping_float(rules, refused)
-            rewritten = rewrite_with(model, passes, image, share_parameters=True)
+        with task.clock.step("rewriting"):
+            passes = refusals.keeping_float(task.passes, refused)
+            rewritten = rewrite_with(task.model, passes, task.image, share_parameters=True)
         with fusion.fused_once(rewritten.module):
-            seen, made, recipe = _attempt(model, rewritten, form, data, image, config, clock, refused, recipe)
+            seen, made, recipe = _attempt(task, rewritten, refused, recipe)
         if made.is_taken(refused) and recipe is not None:
             break
         found = dict(made.refused)
@@ -102,26 +92,19 @@ def settle(
 
 
 def _attempt(
-    model: nn.Module,
-    rewritten: Rewritten,
-    form: InputSignature,
-    data: CalibrationData,
-    image: tuple[Any, ...],
-    config: Config,
-    clock: Clock,
-    refused: Mapping[str, str],
-    recipe: ChosenRecipe | None,
+    task: QuantizationTask, rewritten: Rewritten, refused: Mapping[str, str], recipe: ChosenRecipe | None
 ) -> tuple[CalibrationStatistics, Quantized, ChosenRecipe | None]:
     """What calibration saw, the model quantized as far as it goes, and the recipe: `recipe` when it is given.
 
     Where more is refused than `refused` no recipe may have been chosen yet.
     """
+    config, clock, image = task.config, task.clock, task.image
     with clock.step("verification"):
-        singly = must_be_single(model, rewritten, form, data)
-    run = functools.partial(observe_images, model, rewritten, form, data, singly, config, clock)
+        singly = must_be_single(task.model, rewritten, task.signature, task.data)
+    run = functools.partial(observe_images, task.model, rewritten, task.signature, task.data, singly, config, clock)
     values = sum(leaf.numel() for leaf in tree_leaves(image) if isinstance(leaf, Tensor))
     taken = recipe.steps if recipe is not None else ()
-    some = first_images(rewritten, config, data.count, values) if recipe is None else None
+    some = first_images(rewritten, config, task.data.count, values) if recipe is None else None
     observed, seen = run(taken, most=some)
     few = seen
     if some is not None:
@@ -135,5 +118,5 @@ def _attempt(
     made = quantized(rewritten, observed, seen, taken, image, config, clock)
     if recipe is None and made.is_taken(refused):
         trials = Trials(rewritten, few, seen, refused, run, image, config, clock)
-        return by_recipe(trials, made, form, data, config, clock)
+        return by_recipe(trials, made, task.signature, task.data, config, clock)
     return seen, made, recipe

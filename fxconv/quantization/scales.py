@@ -9,8 +9,8 @@ import torch
 from torch import fx, nn
 from torch.ao.quantization import FixedQParamsObserver, ObserverBase
 
+from rewrites.kernels import KERNELS, Verdict
 from rewrites.modules import MulScalar, ScalarArithmetic
-from rewrites.qnnpack import KERNELS, Verdict
 from rewrites.values import callee, calls_of, submodule
 
 _LEAST, _MOST = 0, 255  # the ends of quint8

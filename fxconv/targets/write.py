@@ -13,12 +13,9 @@ from fxconv import replay
 from fxconv.config import Config, Method
 from fxconv.models import forward
 from fxconv.progress import Clock
-from fxconv.targets.mobile import lowering
-from fxconv.targets.mobile.artifact import load_lite
-from fxconv.targets.mobile.releases import Fit, release
-from fxconv.targets.mobile.releases.fitting import fitted
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
+from fxconv.targets.target import Target
 from fxconv.verification import parity
 from fxconv.verification.lowered_outputs import told_apart
 from fxconv.verification.parity import StageParity
@@ -28,7 +25,7 @@ from fxconv.verification.parity import StageParity
 class Made:
     """The bytes of the artifact, how they came about, and the ledger's rows on the way to them.
 
-    `golden` are the inputs it can prove itself by, `fit` what the release it is for needs, None when none was named.
+    `golden` are the inputs it can prove itself by, `needs` what it needs at run time, None when nobody asked.
     """
 
     content: bytes
@@ -36,10 +33,11 @@ class Made:
     warnings: tuple[str, ...]
     ledger: tuple[StageParity, ...]
     golden: Golden
-    fit: Fit | None = None
+    needs: Any = None
 
 
 def make(
+    target: Target,
     whole: nn.Module,
     example: tuple[Tensor, ...],
     config: Config,
@@ -55,25 +53,24 @@ def make(
     `told` is what the artifact, lowered so, says of itself, `specs` are its golden inputs'.
     """
     with clock.step("lowering"):
-        lowered = lowering.lowered(whole, example, config)
+        lowered = target.lower(whole, example, config)
     with clock.step("verification"):
         ledger = tuple(
             parity.same_bits(stage, *told_apart(whole, module, reference, images), has_islands)
-            for stage, module in (("scripted", lowered.scripted), ("optimized", lowered.optimized))
+            for stage, module in lowered.stages.items()
         )
         found = NO_GOLDEN
         if config.golden:
-            found = golden.golden(whole, lowered.content, specs, config.engine.value, has_islands)
+            found = golden.golden(whole, lowered.content, specs, config.engine.value, has_islands, target)
         extra = {metadata.FILE: told(lowered.method)} | ({replay.FILE: found.text} if found.text else {})
     with clock.step("lowering"):
         lowered = replace(lowered, content=b"")  # of a large model two are too many
-        content, fit = lowering.to_bytes(lowered.optimized, extra), None
-        if config.runtime is not None:
-            content, fit = fitted(content, release(config.runtime))
-    return Made(content, lowered.method, lowered.warnings, ledger, found, fit)
+        written = target.write(lowered, extra, config)
+    return Made(written.content, lowered.method, lowered.warnings, ledger, found, written.needs)
 
 
 def read_back(
+    target: Target,
     path: Path,
     content: bytes,
     int8: nn.Module,
@@ -82,11 +79,11 @@ def read_back(
     has_islands: bool,
     has_golden: bool = False,
 ) -> StageParity:
-    """The ledger's last row: the file as it lies on the disk, in the lite interpreter."""
+    """The ledger's last row: the file as it lies on the disk, in the target's runtime."""
     try:
-        row = parity.same_bits("reloaded", *told_apart(int8, load_lite(path), reference, images), has_islands)
+        row = parity.same_bits("reloaded", *told_apart(int8, target.load(path), reference, images), has_islands)
         on_disk = path.read_bytes()
-        problem = golden.problem_in(path) if has_golden else ""
+        problem = golden.problem_in(path, target) if has_golden else ""
     except (RuntimeError, OSError, ValueError) as error:
         return parity.unreadable("reloaded", error)
     if row.passed and on_disk != content:

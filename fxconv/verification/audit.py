@@ -28,9 +28,9 @@ from fxconv.quantization.failing_operation import operation_path, operator_name
 from fxconv.quantization.int8_weights import own_weights
 from fxconv.quantization.static import is_int8
 from fxconv.verification.weights_and_ranges import AllowedChanges, follow_problem, range_problem, weight_problem
+from rewrites.kernels import KERNELS, Verdict
 from rewrites.modules import ScalarArithmetic
 from rewrites.parts import graphs_in, prefixed
-from rewrites.qnnpack import KERNELS, Verdict
 from rewrites.values import callee, submodule
 
 AUDIT_INPUTS = 4

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from fxconv.config import Teacher
-from fxconv.job import Job
+from fxconv.config import Config, Teacher
 from fxconv.measures.replayed_decisions import compared_outputs
 from fxconv.models import forward
 from fxconv.quantization import fusion
@@ -43,18 +42,25 @@ def float_rows(
     return [row("fused", fusion.fuse(rewritten)), row(EQUALIZED, floating)]
 
 
-def trained_rows(job: Job, settled: QuantizedModel, reference: forward.Outputs) -> list[StageParity]:
+def trained_rows(
+    settled: QuantizedModel,
+    config: Config,
+    original: forward.Outputs,
+    reference: forward.Outputs,
+    images: Sequence[tuple[Any, ...]],
+    least: float,
+) -> list[StageParity]:
     """What was trained against the original, and int8 against what was trained, both of which round alike.
 
     After a training on labels, or one of the user's own, the original is no measure of what is right.
     """
-    trained = forward.outputs(fake_quantized(settled, job.config), job.images)
+    trained = forward.outputs(fake_quantized(settled, config), images)
     distilled = settled.training is not None and settled.training.learn_from is Teacher.float
     if distilled:
-        row = parity.close_enough(TRAINED, job.original, trained, job.least)
+        row = parity.close_enough(TRAINED, original, trained, least)
     else:
-        row = parity.told_of(TRAINED, job.original, trained, "finite: it was not trained to be like it")
-    return [row, parity.close_enough("int8", trained, reference, job.least, TRAINED)]
+        row = parity.told_of(TRAINED, original, trained, "finite: it was not trained to be like it")
+    return [row, parity.close_enough("int8", trained, reference, least, TRAINED)]
 
 
 def reference_of(int8: nn.Module, audited: Audit, images: Sequence[tuple[Any, ...]]) -> forward.Outputs:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,6 @@ from torch import Tensor, fx, nn
 
 from fxconv.models import forward
 from fxconv.models.signature import InputSignature
-from fxconv.targets.mobile.artifact import load_lite
-from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.verification import parity
 from fxconv.verification.lowered_outputs import told_apart
 from fxconv.verification.same_function import same_function
@@ -40,17 +38,29 @@ class SizeCheck:
         return f"the artifact is for the example's input size only: at {self.size[0]}x{self.size[1]} {self.problem}"
 
 
+class TakesPixels(Protocol):
+    """How the tensors of a model become the pixels that its artifact takes, and pixels those tensors."""
+
+    def pixels(self, tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]:
+        """The pixels of normalized tensors."""
+        ...
+
+    def floats(self, pixels: Sequence[Tensor], /) -> tuple[Tensor, ...]:
+        """The normalized tensors of pixels."""
+        ...
+
+
 def other_sizes(
     model: nn.Module,
     rewritten: Rewritten,
     int8: nn.Module,
     form: InputSignature,
-    path: Path,
+    load: Callable[[], Callable[..., Any]],
     tensors: tuple[Tensor, ...],
     is_traced: bool = False,
-    inside: InGraphNormalization | None = None,
+    inside: TakesPixels | None = None,
 ) -> tuple[SizeCheck, ...]:
-    """Try the artifact at `path` at two other sizes, where anything in it may depend on the size.
+    """Try the artifact, which `load` gives, at two other sizes, where anything in it may depend on the size.
 
     `int8` takes `tensors`, as the artifact does, `model` and `rewritten` what `form` makes of them; with `inside` int8
     and artifact take pixels, of which those tensors were made. Nothing is tried
@@ -75,7 +85,7 @@ def other_sizes(
             wanted = forward.outputs(model, images)
         except Exception:  # whatever a model raises that takes one size only
             return ()
-        found = _problem(model, rewritten, int8, load_lite(path), images, taken, wanted)
+        found = _problem(model, rewritten, int8, load(), images, taken, wanted)
         height, width = next(value.shape[-2:] for value in resized if value.ndim > 2)
         checks.append(SizeCheck((height, width), found))
     return tuple(checks)

@@ -18,8 +18,10 @@ from fxconv import conversion as pipeline
 from fxconv.config import Arithmetic, Config, Engine, Method, Recipe, WeightScheme
 from fxconv.data.staged_file import StagedFile
 from fxconv.errors import ConversionError, UserError
+from fxconv.models import forward
 from fxconv.quantization import static
-from fxconv.targets.mobile.artifact import load_lite, load_lite_bytes
+from fxconv.targets.mobile.lite_file import load_lite, load_lite_bytes
+from fxconv.targets.mobile.target import MOBILE
 from fxconv.targets.write import read_back
 from rewrites.passes import FoldReLU6
 
@@ -82,7 +84,7 @@ def test_modes_are_put_back_after_an_error(batches, monkeypatch):
     def broken(*_):
         raise RuntimeError("observers are broken")
 
-    monkeypatch.setattr(pipeline.quantize, "observe", broken)
+    monkeypatch.setattr(static, "observe", broken)
     model, engine = networks.tiny().train(), torch.backends.quantized.engine
     with pytest.raises(RuntimeError, match="observers are broken"):
         fxconv.convert(model, calibration=batches)
@@ -170,11 +172,11 @@ def test_a_file_that_runs_but_is_another_one_is_refused(small_conversion, tmp_pa
     torch.backends.quantized.engine = "qnnpack"
     images = [(batches[0][:1],)]
     int8 = small_conversion.int8
-    reference = pipeline.verify.outputs(int8, images)
+    reference = forward.outputs(int8, images)
     path = tmp_path / "model.ptl"
     path.write_bytes(small_conversion.artifact.data)
-    assert read_back(path, small_conversion.artifact.data, int8, reference, images, False).passed
-    row = read_back(path, small_conversion.artifact.data + b"?", int8, reference, images, False)
+    assert read_back(MOBILE, path, small_conversion.artifact.data, int8, reference, images, False).passed
+    row = read_back(MOBILE, path, small_conversion.artifact.data + b"?", int8, reference, images, False)
     assert not row.passed
     assert row.problem == "the bytes on disk are not the bytes that were written"
 
@@ -241,6 +243,7 @@ def test_what_traces_of_a_model_that_does_not_is_int8(batches):
     assert list(conversion.rewritten.graphs) == ["conv"]
     (leaf,) = conversion.rewritten.leaves
     assert leaf.path == "" and "if x.sum() > 0:" in leaf.reason
+    torch.backends.quantized.engine = "qnnpack"  # the others overflow on processors without VNNI
     artifact = load_lite_bytes(conversion.artifact.data)
     for sign in (1, -1):
         image = sign * batches[0][:1].abs()
@@ -303,9 +306,9 @@ def test_float_by_engine_is_counted_apart(batches):
 
 def test_the_mobile_kernels_are_settled_before_the_first_runs(small_model, batches, monkeypatch):
     order: list[str] = []
-    observe = pipeline.quantize.observe
+    observe = static.observe
     monkeypatch.setattr("fxconv.job.settle_mobile_threads", lambda: order.append("settled"))
-    monkeypatch.setattr(pipeline.quantize, "observe", lambda *args: (order.append("observed"), observe(*args))[1])
+    monkeypatch.setattr(static, "observe", lambda *args: (order.append("observed"), observe(*args))[1])
     fxconv.convert(small_model, calibration=batches[:1], recipe=(Recipe.none,))
     assert order == ["settled", "observed"]
 
@@ -416,8 +419,8 @@ def test_images_are_calibrated_with_one_at_a_time_where_a_batch_would_decide_oth
         hooks[0].remove()
         return convert_observed(*args)
 
-    monkeypatch.setattr(pipeline.quantize, "observe", noting)
-    monkeypatch.setattr(pipeline.quantize, "convert_observed", converting)
+    monkeypatch.setattr(static, "observe", noting)
+    monkeypatch.setattr(static, "convert_observed", converting)
     torch.manual_seed(0)
     converted = fxconv.convert(Windowed(behind).eval(), [torch.randn(3, 3, 16, 16)], recipe=(Recipe.none,))
     assert converted.verified

@@ -17,6 +17,7 @@ from torch import fx, nn
 
 from fxconv import replay
 from fxconv.targets.mobile.lowering import to_bytes
+from fxconv.targets.mobile.target import MOBILE
 from fxconv.targets.proof.golden import golden, input_spec
 
 SPEC = {"shape": [1, 3, 33, 40], "dtype": "float32", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
@@ -40,7 +41,7 @@ def file(tmp_path):
     def write(change=lambda content: content):
         head = fx.symbolic_trace(Head().eval())
         module = torch.jit.script(head)
-        text = golden(head, bytes(4_000_000), [SPEC], "qnnpack", False).text
+        text = golden(head, bytes(4_000_000), [SPEC], "qnnpack", False, MOBILE).text
         path = tmp_path / "x.ptl"
         path.write_bytes(to_bytes(module, {replay.FILE: json.dumps(change(json.loads(text)))}))
         return path

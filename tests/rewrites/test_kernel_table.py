@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rewrites import modules as m
 from rewrites.fusion import CONVERT_MAPPING
-from rewrites.qnnpack import KERNELS, MULTIPLY_ACCUMULATE, Call, Kernel, Verdict, verdict
+from rewrites.kernel_examples import Call
+from rewrites.kernels import KERNELS, MULTIPLY_ACCUMULATE, Kernel, Verdict, verdict
 
 STEPS, SHARE = 2, 0.001
 LAYOUTS = ("contiguous", "channels_last", "slice of channels_last", "permuted")
@@ -167,7 +168,7 @@ def test_wrong(row):
         wanted, got = module(*(tensor.dequantize() for tensor in inputs)), quantized(*inputs).dequantize()
     step = (wanted.max() - wanted.min()) / 255  # what the best range for this result would give
     assert ((got - wanted).abs() > STEPS * step).float().mean() > SHARE, (
-        f"{row.name} is right in channels_last now: upstream has mended it, and its row in rewrites/qnnpack.py "
+        f"{row.name} is right in channels_last now: upstream has mended it, and its row in rewrites/kernels.py "
         "can say int8 or follows"
     )
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from fxconv.cli.options.files import (
-    ArtifactExampleOption,
-    ArtifactsArgument,
-    BenchJsonOption,
-    OpsOption,
-    RunsOption,
-    ThreadsOption,
-    WarmUpOption,
-)
+from fxconv.cli.options.files import ArtifactExampleOption, ArtifactsArgument, BenchJsonOption, MeasurementOptions
+from fxconv.cli.options.groups import takes_groups
 from fxconv.cli.options.model import InputSizeOption
 from fxconv.cli.options.output import QuietOption, TracebackOption
 
 
+@takes_groups
 def bench(
+    *,
     files: ArtifactsArgument,
     input_size: InputSizeOption = None,
     example: ArtifactExampleOption = None,
-    runs: RunsOption = 50,
-    warm_up: WarmUpOption = 5,
-    threads: ThreadsOption = 1,
-    ops: OpsOption = False,
+    measurement: MeasurementOptions,
     json: BenchJsonOption = None,
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
@@ -39,7 +31,16 @@ def bench(
         from fxconv.report.bench import print_bench
         from fxconv.targets.proof.bench import bench as run
 
-        found = run(files, input_size, example, runs, warm_up, threads, ops, progress)
+        found = run(
+            files,
+            input_size,
+            example,
+            measurement.runs,
+            measurement.warm_up,
+            measurement.threads,
+            measurement.ops,
+            progress,
+        )
     try:
         if json is not None:
             write_report(json, found.json_text())

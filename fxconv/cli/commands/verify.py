@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from fxconv.cli.options.calibration import SeedOption
-from fxconv.cli.options.files import (
-    AgainstOption,
-    ArtifactArgument,
-    ComparedCountOption,
-    ComparedOption,
-    LeastSqnrOption,
-    MemoryOption,
-    ProofJsonOption,
-    PythonOption,
-    TimeoutOption,
-)
-from fxconv.cli.options.model import HeadsOption, InputSizeOption, UnsafeLoadOption, WeightsOption
+from fxconv.cli.options.files import AgainstOptions, ArtifactArgument, ProofJsonOption, ReplayOptions
+from fxconv.cli.options.groups import takes_groups
+from fxconv.cli.options.model import LoadingOptions
 from fxconv.cli.options.output import QuietOption, TracebackOption
 from fxconv.errors import ConversionError, UserError
 
 
+@takes_groups
 def verify(
+    *,
     file: ArtifactArgument,
-    python: PythonOption = None,
-    timeout: TimeoutOption = 300,
-    memory: MemoryOption = 4096,
-    against: AgainstOption = None,
-    photographs: ComparedOption = None,
-    count: ComparedCountOption = 32,
-    min_sqnr: LeastSqnrOption = None,
-    weights: WeightsOption = "auto",
-    unsafe_load: UnsafeLoadOption = False,
-    input_size: InputSizeOption = None,
-    heads: HeadsOption = None,
+    replay: ReplayOptions,
+    other: AgainstOptions,
+    loading: LoadingOptions,
     seed: SeedOption = 0,
     json: ProofJsonOption = None,
     quiet: QuietOption = False,
@@ -43,8 +28,8 @@ def verify(
     from fxconv.cli.results import write_report
 
     check_target(json, "--json")
-    check_distinct({"--json": json}, {"FILE": file, "--photographs": photographs})
-    if against is None and photographs is not None:
+    check_distinct({"--json": json}, {"FILE": file, "--photographs": other.photographs})
+    if other.against is None and other.photographs is not None:
         raise UserError("--photographs goes with --against MODEL; name the model, or leave the photographs out")
     compared, proof, absent = None, None, ""
     with terminal.progress(quiet) as progress:
@@ -52,18 +37,29 @@ def verify(
         from fxconv.targets.proof.prove import HasNone, prove
 
         try:
-            proof = prove(file, python, timeout, memory)
+            proof = prove(file, replay.python, replay.timeout, replay.memory)
         except HasNone as error:
-            if against is None:
+            if other.against is None:
                 raise
             absent = str(error)
-        if against is not None:
-            from fxconv.analysis.float_comparison import against as compare
+        if other.against is not None:
+            from fxconv.analysis.float_comparison import against
 
-            compared = compare(
-                file, against, photographs, weights, input_size, unsafe_load, heads, count, seed, min_sqnr, timeout,
-                memory, progress,
-            )  # fmt: skip
+            compared = against(
+                file,
+                other.against,
+                other.photographs,
+                loading.weights,
+                loading.input_size,
+                loading.unsafe_load,
+                loading.heads,
+                other.count,
+                seed,
+                other.min_sqnr,
+                replay.timeout,
+                replay.memory,
+                progress,
+            )
     from fxconv.report.proof import print_proof, proof_text
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -36,63 +37,81 @@ ArtifactExampleOption = Annotated[
         rich_help_panel="Model",
     ),
 ]
-RunsOption = Annotated[int, typer.Option(min=2, help="Runs of each file.", rich_help_panel="Measurement")]
-WarmUpOption = Annotated[
-    int, typer.Option(min=0, help="Runs before those, which do not count.", rich_help_panel="Measurement")
-]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads to run with.", rich_help_panel="Measurement")]
-OpsOption = Annotated[
-    bool, typer.Option("--ops", help="What each operator takes, and in which layer.", rich_help_panel="Measurement")
-]
 ArtifactArgument = Annotated[Path, typer.Argument(metavar="FILE.ptl", help="A file of the lite interpreter.")]
-AgainstOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODEL",
-        help="Compare with this float model as well, any that fxconv convert takes.",
-        rich_help_panel="Against a model",
-    ),
-]
-ComparedOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR|FILE",
-        help="Photographs to compare on, or an array; generated images unless said.",
-        rich_help_panel="Against a model",
-    ),
-]
-ComparedCountOption = Annotated[
-    int, typer.Option("-n", "--count", min=1, help="Most images to compare on.", rich_help_panel="Against a model")
-]
-LeastSqnrOption = Annotated[
-    float | None,
-    typer.Option(
-        "--min-sqnr",
-        metavar="DB",
-        help="Least SQNR of the file against float; 10 unless said, 3 with random weights.",
-        rich_help_panel="Against a model",
-    ),
-]
-PythonOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH",
-        help="Replay in this Python's torch, 1.10 or later, such as the release of a phone's library.",
-        rich_help_panel="Replay",
-    ),
-]
-TimeoutOption = Annotated[
-    int,
-    typer.Option(
-        min=1, metavar="SECONDS", help="What the file may compute, all golden inputs.", rich_help_panel="Replay"
-    ),
-]
-MemoryOption = Annotated[
-    int, typer.Option(min=1, metavar="MB", help="What it may take beside torch.", rich_help_panel="Replay")
-]
 ProofJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE.json", help="Write all of it as JSON.", rich_help_panel="Output")
 ]
 BenchJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write all of it as JSON, each run.", rich_help_panel="Output")
 ]
+
+
+@dataclass(frozen=True)
+class MeasurementOptions:
+    """How latency is measured."""
+
+    runs: Annotated[int, typer.Option(min=2, help="Runs of each file.", rich_help_panel="Measurement")] = 50
+    warm_up: Annotated[
+        int, typer.Option(min=0, help="Runs before those, which do not count.", rich_help_panel="Measurement")
+    ] = 5
+    threads: Annotated[int, typer.Option(min=1, help="Threads to run with.", rich_help_panel="Measurement")] = 1
+    ops: Annotated[
+        bool, typer.Option("--ops", help="What each operator takes, and in which layer.", rich_help_panel="Measurement")
+    ] = False
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """In which Python golden inputs are replayed, and what that may take."""
+
+    python: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Replay in this Python's torch, 1.10 or later, such as the release of a phone's library.",
+            rich_help_panel="Replay",
+        ),
+    ] = None
+    timeout: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="SECONDS", help="What the file may compute, all golden inputs.", rich_help_panel="Replay"
+        ),
+    ] = 300
+    memory: Annotated[
+        int, typer.Option(min=1, metavar="MB", help="What it may take beside torch.", rich_help_panel="Replay")
+    ] = 4096
+
+
+@dataclass(frozen=True)
+class AgainstOptions:
+    """The float model that a file is compared with, and on what."""
+
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Compare with this float model as well, any that fxconv convert takes.",
+            rich_help_panel="Against a model",
+        ),
+    ] = None
+    photographs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|FILE",
+            help="Photographs to compare on, or an array; generated images unless said.",
+            rich_help_panel="Against a model",
+        ),
+    ] = None
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=1, help="Most images to compare on.", rich_help_panel="Against a model")
+    ] = 32
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(
+            "--min-sqnr",
+            metavar="DB",
+            help="Least SQNR of the file against float; 10 unless said, 3 with random weights.",
+            rich_help_panel="Against a model",
+        ),
+    ] = None

@@ -2,61 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fxconv.config import (
-    Method,
-    MobilePass,
-    Postprocess,
-    Sigmoid,
-    Ties,
-)
+from fxconv.config import Method, MobilePass, Postprocess, Sigmoid, Ties
 
-MethodOption = Annotated[
-    Method,
-    typer.Option(
-        help="How the int8 module becomes TorchScript; auto traces what cannot be scripted.",
-        rich_help_panel="Lowering",
-    ),
-]
-BlockOption = Annotated[
-    list[MobilePass] | None,
-    typer.Option(
-        metavar="MOBILE_PASS",
-        help="Pass of optimize_for_mobile not to run; repeatable: " + ", ".join(p.value for p in MobilePass),
-        rich_help_panel="Lowering",
-    ),
-]
-JavaOption = Annotated[
-    bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
-]
-GoldenOption = Annotated[
-    bool,
-    typer.Option(
-        help="Golden inputs in the artifact, at most 2 % of it, by which fxconv verify and the phone prove it.",
-        rich_help_panel="Artifact",
-    ),
-]
-NormalizeOption = Annotated[
-    bool,
-    typer.Option(
-        "--normalize-in-graph",
-        help="The artifact takes uint8 pixels, and scales and normalizes them itself.",
-        rich_help_panel="Artifact",
-    ),
-]
-RuntimeOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RELEASE",
-        help="The library that must load the artifact, such as pytorch_android_lite==2.1.0 or LibTorch-Lite==2.1.0: "
-        "its operators and bytecode are checked, and the bytecode is written older where that helps.",
-        rich_help_panel="Lowering",
-    ),
-]
 OpListOption = Annotated[
     Path | None,
     typer.Option(
@@ -65,22 +18,83 @@ OpListOption = Annotated[
         rich_help_panel="Output",
     ),
 ]
-PostprocessOption = Annotated[
-    Postprocess | None,
-    typer.Option(help="What the artifact makes of the network's outputs: detections.", rich_help_panel="Detectors"),
-]
-PeakThresholdOption = Annotated[
-    float, typer.Option(help="Least score of a detection, from 0 to below 1.", rich_help_panel="Detectors")
-]
-PeakCountOption = Annotated[int, typer.Option(min=1, help="Most detections an image.", rich_help_panel="Detectors")]
-TiesOption = Annotated[
-    Ties,
-    typer.Option(
-        help="Equal neighbours: index, one detection a plateau; noise tells them apart; keep, all.",
-        rich_help_panel="Detectors",
-    ),
-]
-SigmoidOption = Annotated[
-    Sigmoid,
-    typer.Option(help="Look for peaks among scores (sigmoid first) or among logits.", rich_help_panel="Detectors"),
-]
+
+
+@dataclass(frozen=True)
+class ArtifactOptions:
+    """What is in the artifact beside the network."""
+
+    golden: Annotated[
+        bool,
+        typer.Option(
+            help="Golden inputs in the artifact, at most 2 % of it, by which fxconv verify and the phone prove it.",
+            rich_help_panel="Artifact",
+        ),
+    ] = True
+    normalize_in_graph: Annotated[
+        bool,
+        typer.Option(
+            "--normalize-in-graph",
+            help="The artifact takes uint8 pixels, and scales and normalizes them itself.",
+            rich_help_panel="Artifact",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class LoweringOptions:
+    """How the int8 module becomes a file for the lite interpreter."""
+
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="How the int8 module becomes TorchScript; auto traces what cannot be scripted.",
+            rich_help_panel="Lowering",
+        ),
+    ] = Method.auto
+    block: Annotated[
+        list[MobilePass] | None,
+        typer.Option(
+            metavar="MOBILE_PASS",
+            help="Pass of optimize_for_mobile not to run; repeatable: " + ", ".join(p.value for p in MobilePass),
+            rich_help_panel="Lowering",
+        ),
+    ] = None
+    java: Annotated[
+        bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
+    ] = False
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RELEASE",
+            help="The library that must load the artifact, such as pytorch_android_lite==2.1.0 or "
+            "LibTorch-Lite==2.1.0: its operators and bytecode are checked, and the bytecode is written older where "
+            "that helps.",
+            rich_help_panel="Lowering",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What a detector's artifact makes of the network's outputs."""
+
+    postprocess: Annotated[
+        Postprocess | None,
+        typer.Option(help="What the artifact makes of the network's outputs: detections.", rich_help_panel="Detectors"),
+    ] = None
+    peak_threshold: Annotated[
+        float, typer.Option(help="Least score of a detection, from 0 to below 1.", rich_help_panel="Detectors")
+    ] = 0.3
+    peak_count: Annotated[int, typer.Option(min=1, help="Most detections an image.", rich_help_panel="Detectors")] = 100
+    ties: Annotated[
+        Ties,
+        typer.Option(
+            help="Equal neighbours: index, one detection a plateau; noise tells them apart; keep, all.",
+            rich_help_panel="Detectors",
+        ),
+    ] = Ties.index
+    sigmoid: Annotated[
+        Sigmoid,
+        typer.Option(help="Look for peaks among scores (sigmoid first) or among logits.", rich_help_panel="Detectors"),
+    ] = Sigmoid.first

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fxconv.cli import completion
+
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=completion.models,
         help="A torchvision name or detector:… (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY.",
     ),
 ]
@@ -22,26 +26,10 @@ WeightsOption = Annotated[
         rich_help_panel="Model",
     ),
 ]
-UnsafeLoadOption = Annotated[
-    bool,
-    typer.Option(
-        "--unsafe-load",
-        help="Unpickle all of the checkpoint: runs whatever code is in it, so only for files you trust.",
-        rich_help_panel="Model",
-    ),
-]
 InputSizeOption = Annotated[
     str | None,
     typer.Option(
         metavar="N|HxW|CxHxW|CxTxHxW", help="Input size in pixels; T frames of a clip.", rich_help_panel="Model"
-    ),
-]
-ExampleOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.npy|.npz",
-        help="Preprocessed input a trace records; of several inputs, arrays named as forward's parameters or in order.",
-        rich_help_panel="Model",
     ),
 ]
 HeadsOption = Annotated[
@@ -52,3 +40,35 @@ HeadsOption = Annotated[
         rich_help_panel="Detectors",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class LoadingOptions:
+    """How the model that was named is loaded."""
+
+    weights: WeightsOption = "auto"
+    unsafe_load: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-load",
+            help="Unpickle all of the checkpoint: runs whatever code is in it, so only for files you trust.",
+            rich_help_panel="Model",
+        ),
+    ] = False
+    input_size: InputSizeOption = None
+    heads: HeadsOption = None
+
+
+@dataclass(frozen=True)
+class TracingOptions(LoadingOptions):
+    """How it is loaded, and what it is traced with."""
+
+    example: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npy|.npz",
+            help="Preprocessed input a trace records; of several inputs, arrays named as forward's parameters or in "
+            "order.",
+            rich_help_panel="Model",
+        ),
+    ] = None

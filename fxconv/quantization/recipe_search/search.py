@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
-from torch import fx, nn
+from torch import fx
 
 from fxconv.config import Config, Mode, Recipe
 from fxconv.data.calibration import CalibrationData
-from fxconv.data.held_out import HeldOut, held_out
-from fxconv.errors import ConversionError, UserError
-from fxconv.measures.model_similarity import likeness
+from fxconv.errors import ConversionError
 from fxconv.measures.similarity import Similarity
-from fxconv.models import forward
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock
-from fxconv.quantization import fusion
 from fxconv.quantization.calibrate import CalibrationStatistics
 from fxconv.quantization.convert import Quantized
-from fxconv.quantization.failing_operation import failing_operation
+from fxconv.quantization.recipe_search.float_answers import FloatAnswers
 from fxconv.quantization.recipe_search.recipe import (
     BEFORE_TRAINING,
     CHANGING,
     FEWEST,
-    JUDGED,
     LARGEST,
     TRIAL_IMAGES,
     TRIED,
@@ -52,6 +46,21 @@ def first_images(rewritten: Rewritten, config: Config, images: int, values: int)
     return few if is_tried and few < images >= FEWEST and not _not_tried(rewritten) else None
 
 
+@dataclass(frozen=True)
+class _Found:
+    """How far the search has come: the model with the steps taken so far, and how they were chosen.
+
+    `seen` is what calibration saw with the steps that change the float module, `alike` how like float int8 answers,
+    where that was asked.
+    """
+
+    seen: CalibrationStatistics
+    made: Quantized
+    steps: tuple[Recipe, ...] = ()
+    gains: tuple[StepGain, ...] = ()
+    alike: Similarity | None = None
+
+
 def by_recipe(
     trials: Trials,
     plain: Quantized,
@@ -66,102 +75,112 @@ def by_recipe(
     """
     if config.recipe == (Recipe.none,):
         return trials.seen, plain, ChosenRecipe()
-    is_auto, reason = Recipe.auto in config.recipe, ""
-    known = {step for step in TRIED if config.mode is not Mode.qat or step in BEFORE_TRAINING}
-    candidates = known.intersection(config.steps)
-    if is_auto and (reason := _not_tried(trials.rewritten)):
-        if Recipe.adaround not in config.recipe:
-            return trials.seen, plain, ChosenRecipe(reason=reason)
-    elif is_auto:
-        few = data.count < FEWEST
-        candidates = known - (CHANGING if few else set())
-        reason = f"{_names(CHANGING)} want at least {FEWEST} images to calibrate on" if few else ""
-    with clock.step("recipe"):
-        source, is_unseen, images = _to_judge_by(form, data)
-        floating = fusion.fuse(trials.rewritten.module)
-        original = forward.outputs(floating, images)
+    candidates, reason = _candidates(trials.rewritten, data.count, config)
+    if not candidates and Recipe.adaround not in config.recipe:
+        return trials.seen, plain, ChosenRecipe(reason=reason)
+    answers = FloatAnswers.of(trials.rewritten, form, data, trials.refused, clock)
+    is_asked = Recipe.auto not in config.recipe
+    found = _changed(trials, plain, answers, candidates, is_asked)
+    found = _ranged(trials, found, answers, candidates - CHANGING, is_asked)
+    if is_asked and found.made.is_taken(trials.refused) and (missing := candidates - set(found.steps)):
+        raise ConversionError(f"--recipe {_names(missing)}: {_WHY_NOT}; leave it out")
+    if Recipe.adaround in config.recipe:
+        found = _rounded(trials, found, answers)
+    return found.seen, found.made, _told(found, answers, reason, trials.few.calibration.images)
 
-    def likeness_of(found: Quantized) -> Similarity | None:
-        if found.int8 is None or not found.is_taken(trials.refused):
-            return None
-        try:
-            with clock.step("recipe"):
-                return likeness(floating, found.int8, images, original)
-        except RuntimeError:  # a kernel that refuses is named when the audit runs it
-            if _refuses(found.int8, images):
-                return None
-            raise
 
+def _candidates(rewritten: Rewritten, images: int, config: Config) -> tuple[frozenset[Recipe], str]:
+    """The steps to try on a model calibrated on so many images; and why `auto` tries none, or not all."""
+    known = frozenset(step for step in TRIED if config.mode is not Mode.qat or step in BEFORE_TRAINING)
+    if Recipe.auto not in config.recipe:
+        return known.intersection(config.steps), ""
+    if reason := _not_tried(rewritten):
+        return frozenset(), reason
+    if images < FEWEST:
+        return known - CHANGING, f"{_names(CHANGING)} want at least {FEWEST} images to calibrate on"
+    return known, ""
+
+
+def _changed(
+    trials: Trials, plain: Quantized, answers: FloatAnswers, candidates: Collection[Recipe], is_asked: bool
+) -> _Found:
+    """With those of the candidates that change the float module: tried on the first images, calibrated on all."""
     # what takes little time goes with those that are tried on few images: one alone may seem to harm
     beside = tuple(step for step in (Recipe.bias_correction, Recipe.weight_ranges) if step in candidates)
 
-    def changed(steps: tuple[Recipe, ...]) -> Similarity | None:
+    def judged(steps: tuple[Recipe, ...]) -> Similarity | None:
         if not trials.finds(steps):
             return None
-        return likeness_of(trials.made_of(trials.changed(steps), (*steps, *beside)))
+        return answers.likeness(trials.made_of(trials.changed(steps), (*steps, *beside)))
 
-    def of_all(changes: tuple[Recipe, ...]) -> tuple[CalibrationStatistics, Quantized]:
-        seen = trials.whole(changes)
-        return seen, trials.made_of(seen, changes) if seen.planned else plain
+    steps, gains = tuple[Recipe, ...](), tuple[StepGain, ...]()
+    if changing := CHANGING.intersection(candidates):
+        steps, gains = tried(judged, changing, is_asked)
+    found = _calibrated(trials, plain, steps, gains)
+    if not is_asked and steps and not found.made.is_taken(trials.refused):  # a kernel refuses what all images call for
+        return _calibrated(trials, plain, (), tuple(replace(gain, is_applied=False) for gain in gains))
+    return found
 
-    changes, gains = tuple[Recipe, ...](), tuple[StepGain, ...]()
-    if changing := candidates & CHANGING:
-        changes, gains = tried(changed, changing, is_asked=not is_auto)
-    seen, base = of_all(changes)
-    if is_auto and changes and not base.is_taken(trials.refused):  # a kernel refuses what all images call for
-        changes, gains = (), tuple(replace(gain, is_applied=False) for gain in gains)
-        seen, base = of_all(())
-    made, alike = {tuple[Recipe, ...](): base}, dict[tuple[Recipe, ...], Similarity | None]()
+
+def _calibrated(trials: Trials, plain: Quantized, steps: tuple[Recipe, ...], gains: tuple[StepGain, ...]) -> _Found:
+    """With the ranges that all images call for when these steps change the float module."""
+    seen = trials.whole(steps)
+    return _Found(seen, trials.made_of(seen, steps) if seen.planned else plain, steps, gains)
+
+
+def _ranged(
+    trials: Trials, base: _Found, answers: FloatAnswers, candidates: Collection[Recipe], is_asked: bool
+) -> _Found:
+    """With those of the candidates, too, that leave the float module alone: tried with the ranges of all images."""
+    made, alike = {tuple[Recipe, ...](): base.made}, dict[tuple[Recipe, ...], Similarity | None]()
 
     def judged(steps: tuple[Recipe, ...]) -> Similarity | None:
         if steps:
             for other in made.keys() - {steps[:-1]}:  # which were not taken
                 del made[other]
-            made[steps] = trials.made_of(seen, (*changes, *steps))
-            if is_auto and steps[-1] is Recipe.reader_ranges and not made[steps].moves_ranges:
+            made[steps] = trials.made_of(base.seen, (*base.steps, *steps))
+            if not is_asked and steps[-1] is Recipe.reader_ranges and not made[steps].moves_ranges:
                 return None
-        alike[steps] = likeness_of(made[steps])
+        alike[steps] = answers.likeness(made[steps])
         return alike[steps]
 
-    steps, more = tried(judged, candidates - CHANGING, is_asked=not is_auto)
-    result, final = made[steps], alike[steps]
-    steps, gains = (*changes, *steps), (*gains, *more)
-    if result.is_taken(trials.refused) and (refused := candidates - set(steps)) and not is_auto:
-        raise ConversionError(f"--recipe {_names(refused)}: {_WHY_NOT}; leave it out")
-    if Recipe.adaround in config.recipe:
-        steps, before, final = (*steps, Recipe.adaround), final, None
-        if result.is_taken(trials.refused):
-            result = trials.made_of(seen, steps)
-            final = likeness_of(result)
-        if before is not None and final is not None:
-            gain = before.sqnr_db, final.sqnr_db, before.agreement, final.agreement
-            gains = (*gains, StepGain(Recipe.adaround, True, *gain))
-    return (
-        seen,
-        result,
-        ChosenRecipe(
-            steps,
-            gains,
-            len(images),
-            source,
-            is_unseen,
-            reason,
-            seen.planned,
-            trials.few.calibration.images,
-            final.sqnr_db if final is not None else None,
-            final.agreement if final is not None else None,
-            result.nearest,
-        ),
+    steps, gains = tried(judged, candidates, is_asked)
+    return _Found(base.seen, made[steps], (*base.steps, *steps), (*base.gains, *gains), alike[steps])
+
+
+def _rounded(trials: Trials, base: _Found, answers: FloatAnswers) -> _Found:
+    """With adaptive rounding, too, whose gain is told and not judged: it was asked for."""
+    steps = (*base.steps, Recipe.adaround)
+    if not base.made.is_taken(trials.refused):
+        return replace(base, steps=steps, alike=None)
+    made = trials.made_of(base.seen, steps)
+    before, after, gains = base.alike, answers.likeness(made), base.gains
+    if before is not None and after is not None:
+        gain = before.sqnr_db, after.sqnr_db, before.agreement, after.agreement
+        gains = (*gains, StepGain(Recipe.adaround, True, *gain))
+    return _Found(base.seen, made, steps, gains, after)
+
+
+def _told(found: _Found, answers: FloatAnswers, reason: str, trial_images: int) -> ChosenRecipe:
+    """What the report says of the search."""
+    alike = found.alike
+    return ChosenRecipe(
+        steps=found.steps,
+        gains=found.gains,
+        images=len(answers.images),
+        source=answers.source,
+        is_unseen=answers.is_unseen,
+        reason=reason,
+        changes=found.seen.planned,
+        trial_images=trial_images,
+        sqnr_db=alike.sqnr_db if alike is not None else None,
+        agreement=alike.agreement if alike is not None else None,
+        nearest=found.made.nearest,
     )
 
 
 def _names(steps: Collection[Recipe]) -> str:
     return ", ".join(sorted(step.value for step in steps))
-
-
-def _refuses(int8: nn.Module, images: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether a kernel of `int8` refuses to run on one of these images."""
-    return any(failing_operation(int8, image) is not None for image in images)
 
 
 def _not_tried(rewritten: Rewritten) -> str:
@@ -172,14 +191,3 @@ def _not_tried(rewritten: Rewritten) -> str:
     if parameters > LARGEST:
         return f"a trial of {parameters:,} parameters would take long; name steps to have them"
     return ""
-
-
-def _to_judge_by(form: InputSignature, data: CalibrationData) -> tuple[str, bool, list[tuple[Any, ...]]]:
-    """The source of a few images, whether calibration did not see them, and each as arguments."""
-    others = held_out(data, JUDGED)
-    try:
-        images = others.data.examples(JUDGED)
-    except UserError:  # none of those left over can be read
-        others = HeldOut(data, False)
-        images = data.examples(JUDGED)
-    return others.data.source, others.is_unseen, [form.arguments(image) for image in images]

@@ -11,18 +11,18 @@ from torch import fx, nn
 from fxconv.config import Config, Recipe
 from fxconv.data.calibration import CalibrationData
 from fxconv.errors import ConversionError, UserError
-from fxconv.job import Job
 from fxconv.quantization import refusals, static
 from fxconv.quantization.calibrate import leaves_the_layout, must_be_single
 from fxconv.quantization.convert import quantized
 from fxconv.quantization.quantize import QuantizedModel
+from fxconv.quantization.task import QuantizationTask
 from fxconv.quantization.trained_weights import Trained
 from fxconv.quantization.training import fine_tuning, training_set
 from fxconv.quantization.training.fake_quantize import FakeQuantized
 from rewrites import Rewritten
 
 
-def check_trainable(job: Job, rewritten: Rewritten) -> None:
+def check_trainable(task: QuantizationTask, rewritten: Rewritten) -> None:
     """Raises `UserError` for a model that is converted in parts, or whose graph holds for one image at a time only.
 
     What lies between parts gives no gradient, and training takes batches.
@@ -32,7 +32,7 @@ def check_trainable(job: Job, rewritten: Rewritten) -> None:
             "--mode qat wants a model that traces whole; this one is converted in parts, around code that selects by "
             "values and gives nothing to learn from; use --mode static"
         )
-    if must_be_single(job.model, rewritten, job.form, job.data):
+    if must_be_single(task.model, rewritten, task.signature, task.data):
         fixed = f" ({rewritten.fixed[0].place})" if rewritten.fixed else ""
         raise UserError(
             f"--mode qat trains on batches, and this model's graph holds for one image only{fixed}; use --mode static"
@@ -55,15 +55,15 @@ def _observed(settled: QuantizedModel, config: Config) -> nn.Module:
     return module
 
 
-def requantized(job: Job, settled: QuantizedModel, trained: Trained) -> QuantizedModel:
+def requantized(task: QuantizationTask, settled: QuantizedModel, trained: Trained) -> QuantizedModel:
     """The same conversion with these weights. Raises `ConversionError` when a kernel refuses them."""
     seen, steps = settled.seen, settled.recipe.steps
     assert seen is not None
     seen = replace(seen, planned=(*settled.recipe.keeping, trained))
-    with job.clock.step("conversion"):
+    with task.clock.step("conversion"):
         rewritten = settled.rewritten
-        observed = static.observe_again(rewritten.module, job.config, steps, seen.planned, seen.observers)
-    made = quantized(rewritten, observed, seen, steps, job.images[0], job.config, job.clock)
+        observed = static.observe_again(rewritten.module, task.config, steps, seen.planned, seen.observers)
+    made = quantized(rewritten, observed, seen, steps, task.image, task.config, task.clock)
     if made.int8 is None or made.refused:
         where, why = next(iter(made.refused.items()))
         raise ConversionError(f"the engine refuses {where} with the trained weights: {why}; lower the learning rate")
@@ -78,26 +78,26 @@ def requantized(job: Job, settled: QuantizedModel, trained: Trained) -> Quantize
 
 
 def fine_tuned(
-    job: Job, settled: QuantizedModel, images: CalibrationData, checkpoint: Path | None = None
+    task: QuantizationTask, settled: QuantizedModel, images: CalibrationData, checkpoint: Path | None = None
 ) -> QuantizedModel:
     """`settled` with weights that were trained on `images`; with its own where these answer better.
 
     What is better is told by images of these that were not trained on, run through both int8 modules. Raises
     `UserError` for a model or images that cannot be trained on.
     """
-    check_trainable(job, settled.rewritten)
-    config, clock = job.config, job.clock
+    check_trainable(task, settled.rewritten)
+    config, clock = task.config, task.clock
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's code runs in
         module = fake_quantized(settled, config)
         with clock.step("training"):
-            lesson = training_set.read(job.model, job.form, images, config, clock.progress)
+            lesson = training_set.read(task.model, task.signature, images, config, clock.progress)
             if leaves_the_layout(settled.rewritten):  # a step takes half the time then
                 lesson = replace(lesson, layout=torch.channels_last)
             done = fine_tuning.fine_tune(module, lesson, config, clock.progress, checkpoint)
-    made = requantized(job, settled, module.trained()) if done.kept else settled
+    made = requantized(task, settled, module.trained()) if done.kept else settled
     with clock.step("judging"):
         done = replace(done, before=fine_tuning.score(settled.int8, lesson), after=fine_tuning.score(made.int8, lesson))
     if done.after is not None and done.before is not None and done.after.loss > done.before.loss:
         made, done = settled, replace(done, kept=0, after=done.before)
-    notes = () if images is job.data else tuple(images.warnings)
+    notes = () if images is task.data else tuple(images.warnings)
     return replace(made, training=replace(done, notes=notes))

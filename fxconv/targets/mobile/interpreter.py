@@ -12,8 +12,8 @@ from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import UserError, telling_line
 from fxconv.measures.latency import settle_mobile_threads
 from fxconv.models.signature import in_words
-from fxconv.targets.mobile.artifact import load_lite
-from fxconv.targets.proof import allow_list
+from fxconv.targets.mobile import allow_list
+from fxconv.targets.mobile.lite_file import load_lite
 
 
 def prepared(path: Path, threads: int = 1) -> None:

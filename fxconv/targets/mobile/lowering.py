@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch._C import _MobileOptimizerType as MobileOptimizerType
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from torch.jit._builtins import _get_builtin_table
-from torch.utils._pytree import tree_leaves
 from torch.utils.mobile_optimizer import optimize_for_mobile
 
 from fxconv.config import Config, Method, MobilePass
@@ -22,10 +21,11 @@ from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import ConversionError, UserError, telling_line
 from fxconv.models import forward
-from fxconv.models.signature import InputSignature
 from fxconv.quantization.engine import quiet
-from fxconv.targets.mobile.artifact import load_lite_bytes
+from fxconv.targets.mobile.lite_file import load_lite_bytes
 from fxconv.targets.mobile.source_lines import without_source_lines
+from fxconv.targets.target import Lowered
+from fxconv.targets.wrapping.tensors import Flat, OnlyTraced
 from rewrites.location import short
 
 # A warning names this many of the lines at which a trace decided something.
@@ -37,19 +37,8 @@ def _optimizer_type(name: MobilePass) -> Any:
     return getattr(MobileOptimizerType, name.name.upper())
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """A module on its way to the phone: TorchScript, the same optimized, and the bytes of the archive.
-
-    `method` is how it became TorchScript; `warnings` say why it was traced although that was not asked for, and which
-    decisions tracing took once and for all.
-    """
-
-    scripted: torch.jit.ScriptModule
-    optimized: torch.jit.ScriptModule
-    content: bytes
-    method: Method
-    warnings: tuple[str, ...] = ()
+# The names of the ledger's rows for the forms on the way.
+SCRIPTED, OPTIMIZED = "scripted", "optimized"
 
 
 def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
@@ -78,7 +67,7 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Low
     optimized = optimize(scripted, config)
     content = to_bytes(optimized)
     load_lite_bytes(content)  # it knows less than TorchScript
-    return Lowered(scripted, optimized, content, config.method, _decisions(caught))
+    return Lowered({SCRIPTED: scripted, OPTIMIZED: optimized}, content, config.method, _decisions(caught))
 
 
 def twin(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
@@ -97,45 +86,6 @@ def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
         return ()
     shown = ", ".join(list(places)[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")
     return (f"tracing took decisions once, as the example has them: {shown}",)
-
-
-class OnlyTraced(nn.Module):
-    """A module of fxconv's own that TorchScript does not take, so that nobody has to be told why.
-
-    What stands around all is called so in the artifact, in whatever file of fxconv's it is written.
-    """
-
-    _jit_override_qualname = "__torch__.Whole"
-
-
-class _TakingTensors(OnlyTraced):
-    """A model that takes a list of images, called with one tensor of them, as an artifact is."""
-
-    def __init__(self, module: nn.Module, form: InputSignature) -> None:
-        super().__init__()
-        self.module, self.form = module, form
-
-    def forward(self, *tensors: Tensor) -> Any:
-        return self.module(*self.form.arguments(tensors))
-
-
-def taking_tensors(module: nn.Module, form: InputSignature) -> nn.Module:
-    """The module itself, or one that makes of a tensor `[1, C, H, W]` the list of images that it takes."""
-    return _TakingTensors(module, form).eval() if form.as_list else module
-
-
-class Flat(nn.Module):
-    """A module whose outputs, of any nesting, come out as one tensor or a tuple of tensors, as a trace needs them."""
-
-    _jit_override_qualname = OnlyTraced._jit_override_qualname
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *inputs: Tensor) -> Any:
-        leaves = tuple(leaf for leaf in tree_leaves(self.module(*inputs)) if isinstance(leaf, Tensor))
-        return leaves[0] if len(leaves) == 1 else leaves
 
 
 def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
@@ -241,7 +191,7 @@ def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:
     return any("StringType" in [value.type().kind() for value in node.inputs()] for node in found)
 
 
-def to_bytes(optimized: torch.jit.ScriptModule, extra_files: Mapping[str, str] | None = None) -> bytes:
+def to_bytes(optimized: Any, extra_files: Mapping[str, str] | None = None) -> bytes:
     """The lite-interpreter archive, in which `extra_files`, texts by name, ride along.
 
     Saved through a buffer, so that its root does not depend on a file's name.

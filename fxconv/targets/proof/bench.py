@@ -17,9 +17,9 @@ from fxconv.measures.latency import Runs, interleaved
 from fxconv.models.loading import parse_input_size
 from fxconv.models.signature import in_words
 from fxconv.progress import Progress
+from fxconv.targets.mobile.allow_list import check_there
 from fxconv.targets.mobile.interpreter import loaded, prepared, ran
 from fxconv.targets.mobile.op_profile import Call, op_profile
-from fxconv.targets.proof.allow_list import check_there
 from fxconv.targets.proof.metadata import inputs_in
 from fxconv.targets.proof.peak_memory import peak_memory
 

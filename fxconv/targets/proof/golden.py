@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from fxconv import replay
 from fxconv.models.preprocessing import Preprocessing
-from fxconv.targets.mobile.artifact import load_lite, load_lite_bytes
+from fxconv.targets.target import Target
 
 # The most of a file that its golden inputs may take.
 SHARE = 0.02
@@ -75,7 +75,14 @@ def input_spec(example: Tensor, normalization: tuple[Sequence[float], Sequence[f
     return {"shape": shape, "dtype": "float32", "mean": list(mean), "std": list(std)}
 
 
-def golden(int8: nn.Module, content: bytes, specs: Sequence[dict[str, Any]], engine: str, has_islands: bool) -> Golden:
+def golden(
+    int8: nn.Module,
+    content: bytes,
+    specs: Sequence[dict[str, Any]],
+    engine: str,
+    has_islands: bool,
+    target: Target,
+) -> Golden:
     """Golden inputs for a file whose `content` is what was lowered of `int8`, with the outputs of that module.
 
     `specs` are of `input_spec`. With `has_islands` rounding in float layers may differ from one machine to another, so
@@ -90,10 +97,10 @@ def golden(int8: nn.Module, content: bytes, specs: Sequence[dict[str, Any]], eng
     if isinstance(int8, fx.GraphModule):
         if not has_islands:
             return found
-        kept, lite = json.loads(found.text), load_lite_bytes(content)
-        if all(replay.case_replayed(lite, kept, case)["passed"] for case in kept["cases"]):
+        kept, program = json.loads(found.text), target.load(content)
+        if all(replay.case_replayed(program, kept, case)["passed"] for case in kept["cases"]):
             return found
-    return _made(load_lite_bytes(content), "file", specs, engine, has_islands, len(content))
+    return _made(target.load(content), "file", specs, engine, has_islands, len(content))
 
 
 def _made(
@@ -139,10 +146,10 @@ def _kept(output: Tensor, most: int | None) -> dict[str, Any]:
     return {**kept, "every": every, "data": data}
 
 
-def problem_in(path: Path) -> str:
+def problem_in(path: Path, target: Target) -> str:
     """What the golden inputs of a file on disk find wrong, in this process; "" when nothing is."""
     try:
-        kept, module = replay.golden_in(str(path)), load_lite(path)
+        kept, module = replay.golden_in(str(path)), target.load(path)
     except replay.NotReplayed as error:
         return str(error)
     each = (replay.case_replayed(module, kept, case)["problem"] for case in kept["cases"])

@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from fxconv import config_file, replay
 from fxconv.config import Config, Method
 from fxconv.environment import VERSION
 from fxconv.errors import UserError
-from fxconv.job import Job
+from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.quantization.quantize import QuantizedModel
+from fxconv.targets.registry import target_of
 from fxconv.verification.audit import Audit
 from fxconv.verification.parity import StageParity
 from rewrites import PassResult
@@ -35,48 +36,59 @@ _DETECTION = ("x", "y", "score", "class", "valid")
 _MOST_VALUES = 1 << 28
 
 
+@dataclass(frozen=True)
+class FileContents:
+    """What a file is made of, as far as it says so.
+
+    `info` is the model in words, `names` are those of its inputs, `preprocessing` how pixels became them, None when
+    nobody knows. `stride` is how many pixels a cell of its heatmaps covers, None where no peaks are looked for;
+    `labels` are the names of the classes.
+    """
+
+    info: ModelInfo
+    config: Config
+    names: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    stride: int | None
+    labels: Sequence[str] | None
+    quantized: QuantizedModel
+
+
 def metadata(
-    job: Job,
-    settled: QuantizedModel,
-    example: Sequence[Tensor],
-    returned: Any,
-    audit: Audit,
-    int8: StageParity,
-    labels: Sequence[str] | None,
-    method: Method,
+    of: FileContents, example: Sequence[Tensor], returned: Any, audit: Audit, int8: StageParity, method: Method
 ) -> str:
     """The text of `fxconv.json`, of an artifact lowered by `method`.
 
     `example` is what one call of the artifact takes and `returned` what it gives for that; `int8` is the ledger's row
     of int8 against float. JSON in ASCII, for Android's strings are not quite UTF-8.
     """
-    config = replace(job.config, method=method)
+    config, quantized = replace(of.config, method=method), of.quantized
     content = {
         "schema": SCHEMA,
         "model": {
-            "name": job.info.name,
-            "weights": _without_folder(job.info.weights),
-            "parameters": job.info.parameters,
+            "name": of.info.name,
+            "weights": _without_folder(of.info.weights),
+            "parameters": of.info.parameters,
         },
         "inputs": [
             {"name": name, **_described(tensor), "layout": _LAYOUTS.get(tensor.ndim)}
-            for name, tensor in zip(job.form.names, example, strict=True)
+            for name, tensor in zip(of.names, example, strict=True)
         ],
-        "preprocessing": _preprocessing(job.preprocessing, config.normalize_in_graph),
+        "preprocessing": _preprocessing(of.preprocessing, config.normalize_in_graph),
         "outputs": [{"name": name, **_described(tensor)} for name, tensor in named(returned)],
-        "labels": None if labels is None else list(labels),
-        "detections": _detections(job),
+        "labels": None if of.labels is None else list(of.labels),
+        "detections": _detections(of),
         "quantization": {
             "mode": config.mode.value,
             "engine": config.engine.value,
             "weight_scheme": config.weight_scheme.value,
             "observer": config.observer.value,
-            "recipe": [step.value for step in settled.recipe.steps],
-            "calibration_images": settled.calibration.images,
+            "recipe": [step.value for step in quantized.recipe.steps],
+            "calibration_images": quantized.calibration.images,
             "int8_operations": len(audit.operations),
             "float_islands": [
-                {"nodes": len(one.nodes), "reason": _without_places(one.reason, settled)}
-                for one in settled.rewritten.islands
+                {"nodes": len(one.nodes), "reason": _without_places(one.reason, quantized)}
+                for one in quantized.rewritten.islands
             ],
             "sqnr_db": round(int8.sqnr_db, 2) if math.isfinite(int8.sqnr_db) else None,
         },
@@ -85,7 +97,7 @@ def metadata(
             "torch": torch.__version__.partition("+")[0],  # one build computes as another does
             "torchvision": importlib.metadata.version("torchvision"),
         },
-        "digest": digests(config, settled),
+        "digest": digests(config, quantized),
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
@@ -177,16 +189,16 @@ def _preprocessing(how: Preprocessing | None, in_graph: bool) -> dict[str, Any] 
     }
 
 
-def _detections(job: Job) -> dict[str, Any] | None:
+def _detections(of: FileContents) -> dict[str, Any] | None:
     """What the columns of the first output are, where the artifact looks for peaks."""
-    if job.maps is None:
+    if of.stride is None:
         return None
-    config = job.config
+    config = of.config
     return {
         "columns": list(_DETECTION),
         "threshold": config.peak_threshold,
         "count": config.peak_count,
-        "pixels_a_cell": job.maps.stride,
+        "pixels_a_cell": of.stride,
     }
 
 
@@ -196,9 +208,9 @@ def _detections(job: Job) -> dict[str, Any] | None:
 def metadata_in(path: Path) -> dict[str, Any] | None:
     """What an artifact says of itself; None when it says nothing, or nothing of this schema. Nothing in it is run."""
     try:
-        text = replay.extra_file(str(path), FILE)
+        text = target_of(path).extra_file(path, FILE)
         found = json.loads(text) if text is not None else None
-    except (replay.NotReplayed, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
 

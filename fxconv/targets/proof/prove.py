@@ -19,7 +19,7 @@ from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import UserError
 from fxconv.inspection.printable import printable
-from fxconv.targets.proof.allow_list import check_there
+from fxconv.targets.mobile.allow_list import check_there
 from fxconv.targets.proof.own_process import Ended, Failed, answer, words_for
 
 SECONDS, MEGABYTES = 300, 4096
@@ -189,7 +189,7 @@ def child() -> None:
     what, path, seconds, megabytes = sys.argv[2:6]
     import torch  # noqa: F401  before the limits: it takes more for a moment than it keeps
 
-    from fxconv.targets.proof import allow_list
+    from fxconv.targets.mobile import allow_list
 
     replay.limit(int(seconds), int(megabytes))
     try:

@@ -13,7 +13,7 @@ from torchvision.transforms import functional as F
 from fxconv.errors import ConversionError, UserError
 from fxconv.models import forward
 from fxconv.models.preprocessing import Preprocessing
-from fxconv.targets.mobile.lowering import OnlyTraced
+from fxconv.targets.wrapping.tensors import OnlyTraced
 from fxconv.verification import parity
 
 

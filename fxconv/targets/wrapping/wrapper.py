@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, fx, nn
 
-from fxconv.job import Job
+from fxconv.config import Config
 from fxconv.models import forward
-from fxconv.targets.mobile import lowering
+from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.signature import InputSignature
 from fxconv.targets.wrapping import heatmaps
+from fxconv.targets.wrapping.heatmaps import Heatmaps
 from fxconv.targets.wrapping.normalization import InGraphNormalization, check_same
+from fxconv.targets.wrapping.tensors import taking_tensors
 from fxconv.verification.audit import AUDIT_INPUTS
 
 
@@ -19,27 +23,41 @@ from fxconv.verification.audit import AUDIT_INPUTS
 class ModelWrapper:
     """The same for the int8 network and for its float twin.
 
-    `step` is the quantization step of the heatmaps' logits, where ties are broken by noise; `inside` normalization in
-    the artifact, None where it takes normalized tensors.
+    `network_example` is what one call of the network takes; `maps` says where its heatmaps are, None where no peaks are
+    looked for, and `step` the quantization step of their logits, where ties are broken by noise. `inside` is
+    normalization in the artifact, None where it takes normalized tensors.
     """
 
-    job: Job
+    signature: InputSignature
+    config: Config
+    network_example: tuple[Tensor, ...]
+    maps: Heatmaps | None = None
     step: float | None = None
     inside: InGraphNormalization | None = None
 
     @classmethod
-    def of(cls, job: Job, int8: nn.Module) -> ModelWrapper:
-        """What the job asks for. Raises `UserError` where that cannot be."""
-        step = None
-        if job.maps is not None:
-            step = heatmaps.logit_step(int8, job.maps, job.images[0], job.config.ties)
-        inside = InGraphNormalization.of(job.preprocessing, job.example) if job.config.normalize_in_graph else None
-        return cls(job, step, inside)
+    def of(
+        cls,
+        int8: nn.Module,
+        signature: InputSignature,
+        config: Config,
+        example: tuple[Tensor, ...],
+        image: tuple[Any, ...],
+        maps: Heatmaps | None,
+        preprocessing: Preprocessing | None,
+    ) -> ModelWrapper:
+        """What the choices ask for; `example` is what one call of the network takes, `image` the model's arguments.
+
+        Raises `UserError` where that cannot be.
+        """
+        step = heatmaps.logit_step(int8, maps, image, config.ties) if maps is not None else None
+        inside = InGraphNormalization.of(preprocessing, example) if config.normalize_in_graph else None
+        return cls(signature, config, example, maps, step, inside)
 
     @property
     def example(self) -> tuple[Tensor, ...]:
         """What one call of the artifact takes, as a trace records it."""
-        return self.taken(self.job.example)
+        return self.taken(self.network_example)
 
     def taken(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What the artifact takes of these tensors, which the network would take."""
@@ -47,25 +65,25 @@ class ModelWrapper:
 
     def module(self, network: nn.Module) -> nn.Module:
         """The network with all that goes into the artifact."""
-        maps, example = self.job.maps, self.job.example
-        whole = lowering.taking_tensors(network, self.job.form)
-        if maps is not None:
-            whole = heatmaps.with_peaks(network, maps, self.job.config, self.step)
+        example = self.network_example
+        whole = taking_tensors(network, self.signature)
+        if self.maps is not None:
+            whole = heatmaps.with_peaks(network, self.maps, self.config, self.step)
         return whole if self.inside is None else self.inside.module(whole, len(example), example[0].ndim)
 
-    def reference(self, int8: nn.Module, whole: nn.Module, known: forward.Outputs) -> forward.Outputs:
-        """What `whole`, made of `int8`, returns for the job's images, where `known` is what int8 does.
+    def reference(
+        self, int8: nn.Module, whole: nn.Module, known: forward.Outputs, tensors: Sequence[tuple[Tensor, ...]]
+    ) -> forward.Outputs:
+        """What `whole`, made of `int8`, returns for these tensors of images, where `known` is what int8 does.
 
         Nothing of one that is no single graph, which is run anew wherever it counts. Raises `ConversionError` when
         normalization inside is not what it is outside.
         """
         if self.inside is not None:
             without = replace(self, inside=None).module(int8)
-            check_same(without, whole, self.inside, [self.taken(each) for each in self.job.tensors[:AUDIT_INPUTS]])
-        if self.job.maps is None and self.inside is None:
+            check_same(without, whole, self.inside, [self.taken(each) for each in tensors[:AUDIT_INPUTS]])
+        if self.maps is None and self.inside is None:
             return known
         return (
-            forward.outputs(whole, [self.taken(each) for each in self.job.tensors])
-            if isinstance(whole, fx.GraphModule)
-            else []
+            forward.outputs(whole, [self.taken(each) for each in tensors]) if isinstance(whole, fx.GraphModule) else []
         )

@@ -15,8 +15,8 @@ from fxconv_commands import NETWORKS, REPO, SMALL, run_process
 from torch.jit.mobile import _load_for_lite_interpreter
 
 import fxconv
-from fxconv import conversion as pipeline
-from fxconv.targets import write
+from fxconv.quantization import static
+from fxconv.targets.mobile.target import MobileTarget
 
 REPORT_KEYS = {
     "model": {"name", "weights", "parameters", "input_size"},
@@ -215,7 +215,7 @@ def test_rewriting_alone_needs_no_calibration(words, command, monkeypatch):
     def calibrated(*_):
         raise AssertionError("a dry run has nothing to calibrate")
 
-    monkeypatch.setattr(pipeline.quantize, "observe", calibrated)
+    monkeypatch.setattr(static, "observe", calibrated)
     assert command(words[0], f"{NETWORKS}:tiny", *words[1:], "--input-size", "32").status == 0
 
 
@@ -310,13 +310,14 @@ def test_a_file_swapped_before_it_is_read_back_is_never_shipped(tmp_path, batche
 
 
 def test_a_file_damaged_before_it_is_read_back_is_never_shipped(command, monkeypatch):
-    load = write.load_lite
+    load = MobileTarget.load
 
-    def load_after_damage(path: Path):
-        path.write_bytes(b"garbage")
-        return load(path)
+    def load_after_damage(self: MobileTarget, file: Path | bytes):
+        if isinstance(file, Path):
+            file.write_bytes(b"garbage")
+        return load(self, file)
 
-    monkeypatch.setattr(write, "load_lite", load_after_damage)
+    monkeypatch.setattr(MobileTarget, "load", load_after_damage)
     run = command("convert", *SMALL, "--json", "report.json")
     assert run.status == 1
     assert "reloaded against int8: the file does not load or run: " in run.stderr

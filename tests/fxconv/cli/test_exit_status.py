@@ -13,10 +13,11 @@ import torch
 from fxconv_commands import REPO, SMALL, assert_user_error, run_process
 
 import rewrites.passes
-from fxconv import conversion as pipeline
 from fxconv.cli.exit_status import ending
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import ConversionError, InternalError, UserError, described, one_line, stage, telling_line
+from fxconv.models import forward
+from fxconv.targets.mobile import lowering
 
 REPORT = (
     "; this is a fault of fxconv's: run again with --traceback, and report what it prints together with the model and "
@@ -73,7 +74,7 @@ def own_pass(line: str) -> str:
 
 def broken_lowering(monkeypatch):
     """A fault in fxconv's own code: the call in lower.py raises TypeError."""
-    monkeypatch.setattr(pipeline.lower, "optimize_for_mobile", {}.__getitem__)
+    monkeypatch.setattr(lowering, "optimize_for_mobile", {}.__getitem__)
     return SMALL
 
 
@@ -262,14 +263,14 @@ def test_a_kernel_that_refuses_leaves_no_traceback_of_torchs(command, monkeypatc
         "        self.conv = nn.Conv2d(3, 4, 3)\n\n    def forward(self, x):\n        y = self.conv(x)\n"
         "        return y.reshape(-1, 4, 196)\n"
     )
-    outputs = pipeline.verify.outputs
+    outputs = forward.outputs
 
     def smaller(module, images):
         if not isinstance(module, torch.fx.GraphModule):
             return outputs(module, images)
         return outputs(module, [(image[0][:, :, :8],) for image in images])
 
-    monkeypatch.setattr(pipeline.verify, "outputs", smaller)
+    monkeypatch.setattr(forward, "outputs", smaller)
     run = command("convert", "net.py:Net", "--input-size", "16", "--calib-count", "4")
     assert run.status != 0
     assert len([line for line in run.stderr.splitlines() if not line.startswith("warning: ")]) == 1

@@ -19,10 +19,10 @@ from fxconv_commands import REPO, SMALL, Run, run_process
 from PIL import Image
 
 import fxconv
-from fxconv import conversion as pipeline
 from fxconv.cli import signals, terminal
 from fxconv.data import staged_file
 from fxconv.data.staged_file import StagedFile
+from fxconv.verification import parity
 
 OLD = b"the artifact of last week"
 # Every step a conversion announces; `test_these_are_all_stages` keeps the list complete.
@@ -114,7 +114,7 @@ def test_a_request_that_was_ignored_from_the_start_stays_ignored(command, old, m
 
 @pytest.mark.parametrize("becomes", [None, RuntimeError("the interpreter failed")])
 def test_an_interruption_that_a_library_swallows_or_renames_is_one(becomes, command, old, monkeypatch):
-    same = pipeline.verify.same_bits
+    same = parity.same_bits
 
     def swallowing(*arguments):
         try:
@@ -124,7 +124,7 @@ def test_an_interruption_that_a_library_swallows_or_renames_is_one(becomes, comm
                 raise becomes from None
         return same(*arguments)
 
-    monkeypatch.setattr(pipeline.verify, "same_bits", swallowing)
+    monkeypatch.setattr(parity, "same_bits", swallowing)
     assert_stopped(command("convert", *SMALL), 130, "interrupted")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import fxconv
 from fxconv.conversion import Conversion
 from fxconv.quantization import engine
-from fxconv.targets.mobile.artifact import load_lite_bytes
+from fxconv.targets.mobile.lite_file import load_lite_bytes
 
 
 def unit(channels_in: int, channels_out: int, kernel: tuple[int, int, int], stride: int = 1) -> nn.Sequential:

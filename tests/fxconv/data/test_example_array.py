@@ -104,7 +104,7 @@ class ImageAndIndex(nn.Module):
 
 def test_a_model_that_takes_more_than_images(photographs, tmp_path, monkeypatch):
     loaded = LoadedModel("both", ImageAndIndex().eval(), Preprocessing(32, 32, images=2), "random", True)
-    monkeypatch.setattr("fxconv.data.example_array.models.load", lambda *_, **__: loaded)
+    monkeypatch.setattr("fxconv.data.example_array.loading.load", lambda *_, **__: loaded)
     with pytest.raises(UserError, match="both cannot take an input of 3x32x32 and 3x32x32"):
         write_example(photographs, tmp_path / "x.npz", 2, model="both")
     assert not (tmp_path / "x.npz").exists()

@@ -16,7 +16,7 @@ from fxconv.errors import UserError
 from fxconv.models import loading
 from fxconv.models.detectors import BACKBONES, PRIOR, HeatmapPeaks, detector, heads_in
 from fxconv.quantization import engine
-from fxconv.targets.mobile.artifact import load_lite, load_lite_bytes
+from fxconv.targets.mobile.lite_file import load_lite, load_lite_bytes
 from fxconv.targets.wrapping.heatmaps import Heatmaps, logit_step
 from rewrites import rewrite
 

@@ -20,7 +20,8 @@ from fxconv.progress import Clock
 from fxconv.quantization.engine import engine
 from fxconv.quantization.layer_costs import costs
 from fxconv.quantization.passes import selected
-from fxconv.quantization.quantize import settle
+from fxconv.quantization.quantize import quantize
+from fxconv.quantization.task import QuantizationTask
 
 
 def settled(model: nn.Module, batches: list[Tensor], **options):
@@ -28,7 +29,8 @@ def settled(model: nn.Module, batches: list[Tensor], **options):
     clock = Clock(lambda step, done, total: None)
     form, data = InputSignature.of(model), Batches(batches)
     with engine("qnnpack"):
-        return settle(model, selected(config), form, data, form.arguments(data.examples(1)[0]), config, clock)
+        image = form.arguments(data.examples(1)[0])
+        return quantize(QuantizationTask(model, selected(config), form, data, image, config, clock))
 
 
 def probed(model: nn.Module, batches: list[Tensor], images: Tensor, outputs: bool = False, **options):

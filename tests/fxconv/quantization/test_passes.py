@@ -10,7 +10,7 @@ from fxconv.quantization import passes
 from fxconv.quantization.passes import ALL_PASSES, find, selected, user_pass
 from fxconv.report.pages import example_diff, kernels_markdown, own_pass_page, pass_page, passes_markdown
 from rewrites import DEFAULT_PASSES
-from rewrites.qnnpack import KERNELS
+from rewrites.kernels import KERNELS
 
 NAMES = [rule.name for rule in DEFAULT_PASSES]
 

@@ -185,7 +185,7 @@ def test_the_engine_is_put_back_after_an_error():
 
 def test_only_desktop_engines_without_vnni_reduce_the_range(monkeypatch):
     for vnni in (False, True):
-        monkeypatch.setattr(static, "has_vnni", lambda vnni=vnni: vnni)
+        monkeypatch.setattr(engine, "has_vnni", lambda vnni=vnni: vnni)
         assert engine.reduces_range(Config(engine=Engine.qnnpack)) is False
         assert engine.reduces_range(Config(engine=Engine.x86)) is not vnni
 

@@ -18,7 +18,7 @@ from fxconv.measures.latency import Latency
 from fxconv.report import Report
 from fxconv.report.json import plain
 from fxconv.report.tables import decibels
-from fxconv.targets.mobile.artifact import unreadable
+from fxconv.targets.mobile.lite_file import unreadable
 from fxconv.verification.parity import unreadable as unreadable_row
 
 

@@ -110,7 +110,7 @@ def test_a_number_that_is_computed_from_a_parameter_stays_computed():
         lambda value: nn.functional.alpha_dropout(value, 0.5, True),
         lambda value: nn.functional.feature_alpha_dropout(value.view(1, 8, 1, 1), 0.5, True),
         lambda value: nn.functional.rrelu(-value, 0.1, 0.9, True),
-        lambda value: nn.functional.gumbel_softmax(value),
+        lambda value: nn.functional.gumbel_softmax(value)[:4],  # the mean of all is that of any softmax
         lambda value: torch.poisson(value),
         lambda value: value.clone().cauchy_(),
         lambda value: value.clone().log_normal_(),
@@ -121,7 +121,10 @@ def test_a_number_that_is_computed_from_a_parameter_stays_computed():
     ],
 )  # fmt: skip
 def test_what_is_random_is_drawn_anew_every_time(function):
-    original = model(lambda self, x: x + function(self.share).mean(), share=nn.Parameter(torch.full((8,), 0.5)))
+    # squared: the mean of a softmax is the same whatever was drawn
+    original = model(
+        lambda self, x: x + function(self.share).square().mean(), share=nn.Parameter(torch.full((8,), 0.5))
+    )
     graph_module = rewrite(original, [RULE]).graph_module
     torch.manual_seed(0)
     first, second = graph_module(torch.zeros(8)), graph_module(torch.zeros(8))

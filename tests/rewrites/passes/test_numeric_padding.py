@@ -8,8 +8,8 @@ from torch import nn
 from rewrites import rewrite
 from rewrites.diff import graph_lines
 from rewrites.fusion import fusable_chains
+from rewrites.kernels import Verdict, verdict
 from rewrites.passes import NumericPadding, UnshareModules
-from rewrites.qnnpack import Verdict, verdict
 
 RULE = NumericPadding()
 

@@ -17,7 +17,7 @@ from fxconv.config import Config, Method, MobilePass
 from fxconv.errors import ConversionError, UserError
 from fxconv.quantization import engine, fusion
 from fxconv.targets.mobile import lowering
-from fxconv.targets.mobile.artifact import load_lite, load_lite_bytes
+from fxconv.targets.mobile.lite_file import load_lite, load_lite_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,7 @@ EXAMPLE = (torch.ones(1, 3, 8, 8),)
 def test_auto_scripts_what_can_be_scripted():
     found = lowering.lowered(nn.Conv2d(3, 4, 1), EXAMPLE, Config())
     assert (found.method, found.warnings) == (Method.script, ())
-    assert isinstance(found.scripted, torch.jit.RecursiveScriptModule)
+    assert isinstance(found.stages["scripted"], torch.jit.RecursiveScriptModule)
 
 
 def test_auto_traces_what_cannot_be_scripted_and_says_so():
@@ -190,7 +190,7 @@ def test_auto_traces_what_cannot_be_scripted_and_says_so():
     assert "--method" not in why
     line = Unscriptable.forward.__code__.co_firstlineno + 2
     assert decided == f"tracing took decisions once, as the example has them: {HERE}:{line}"
-    assert torch.equal(found.scripted(EXAMPLE[0]), EXAMPLE[0] * 2)
+    assert torch.equal(found.stages["scripted"](EXAMPLE[0]), EXAMPLE[0] * 2)
 
 
 def test_what_was_asked_for_is_done_or_refused():

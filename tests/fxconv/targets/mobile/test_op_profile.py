@@ -8,7 +8,7 @@ from torch import nn
 
 import fxconv
 from fxconv.config import Recipe
-from fxconv.targets.mobile.artifact import load_lite
+from fxconv.targets.mobile.lite_file import load_lite
 from fxconv.targets.mobile.op_profile import op_profile
 
 BATCHES = [torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]

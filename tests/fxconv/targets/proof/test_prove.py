@@ -17,8 +17,9 @@ import fxconv
 from benchmarks.hostile.archives import zip_of
 from fxconv import replay
 from fxconv.errors import UserError
-from fxconv.targets.mobile.artifact import load_lite
+from fxconv.targets.mobile.lite_file import load_lite
 from fxconv.targets.mobile.lowering import to_bytes
+from fxconv.targets.mobile.target import MOBILE
 from fxconv.targets.proof import metadata
 from fxconv.targets.proof.golden import golden, input_spec
 from fxconv.targets.proof.prove import HasNone, check_runnable, prove
@@ -92,7 +93,7 @@ class Saving(nn.Module):
 
 def with_golden(module, path):
     spec = input_spec(torch.rand(1, 3, 8, 8), None)
-    text = golden(fx.symbolic_trace(nn.ReLU()), bytes(100_000), [spec], "qnnpack", False).text
+    text = golden(fx.symbolic_trace(nn.ReLU()), bytes(100_000), [spec], "qnnpack", False, MOBILE).text
     path.write_bytes(to_bytes(module, {replay.FILE: text}))
     return path
 

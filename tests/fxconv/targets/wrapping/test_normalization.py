@@ -15,7 +15,7 @@ from fxconv import replay
 from fxconv.errors import ConversionError, UserError
 from fxconv.models import forward
 from fxconv.models.preprocessing import Preprocessing
-from fxconv.targets.mobile.artifact import load_lite
+from fxconv.targets.mobile.lite_file import load_lite
 from fxconv.targets.proof import metadata
 from fxconv.targets.wrapping.normalization import InGraphNormalization, Normalize, check_same
 
@@ -136,7 +136,7 @@ def test_what_is_no_image_that_fxconv_normalized_is_refused(how, tensors, words)
 def test_it_is_refused_before_any_work(monkeypatch):
     from fxconv import conversion
 
-    monkeypatch.setattr(conversion, "settle", lambda *given: pytest.fail("worked"))
+    monkeypatch.setattr(conversion, "quantize", lambda *given: pytest.fail("worked"))
     with pytest.raises(UserError, match="nothing says how the arrays were normalized"):
         fxconv.convert(network(), calibration=[torch.randn(2, 3, 32, 32)], normalize_in_graph=True)
 

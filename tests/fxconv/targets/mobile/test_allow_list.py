@@ -10,9 +10,9 @@ from torch import nn
 
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import UserError
-from fxconv.targets.mobile.artifact import load_lite
-from fxconv.targets.proof import allow_list
-from fxconv.targets.proof.allow_list import ALLOWED, Refused, check, operators_of, refused, refused_in
+from fxconv.targets.mobile import allow_list
+from fxconv.targets.mobile.allow_list import ALLOWED, Refused, check, operators_of, refused, refused_in
+from fxconv.targets.mobile.lite_file import load_lite
 
 UNKNOWN = "is not known to do nothing but compute"
 

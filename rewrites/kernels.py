@@ -1,12 +1,13 @@
 """The kernel table: what the qnnpack engine computes, refuses, or gets wrong. Torch 2.12.
 
 One row an operation, keyed by class or callable. A test runs every row on the real engine, in both
-memory layouts, against the dequantized reference, so the table cannot drift from the engine.
+memory layouts, against the dequantized reference, so the table cannot drift from the engine. What a kernel refuses
+although it takes others of its kind is in `rewrites.kernel_limits`, modules that show a row in
+`rewrites.kernel_examples`.
 """
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from rewrites import frames
+from rewrites import kernel_limits as limits
 from rewrites import modules as m
+from rewrites.kernel_examples import Call, OfList, ShapedAlike, Sized, Stacked, einsum, interpolating, where
 
 
 class Verdict(Enum):
@@ -29,17 +32,6 @@ class Verdict(Enum):
     FLOAT = "float"  # has no kernel, or one that cannot be shipped
     WRONG = "wrong"  # computes something else
     COARSE = "coarse"  # computes it, but too little is left of what it is given when that is in int8
-
-
-class Call(nn.Module):
-    """A function as a module, for the table's examples."""
-
-    def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        super().__init__()
-        self.function, self.args, self.kwargs = function, args, kwargs
-
-    def forward(self, *tensors: Any) -> Any:
-        return self.function(*tensors, *self.args, **self.kwargs)
 
 
 @dataclass(frozen=True)
@@ -75,98 +67,6 @@ class Kernel:
         return f"torch.{word}" if getattr(torch, word, None) is self.key else f"operator.{word}"
 
 
-def _zeros_padding(module: nn.Module) -> str | None:
-    mode = getattr(module, "padding_mode", "zeros")
-    if mode != "zeros":
-        return f"quantized convolutions pad with zeros only, not {mode!r}"
-    padding = getattr(module, "padding", 0)
-    return f"quantized convolutions take padding in numbers, not {padding!r}" if isinstance(padding, str) else None
-
-
-def _statistics(module: nn.Module) -> str | None:
-    if getattr(module, "running_mean", None) is None:
-        return "it keeps no running statistics, which its kernel needs"
-    return None if module.weight is not None else "it has no weight, which its kernel needs"
-
-
-def _own_statistics(module: nn.Module) -> str | None:
-    if getattr(module, "running_mean", None) is not None:
-        return "its kernel ignores running statistics"
-    return None
-
-
-def _window(module: nn.Module) -> str | None:
-    """Why a pool of any kind is refused for the windows it slides."""
-    kernel = module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,)
-    if all(size == 1 for size in kernel):
-        return "its kernel refuses windows of a single value"
-    if isinstance(module, (nn.MaxPool1d, nn.AvgPool1d)) and module.ceil_mode:
-        return "its kernel computes a ceil_mode wrong on what was a channels_last image before it was flattened"
-    return None
-
-
-def _undilated(module: nn.Module) -> str | None:
-    if module.dilation not in (1, (1,), (1, 1)):
-        return "its kernel computes dilated pooling wrong"
-    return _window(module)
-
-
-def _plain_average(module: nn.Module) -> str | None:
-    if getattr(module, "divisor_override", None) is not None:
-        return "its kernel ignores divisor_override"
-    if not module.count_include_pad and module.padding not in (0, (0, 0), (0,)):
-        return "its kernel ignores count_include_pad=False"
-    return _window(module)
-
-
-def _called_alone(node: fx.Node) -> str | None:
-    if len(node.args) + len(node.kwargs) > 1:
-        return "the int8 layer takes no output_size"
-    return None
-
-
-_MODES = ("nearest", "nearest-exact", "bilinear", "area")
-
-
-def _upsample_mode(module: nn.Module) -> str | None:
-    return None if module.mode in _MODES else f"no quantized kernel interpolates in mode {module.mode!r}"
-
-
-def _settings(node: fx.Node) -> dict[str, Any]:
-    """The arguments of a call of a Python function, by name, with its defaults."""
-    assert callable(node.target)
-    bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)
-    bound.apply_defaults()
-    return bound.arguments
-
-
-def _interpolation_mode(node: fx.Node) -> str | None:
-    settings = _settings(node)
-    if settings["antialias"]:
-        return "no quantized kernel interpolates with antialias"
-    return None if settings["mode"] in _MODES else f"no quantized kernel interpolates in mode {settings['mode']!r}"
-
-
-def _zeros_or_reflect(node: fx.Node) -> str | None:
-    arguments = dict(zip(("input", "pad", "mode", "value"), node.args, strict=False)) | dict(node.kwargs)
-    mode, value = arguments.get("mode", "constant"), arguments.get("value")
-    if mode == "constant":
-        return None if value in (None, 0) else "a padding value other than 0 may lie outside of the range"
-    return None if mode == "reflect" else f"no quantized kernel pads in mode {mode!r}"
-
-
-def _with_zeros(module: nn.Module) -> str | None:
-    return None if module.value == 0 else "a value other than 0 may lie outside of the range"
-
-
-def _divides_by_its_size(module: nn.Module) -> str | None:
-    return "its kernel ignores divisor_override" if module.divisor_override is not None else None
-
-
-def _interpolate(mode: str) -> Callable[[], nn.Module]:
-    return lambda: Call(F.interpolate, scale_factor=2, mode=mode)
-
-
 _CLAMP_BUG = (
     "the quantized clamp ignores channels_last, the layout qnnpack convolutions hand on, "
     "and returns scrambled values of the right shape and range"
@@ -186,16 +86,16 @@ _FIRST_RANGE = "it forces all tensors into the range of the first, which cuts of
 
 _ROWS: tuple[Kernel, ...] = (
     # layers with weights
-    Kernel(nn.Conv1d, Verdict.INT8, lambda: nn.Conv1d(8, 6, 3), shape=(2, 8, 12), limits=_zeros_padding),
-    Kernel(nn.Conv2d, Verdict.INT8, lambda: nn.Conv2d(8, 6, 3, padding=1), limits=_zeros_padding),
+    Kernel(nn.Conv1d, Verdict.INT8, lambda: nn.Conv1d(8, 6, 3), shape=(2, 8, 12), limits=limits.zeros_padding),
+    Kernel(nn.Conv2d, Verdict.INT8, lambda: nn.Conv2d(8, 6, 3, padding=1), limits=limits.zeros_padding),
     Kernel(nn.Conv3d, Verdict.FLOAT, lambda: nn.Conv3d(8, 6, 3), _NO_CONV3D, shape=(1, 8, 4, 6, 6)),
     Kernel(
         nn.ConvTranspose2d, Verdict.INT8, lambda: nn.ConvTranspose2d(8, 6, 4, 2, 1),
-        "with per-tensor weights, which is what its kernel demands", call_limits=_called_alone,
+        "with per-tensor weights, which is what its kernel demands", call_limits=limits.called_alone,
     ),
     Kernel(
         nn.ConvTranspose1d, Verdict.INT8, lambda: nn.ConvTranspose1d(8, 6, 4, 2, 1),
-        "with per-tensor weights, which is what its kernel demands", shape=(2, 8, 12), call_limits=_called_alone,
+        "with per-tensor weights, which is what its kernel demands", shape=(2, 8, 12), call_limits=limits.called_alone,
     ),
     Kernel(
         nn.ConvTranspose3d, Verdict.FLOAT, lambda: nn.ConvTranspose3d(8, 6, 4, 2, 1), _NO_CONV3D,
@@ -205,8 +105,8 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(
         m.LinearRows, Verdict.INT8, lambda: m.LinearRows(nn.Linear(12, 21).weight, nn.Linear(1, 21).bias, 7, 14),
     ),
-    Kernel(nn.BatchNorm2d, Verdict.INT8, lambda: nn.BatchNorm2d(8), limits=_statistics),
-    Kernel(nn.InstanceNorm2d, Verdict.INT8, lambda: nn.InstanceNorm2d(8), limits=_own_statistics),
+    Kernel(nn.BatchNorm2d, Verdict.INT8, lambda: nn.BatchNorm2d(8), limits=limits.statistics),
+    Kernel(nn.InstanceNorm2d, Verdict.INT8, lambda: nn.InstanceNorm2d(8), limits=limits.own_statistics),
     Kernel(nn.BatchNorm1d, Verdict.FLOAT, lambda: nn.BatchNorm1d(8), _NO_KERNEL, shape=(2, 8, 12)),
     Kernel(nn.LayerNorm, Verdict.COARSE, lambda: nn.LayerNorm(12), _QUIET_TOKENS),
     Kernel(nn.GroupNorm, Verdict.INT8, lambda: nn.GroupNorm(2, 8)),
@@ -238,14 +138,14 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.Mish, Verdict.FLOAT, nn.Mish, _NO_KERNEL),
     Kernel(nn.Softplus, Verdict.FLOAT, nn.Softplus, _NO_KERNEL),
     # pools and shapes
-    Kernel(nn.MaxPool1d, Verdict.FOLLOWS, lambda: nn.MaxPool1d(2), shape=(2, 8, 12), limits=_undilated),
-    Kernel(nn.MaxPool2d, Verdict.FOLLOWS, lambda: nn.MaxPool2d(3, 2, 1), limits=_undilated),
+    Kernel(nn.MaxPool1d, Verdict.FOLLOWS, lambda: nn.MaxPool1d(2), shape=(2, 8, 12), limits=limits.undilated),
+    Kernel(nn.MaxPool2d, Verdict.FOLLOWS, lambda: nn.MaxPool2d(3, 2, 1), limits=limits.undilated),
     Kernel(nn.MaxPool3d, Verdict.FLOAT, lambda: nn.MaxPool3d(2), _NO_KERNEL, shape=(1, 8, 4, 6, 6)),
-    Kernel(nn.AvgPool1d, Verdict.FOLLOWS, lambda: nn.AvgPool1d(2), shape=(2, 8, 12), limits=_plain_average),
-    Kernel(nn.AvgPool2d, Verdict.FOLLOWS, lambda: nn.AvgPool2d(2), limits=_plain_average),
+    Kernel(nn.AvgPool1d, Verdict.FOLLOWS, lambda: nn.AvgPool1d(2), shape=(2, 8, 12), limits=limits.plain_average),
+    Kernel(nn.AvgPool2d, Verdict.FOLLOWS, lambda: nn.AvgPool2d(2), limits=limits.plain_average),
     Kernel(
         nn.AvgPool3d, Verdict.FOLLOWS, lambda: nn.AvgPool3d((2, 3, 3), 1, (1, 0, 1), count_include_pad=False),
-        shape=(2, 8, 4, 6, 5), limits=_divides_by_its_size,
+        shape=(2, 8, 4, 6, 5), limits=limits.divides_by_its_size,
     ),
     Kernel(nn.AdaptiveAvgPool3d, Verdict.FOLLOWS, lambda: nn.AdaptiveAvgPool3d((2, 1, 3)), shape=(2, 8, 4, 6, 5)),
     Kernel(nn.AdaptiveAvgPool1d, Verdict.FOLLOWS, lambda: nn.AdaptiveAvgPool1d(1), shape=(2, 8, 12)),
@@ -264,8 +164,8 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(Tensor.cumsum, Verdict.FLOAT, lambda: Call(Tensor.cumsum, 1), _NO_KERNEL),
     Kernel(torch.maximum, Verdict.FLOAT, lambda: Call(torch.maximum), _NO_KERNEL, inputs=2),
     Kernel(torch.minimum, Verdict.FLOAT, lambda: Call(torch.minimum), _NO_KERNEL, inputs=2),
-    Kernel(torch.where, Verdict.FLOAT, lambda: Call(_where), _NO_KERNEL, inputs=2),
-    Kernel(torch.einsum, Verdict.FLOAT, lambda: Call(_einsum), _NO_KERNEL, inputs=2),
+    Kernel(torch.where, Verdict.FLOAT, lambda: Call(where), _NO_KERNEL, inputs=2),
+    Kernel(torch.einsum, Verdict.FLOAT, lambda: Call(einsum), _NO_KERNEL, inputs=2),
     Kernel(torch.abs, Verdict.FLOAT, lambda: Call(torch.abs), _NO_KERNEL),
     Kernel(Tensor.abs, Verdict.FLOAT, lambda: Call(Tensor.abs), _NO_KERNEL),
     Kernel(torch.neg, Verdict.FLOAT, lambda: Call(torch.neg), _NO_KERNEL),
@@ -300,7 +200,7 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(Tensor.split, Verdict.FOLLOWS, lambda: Call(Tensor.split, [2, 6], 1)),
     Kernel(torch.unbind, Verdict.FOLLOWS, lambda: Call(torch.unbind, 1)),
     Kernel(Tensor.unbind, Verdict.FOLLOWS, lambda: Call(Tensor.unbind, 1)),
-    Kernel(torch.stack, Verdict.WRONG, lambda: _Stacked(), _FIRST_RANGE, inputs=2),
+    Kernel(torch.stack, Verdict.WRONG, lambda: Stacked(), _FIRST_RANGE, inputs=2),
     Kernel(torch.swapaxes, Verdict.FOLLOWS, lambda: Call(torch.swapaxes, 1, 3)),
     Kernel(Tensor.swapaxes, Verdict.FOLLOWS, lambda: Call(Tensor.swapaxes, 1, 3)),
     Kernel(Tensor.movedim, Verdict.FOLLOWS, lambda: Call(Tensor.movedim, 1, 3)),
@@ -324,8 +224,8 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(Tensor.repeat_interleave, Verdict.FOLLOWS, lambda: Call(Tensor.repeat_interleave, 2, 1)),
     Kernel(torch.broadcast_to, Verdict.FOLLOWS, lambda: Call(torch.broadcast_to, (2, 4, 8, 12)), shape=(2, 1, 8, 12)),
     Kernel(Tensor.broadcast_to, Verdict.FOLLOWS, lambda: Call(Tensor.broadcast_to, 2, 4, 8, 12), shape=(2, 1, 8, 12)),
-    Kernel(Tensor.expand_as, Verdict.FOLLOWS, lambda: _Alike(Tensor.expand_as), shape=(2, 1, 8, 12)),
-    Kernel(Tensor.reshape_as, Verdict.FOLLOWS, lambda: _Alike(Tensor.reshape_as), shape=(2, 1, 8, 12)),
+    Kernel(Tensor.expand_as, Verdict.FOLLOWS, lambda: ShapedAlike(Tensor.expand_as), shape=(2, 1, 8, 12)),
+    Kernel(Tensor.reshape_as, Verdict.FOLLOWS, lambda: ShapedAlike(Tensor.reshape_as), shape=(2, 1, 8, 12)),
     Kernel(torch.select, Verdict.FOLLOWS, lambda: Call(torch.select, 1, 2)),
     Kernel(Tensor.select, Verdict.FOLLOWS, lambda: Call(Tensor.select, 1, 2)),
     Kernel(Tensor.unfold, Verdict.FOLLOWS, lambda: Call(Tensor.unfold, 2, 4, 4)),
@@ -338,22 +238,24 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(Tensor.moveaxis, Verdict.FOLLOWS, lambda: Call(Tensor.moveaxis, 1, 3)),
     Kernel(torch.rot90, Verdict.FOLLOWS, lambda: Call(torch.rot90, 1, (2, 3))),
     Kernel(Tensor.rot90, Verdict.FOLLOWS, lambda: Call(Tensor.rot90, 1, (2, 3))),
-    Kernel(F.pad, Verdict.FOLLOWS, lambda: Call(F.pad, (1, 2, 1, 0)), call_limits=_zeros_or_reflect),
+    Kernel(F.pad, Verdict.FOLLOWS, lambda: Call(F.pad, (1, 2, 1, 0)), call_limits=limits.zeros_or_reflect),
     Kernel(nn.ZeroPad1d, Verdict.FOLLOWS, lambda: nn.ZeroPad1d((1, 2)), shape=(2, 8, 12)),
     Kernel(nn.ZeroPad2d, Verdict.FOLLOWS, lambda: nn.ZeroPad2d((1, 2, 0, 1))),
     Kernel(nn.ZeroPad3d, Verdict.FLOAT, lambda: nn.ZeroPad3d(1), _NO_PAD3D, shape=(2, 8, 4, 6, 5)),
     Kernel(nn.ReflectionPad2d, Verdict.FOLLOWS, lambda: nn.ReflectionPad2d(1)),
     Kernel(nn.ReflectionPad1d, Verdict.FOLLOWS, lambda: nn.ReflectionPad1d(2), shape=(2, 8, 12)),
-    Kernel(nn.ConstantPad1d, Verdict.FOLLOWS, lambda: nn.ConstantPad1d(2, 0.0), shape=(2, 8, 12), limits=_with_zeros),
-    Kernel(nn.ConstantPad2d, Verdict.FOLLOWS, lambda: nn.ConstantPad2d(1, 0.0), limits=_with_zeros),
-    Kernel(nn.Threshold, Verdict.FOLLOWS, lambda: nn.Threshold(0.5, 0.0), limits=_with_zeros),
+    Kernel(
+        nn.ConstantPad1d, Verdict.FOLLOWS, lambda: nn.ConstantPad1d(2, 0.0), shape=(2, 8, 12), limits=limits.with_zeros,
+    ),
+    Kernel(nn.ConstantPad2d, Verdict.FOLLOWS, lambda: nn.ConstantPad2d(1, 0.0), limits=limits.with_zeros),
+    Kernel(nn.Threshold, Verdict.FOLLOWS, lambda: nn.Threshold(0.5, 0.0), limits=limits.with_zeros),
     Kernel(nn.ReplicationPad2d, Verdict.FLOAT, lambda: nn.ReplicationPad2d(1), _NO_KERNEL),
     Kernel(nn.CircularPad2d, Verdict.FLOAT, lambda: nn.CircularPad2d(1), _NO_KERNEL),
     Kernel(operator.getitem, Verdict.FOLLOWS, lambda: Call(operator.getitem, (slice(None), slice(2, 6)))),
-    Kernel(F.interpolate, Verdict.FOLLOWS, _interpolate("nearest"), call_limits=_interpolation_mode),
+    Kernel(F.interpolate, Verdict.FOLLOWS, interpolating("nearest"), call_limits=limits.interpolation_mode),
     Kernel(
         nn.Upsample, Verdict.FOLLOWS, lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-        limits=_upsample_mode,
+        limits=limits.upsample_mode,
     ),
     Kernel(nn.UpsamplingNearest2d, Verdict.FOLLOWS, lambda: nn.UpsamplingNearest2d(scale_factor=2)),
     Kernel(nn.UpsamplingBilinear2d, Verdict.FOLLOWS, lambda: nn.UpsamplingBilinear2d(scale_factor=2)),
@@ -365,79 +267,32 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(F.pixel_unshuffle, Verdict.FOLLOWS, lambda: Call(F.pixel_unshuffle, 2)),
     # videos as images
     Kernel(frames.ToFrames, Verdict.FOLLOWS, lambda: frames.ToFrames(2, 2, 1, 2), shape=(2, 8, 6, 6, 5)),
-    Kernel(frames.FromFrames, Verdict.FOLLOWS, lambda: _Sized(frames.FromFrames(), 2), shape=(6, 8, 5, 4)),
+    Kernel(frames.FromFrames, Verdict.FOLLOWS, lambda: Sized(frames.FromFrames(), 2), shape=(6, 8, 5, 4)),
     Kernel(frames.ToColumns, Verdict.FOLLOWS, frames.ToColumns, shape=(2, 8, 4, 6, 5)),
-    Kernel(frames.FromColumns, Verdict.FOLLOWS, lambda: _Sized(frames.FromColumns(), 3), shape=(2, 8, 5, 12)),
+    Kernel(frames.FromColumns, Verdict.FOLLOWS, lambda: Sized(frames.FromColumns(), 3), shape=(2, 8, 5, 12)),
     # observed arithmetic
     Kernel(m.Add, Verdict.INT8, m.Add, inputs=2),
     Kernel(m.AddReLU, Verdict.INT8, m.AddReLU, inputs=2),
     Kernel(m.Mul, Verdict.INT8, m.Mul, inputs=2),
     Kernel(m.MatMul, Verdict.INT8, m.MatMul, inputs=2, emulated=True),
-    Kernel(m.Cat, Verdict.INT8, lambda: _List(m.Cat(1)), inputs=2),
-    Kernel(m.Stack, Verdict.INT8, lambda: _List(m.Stack(1)), inputs=2),
+    Kernel(m.Cat, Verdict.INT8, lambda: OfList(m.Cat(1)), inputs=2),
+    Kernel(m.Stack, Verdict.INT8, lambda: OfList(m.Stack(1)), inputs=2),
     Kernel(m.AddScalar, Verdict.INT8, lambda: m.AddScalar(0.7)),
     Kernel(m.MulScalar, Verdict.INT8, lambda: m.MulScalar(-1.3)),
     Kernel(m.WrappedBinary, Verdict.INT8, lambda: m.WrappedBinary(m.Add()), inputs=2),
     Kernel(m.WrappedUnary, Verdict.INT8, lambda: m.WrappedUnary(m.AddScalar(0.7))),
-    Kernel(m.WrappedCat, Verdict.INT8, lambda: _List(m.WrappedCat(m.Cat(1))), inputs=2),
+    Kernel(m.WrappedCat, Verdict.INT8, lambda: OfList(m.WrappedCat(m.Cat(1))), inputs=2),
 )  # fmt: skip
 
 
-class _Sized(nn.Module):
-    """A module that takes a size beside its tensor, for the table's examples."""
-
-    def __init__(self, inner: nn.Module, size: int) -> None:
-        super().__init__()
-        self.inner, self.size = inner, size
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x, self.size)
-
-
-class _Alike(nn.Module):
-    """A method that gives a tensor the shape of another, here that of four of its kind side by side."""
-
-    def __init__(self, method: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, x: Tensor) -> Tensor:
-        other = x.repeat(1, 4, 1, 1)
-        return self.method(x, other) if self.method is Tensor.expand_as else self.method(other, x.expand_as(other))
-
-
-def _where(x: Tensor, y: Tensor) -> Tensor:
-    return torch.where(torch.arange(12) > 5, x, y)
-
-
-def _einsum(x: Tensor, y: Tensor) -> Tensor:
-    return torch.einsum("bchw,bdhw->bcd", x, y)
-
-
-class _List(nn.Module):
-    """A module that takes a list, called with the tensors of the list."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.inner([x, y])
-
-
-class _Stacked(nn.Module):
-    """torch.stack as a module on two tensors."""
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([x, y], 1)
-
-
 KERNELS: dict[Callable[..., Any], Kernel] = {row.key: row for row in _ROWS}
+
 
 # The operations whose multiply-accumulates are counted: what int8 is for.
 MULTIPLY_ACCUMULATE = frozenset(
     {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear, m.LinearRows, m.MatMul}
 )
+
 
 # The operations that move values and compute none.
 MOVES: frozenset[Callable[..., Any]] = frozenset(
@@ -459,7 +314,7 @@ def verdict(
     """The verdict on one call and the reason for it; what is not in the table runs in float.
 
     `target` is a key of the table; `module` the called module, when there is one, and `node` the call itself: their
-    settings may be refused.
+    settings may be limits.
     """
     row = KERNELS.get(target) if target is not None else None
     if row is None:

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import fxconv
-from fxconv.targets.mobile import artifact, lowering
-from fxconv.targets.mobile.artifact import describe, load_lite, load_lite_bytes, unreadable
+from fxconv.targets import artifact
+from fxconv.targets.mobile import lite_file, lowering
+from fxconv.targets.mobile.lite_file import describe, load_lite, load_lite_bytes, unreadable
 
 
 def test_the_file_says_what_it_is(small_conversion, tmp_path, batches):
@@ -139,5 +140,5 @@ def test_multiply_accumulates_of_several_linear_layers_in_one_operator(name, tmp
         path = tmp_path / "x.ptl"
         path.write_bytes(lowering.to_bytes(torch.jit.script(layer.eval())))
     found = describe(path, path.read_bytes(), example, 0)
-    assert [op for op in found.calls if op in artifact._FUSED_LINEAR]
+    assert [op for op in found.calls if op in lite_file._FUSED_LINEAR]
     assert sum(found.macs.values()) == expected

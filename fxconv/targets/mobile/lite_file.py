@@ -1,11 +1,10 @@
-"""The written file: read back, and asked what it computes with."""
+"""A file in the lite interpreter: loaded, and asked what it computes with."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv.measures.macs import layer_macs
 from fxconv.models.dispatch import passed_on
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """What a written .ptl is, read from the file itself.
-
-    `calls` counts the operators one inference calls; `macs` the multiply-accumulates of its convolutions
-    and linear layers by operator. Sizes are in bytes; `path` is None until the file has a final name.
-    """
-
-    path: Path | None
-    data: bytes
-    sha256: str
-    bytecode_version: int
-    operators: tuple[str, ...]
-    calls: dict[str, int]
-    int8_calls: dict[str, int]
-    macs: dict[str, int]
-    float_bytes: int
-
-    @property
-    def size(self) -> int:
-        """Size of the file in bytes."""
-        return len(self.data)
-
-    @property
-    def float_calls(self) -> dict[str, int]:
-        """The operators that computed on float tensors, without the conversions between the domains."""
-        stubs = ("aten::quantize_per_tensor", "aten::dequantize")
-        left = {op: n - self.int8_calls.get(op, 0) for op, n in self.calls.items() if op not in stubs}
-        return {op: n for op, n in left.items() if n}
-
-    @property
-    def int8_macs_share(self) -> float:
-        """Share of the multiply-accumulates that run in int8 operators, 0 to 1; 0 when there are none."""
-        total = sum(self.macs.values())
-        return sum(n for op, n in self.macs.items() if _is_int8(op)) / total if total else 0.0
+from fxconv.targets.artifact import CELLS, DYNAMIC, Artifact
 
 
 def load_lite(path: Path) -> Any:
@@ -105,7 +68,7 @@ class _Profile(TorchDispatchMode):
         out = passed_on(func, args, kwargs or {})
         name = func._schema.name
         self.calls[name] += 1
-        if name in _DYNAMIC or any(isinstance(t, Tensor) and t.is_quantized for t in tree_leaves(out)):
+        if name in DYNAMIC or any(isinstance(t, Tensor) and t.is_quantized for t in tree_leaves(out)):
             self.int8_calls[name] += 1
         macs = _macs(name, args, out)
         if macs:
@@ -115,17 +78,6 @@ class _Profile(TorchDispatchMode):
 
 # Recurrent layers, and the gates of each; what they take and give is float, ranged at run time.
 _GATES = {"quantized_lstm": 4, "quantized_gru": 3, "lstm": 4, "gru": 3}
-_CELLS = {"quantized_lstm_cell_dynamic": 4, "quantized_gru_cell_dynamic": 3}
-_CELLS |= {"quantized_rnn_relu_cell_dynamic": 1, "quantized_rnn_tanh_cell_dynamic": 1}
-# Operators whose weights are int8 although no quantized tensor comes out of them.
-_DYNAMIC = frozenset(
-    {"quantized::linear_dynamic", "quantized::linear_relu_dynamic", "aten::quantized_lstm", "aten::quantized_gru"}
-    | {f"quantized::{name}" for name in _CELLS}
-)
-
-
-def _is_int8(operator: str) -> bool:
-    return operator.startswith("quantized::") or operator in _DYNAMIC
 
 
 # Operators that are several linear layers at once, and where among their arguments the weights stand.
@@ -135,7 +87,7 @@ _FUSED_LINEAR = {"aten::_native_multi_head_attention": (5, 7), "aten::_transform
 def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
     """Multiply-accumulates of one call of a convolution or linear layer; 0 for any other operator."""
     namespace, _, operator = name.partition("::")
-    if operator in _GATES or operator in _CELLS:
+    if operator in _GATES or operator in CELLS:
         return _recurrent_macs(operator, args)
     if name == "aten::mkldnn_rnn_layer":  # of an LSTM, one layer in one direction
         given, *weights = args[:3]
@@ -164,8 +116,8 @@ def _recurrent_macs(operator: str, args: tuple[Any, ...]) -> int:
     given, state = args[0], args[1][0] if isinstance(args[1], (list, tuple)) else args[1]
     size, units = given.shape[-1], state.shape[-1]
     steps = given.numel() // size
-    if operator in _CELLS:
-        return int(steps * _CELLS[operator] * units * (size + units))
+    if operator in CELLS:
+        return int(steps * CELLS[operator] * units * (size + units))
     layers, directions = args[4], 2 if args[7] else 1
     first, others = size + units, (layers - 1) * (directions * units + units)
     return int(steps * directions * _GATES[operator] * units * (first + others))

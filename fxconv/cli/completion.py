@@ -1,0 +1,66 @@
+"""Shell completion: typer's, which answers the shell or installs itself, and ends the process with that."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fxconv.errors import UserError
+
+_ASKED_BY = "_FXCONV_COMPLETE"  # the variable in which the script that typer installs says what the shell wants
+_OPTIONS = ("--install-completion", "--show-completion")
+_REGISTERED = re.compile(r'^@register_model\((?:name="(\w+)")?\)\n(?:.*\n)*?def (\w+)', re.MULTILINE)
+
+
+def answer(command: Any) -> None:
+    """Answer the shell and end the process, if it is the shell that asks."""
+    if os.environ.get(_ASKED_BY):
+        with _ends_as_other_options_do():
+            command.main(prog_name="fxconv")
+
+
+@contextmanager
+def installing() -> Iterator[None]:
+    """Where the options of completion are parsed: they end as `--version` does, or say in one line what is wrong."""
+    if not set(_OPTIONS) & set(sys.argv[1:2]):
+        yield
+        return
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said), redirect_stderr(said), _ends_as_other_options_do():
+            yield
+    except typer.Exit as done:
+        if done.exit_code:
+            raise UserError(
+                f"{sys.argv[1]}: no completion for the shell that started it; run it from bash, zsh, fish or PowerShell"
+            ) from None
+        typer.echo(said.getvalue(), nl=False)
+        raise
+
+
+@contextmanager
+def _ends_as_other_options_do() -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as done:
+        raise typer.Exit(int(done.code or 0)) from None
+
+
+def models(incomplete: str) -> list[str]:
+    """The names of torchvision's models that begin so, read from its source: to import it takes seconds."""
+    package = find_spec("torchvision")
+    if package is None or package.origin is None:
+        return []
+    names: set[str] = set()
+    for file in sorted((Path(package.origin).parent / "models").rglob("*.py")):
+        names |= {name or function for name, function in _REGISTERED.findall(file.read_text(encoding="utf-8"))}
+    return sorted(name for name in names if name.startswith(incomplete) and not name.startswith("quantized_"))

@@ -1,0 +1,198 @@
+"""The steps of a conversion from the command line: paths are checked, it is run, written and printed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxconv.cli import startup
+from fxconv.cli.options.accuracy import AccuracyOptions
+from fxconv.cli.options.calibration import CalibrationImages
+from fxconv.cli.options.model import TracingOptions
+from fxconv.cli.options.output import ConversionOutput
+from fxconv.cli.options.training import TrainingOptions
+from fxconv.cli.results import write_report
+from fxconv.cli.rewriting import Shown, show_rewriting
+from fxconv.config import Config, Mode
+from fxconv.errors import ConversionError, UserError
+
+if TYPE_CHECKING:
+    from fxconv.conversion import Conversion
+    from fxconv.progress import Progress
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a conversion is asked for: a model, and the options; those that are choices of `Config` as `config`."""
+
+    model: str
+    loading: TracingOptions
+    images: CalibrationImages
+    accuracy: AccuracyOptions
+    training: TrainingOptions
+    output: ConversionOutput
+    config: Config
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a conversion reads and what it writes beside the artifact, by the options that name it.
+
+    `labels` are the list of photographs and classes and `names` that of the classes' names, both given by --labels.
+    """
+
+    reads: dict[str, Path | None]
+    writes: dict[str, Path | None]
+    labels: Path | None
+    names: Path | None
+
+    def check_distinct(self, option: str, artifact: Path | None) -> None:
+        """Raise `UserError` where one file would be written over another; `option` names the artifact."""
+        from fxconv.cli.paths import check_distinct
+
+        check_distinct({option: artifact, **self.writes}, self.reads)
+
+
+def check_files(request: Request, given: Callable[[str], bool]) -> Files:
+    """The files, each of which can be written, and is no other's. Raises `UserError`, for options that go unheeded too.
+
+    `given` says whether an option was given on the command line.
+    """
+    from fxconv.cli.paths import check_target, read_files
+    from fxconv.data.arrays import split_name
+    from fxconv.data.class_names import sorted_files
+
+    output, accuracy, training = request.output, request.accuracy, request.training
+    for option, path in {"-o": output.output, **output.reports}.items():
+        check_target(path, option)
+    training.check(request.config.mode, given)
+    labels, names = sorted_files(accuracy.labels or (), accuracy.evaluation)
+    if request.config.mode is Mode.dynamic and (accuracy.evaluation is not None or labels is not None):
+        raise UserError("--eval and --labels go with --mode static or qat, not with dynamic: leave them out")
+    check_target(training.checkpoint, "--checkpoint")
+    reads = read_files(request.model, request.loading.weights, request.images.calib, request.loading.example) | {
+        "--config": output.config_file,
+        "--eval": accuracy.evaluation,
+        "--labels": labels,
+        "--train": training.train and split_name(training.train)[0],
+        "the names of the classes": names,
+    }
+    files = Files(reads, {**output.reports, "--checkpoint": training.checkpoint}, labels, names)
+    files.check_distinct("-o", output.output)
+    return files
+
+
+def show_dry_run(request: Request) -> None:
+    """Rewrite and print the changes; the rest of a conversion is left out."""
+    output = request.output
+    for option, path in (("--html", output.html), ("--op-list", output.op_list)):
+        if path is not None:
+            raise UserError(f"{option} shows a conversion, and --dry-run stops before it; leave one of them out")
+    shown = Shown("would rewrite", output.full)
+    show_rewriting(request.model, request.loading, request.config, output.json, shown)
+
+
+def check_artifact(request: Request, files: Files) -> Path:
+    """Where the artifact goes. Raises `UserError` where it cannot go there, or there is no such engine."""
+    from fxconv.cli.paths import default_output
+    from fxconv.environment import check
+
+    check(request.config.engine.value)
+    artifact = request.output.output or default_output(request.model)
+    files.check_distinct("the artifact", artifact)
+    return artifact
+
+
+def run(
+    request: Request, files: Files, artifact: Path, began: float, progress: Progress
+) -> tuple[Conversion, tuple[str, ...]]:
+    """The conversion, written when it is verified, and the warnings of loading, which are printed already.
+
+    `began` is when the process began to import, as `time.perf_counter` has it.
+    """
+    progress("loading", 0, 1)
+    from fxconv.cli import terminal
+    from fxconv.conversion import convert
+    from fxconv.data.source import open_source, open_training
+    from fxconv.quantization.passes import selected
+
+    imported = time.perf_counter()
+    selected(request.config)  # a misspelt pass is found here, not after minutes of work
+    loading, training = request.loading, request.training
+    source = open_source(
+        request.model,
+        loading.weights,
+        loading.input_size,
+        request.images.calib,
+        loading.example,
+        request.config,
+        loading.unsafe_load,
+        request.accuracy.evaluation,
+        files.labels,
+        loading.heads,
+        files.names,
+    )
+    lessons = open_training(source, training.train, training.train_count) if training.train is not None else None
+    for warning in source.warnings:
+        terminal.warn(warning)
+    startup.keep_what_is_imported()
+    conversion = convert(
+        source.loaded.module,
+        source.data,
+        source.example,
+        source.config,
+        held_out=source.labelled,
+        training=lessons,
+        checkpoint=training.checkpoint,
+        info=source.info,
+        output=artifact,
+        warnings=source.warnings,
+        progress=progress,
+        before={"importing": imported - began, "loading": time.perf_counter() - imported},
+        labels=source.class_names,
+        preprocessing=source.preprocessing,
+        layers=request.output.html is not None,
+    )
+    return conversion, source.warnings
+
+
+def write_reports(output: ConversionOutput, conversion: Conversion, artifact: Path) -> None:
+    """Write what was asked for beside the artifact, and before anything is printed: its reader may stop reading."""
+    done = f"; {artifact} is written and verified" if conversion.verified else ""
+    if output.json is not None:
+        write_report(output.json, conversion.report.json_text(), done)
+    if output.html is not None:
+        typed = shlex.join(["fxconv", *sys.argv[1:]])
+        write_report(output.html, conversion.report.html_text(typed), done, "--html")
+    if output.op_list is not None and conversion.verified:
+        from fxconv.inspection import inspect
+        from fxconv.targets.mobile.releases import op_list
+
+        write_report(output.op_list, op_list(inspect(artifact)), done, "--op-list")
+    if output.save_config is not None and conversion.verified:
+        from fxconv.config_file import reproducing, text
+
+        choices = text(reproducing(conversion.config, conversion.recipe.steps))
+        write_report(output.save_config, choices, done, "--save-config")
+
+
+def show(output: ConversionOutput, conversion: Conversion, warned: tuple[str, ...]) -> None:
+    """Print the report, and the warnings that it leaves out; those in `warned` are printed already."""
+    from fxconv.cli import terminal
+
+    conversion.report.print(terminal.console(), full=output.report or output.full, unfolded=output.full)
+    if not (output.report or output.full):
+        for warning in conversion.warnings[len(warned) :]:
+            terminal.warn(warning)
+
+
+def check_verified(model: str, conversion: Conversion, artifact: Path) -> None:
+    """Raise `ConversionError` for a conversion that was not verified, and whose artifact was not written."""
+    if not conversion.verified:
+        kept = "; the file there is from before" if artifact.exists() else ""
+        raise ConversionError(f"{model}: {conversion.verdict}; {artifact} was not written{kept}; {conversion.cure}")

@@ -1,0 +1,56 @@
+"""What a written file is: its size, the operators it calls, and the share of its multiply-accumulates in int8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a written .ptl is, read from the file itself.
+
+    `calls` counts the operators one inference calls; `macs` the multiply-accumulates of its convolutions
+    and linear layers by operator. Sizes are in bytes; `path` is None until the file has a final name.
+    """
+
+    path: Path | None
+    data: bytes
+    sha256: str
+    bytecode_version: int
+    operators: tuple[str, ...]
+    calls: dict[str, int]
+    int8_calls: dict[str, int]
+    macs: dict[str, int]
+    float_bytes: int
+
+    @property
+    def size(self) -> int:
+        """Size of the file in bytes."""
+        return len(self.data)
+
+    @property
+    def float_calls(self) -> dict[str, int]:
+        """The operators that computed on float tensors, without the conversions between the domains."""
+        stubs = ("aten::quantize_per_tensor", "aten::dequantize")
+        left = {op: n - self.int8_calls.get(op, 0) for op, n in self.calls.items() if op not in stubs}
+        return {op: n for op, n in left.items() if n}
+
+    @property
+    def int8_macs_share(self) -> float:
+        """Share of the multiply-accumulates that run in int8 operators, 0 to 1; 0 when there are none."""
+        total = sum(self.macs.values())
+        return sum(n for op, n in self.macs.items() if is_int8(op)) / total if total else 0.0
+
+
+CELLS = {"quantized_lstm_cell_dynamic": 4, "quantized_gru_cell_dynamic": 3}
+CELLS |= {"quantized_rnn_relu_cell_dynamic": 1, "quantized_rnn_tanh_cell_dynamic": 1}
+# Operators whose weights are int8 although no quantized tensor comes out of them.
+DYNAMIC = frozenset(
+    {"quantized::linear_dynamic", "quantized::linear_relu_dynamic", "aten::quantized_lstm", "aten::quantized_gru"}
+    | {f"quantized::{name}" for name in CELLS}
+)
+
+
+def is_int8(operator: str) -> bool:
+    return operator.startswith("quantized::") or operator in DYNAMIC

@@ -1,0 +1,54 @@
+"""What the audit and the ledger of a conversion amount to: whether it is verified, in words, and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fxconv.config import Config
+from fxconv.diagnostics.diagnosis import cure_of
+from fxconv.quantization.passes import suspected
+from fxconv.quantization.recipe_search.recipe import ChosenRecipe
+from fxconv.verification.audit import Audit
+from fxconv.verification.parity import EQUALIZED, STAGES, TRAINED, StageParity
+
+
+def is_verified(audit: Audit, ledger: Sequence[StageParity], recipe: ChosenRecipe) -> bool:
+    """Whether every int8 operation passed the audit and every stage the ledger, and all of them ran."""
+    absent = {EQUALIZED: not recipe.keeping, TRAINED: not recipe.is_trained}
+    stages = tuple(stage for stage in STAGES if not absent.get(stage))
+    complete = tuple(row.stage for row in ledger) == stages and audit.inputs > 0
+    return complete and not audit.failed and all(row.passed for row in ledger)
+
+
+def verdict(audit: Audit, ledger: Sequence[StageParity], is_converted: bool, is_by_choice: bool) -> str:
+    """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first thing that failed.
+
+    Where layers are in float because the user said so it is `float by choice`.
+    An operation that fails the audit is the cause of whatever else fails, so it is named first.
+    """
+    if audit.failed:
+        return f"FAILED: kernel audit: {audit.problem}"
+    failed = next((row for row in ledger if not row.passed), None)
+    if failed is not None:
+        return f"FAILED: {failed.stage} against {failed.against}: {failed.problem}; required: {failed.rule}"
+    if is_converted:
+        return "converted and verified"
+    return f"float by {'choice' if is_by_choice else 'engine'}, verified"
+
+
+def cure(audit: Audit, ledger: Sequence[StageParity], config: Config, advice: str) -> str:
+    """What to do about a conversion that failed; empty when it did not.
+
+    `advice` is the target's, for a stage on the way to the file.
+    """
+    failed = next((row for row in ledger if not row.passed), None)
+    stage = failed.stage if failed is not None else ""
+    if stage == TRAINED:
+        return "train with a lower --learning-rate, or accept it (--min-sqnr)"
+    if audit.failed or stage in ("rewritten", "fused", EQUALIZED):
+        if config.passes:
+            return suspected(config.passes)
+        return "the model is not at fault: send this line and the output of --report to fxconv's authors"
+    if stage == "int8":
+        return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
+    return cure_of(failed.problem, advice) if failed is not None else ""
