@@ -38,7 +38,7 @@ class UninformativeRange:
     problem: str
 
 
-def ailments(ranges: Mapping[str, Mapping[str, Expected]]) -> tuple[UninformativeRange, ...]:
+def uninformative_ranges(ranges: Mapping[str, Mapping[str, Expected]]) -> tuple[UninformativeRange, ...]:
     """The observers that saw one value only, or values so small that their scale is the smallest there is.
 
     `ranges` are those of each graph by its path, as `expected_ranges` gives them.

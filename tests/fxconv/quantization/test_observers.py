@@ -208,7 +208,7 @@ class Ailing(torch.nn.Module):
 def test_ranges_that_say_little_are_named():
     torch.manual_seed(0)
     conversion = fxconv.convert(Ailing(), [torch.randn(4, 3, 8, 8)])
-    found = {ailment.where: ailment.problem for ailment in conversion.ailments}
+    found = {one.where: one.problem for one in conversion.uninformative_ranges}
     assert found["dead"] == "calibration saw nothing there but 0"
     assert found["faint"].startswith("its values are at most ")
     assert [w for w in conversion.warnings if w.startswith("the range of dead says little: calibration saw nothing")]
@@ -216,4 +216,4 @@ def test_ranges_that_say_little_are_named():
 
 
 def test_healthy_ranges_are_not_named(small_conversion):
-    assert small_conversion.ailments == ()
+    assert small_conversion.uninformative_ranges == ()

@@ -102,10 +102,10 @@ def test_the_digest_of_edits_is_of_what_stood_there_and_what_stands_there_now(ch
 
 
 def digest_of(results):
-    settled = SimpleNamespace(
+    quantized = SimpleNamespace(
         rewritten=SimpleNamespace(results=results), recipe=SimpleNamespace(steps=()), int8=nn.Identity()
     )
-    return metadata.digests(Config(), settled)["edits"]
+    return metadata.digests(Config(), quantized)["edits"]
 
 
 def test_the_digest_of_scales_is_of_those_of_weights_too():
@@ -122,10 +122,12 @@ def test_the_digest_of_scales_is_of_those_of_weights_too():
 
 
 def test_the_digest_of_choices_is_not_of_the_folder_a_pass_lies_in():
-    settled = SimpleNamespace(
+    quantized = SimpleNamespace(
         rewritten=SimpleNamespace(results=()), recipe=SimpleNamespace(steps=()), int8=nn.Identity()
     )
-    told = [metadata.digests(Config(passes=(name,)), settled)["config"] for name in ("a/p.py:P", "/b/p.py:P", "p.py:Q")]
+    told = [
+        metadata.digests(Config(passes=(name,)), quantized)["config"] for name in ("a/p.py:P", "/b/p.py:P", "p.py:Q")
+    ]
     assert told[0] == told[1] != told[2]
 
 
