@@ -83,9 +83,9 @@ class Copy:
         self._folder.cleanup()
 
     def run(self, tests: Sequence[str], seconds: float) -> tuple[int | str, str]:
-        """pytest's exit status for these tests, stopped at the first failure, or "time"; and what it printed."""
+        """pytest's exit status for these arguments, or "time"; and what it printed."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", *tests]
+        arguments = ["-q", "--tb=short", "-p", "no:cacheprovider", *tests]
         print(json.dumps([arguments, str(self._output), seconds]), file=self._process.stdin, flush=True)
         status = json.loads(self._process.stdout.readline())
         return status, self._output.read_text(encoding="utf-8", errors="replace")
@@ -93,7 +93,7 @@ class Copy:
     def tried(self, mutant: Mutant, seconds: float) -> Outcome:
         """Plant a mutant, run its tests, and put the file back. Raises `Unusable` when they do not run."""
         begin, before = time.perf_counter(), mutant.plant(self.root)
-        status, printed = self.run(mutant.tests, seconds)
+        status, printed = self.run(["-x", *mutant.tests], seconds)
         (self.root / mutant.file).write_text(before, encoding="utf-8")
         if status not in (_PASSED, _FAILED, "time"):
             raise Unusable(f"{mutant.name}: its tests do not run (status {status})\n{printed[-2000:]}")

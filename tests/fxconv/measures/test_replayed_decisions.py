@@ -129,7 +129,7 @@ class ModelWrapper(nn.Module):
 def test_what_happens_inside_of_a_graph_is_no_decision():
     rewritten = rewrite(ModelWrapper(), example=(torch.ones(1, 3, 4, 4),)).module
     recording = _Decisions()
-    hooks = recording.around(rewritten)
+    hooks = recording.hooks_on(rewritten)
     with torch.no_grad(), recording:
         rewritten(torch.ones(1, 3, 4, 4))
     for hook in hooks:
