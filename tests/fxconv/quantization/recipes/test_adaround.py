@@ -100,11 +100,27 @@ def test_the_output_is_nearer_to_floats(groups: int) -> None:
     assert float(lost(found, unseen).sum()) < 0.8 * float(lost(nearest, unseen).sum())
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_output_that_rounding_to_nearest_suits_keeps_it(seed: int) -> None:
+    # of few inputs that hang together: where all weights are free at once, an output may come out worse
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(40, 3, generator=generator) @ torch.randn(3, 6, generator=generator)
+    inputs += 0.01 * torch.randn(40, 6, generator=generator)
+    weight = torch.randn(8, 6, generator=generator)
+    found = adaround(weight, torch.full((8,), 0.4), (inputs.T @ inputs / 40)[None], (-7, 7))
+    nearest = (weight / 0.4).round().clamp(-7, 7) * 0.4
+    lost, usual = ((inputs @ (other - weight).T).square().sum(0) for other in (found, nearest))
+    assert bool((lost <= usual * 1.001).all()) and float(lost.sum()) < 0.8 * float(usual.sum())
+
+
 def test_what_lies_on_a_step_stays() -> None:
     gram = correlated(1, 6).flatten(2)[0]
     weight = torch.randint(-5, 6, (4, 6, 1, 1)).float() * 0.25
     found = adaround(weight, torch.tensor(0.25), (gram @ gram.T)[None], (-127, 127), 50)
     assert torch.equal(found, weight)
+    # the first input is always 0.4 of the second: a step more for its weight would make up for the other's rounding
+    gram = torch.tensor([[[0.16, 0.4], [0.4, 1.0]]])
+    assert adaround(torch.tensor([[0.0, 0.4]]), torch.tensor(1.0), gram, (-7, 7)).tolist() == [[0.0, 0.0]]
 
 
 class Mixing(nn.Module):
