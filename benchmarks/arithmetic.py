@@ -27,7 +27,7 @@ from benchmarks.latency import medians
 from benchmarks.networks import ROOT, machine, seeded, table, write
 from fxconv.config import Arithmetic, Config, Recipe
 from fxconv.conversion import Conversion
-from fxconv.measures.latency import settle_mobile_threads
+from fxconv.measures.latency import set_mobile_threads
 from fxconv.targets.mobile import lowering
 from fxconv.targets.mobile.lite_file import load_lite
 
@@ -94,7 +94,7 @@ def operations() -> list[list[str]]:
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    settle_mobile_threads()
+    set_mobile_threads()
     torch.backends.quantized.engine = "qnnpack"
     names = tuple(sys.argv[1:]) or tuple(NETWORKS)
     rows, slow = [], []

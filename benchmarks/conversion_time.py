@@ -33,7 +33,7 @@ from benchmarks.networks import ROOT, TEN, machine, seeded, table, write
 from fxconv.config import Config, Recipe
 from fxconv.data.calibration import Batches
 from fxconv.data.synthetic import natural_images
-from fxconv.measures.latency import settle_mobile_threads
+from fxconv.measures.latency import set_mobile_threads
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock
 from fxconv.quantization.calibrate import observe_images
@@ -170,7 +170,7 @@ def main() -> None:
         folder = Path(name)
         photographs = chosen or generated(folder / "photographs")
         rows = pairs(folder, photographs, arguments.pairs)
-        settle_mobile_threads()
+        set_mobile_threads()
         watched, slow = calibration()
         costs, dear = proof(folder, photographs)
     source = "photographs" if chosen else "generated photographs"

@@ -23,7 +23,7 @@ import fxconv
 from benchmarks import stock
 from benchmarks.networks import RELU6, TEN, machine, seeded, table, write
 from fxconv.config import Config
-from fxconv.measures.latency import interleaved, settle_mobile_threads
+from fxconv.measures.latency import interleaved, set_mobile_threads
 from fxconv.targets.mobile import lowering
 from fxconv.targets.mobile.lite_file import load_lite
 
@@ -65,7 +65,7 @@ def medians(
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    settle_mobile_threads()
+    set_mobile_threads()
     torch.backends.quantized.engine = "qnnpack"
     names = tuple(sys.argv[1:]) or TEN
     rows, slow = [], []

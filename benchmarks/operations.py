@@ -21,7 +21,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.latency import medians
-from fxconv.measures.latency import settle_mobile_threads
+from fxconv.measures.latency import set_mobile_threads
 
 Operation = Callable[[], Tensor]
 RUNS, SECONDS, WARM_UP = 300, 30.0, 20
@@ -76,7 +76,7 @@ def measured(name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    settle_mobile_threads()
+    set_mobile_threads()
     torch.backends.quantized.engine = "qnnpack"
     json.dump({name: measured(name) for name in SHAPES}, sys.stdout)
 

@@ -29,7 +29,7 @@ from benchmarks.latency import medians
 from benchmarks.networks import is_detector, seeded, tensors
 from fxconv.config import MIN_SQNR, Config
 from fxconv.errors import ConversionError, UserError, described, one_line
-from fxconv.measures.latency import settle_mobile_threads
+from fxconv.measures.latency import set_mobile_threads
 from fxconv.models import forward
 from fxconv.report.json import plain
 from fxconv.targets.artifact import Artifact
@@ -172,7 +172,7 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    settle_mobile_threads()
+    set_mobile_threads()
     torch.backends.quantized.engine = "qnnpack"
     save(measured(asked.model, asked.input_size, asked.images, not asked.no_stock, asked.into), asked.into)
 

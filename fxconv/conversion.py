@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
-from fxconv.config import Config, Engine, Method, Mode
+from fxconv.config import Config, Mode
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.class_names import check_names
@@ -23,26 +21,25 @@ from fxconv.data.staged_file import StagedFile
 from fxconv.environment import Environment
 from fxconv.errors import ConversionError, UserError
 from fxconv.job import Job, open_job
-from fxconv.measures import budget, output_comparison
+from fxconv.measures import budget
 from fxconv.measures.judge import Judge, Judgement
-from fxconv.measures.latency import Latency, measure
+from fxconv.measures.latency import Latency
 from fxconv.measures.layer_cost import LayerCost
 from fxconv.measures.layer_survey import Layer
-from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Clock, Progress
 from fxconv.quantization import dynamic, engine, fusion, keep_float
-from fxconv.quantization.expected_ranges import UninformativeRange, ailments
+from fxconv.quantization.expected_ranges import UninformativeRange, uninformative_ranges
 from fxconv.quantization.fine_tuned import FineTuned
 from fxconv.quantization.layer_costs import costs
 from fxconv.quantization.quantize import QuantizedModel, quantize
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
 from fxconv.quantization.refusals import Adjustment
 from fxconv.quantization.training import training_set
-from fxconv.quantization.training.fake_quantize import FakeQuantized
-from fxconv.quantization.training.train import check_trainable, fake_quantized, fine_tuned, requantized
+from fxconv.quantization.training.own_loop import Trainable, check_trained, trainable
+from fxconv.quantization.training.train import fine_tuned, requantized
 from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
@@ -51,20 +48,19 @@ from fxconv.targets.registry import target_of
 from fxconv.targets.target import Target
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.targets.wrapping.wrapper import ModelWrapper
-from fxconv.targets.write import make, read_back
+from fxconv.targets.write import Examined, Made, examine, make
 from fxconv.verification.audit import Audit
-from fxconv.verification.module_proof import prove_module
-from fxconv.verification.other_sizes import SizeCheck, other_sizes
-from fxconv.verification.parity import BETWEEN_IMAGES, RELOADED_IMAGES, StageParity
+from fxconv.verification.module_proof import ModuleProof, prove_module
+from fxconv.verification.other_sizes import SizeCheck
+from fxconv.verification.parity import StageParity
 from fxconv.verification.verdict import cure, is_verified, verdict
+from fxconv.verification.warnings import constant_warnings, engine_warnings, range_warnings
 from rewrites import Rewritten
 
 if TYPE_CHECKING:
     from fxconv.report import Report
 
 CONVERTED_SHARE = 0.90
-# Warnings of one kind name this many modules.
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -74,8 +70,8 @@ class Conversion:
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
     each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
     artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them,
-    `ailments` the observers whose ranges say little. `judgement` is how it answers on images held out of calibration,
-    None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
+    `uninformative_ranges` the observers whose ranges say little. `judgement` is how it answers on images held out of
+    calibration, None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
     `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
     distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove itself by.
     `runtime` says what the artifact needs of the release that was named, of the target's own type; `target` is the kind
@@ -96,7 +92,7 @@ class Conversion:
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
     adjusted: tuple[Adjustment, ...] = field(default=())
-    ailments: tuple[UninformativeRange, ...] = field(default=())
+    uninformative_ranges: tuple[UninformativeRange, ...] = field(default=())
     judgement: Judgement | None = None
     recipe: ChosenRecipe = field(default_factory=ChosenRecipe)
     training: FineTuned | None = None
@@ -204,7 +200,7 @@ def convert(
     if config.mode is Mode.qat:
         training_set.check_labels(lesson, config)
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before, preprocessing)
-    if labels is not None and not job.form.as_list:  # of a list of images come boxes, which do not say
+    if labels is not None and not job.signature.as_list:  # of a list of images come boxes, which do not say
         check_names(labels, job.original[0])
     if config.normalize_in_graph:
         InGraphNormalization.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
@@ -213,32 +209,14 @@ def convert(
             return completed(
                 job, dynamic.quantize(job.task, job.info.name), output=output, layers=layers, labels=labels
             )
-        settled = quantize(job.task)
+        quantized = quantize(job.task)
         if config.mode is Mode.qat:
-            settled = fine_tuned(job.task, settled, lesson, Path(checkpoint) if checkpoint is not None else None)
+            quantized = fine_tuned(job.task, quantized, lesson, Path(checkpoint) if checkpoint is not None else None)
         judgement = None
         if config.max_drop is not None or is_labelled:
-            settled, judgement = _judge(job, held_out, settled)
+            quantized, judgement = _judge(job, held_out, quantized)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
-        return completed(job, settled, judgement, output, layers, labels)
-
-
-class Trainable(FakeQuantized):
-    """What `prepare_qat` gives: it returns what the model returns, with int8's rounding, and trains like any other.
-
-    It has weights of its own, batch norms folded into them; the model is not touched. `module.parameters()` are what
-    an optimizer takes, `state_dict()` what a checkpoint keeps.
-    """
-
-    def __init__(self, rounded: FakeQuantized, job: Job, settled: QuantizedModel) -> None:
-        nn.Module.__init__(self)
-        self.module = rounded.module
-        self.job, self.settled = job, settled
-        self._seconds = dict(job.clock.seconds)
-
-    def resumed(self) -> Job:
-        """The job with a clock that goes on from here: what trained in between is not fxconv's."""
-        return replace(self.job, clock=Clock(self.job.clock.progress, self._seconds))
+        return completed(job, quantized, judgement, output, layers, labels)
 
 
 def prepare_qat(
@@ -262,10 +240,7 @@ def prepare_qat(
         calibration = Generated(Preprocessing(), config.calib_count, config.batch_size, config.seed)
     job = open_job(model, calibration, example_inputs, config, info, (), progress)
     with engine.engine(config.engine.value):
-        settled = quantize(job.task)
-        check_trainable(job.task, settled.rewritten)
-        with torch.inference_mode(False):
-            return Trainable(fake_quantized(settled, job.config), job, settled)
+        return trainable(job.task, quantize(job.task), job)
 
 
 def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
@@ -274,19 +249,17 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     int8 is compared with the trained module, rounding and all: what the original answers is no measure any more. Raises
     `UserError` for another module, or weights that are no numbers, and what `fxconv.convert` raises.
     """
-    if not isinstance(module, Trainable):
-        raise UserError(f"finish takes what prepare_qat gave, trained; this is a {type(module).__name__}")
-    bad = next((path for path, weight in module.named_weights() if not bool(weight.isfinite().all())), None)
-    if bad is not None:
-        raise UserError(f"the trained weights of {bad} are infinite or NaN; train with a lower learning rate")
-    job, target = module.resumed(), Path(output) if output is not None else None
+    check_trained(module)
+    job: Job = module.job
+    job = replace(job, clock=Clock(job.clock.progress, module.seconds))  # what trained meanwhile is not fxconv's
+    target = Path(output) if output is not None else None
     with engine.engine(job.config.engine.value):
-        return completed(job, requantized(job.task, module.settled, module.trained()), output=target)
+        return completed(job, requantized(job.task, module.quantized, module.trained()), output=target)
 
 
 def completed(
     job: Job,
-    settled: QuantizedModel,
+    quantized: QuantizedModel,
     judgement: Judgement | None = None,
     output: Path | None = None,
     layers: bool = False,
@@ -297,85 +270,86 @@ def completed(
     Runs with the engine of the job's choices.
     """
     config, clock, target = job.config, job.clock, target_of(output)
-    proof = prove_module(job.task, settled, job.original, job.images, job.least, layers)
-    rewritten, int8 = settled.rewritten, settled.int8
+    proof = prove_module(job.task, quantized, job.original, job.images, job.least, layers)
+    rewritten, int8 = quantized.rewritten, quantized.int8
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     with clock.step("verification"):
-        around = ModelWrapper.of(int8, job.form, config, job.example, job.images[0], job.maps, job.preprocessing)
-        whole, example, tensors = around.module(int8), around.example, [around.taken(each) for each in job.tensors]
-        reference = around.reference(int8, whole, proof.reference, job.tensors)
-        with torch.no_grad():
-            returned = whole(*forward.cloned(example))
+        wrapper = ModelWrapper.of(int8, job.signature, config, job.example, job.images[0], job.maps, job.preprocessing)
+        wrapped = wrapper.wrapped(int8, proof.reference, job.tensors)
     stride = job.maps.stride if job.maps is not None else None
-    contents = FileContents(job.info, config, job.form.names, job.preprocessing, stride, labels, settled)
-    told = partial(metadata.metadata, contents, example, returned, proof.audit, proof.ledger[-1])
-    specs = golden.input_specs(example, None if around.inside is not None else job.preprocessing)
-    made = make(target, whole, example, config, reference, tensors[:BETWEEN_IMAGES], has_islands, clock, told, specs)
+    contents = FileContents(job.info, config, job.signature.names, job.preprocessing, stride, labels, quantized)
+    told = partial(metadata.metadata, contents, wrapped.example, wrapped.returned, proof.audit, proof.ledger[-1])
+    specs = golden.input_specs(wrapped.example, None if wrapped.inside is not None else job.preprocessing)
+    made = make(target, wrapped, config, has_islands, clock, told, specs)
+    config = replace(config, method=made.method)
     with clock.step("lowering"):
-        floating = around.module(fusion.fuse(rewritten.module))
-        float_content = target.float_twin(floating, example, replace(config, method=made.method))
+        floating = wrapper.module(fusion.fuse(rewritten.module))
+        float_content = target.float_twin(floating, wrapped.example, config)
         del floating
         gc.collect()  # of a large model the weights count, and writing takes three times their room
     with StagedFile(output, made.content) as staged:
-        with clock.step("verification"):
-            some, has_golden = tensors[:RELOADED_IMAGES], bool(made.golden.cases)
-            last = read_back(target, staged.path, made.content, whole, reference, some, has_islands, has_golden)
-            is_readable, size = last.images > 0, len(float_content)
-            is_traced, load = made.method is Method.trace, partial(target.load, staged.path)
-            written, checks = target.unreadable(made.content, size), tuple[SizeCheck, ...]()
-            if is_readable:
-                written = target.describe(staged.path, made.content, example, size)
-                given = (job.model, rewritten, whole, job.form, load, tensors[0], is_traced, around.inside)
-                checks = other_sizes(*given)
-        with clock.step("latency"):
-            latency = measure(load(), target.load(float_content), example) if is_readable else None
-        ailing = ailments(settled.ranges)
-        conversion = Conversion(
-            model=job.info,
-            config=replace(config, method=made.method),
-            environment=job.environment,
-            rewritten=rewritten,
-            int8=int8,
-            calibration=settled.calibration,
-            audit=proof.audit,
-            ledger=(*proof.ledger, *made.ledger, last),
-            artifact=written,
-            latency=latency or Latency(math.nan, math.nan),
-            sizes=checks,
-            timings=clock.total(),
-            warnings=(
-                *job.warnings,
-                *(job.data.warnings if settled.calibration.images else ()),
-                *(judgement.warnings if judgement is not None else ()),
-                *_engine_warnings(config),
-                *settled.recipe.warnings,
-                *(settled.training.warnings if settled.training is not None else ()),
-                *_constant_warnings(job.original),
-                *_ailment_warnings(ailing),
-                *made.warnings,
-                *(check.warning for check in checks if check.warning),
-            ),
-            adjusted=settled.adjustments,
-            ailments=ailing,
-            judgement=judgement,
-            recipe=settled.recipe,
-            training=settled.training,
-            layers=proof.layers,
-            golden=made.golden,
-            runtime=made.needs,
-            target=target,
-        )
+        given = (made, float_content, wrapped, job.model, rewritten, job.signature, has_islands, clock)
+        examined = examine(target, staged.path, *given)
+        conversion = _conversion(replace(job, config=config), quantized, proof, made, examined, judgement, target)
         if output is not None and conversion.verified:
             staged.commit()
             conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
     return conversion
 
 
+def _conversion(
+    job: Job,
+    quantized: QuantizedModel,
+    proof: ModuleProof,
+    made: Made,
+    examined: Examined,
+    judgement: Judgement | None,
+    target: Target,
+) -> Conversion:
+    """All that was found out, in one value."""
+    uninformative = uninformative_ranges(quantized.ranges)
+    return Conversion(
+        model=job.info,
+        config=job.config,
+        environment=job.environment,
+        rewritten=quantized.rewritten,
+        int8=quantized.int8,
+        calibration=quantized.calibration,
+        audit=proof.audit,
+        ledger=(*proof.ledger, *made.ledger, examined.row),
+        artifact=examined.artifact,
+        latency=examined.latency,
+        sizes=examined.sizes,
+        timings=job.clock.total(),
+        warnings=(
+            *job.warnings,
+            *(job.data.warnings if quantized.calibration.images else ()),
+            *(judgement.warnings if judgement is not None else ()),
+            *engine_warnings(job.config),
+            *quantized.recipe.warnings,
+            *(quantized.training.warnings if quantized.training is not None else ()),
+            *constant_warnings(job.original),
+            *range_warnings(uninformative),
+            *made.warnings,
+            *(check.warning for check in examined.sizes if check.warning),
+        ),
+        adjusted=quantized.adjustments,
+        uninformative_ranges=uninformative,
+        judgement=judgement,
+        recipe=quantized.recipe,
+        training=quantized.training,
+        layers=proof.layers,
+        golden=made.golden,
+        runtime=made.needs,
+        target=target,
+    )
+
+
 def _judge(
-    job: Job, held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None, settled: QuantizedModel
+    job: Job, held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None, quantized: QuantizedModel
 ) -> tuple[QuantizedModel, Judgement]:
     """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
-    first, recipe, config, clock = settled.rewritten, settled.recipe, job.config, job.clock
+    first, recipe, config, clock = quantized.rewritten, quantized.recipe, job.config, job.clock
 
     def again(paths: tuple[str, ...]) -> QuantizedModel:
         kept = keep_float.chosen(first, (*config.keep_float, *paths))
@@ -389,32 +363,13 @@ def _judge(
             "--calib-count"
         )
     with clock.step("judging"):
-        judge = Judge(job.model, job.form, others.data, count)
+        judge = Judge(job.model, job.signature, others.data, count)
 
     def rank(images: list[Inputs]) -> tuple[LayerCost, ...]:
         return costs(before.floating(), before.int8, before.ranges, images, clock.progress, outputs=True)
 
-    before = settled
-    settled, found = budget.judged(settled, again, rank, judge, config.max_drop, clock.step, clock.progress)
+    before = quantized
+    quantized, found = budget.judged(quantized, again, rank, judge, config.max_drop, clock.step, clock.progress)
     # with layers in float others are changed, and by other factors
-    recipe = replace(recipe, changes=settled.recipe.changes)
-    return replace(settled, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))
-
-
-def _engine_warnings(config: Config) -> tuple[str, ...]:
-    if config.engine is Engine.qnnpack:
-        return ()
-    reduced = "; activations use 7 bits, for this processor lacks VNNI" if engine.reduces_range(config) else ""
-    return (f"the {config.engine.value} engine serves comparison only: phones do not have it{reduced}",)
-
-
-def _constant_warnings(original: forward.Outputs) -> tuple[str, ...]:
-    constant = ", ".join(map(str, output_comparison.constant_outputs(original)))
-    return (f"the float model's output {constant} is constant: comparing it says nothing",) if constant else ()
-
-
-def _ailment_warnings(ailing: Sequence[UninformativeRange]) -> tuple[str, ...]:
-    """The first few observers by name, for a network with dead channels may have dozens."""
-    named = tuple(f"the range of {ailment.where} says little: {ailment.problem}" for ailment in ailing[:_NAMED])
-    more = len(ailing) - len(named)
-    return (*named, f"and {more} more such ranges; the report has them all") if more > 0 else named
+    recipe = replace(recipe, changes=quantized.recipe.changes)
+    return replace(quantized, recipe=recipe), replace(found, warnings=(*others.warnings, *found.warnings))

@@ -24,7 +24,7 @@ class InternalError(RuntimeError):
     def __init__(self, stage: str, cause: BaseException) -> None:
         # A PassError says by itself which pass it was, and at which node.
         super().__init__(
-            telling_line(cause) if hasattr(cause, "pass_name") else f"INTERNAL ERROR in {stage}: {described(cause)}"
+            message_line(cause) if hasattr(cause, "pass_name") else f"INTERNAL ERROR in {stage}: {described(cause)}"
         )
 
 
@@ -42,7 +42,7 @@ def stage(name: Callable[[], str]) -> Iterator[None]:
         raise InternalError(name(), error) from error
 
 
-def telling_line(error: BaseException | str) -> str:
+def message_line(error: BaseException | str) -> str:
     """The one line of a message that says what happened, at most 400 characters; "" when there is no message.
 
     torch's messages run over many lines: TorchScript's tell in the last one, all others in the first.
@@ -61,12 +61,12 @@ def telling_line(error: BaseException | str) -> str:
 
 def engine_words(error: BaseException) -> str:
     """What an engine's kernel says when it refuses, in one line, without torch's words around it."""
-    return telling_line(str(error).split("please report a bug to PyTorch.")[-1]).strip("' ")
+    return message_line(str(error).split("please report a bug to PyTorch.")[-1]).strip("' ")
 
 
 def described(error: BaseException) -> str:
     """An exception in one line: its type, and the telling line of its message if it has one."""
-    words = telling_line(error)
+    words = message_line(error)
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fxconv.config import MIN_SQNR, Config
 from fxconv.data.calibration import CalibrationData, as_data
 from fxconv.environment import Environment, check
-from fxconv.measures.latency import settle_mobile_threads
+from fxconv.measures.latency import set_mobile_threads
 from fxconv.models import forward, preconditions
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
@@ -42,7 +42,7 @@ class Job:
     environment: Environment
     data: CalibrationData
     rules: tuple[RewritePass, ...]
-    form: InputSignature
+    signature: InputSignature
     clock: Clock
     tensors: list[tuple[Tensor, ...]]
     images: list[tuple[Any, ...]]
@@ -55,7 +55,9 @@ class Job:
     @property
     def task(self) -> QuantizationTask:
         """What of it concerns quantization."""
-        return QuantizationTask(self.model, self.rules, self.form, self.data, self.images[0], self.config, self.clock)
+        return QuantizationTask(
+            self.model, self.rules, self.signature, self.data, self.images[0], self.config, self.clock
+        )
 
     @property
     def least(self) -> float:
@@ -85,13 +87,13 @@ def open_job(
     preprocessing = preprocessing or data.normalized_by
     rules, clock = selected(config), Clock(progress, before)
     model = preconditions.own_copy(model)
-    form = InputSignature.of(model)
-    settle_mobile_threads()  # before the first mobile kernel runs
+    signature = InputSignature.of(model)
+    set_mobile_threads()  # before the first mobile kernel runs
     with engine.engine(config.engine.value):
         with clock.step("reading images"):
             tensors = data.examples(LEDGER_IMAGES)
-            images = [form.arguments(image) for image in tensors]
-        example = forward.cloned(form.tensors(example_inputs) if example_inputs else tensors[0])
+            images = [signature.arguments(image) for image in tensors]
+        example = forward.cloned(signature.tensors(example_inputs) if example_inputs else tensors[0])
         with clock.step("verification"):
             original = preconditions.reference(model, images)
             maps = heatmaps.heatmaps(model, images[0]) if config.postprocess is not None else None
@@ -102,7 +104,7 @@ def open_job(
         environment,
         data,
         tuple(rules),
-        form,
+        signature,
         clock,
         tensors,
         images,

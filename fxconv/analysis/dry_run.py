@@ -47,7 +47,7 @@ def rewrite_only(
     info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
     data, _ = open_inputs(loaded, None, example, replace(config, calib_count=1, batch_size=1))
     check_input(model, loaded, data)
-    images = [loaded.form.arguments(image) for image in data.examples(1)]
+    images = [loaded.signature.arguments(image) for image in data.examples(1)]
     original = preconditions.reference(loaded.module, images, model)
     rewritten = rewrite_with(loaded.module, rules, images[0])
     if config.keep_float:

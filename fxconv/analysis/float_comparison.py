@@ -21,10 +21,10 @@ from fxconv.errors import UserError, described
 from fxconv.models import forward, preconditions
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Progress
-from fxconv.targets.mobile import interpreter
 from fxconv.targets.proof import metadata
 from fxconv.targets.proof.own_process import packed, unpacked, words_for
-from fxconv.targets.proof.prove import MEGABYTES, SECONDS, check_runnable, told_by
+from fxconv.targets.proof.prove import MEGABYTES, SECONDS, check_runnable, process_answer
+from fxconv.targets.registry import target_of
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.verification import parity
 from fxconv.verification.parity import StageParity
@@ -52,7 +52,7 @@ class FloatComparison:
         return asdict(self)
 
 
-def against(
+def compare_with_float(
     path: Path,
     model: str,
     photographs: Path | None = None,
@@ -81,13 +81,13 @@ def against(
     size = input_size or _size(metadata.inputs_in(path))
     progress("loading the model", 0, 1)
     source = open_source(model, weights, size, photographs, None, Config(seed=seed), unsafe_load, heads=heads)
-    form, module = source.loaded.form, preconditions.copied(source.loaded.module, model)
-    if form.as_list:
+    signature, module = source.loaded.signature, preconditions.copied(source.loaded.module, model)
+    if signature.as_list:
         raise UserError(f"--against {model}: selects boxes by their scores, which one step of int8 reorders: there is "
                         "nothing to subtract. fxconv convert compared what leads up to them")  # fmt: skip
     progress("running the float model", 0, 1)
     tensors = source.data.examples(count)
-    original = forward.outputs(module, [form.arguments(each) for each in tensors])
+    original = forward.outputs(module, [signature.arguments(each) for each in tensors])
     pixels, notes = _for_the_file(path, told, source.data, tensors, source.loaded.preprocessing)
     progress("running the file", 0, 1)
     at_once = max(1, _AT_ONCE // sum(tensor.nbytes for tensor in (*tensors[0], *original[0])))
@@ -157,7 +157,7 @@ def _outputs(path: Path, images: list[tuple[Tensor, ...]], seconds: int, megabyt
     words = words_for(
         "fxconv.analysis.float_comparison", "child", str(path), str(len(images[0])), str(seconds), str(megabytes)
     )
-    told = told_by(words, path, seconds, packed(tensor for image in images for tensor in image))
+    told = process_answer(words, path, seconds, packed(tensor for image in images for tensor in image))
     flat = unpacked(base64.b64decode(told["outputs"]))
     each = len(flat) // len(images)
     return [flat[start : start + each] for start in range(0, len(flat), each)] if each else [[] for _ in images]
@@ -169,10 +169,11 @@ def child() -> None:
     tensors = unpacked(sys.stdin.buffer.read())
     replay.limit(seconds, megabytes)
     try:
-        interpreter.prepared(path)
-        module = interpreter.loaded(path)
+        target = target_of(path)
+        target.prepare(path)
+        module = target.open(path)
         images = [tuple(tensors[start : start + each]) for start in range(0, len(tensors), each)]
-        interpreter.ran(module, images[0], path)
+        target.run(module, images[0], path)
         outputs = packed(leaf for leaves in forward.outputs(module, images) for leaf in leaves)
         told: dict[str, Any] = {"outputs": base64.b64encode(outputs).decode()}
     except Exception as error:

@@ -12,9 +12,9 @@ from fxconv.config import Config, Recipe
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.held_out import held_out as held_out_of
 from fxconv.environment import check
-from fxconv.measures.latency import settle_mobile_threads
+from fxconv.measures.latency import set_mobile_threads
 from fxconv.measures.layer_cost import LayerCost
-from fxconv.measures.model_similarity import likeness
+from fxconv.measures.model_similarity import similarity_of
 from fxconv.models import preconditions
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.signature import InputSignature
@@ -82,26 +82,26 @@ def sensitivity(
     data = as_data(calibration)
     rules, clock = selected(config), Clock(progress)
     model = preconditions.own_copy(model)
-    form = InputSignature.of(model)
-    settle_mobile_threads()
+    signature = InputSignature.of(model)
+    set_mobile_threads()
     with engine.engine(config.engine.value):
-        first = form.arguments(data.examples(1)[0])
+        first = signature.arguments(data.examples(1)[0])
         preconditions.reference(model, [first])
-        settled = quantize(QuantizationTask(model, rules, form, data, first, config, clock))
+        quantized = quantize(QuantizationTask(model, rules, signature, data, first, config, clock))
         judged = held_out_of(data, config.held_out or IMAGES, held_out)
-        images = [form.arguments(image) for image in judged.data.examples(config.held_out or IMAGES)]
-        layers = costs(settled.floating(), settled.int8, settled.ranges, images, progress)
-        together = likeness(settled.floating(), settled.int8, images)
+        images = [signature.arguments(image) for image in judged.data.examples(config.held_out or IMAGES)]
+        layers = costs(quantized.floating(), quantized.int8, quantized.ranges, images, progress)
+        together = similarity_of(quantized.floating(), quantized.int8, images)
     return Sensitivity(
         info or ModelInfo.given(model, first),
         config,
-        settled.rewritten,
-        settled.calibration,
+        quantized.rewritten,
+        quantized.calibration,
         judged.data.source,
         len(images),
         judged.is_unseen,
         layers,
         (together.sqnr_db, together.agreement),
-        settled.recipe.steps,
+        quantized.recipe.steps,
         (*warnings, *data.warnings, *judged.warnings),
     )

@@ -15,8 +15,8 @@ from fxconv.data.calibration import CalibrationData
 from fxconv.data.draws import Draw
 from fxconv.environment import check
 from fxconv.errors import UserError
-from fxconv.measures.latency import settle_mobile_threads
-from fxconv.measures.model_similarity import likeness
+from fxconv.measures.latency import set_mobile_threads
+from fxconv.measures.model_similarity import similarity_of
 from fxconv.models import preconditions
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.signature import InputSignature
@@ -129,10 +129,10 @@ def study(
         raise UserError("a study needs at least one source, one number of images and one seed")
     check(config.engine.value)
     model, rules = preconditions.own_copy(model), selected(config)
-    form, trials, told = InputSignature.of(model), list[Trial](), dict[str, list[list[str]]]()
-    settle_mobile_threads()
+    signature, trials, told = InputSignature.of(model), list[Trial](), dict[str, list[list[str]]]()
+    set_mobile_threads()
     with engine.engine(config.engine.value):
-        images = [form.arguments(image) for image in judged.examples(judged.count)]
+        images = [signature.arguments(image) for image in judged.examples(judged.count)]
         original = preconditions.reference(model, images)
         total = len(sources) * len(counts) * seeds
         for name, draw in sources.items():
@@ -140,9 +140,9 @@ def study(
                 for seed in range(config.seed, config.seed + seeds):
                     progress(f"{name}, {count}, seed {seed}", len(trials), total)
                     data, clock = draw(count, seed), Clock(lambda *_: None)
-                    first = form.arguments(data.examples(1)[0])
-                    settled = quantize(QuantizationTask(model, rules, form, data, first, config, clock))
-                    alike = likeness(settled.floating(), settled.int8, images, original)
+                    first = signature.arguments(data.examples(1)[0])
+                    quantized = quantize(QuantizationTask(model, rules, signature, data, first, config, clock))
+                    alike = similarity_of(quantized.floating(), quantized.int8, images, original)
                     seconds = clock.total()["total"]
                     trials.append(Trial(name, count, data.count, seed, alike.sqnr_db, alike.agreement, seconds))
                     told.setdefault(name, []).append(data.warnings)

@@ -11,10 +11,10 @@ import traceback
 from contextlib import suppress
 from typing import Annotated, NoReturn
 
-from fxconv.cli.signals import STOPS, told_in_one_line
+from fxconv.cli.signals import STOPS, stops_in_one_line
 
 _STARTED = time.perf_counter()
-with told_in_one_line():
+with stops_in_one_line():
     import typer
 
     from fxconv.cli import completion, exit_status, startup, streams
@@ -81,9 +81,9 @@ def start() -> NoReturn:
         startup.end(int(end.code or 0))
 
 
-def _run() -> tuple[exit_status.Ending, BaseException | None]:
+def _run() -> tuple[exit_status.Outcome, BaseException | None]:
     """The command, to its last printed word: how it ended, and what it raised if it did."""
-    end, raised = exit_status.Ending(exit_status.DONE), None
+    end, raised = exit_status.Outcome(exit_status.DONE), None
     try:
         with streams.quiet_libraries():
             command = typer.main.get_command(app)
@@ -94,16 +94,16 @@ def _run() -> tuple[exit_status.Ending, BaseException | None]:
                 command.invoke(context)
         STOPS.check()
     except typer.Exit as done:  # --help, --version
-        end = exit_status.Ending(done.exit_code)
+        end = exit_status.Outcome(done.exit_code)
     except BaseException as error:
         usage = hasattr(error, "format_message")  # the parser's own
-        end = exit_status.usage(error, " ".join(["fxconv", *_named()])) if usage else exit_status.ending(error)
+        end = exit_status.usage(error, " ".join(["fxconv", *_named()])) if usage else exit_status.outcome_of(error)
         raised = error
     try:
         streams.flush()
     except OSError as error:
         if end.status == exit_status.DONE:
-            end, raised = exit_status.ending(error), error
+            end, raised = exit_status.outcome_of(error), error
     return end, raised
 
 

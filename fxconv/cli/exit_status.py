@@ -22,48 +22,48 @@ _REPORT = (
 
 
 @dataclass(frozen=True)
-class Ending:
+class Outcome:
     """An exit status, and the line that goes to stderr with it; "" when there is nothing to say."""
 
     status: int
     line: str = ""
 
 
-def ending(error: BaseException) -> Ending:
+def outcome_of(error: BaseException) -> Outcome:
     """What to say of `error`, and with which status to end.
 
     Three kinds, never mixed: 1 is a check that failed or a fault of fxconv's, which says so; 2 is for the user to mend;
     130, 143 and 129 are requests to stop, 141 a reader that went away.
     """
     if isinstance(error, KeyboardInterrupt) or STOPS.received is not None:
-        return Ending(STOPS.status, f"{STOPS.word}; {STOPPED}")
+        return Outcome(STOPS.status, f"{STOPS.word}; {STOPPED}")
     # rich ends the process itself where nobody reads its help
     if isinstance(error, BrokenPipeError) or (
         isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
     ):
-        return Ending(CLOSED_PIPE)
+        return Outcome(CLOSED_PIPE)
     if any(map(is_out_of_memory, _chain(error))):
-        return Ending(WRONG, f"out of memory{_place(error)}; {OUT_OF_MEMORY.cure}")
+        return Outcome(WRONG, f"out of memory{_place(error)}; {OUT_OF_MEMORY.cure}")
     if isinstance(error, UserError):
-        return Ending(WRONG, _too_deep("") if _is_too_deep(error.__cause__) else one_line(str(error)))
+        return Outcome(WRONG, _too_deep("") if _is_too_deep(error.__cause__) else one_line(str(error)))
     if isinstance(error, ConversionError):
-        return Ending(FAILED, one_line(str(error)))
+        return Outcome(FAILED, one_line(str(error)))
     cause = error.__cause__ if isinstance(error, InternalError) and error.__cause__ else error
     if not hasattr(cause, "pass_name"):  # what a pass of fxconv's ran into is never the user's to mend
         if _is_too_deep(cause):
-            return Ending(WRONG, _too_deep(_place(error)))
+            return Outcome(WRONG, _too_deep(_place(error)))
         if theirs := _users(cause, _place(error)):
-            return Ending(WRONG, one_line(theirs))
+            return Outcome(WRONG, one_line(theirs))
         if isinstance(cause, OSError) and (refused := _environment(cause)):
-            return Ending(WRONG, one_line(refused))
+            return Outcome(WRONG, one_line(refused))
     from fxconv.diagnostics.diagnosis import known
 
     internal = error if isinstance(error, InternalError) else InternalError("the command line", error)
     diagnosis = known(cause)
-    if diagnosis is not None and diagnosis.complaint.place is Place.INSTALLATION:
-        return Ending(WRONG, one_line(f"{diagnosis.cause}; {diagnosis.cure}"))
+    if diagnosis is not None and diagnosis.known_error.place is Place.INSTALLATION:
+        return Outcome(WRONG, one_line(f"{diagnosis.cause}; {diagnosis.cure}"))
     told = f"; of such errors is known: {diagnosis.cause}; {diagnosis.cure}" if diagnosis is not None else ""
-    return Ending(FAILED, one_line(f"{internal}{told}; {_REPORT}"))
+    return Outcome(FAILED, one_line(f"{internal}{told}; {_REPORT}"))
 
 
 def _place(error: BaseException) -> str:
@@ -107,9 +107,9 @@ def _environment(error: OSError) -> str:
     return ""
 
 
-def usage(error: BaseException, command: str) -> Ending:
+def usage(error: BaseException, command: str) -> Outcome:
     """A usage error of the parser's in one line, as this program words its own."""
     text = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")  # type: ignore[attr-defined]
     if not text:
-        return Ending(DONE)  # nothing was asked for, and the help has been shown
-    return Ending(WRONG, one_line(f"{text[:1].lower()}{text[1:]} ({command} --help)"))
+        return Outcome(DONE)  # nothing was asked for, and the help has been shown
+    return Outcome(WRONG, one_line(f"{text[:1].lower()}{text[1:]} ({command} --help)"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fxconv.analysis.study import Study
 
 
-def tell(result: Sensitivity | Study, text: str, json: Path | None, show: Callable[[Console], None]) -> None:
+def write_and_show(result: Sensitivity | Study, text: str, json: Path | None, show: Callable[[Console], None]) -> None:
     """Write what was measured, as JSON, and print it even where it cannot be written: it may have taken an hour."""
     from fxconv.cli import terminal
 

@@ -61,7 +61,7 @@ STOPPED = "what was not finished was not written"
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def stops_in_one_line() -> Iterator[None]:
     """For the imports that come before `main`, and take long enough for a Ctrl-C: it ends the process in one line."""
     try:
         yield

@@ -56,7 +56,7 @@ def write_example(
     loaded = (
         None if model is None else loading.load(model, "random", input_size, seed, structure_only=True, heads=heads)
     )
-    names = loaded.form.names if loaded is not None else ("x",)
+    names = loaded.signature.names if loaded is not None else ("x",)
     kind = ".npz" if len(names) > 1 else ".npy"
     if target.suffix.lower() != kind:
         raise UserError(f"-o {target}: expected a name that ends in {kind}" + _why(names))
@@ -72,7 +72,7 @@ def write_example(
     for image in photographs.images():
         if loaded is not None and not rows:  # a network may take numbers or boxes beside images: say so before writing
             preconditions.reference(
-                loaded.module, [loaded.form.arguments(tuple(each[None] for each in image))], loaded.name
+                loaded.module, [loaded.signature.arguments(tuple(each[None] for each in image))], loaded.name
             )
         rows.append(image)
         progress("reading images", len(rows), photographs.count)

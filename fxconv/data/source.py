@@ -94,7 +94,7 @@ def open_source(
     data, inputs = open_inputs(loaded, calib, example, config)
     outputs = check_input(model, loaded, data)
     if class_names is None and loaded.classes is not None:
-        fit = loaded.form.as_list or len(loaded.classes) in class_counts(outputs)
+        fit = loaded.signature.as_list or len(loaded.classes) in class_counts(outputs)
         class_names = loaded.classes if fit else None
     notes = list(loaded.warnings)
     if loaded.is_random:
@@ -119,7 +119,7 @@ def open_training(source: Source, train: Path, count: int) -> CalibrationData:
         classes = read_classes(train, None, "--train")
         assert classes is not None
         return classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, source.labelled)
-    names = loaded.form.names
+    names = loaded.signature.names
     if not split_name(train)[0].exists():
         raise UserError(f"--train {train}: no such file or folder")
     data = open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
@@ -158,26 +158,26 @@ def open_inputs(
     Where images cannot fill all the inputs of a model of several, and nothing else is said, the example's rows serve
     for calibration, too.
     """
-    form, image = loaded.form, loaded.preprocessing.shape
+    signature, image = loaded.signature, loaded.preprocessing.shape
     if example is None:
         return _open(loaded, calib, config), None
-    if form.count == 1:
-        return _open(loaded, calib, config), form.arguments(read_example(example, loaded))
-    rows = NamedArrays(example, form.names, image, config.calib_count, config.batch_size, "--example")
-    arguments = form.arguments(rows.examples(1)[0])
-    odd = [f"{name} {shape}" for name, shape in zip(form.names, rows.shapes, strict=True) if shape != image]
+    if signature.count == 1:
+        return _open(loaded, calib, config), signature.arguments(read_example(example, loaded))
+    rows = NamedArrays(example, signature.names, image, config.calib_count, config.batch_size, "--example")
+    arguments = signature.arguments(rows.examples(1)[0])
+    odd = [f"{name} {shape}" for name, shape in zip(signature.names, rows.shapes, strict=True) if shape != image]
     if not odd or (calib is not None and not calib.is_dir()):
         return _open(loaded, calib, config), arguments
     if calib is not None:
         raise UserError(
             f"--calib {calib}: photographs cannot fill the input {odd[0]}; give an .npz file of as many rows of "
-            f"{' and '.join(form.names)}"
+            f"{' and '.join(signature.names)}"
         )
     return rows, arguments
 
 
 def _open(loaded: LoadedModel, calib: Path | None, config: Config) -> CalibrationData:
-    count, batch_size, names = config.calib_count, config.batch_size, loaded.form.names
+    count, batch_size, names = config.calib_count, config.batch_size, loaded.signature.names
     return open_calibration(calib, loaded.preprocessing, count, batch_size, config.seed, names)
 
 
@@ -186,18 +186,20 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> list[
 
     The model itself is not touched: a copy runs. Raises `UserError` when it cannot take them, or loses them on the way.
     """
-    form = loaded.form
+    signature = loaded.signature
     several = next(data.batches(min(2, data.count, data.batch_size)))
     single = tuple(each[:1] for each in several)
-    size = in_words(form.arguments(single))
-    unfilled = f"give --example FILE.npz with {' and '.join(form.names)}" if form.count > 1 else "set --input-size"
+    size = in_words(signature.arguments(single))
+    unfilled = (
+        f"give --example FILE.npz with {' and '.join(signature.names)}" if signature.count > 1 else "set --input-size"
+    )
     module = preconditions.copied(loaded.module, model)
     empty = _watch(module)
     outputs: list[Any] = []
     for images, cure in ((single, unfilled), (several, "set --batch-size 1")):
         try:
             with torch.inference_mode():
-                outputs = tree_leaves(module(*forward.cloned(form.arguments(images))))
+                outputs = tree_leaves(module(*forward.cloned(signature.arguments(images))))
         except Exception as error:  # whatever the user's own forward raises
             if is_out_of_memory(error):
                 raise

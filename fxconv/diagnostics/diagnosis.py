@@ -34,7 +34,7 @@ _NOTHING = "nothing to look up; give the error text in quotes, a file that holds
 class Diagnosis:
     """One message that was recognized: its row, the line it stands on (from 1) with its number, and what it names."""
 
-    complaint: KnownError
+    known_error: KnownError
     number: int
     line: str
     named: dict[str, str] = field(default_factory=dict)
@@ -43,12 +43,12 @@ class Diagnosis:
     @property
     def cause(self) -> str:
         """Why it is said, with the operator, key or version that the text names."""
-        return self.complaint.cause.format_map(self.named)
+        return self.known_error.cause.format_map(self.named)
 
     @property
     def cure(self) -> str:
         """What helps: what is known of the very operator, or of all such messages."""
-        return self.closer or self.complaint.cure.format_map(self.named)
+        return self.closer or self.known_error.cure.format_map(self.named)
 
 
 def diagnose(text: str) -> list[Diagnosis]:
@@ -59,12 +59,12 @@ def diagnose(text: str) -> list[Diagnosis]:
     lines = _ESCAPES.sub("", text[-LONGEST:]).translate(_TYPOGRAPHIC).splitlines()
     starts, whole = _joined(lines)
     found: list[Diagnosis] = []
-    for complaint in KNOWN_ERRORS:
+    for known_error in KNOWN_ERRORS:
         told: dict[tuple[str, str], Diagnosis] = {}
-        for match in islice(complaint.pattern.finditer(whole), _MOST_READ):
+        for match in islice(known_error.pattern.finditer(whole), _MOST_READ):
             at = bisect_right(starts, match.start()) - 1
             end = starts[at + 1] if at + 1 < len(starts) else len(whole)
-            one = Diagnosis(complaint, at + 1, _around(whole, starts[at], end, match.start()), _named(match))
+            one = Diagnosis(known_error, at + 1, _around(whole, starts[at], end, match.start()), _named(match))
             told.setdefault((one.cause, one.cure), one)
         found += list(told.values())[:_MOST_OF_A_KIND]
     return found
@@ -111,14 +111,14 @@ def closer(diagnoses: Iterable[Diagnosis]) -> list[Diagnosis]:
     looked_up = []
     for one in diagnoses:
         cure = ""
-        if one.complaint.name == "no-quantized-kernel":
+        if one.known_error.name == "no-quantized-kernel":
             try:
                 from fxconv.diagnostics.operator_cures import cure_of_operator
 
                 cure = cure_of_operator(one.named["op"])
             except Exception:  # whatever a broken installation raises
                 cure = ""
-        looked_up.append(Diagnosis(one.complaint, one.number, one.line, one.named, cure))
+        looked_up.append(Diagnosis(one.known_error, one.number, one.line, one.named, cure))
     return looked_up
 
 

@@ -44,7 +44,7 @@ M = TypeVar("M", bound=HasInt8)
 
 
 def judged(
-    settled: M,
+    quantized: M,
     again: Callable[[tuple[str, ...]], M],
     rank: Callable[[list[Inputs]], tuple[LayerCost, ...]],
     judge: Judge,
@@ -60,22 +60,22 @@ def judged(
     stay in int8.
     """
     with step("judging"):
-        before = judge.score(settled.int8)
+        before = judge.score(quantized.int8)
     result = Judgement(judge.data.source, judge.images, judge.float_accuracy, before, before, max_drop)
     result = replace(result, warnings=_too_coarse(result))
     if max_drop is None:
-        return settled, result
+        return quantized, result
     result = replace(result, allowed=(1.0 if result.float_accuracy is None else result.float_accuracy) - max_drop / 100)
     if result.allows(before):
-        return settled, result
+        return quantized, result
     with step("sensitivity"):
         layers = rank(judge.examples(RANKED))
     search = _Search(again, judge, result, step, progress)
     final, kept = search.cheapest(layers)
     with step("latency"):
         example = judge.examples(1)[0]
-        total = measure(settled.int8, final.int8, example)
-        times = [_times(module.int8, [layer.where for layer in kept], example) for module in (settled, final)]
+        total = measure(quantized.int8, final.int8, example)
+        times = [_times(module.int8, [layer.where for layer in kept], example) for module in (quantized, final)]
     priced = tuple(
         Kept(
             layer.where,
@@ -120,7 +120,7 @@ class _Search(Generic[M]):
     ) -> None:
         self.again, self.judge, self.result, self.step, self.progress = again, judge, result, step, progress
         self.scores: dict[frozenset[str], Score] = {}
-        self.settled: M | None = None
+        self.quantized: M | None = None
 
     def cheapest(self, layers: Sequence[LayerCost]) -> tuple[M, list[LayerCost]]:
         """The model within the budget, and the layers it has in float.
@@ -133,8 +133,8 @@ class _Search(Generic[M]):
         if kept is None:
             raise ConversionError(self._best(layers))
         kept = self._pruned(kept)
-        assert self.settled is not None
-        return self.settled, kept
+        assert self.quantized is not None
+        return self.quantized, kept
 
     def _one_by_one(self, units: Sequence[Sequence[LayerCost]]) -> list[LayerCost] | None:
         kept, best = list[LayerCost](), self.result.before
@@ -190,7 +190,7 @@ class _Search(Generic[M]):
             score = self.scores[frozenset(paths)] = self.judge.score(candidate.int8)
         if not self.result.allows(score):
             return False
-        self.settled = candidate
+        self.quantized = candidate
         return True
 
     def _best(self, layers: Sequence[LayerCost]) -> str:

@@ -101,8 +101,8 @@ class Judge:
     Raises `UserError` for a model that gives no class scores, and for labels that are none of its classes.
     """
 
-    def __init__(self, model: nn.Module, form: InputSignature, data: CalibrationData, count: int) -> None:
-        self.form, self.data, self.count = form, data, count
+    def __init__(self, model: nn.Module, signature: InputSignature, data: CalibrationData, count: int) -> None:
+        self.signature, self.data, self.count = signature, data, count
         self.wanted: list[list[int]] = []
         for found in self._outputs(model):
             scores = class_scores(found)
@@ -140,7 +140,7 @@ class Judge:
 
     def examples(self, count: int) -> list[Inputs]:
         """The first few images, each as the arguments of a call."""
-        return [self.form.arguments(image) for image in self.data.examples(count)]
+        return [self.signature.arguments(image) for image in self.data.examples(count)]
 
     def _accuracy(self, found: list[list[int]]) -> float | None:
         if self.labels is None:
@@ -151,4 +151,4 @@ class Judge:
         """What `module` returns for each image, one by one, as the artifact will see them."""
         for batch in self.data.batches(self.count):
             for row in zip(*(values.split(1) for values in batch), strict=True):
-                yield forward.outputs(module, [self.form.arguments(row)])[0]
+                yield forward.outputs(module, [self.signature.arguments(row)])[0]

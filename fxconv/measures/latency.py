@@ -57,7 +57,7 @@ class Runs:
         return below + part * (ordered[min(int(place) + 1, len(ordered) - 1)] - below)
 
 
-def settle_mobile_threads(threads: int = 1) -> None:
+def set_mobile_threads(threads: int = 1) -> None:
     """Give QNNPACK and XNNPACK their thread pool now, of so many threads.
 
     They share one pool, which keeps for the life of the process the size of the first call of `set_num_threads`

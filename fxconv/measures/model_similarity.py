@@ -12,7 +12,7 @@ from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 
 
-def likeness(
+def similarity_of(
     floating: nn.Module, int8: nn.Module, images: Sequence[Inputs], known: forward.Outputs | None = None
 ) -> Similarity:
     """How like the answers of `floating` those of the real int8 module are on these images, each a call with N = 1.

@@ -55,7 +55,7 @@ class _Decisions(TorchDispatchMode):
         self.made.append((name, other))
         return _answered(func, args, kwargs or {}, out, other)
 
-    def around(self, module: nn.Module) -> list[Any]:
+    def hooks_on(self, module: nn.Module) -> list[Any]:
         """Hooks that tell when a graph of `module` is running."""
 
         def enter(*_: Any) -> None:
@@ -124,7 +124,7 @@ def compared_outputs(
 
 
 def _run(module: nn.Module, image: Inputs, mode: _Decisions) -> tuple[Any, list[Any]]:
-    hooks = mode.around(module)
+    hooks = mode.hooks_on(module)
     try:
         with torch.no_grad(), mode:
             return results_of(module, image)

@@ -26,7 +26,7 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor | Sequenc
         return 0
     before = [(layer.training, layer.momentum) for layer in norms]
     hooks = [layer.register_forward_pre_hook(_train_on_several_values) for layer in norms]
-    form, was_training = InputSignature.of(module), module.training
+    signature, was_training = InputSignature.of(module), module.training
     module.eval()
     try:
         for layer in norms:
@@ -34,7 +34,7 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor | Sequenc
             layer.momentum = None  # cumulative average over all batches
         with torch.inference_mode():
             for batch in batches:
-                module(*cloned(form.arguments(batch)))  # it may write into its input
+                module(*cloned(signature.arguments(batch)))  # it may write into its input
     finally:
         for hook in hooks:
             hook.remove()

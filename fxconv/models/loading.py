@@ -59,7 +59,7 @@ class LoadedModel:
     classes: tuple[str, ...] | None = None
 
     @property
-    def form(self) -> InputSignature:
+    def signature(self) -> InputSignature:
         """How it takes its images. Raises `UserError` when they alone are not enough."""
         return InputSignature.of(self.module, self.name)
 
@@ -148,9 +148,9 @@ def load(
         loaded = _from_factory(text, weights, seed, unsafe_load)
     else:
         loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, unsafe_load)
-    form, frames = loaded.form, FRAMES if _takes_clips(loaded.module) else None
-    preprocessing = replace(loaded.preprocessing, images=form.count, frames=frames)
-    if form.as_list:
+    signature, frames = loaded.signature, FRAMES if _takes_clips(loaded.module) else None
+    preprocessing = replace(loaded.preprocessing, images=signature.count, frames=frames)
+    if signature.as_list:
         preprocessing = preprocessing.resized(None, _OF_LISTS, _OF_LISTS)
     if size is not None:
         preprocessing = preprocessing.resized(size.channels, size.height, size.width, size.frames)

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv.diagnostics.blame import blamed, is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
-from fxconv.errors import UserError, described, telling_line
+from fxconv.errors import UserError, described, message_line
 from fxconv.models import forward
 from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import failing
@@ -184,7 +184,7 @@ def cannot_take(error: Exception, what: str, given: str, cure: str = "") -> User
     frame = blamed(error.__traceback__)
     is_size = isinstance(error, _ABOUT_SIZE) and not isinstance(error, NotImplementedError)
     if frame is None or (is_size and isinstance(error, RuntimeError)):
-        words = described(error) if not is_size or not cure else telling_line(error) or type(error).__name__
+        words = described(error) if not is_size or not cure else message_line(error) or type(error).__name__
         cure = (cure or cure_of(error)) if is_size else ""
         return UserError(f"{what} cannot take {given} ({words})" + (f"; {cure}" if cure else ""))
     mend = f"mend it there, or {cure}" if is_size and cure else "mend it there"

@@ -103,7 +103,7 @@ class CalibrationStatistics:
 def observe_images(
     model: nn.Module,
     rewritten: Rewritten,
-    form: InputSignature,
+    signature: InputSignature,
     data: CalibrationData,
     singly: bool,
     config: Config,
@@ -131,7 +131,7 @@ def observe_images(
                         watching.enter_context(extremes)
                 skip = before.calibration.images if before is not None else 0
                 watched = _Watched(
-                    model if not planned and before is None else None, observed, form, layout, clock.progress
+                    model if not planned and before is None else None, observed, signature, layout, clock.progress
                 )
                 calibrated = watched.calibrate(data, singly, skip, most)
         observers = static.observers(observed)
@@ -147,7 +147,7 @@ def observe_images(
         methods = dict(before.methods) if before is not None else {}
 
         def again(module: nn.Module) -> Calibration:
-            return _Watched(None, module, form, layout, clock.progress).calibrate(data, singly, 0, None)
+            return _Watched(None, module, signature, layout, clock.progress).calibrate(data, singly, 0, None)
 
         examples = before.examples if before is not None else tuple(watched.examples)
         return observed, CalibrationStatistics(
@@ -178,7 +178,7 @@ def _laid_out(value: Any, layout: torch.memory_format) -> Any:
     return copied
 
 
-def must_be_single(model: nn.Module, rewritten: Rewritten, form: InputSignature, data: CalibrationData) -> bool:
+def must_be_single(model: nn.Module, rewritten: Rewritten, signature: InputSignature, data: CalibrationData) -> bool:
     """Whether images have to be calibrated with one at a time, as the artifact will see them.
 
     Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
@@ -188,7 +188,7 @@ def must_be_single(model: nn.Module, rewritten: Rewritten, form: InputSignature,
         return True
     if not rewritten.fixed or min(data.count, data.batch_size) < 2:
         return False
-    pair = [form.arguments(next(data.batches(2)))]
+    pair = [signature.arguments(next(data.batches(2)))]
     try:
         wanted, found = forward.outputs(model, pair), forward.outputs(rewritten.module, pair)
     except Exception:  # whatever a graph made for one image raises for two
@@ -206,11 +206,11 @@ class _Watched:
         self,
         model: nn.Module | None,
         observed: nn.Module,
-        form: InputSignature,
+        signature: InputSignature,
         layout: torch.memory_format,
         show: Progress,
     ) -> None:
-        self.model, self.observed, self.form, self.layout, self.progress = model, observed, form, layout, show
+        self.model, self.observed, self.signature, self.layout, self.progress = model, observed, signature, layout, show
         self.examples: list[Inputs] = []
 
     def calibrate(self, data: CalibrationData, singly: bool, skip: int, most: int | None) -> Calibration:
@@ -220,7 +220,7 @@ class _Watched:
             for batch in _regrouped(data.batches(most, skip), 1 if singly else _AT_ONCE):
                 if self.model is not None and done == 0:
                     first, start = len(batch[0]), time.perf_counter()
-                    self.model(*forward.cloned(self.form.arguments(batch)))  # it may write into its input
+                    self.model(*forward.cloned(self.signature.arguments(batch)))  # it may write into its input
                     float_seconds = time.perf_counter() - start
                 if (left := images_needed(batch[0][:1]) - done) > 0:
                     self.examples.append(self._arguments(tuple(values[:left] for values in batch)))
@@ -232,14 +232,14 @@ class _Watched:
         return Calibration(data.source, done, seconds, float_seconds * done / first, data.skipped)
 
     def _arguments(self, batch: tuple[Tensor, ...]) -> Inputs:
-        laid_out: Inputs = tree_map(functools.partial(_laid_out, layout=self.layout), self.form.arguments(batch))
+        laid_out: Inputs = tree_map(functools.partial(_laid_out, layout=self.layout), self.signature.arguments(batch))
         return laid_out
 
     def _observe(self, batch: tuple[Tensor, ...]) -> None:
         try:
             self.observed(*self._arguments(batch))
         except RuntimeError as error:
-            if place := preconditions.infinite_at(self.observed, self.form.arguments(batch)):
+            if place := preconditions.infinite_at(self.observed, self.signature.arguments(batch)):
                 words = f"the model's values in calibration are infinite or NaN at {place}"
                 raise UserError(f"{words}; mend its weights, or scale its inputs") from error
             raise

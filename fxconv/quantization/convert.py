@@ -20,7 +20,7 @@ from rewrites.parts import graphs_in
 
 
 @dataclass(frozen=True)
-class Quantized:
+class ConvertedModule:
     """An int8 module, or None where a kernel is foreseen to refuse; and what is refused, with the reasons.
 
     `rounded` are the layers whose weights are rounded adaptively, `nearest` those that should be and are not.
@@ -40,33 +40,33 @@ class Quantized:
         return self.int8 is not None and self.refused.keys() <= set(refused)
 
 
-def quantized(
+def convert_calibrated(
     rewritten: Rewritten,
     observed: nn.Module,
-    seen: CalibrationStatistics,
+    statistics: CalibrationStatistics,
     steps: Collection[Recipe],
     image: tuple[Any, ...],
     config: Config,
     clock: Clock,
-) -> Quantized:
+) -> ConvertedModule:
     """Quantize a calibrated module, in place, as far as the kernels take it."""
     moves_ranges = False
     if Recipe.reader_ranges in steps:
         with clock.step("recipe"):
-            moves_ranges = seen.set_ranges(observed)
+            moves_ranges = statistics.set_ranges(observed)
     foreseen = refusals.foresee(observed, config.engine)
     if foreseen.refused:
-        return Quantized(None, foreseen.refused)
+        return ConvertedModule(None, foreseen.refused)
     with clock.step("audit"):
         smallest = foreseen.smallest_steps
         ranges = {path: expected_ranges(graph, smallest[path]) for path, graph in graphs_in(observed).items()}
     with clock.step("conversion"):
         grams, layers = dict[str, Tensor](), list[str]()
         if Recipe.adaround in steps:
-            grams, layers = seen.input_grams(rewritten), static.int8_layers(observed)
-        means = seen.means if Recipe.bias_correction in steps else {}
+            grams, layers = statistics.input_grams(rewritten), static.int8_layers(observed)
+        means = statistics.means if Recipe.bias_correction in steps else {}
         int8 = static.convert_observed(observed, means, grams, clock.progress)
     refused = refusals.met(int8, image)
     gc.collect()  # a graph and its module refer to each other: the float weights would stay for long
     nearest = tuple(path for path in layers if path not in grams)
-    return Quantized(int8, refused, foreseen.adjustments, ranges, frozenset(grams), nearest, moves_ranges)
+    return ConvertedModule(int8, refused, foreseen.adjustments, ranges, frozenset(grams), nearest, moves_ranges)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from fxconv.config import Arithmetic, Config, Mode
-from fxconv.errors import UserError, described, telling_line
+from fxconv.errors import UserError, described, message_line
 from fxconv.models.user_code import object_at
 from fxconv.quantization.dump import dumping
 from fxconv.quantization.engine import reduces_range
@@ -111,9 +111,9 @@ def rewrite_with(
         return rewrite(model, rules, dumping(), example, share_parameters)
     except UntraceableError as error:
         raise UserError(
-            f"{telling_line(error)}; move what it cannot follow into a module of its own, which then stays in float"
+            f"{message_line(error)}; move what it cannot follow into a module of its own, which then stays in float"
         ) from error
     except PassError as error:
         if error.own:
             raise
-        raise UserError(f"--pass: {telling_line(error)}; mend the pass, or leave it out") from error
+        raise UserError(f"--pass: {message_line(error)}; mend the pass, or leave it out") from error

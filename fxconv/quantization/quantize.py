@@ -14,7 +14,7 @@ from fxconv.data.calibration import Calibration
 from fxconv.errors import ConversionError
 from fxconv.quantization import fusion, keep_float, refusals
 from fxconv.quantization.calibrate import CalibrationStatistics, must_be_single, observe_images
-from fxconv.quantization.convert import Quantized, quantized
+from fxconv.quantization.convert import ConvertedModule, convert_calibrated
 from fxconv.quantization.expected_ranges import Expected
 from fxconv.quantization.fine_tuned import FineTuned
 from fxconv.quantization.passes import rewrite_with
@@ -31,8 +31,8 @@ class QuantizedModel:
     """An int8 module that every kernel takes, what it was made of, and the ranges that calibration called for.
 
     `means` are those of the layers' inputs by which biases were corrected, none when they were not; `rounded` are the
-    layers whose weights were rounded adaptively; `seen` is what its ranges were made of, `training` how its weights
-    were fine-tuned, None when fxconv did not.
+    layers whose weights were rounded adaptively; `statistics` is what its ranges were made of, `training` how its
+    weights were fine-tuned, None when fxconv did not.
     """
 
     rewritten: Rewritten
@@ -43,7 +43,7 @@ class QuantizedModel:
     recipe: ChosenRecipe = field(default_factory=ChosenRecipe)
     means: Mapping[str, Tensor] = field(default_factory=dict)
     rounded: frozenset[str] = frozenset()
-    seen: CalibrationStatistics | None = None
+    statistics: CalibrationStatistics | None = None
     training: FineTuned | None = None
 
     def floating(self) -> nn.Module:
@@ -75,7 +75,7 @@ def quantize(
             passes = refusals.keeping_float(task.passes, refused)
             rewritten = rewrite_with(task.model, passes, task.image, share_parameters=True)
         with fusion.fused_once(rewritten.module):
-            seen, made, recipe = _attempt(task, rewritten, refused, recipe)
+            statistics, made, recipe = _attempt(task, rewritten, refused, recipe)
         if made.is_taken(refused) and recipe is not None:
             break
         found = dict(made.refused)
@@ -84,16 +84,24 @@ def quantize(
             raise ConversionError(f"{where} cannot be kept in float, although it must be: {why}")
         refused.update(found)
     assert made.int8 is not None
-    recipe = replace(recipe, changes=seen.planned)
-    used = seen.means if Recipe.bias_correction in recipe.steps else {}
+    recipe = replace(recipe, changes=statistics.planned)
+    used = statistics.means if Recipe.bias_correction in recipe.steps else {}
     return QuantizedModel(
-        rewritten, seen.calibration, made.adjustments, made.ranges, made.int8, recipe, used, made.rounded, seen
+        rewritten,
+        statistics.calibration,
+        made.adjustments,
+        made.ranges,
+        made.int8,
+        recipe,
+        used,
+        made.rounded,
+        statistics,
     )
 
 
 def _attempt(
     task: QuantizationTask, rewritten: Rewritten, refused: Mapping[str, str], recipe: ChosenRecipe | None
-) -> tuple[CalibrationStatistics, Quantized, ChosenRecipe | None]:
+) -> tuple[CalibrationStatistics, ConvertedModule, ChosenRecipe | None]:
     """What calibration saw, the model quantized as far as it goes, and the recipe: `recipe` when it is given.
 
     Where more is refused than `refused` no recipe may have been chosen yet.
@@ -105,18 +113,18 @@ def _attempt(
     values = sum(leaf.numel() for leaf in tree_leaves(image) if isinstance(leaf, Tensor))
     taken = recipe.steps if recipe is not None else ()
     some = first_images(rewritten, config, task.data.count, values) if recipe is None else None
-    observed, seen = run(taken, most=some)
-    few = seen
+    observed, statistics = run(taken, most=some)
+    few = statistics
     if some is not None:
-        observed, seen = run(before=few)
+        observed, statistics = run(before=few)
     if CHANGING & set(taken):
-        before = seen.calibration
-        observed, seen = run(taken, seen.plan(rewritten, taken, config.weight_scheme))
-        seen = replace(seen, calibration=seen.calibration.beside(before))
+        before = statistics.calibration
+        observed, statistics = run(taken, statistics.plan(rewritten, taken, config.weight_scheme))
+        statistics = replace(statistics, calibration=statistics.calibration.beside(before))
     if found := refusals.never_reached(observed):
-        return seen, Quantized(None, found), recipe
-    made = quantized(rewritten, observed, seen, taken, image, config, clock)
+        return statistics, ConvertedModule(None, found), recipe
+    made = convert_calibrated(rewritten, observed, statistics, taken, image, config, clock)
     if recipe is None and made.is_taken(refused):
-        trials = Trials(rewritten, few, seen, refused, run, image, config, clock)
+        trials = Trials(rewritten, few, statistics, refused, run, image, config, clock)
         return by_recipe(trials, made, task.signature, task.data, config, clock)
-    return seen, made, recipe
+    return statistics, made, recipe

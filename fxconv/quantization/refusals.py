@@ -133,9 +133,9 @@ def foresee(observed: nn.Module, engine: Engine = Engine.qnnpack) -> Foreseen:
 def _foresee_graph(observed: fx.GraphModule) -> tuple[list[Adjustment], dict[str, str]]:
     made: dict[tuple[str, str], Adjustment] = {}
     refused: dict[str, str] = {}
-    settled = False
-    while not settled:
-        settled = True
+    is_stable = False
+    while not is_stable:
+        is_stable = True
         for node in observed.graph.nodes:
             for found in _offences(observed, node):
                 if isinstance(found, str):
@@ -144,7 +144,7 @@ def _foresee_graph(observed: fx.GraphModule) -> tuple[list[Adjustment], dict[str
                     break
                 before = made.setdefault((found.node, found.where), found).step_before
                 made[found.node, found.where] = replace(found, step_before=before)
-                settled = False
+                is_stable = False
     return list(made.values()), refused
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from fxconv.config import Teacher
 from fxconv.measures.judge import Judgement
 from fxconv.quantization.recipe_search.recipe import CHANGING, STEPS, ChosenRecipe
-from fxconv.report.tables import Part, add, count, decibels, grid, percent, section, show, size, some, tell
+from fxconv.report.tables import Part, add, count, decibels, grid, percent, print_parts, section, show, size, some
 
 if TYPE_CHECKING:
     from fxconv.analysis.sensitivity import Sensitivity
@@ -41,7 +41,7 @@ def _whether_used(is_unseen: bool) -> str:
 
 def print_recipe(recipe: ChosenRecipe, console: Console) -> None:
     section(console, "Accuracy recovered without training")
-    tell(recipe_parts(recipe), console)
+    print_parts(recipe_parts(recipe), console)
 
 
 def recipe_parts(recipe: ChosenRecipe) -> Iterator[Part]:
@@ -108,7 +108,7 @@ def trained(training: FineTuned | None) -> list[tuple[str, str]]:
 
 def print_training(training: FineTuned, console: Console) -> None:
     section(console, "Fine-tuned while it was rounded")
-    tell(training_parts(training), console)
+    print_parts(training_parts(training), console)
 
 
 def training_parts(training: FineTuned) -> Iterator[Part]:
@@ -144,7 +144,7 @@ def judged(judgement: Judgement | None) -> list[tuple[str, str]]:
 
 def print_judgement(judgement: Judgement, console: Console) -> None:
     section(console, "Judged on images not used for calibration")
-    tell(judgement_parts(judgement), console)
+    print_parts(judgement_parts(judgement), console)
 
 
 def judgement_parts(judgement: Judgement) -> Iterator[Part]:

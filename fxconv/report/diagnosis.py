@@ -30,7 +30,7 @@ def print_diagnoses(found: Sequence[Diagnosis], console: Console) -> None:
         if index or len(found) > 1:
             console.print()
         console.print(Text(f"line {one.number}: {one.line}", style="red"), soft_wrap=True)
-        for label, words in (("cause", one.cause), ("cure", one.cure), ("seen in", one.complaint.evidence)):
+        for label, words in (("cause", one.cause), ("cure", one.cure), ("seen in", one.known_error.evidence)):
             console.print(Text.assemble((f"{label:<8}", "bold"), words), soft_wrap=True)
 
 

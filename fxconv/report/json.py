@@ -123,7 +123,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "float_ops": conversion.artifact.float_calls,
             "float_islands": [asdict(island) for island in conversion.rewritten.islands],
             "adjusted_ranges": [asdict(adjustment) for adjustment in conversion.adjusted],
-            "weak_ranges": [asdict(ailment) for ailment in conversion.ailments],
+            "weak_ranges": [asdict(one) for one in conversion.uninformative_ranges],
             "quantize_nodes": stubs["aten::quantize_per_tensor"],
             "dequantize_nodes": stubs["aten::dequantize"],
         },

@@ -6,7 +6,7 @@ import inspect
 import re
 
 from fxconv.diagnostics.known_errors import KNOWN_ERRORS, Place
-from fxconv.errors import UserError, described, telling_line
+from fxconv.errors import UserError, described, message_line
 from rewrites import ALTERNATIVES, DEFAULT_PASSES, PassError, RewritePass, run_pass
 from rewrites.kernels import KERNELS, Verdict
 from rewrites.tracing import trace
@@ -23,7 +23,7 @@ def own_pass_page(rule: RewritePass) -> str:
     try:
         return pass_page(rule)
     except PassError as error:
-        raise UserError(f"{telling_line(error)}; mend the pass") from error
+        raise UserError(f"{message_line(error)}; mend the pass") from error
     except Exception as error:
         raise UserError(f"pass {rule.name}: its example fails: {described(error)}; mend the example") from error
 

@@ -37,7 +37,7 @@ def show(table: Table, console: Console) -> None:
         console.print(text, soft_wrap=True)
 
 
-def tell(parts: Iterable[Part], console: Console) -> None:
+def print_parts(parts: Iterable[Part], console: Console) -> None:
     """Sentences and tables, one below the other."""
     for part in parts:
         if isinstance(part, Table):

@@ -230,8 +230,8 @@ def print_report(conversion: Conversion, console: Console, unfolded: bool = Fals
             f"{calibration.seconds:.1f} s in the observed forward; the float forward of as many images takes "
             f"{calibration.float_seconds:.1f} s"
         )
-    for ailment in conversion.ailments:
-        console.print(f"weak range: {ailment.where}: {ailment.problem}", soft_wrap=True, markup=False)
+    for one in conversion.uninformative_ranges:
+        console.print(f"weak range: {one.where}: {one.problem}", soft_wrap=True, markup=False)
     section(console, "Timings")
     told = ", ".join(f"{step} {seconds:.2f}" for step, seconds in conversion.timings.items())
     console.print(Text(f"seconds: {told}"), soft_wrap=True)

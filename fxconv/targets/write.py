@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from fxconv import replay
 from fxconv.config import Config, Method
+from fxconv.measures.latency import Latency, measure
 from fxconv.models import forward
+from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock
+from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
 from fxconv.targets.target import Target
+from fxconv.targets.wrapping.wrapper import WrappedModel
 from fxconv.verification import parity
-from fxconv.verification.lowered_outputs import told_apart
-from fxconv.verification.parity import StageParity
+from fxconv.verification.lowered_outputs import comparable_outputs
+from fxconv.verification.other_sizes import SizeCheck, other_sizes
+from fxconv.verification.parity import BETWEEN_IMAGES, RELOADED_IMAGES, StageParity
+from rewrites import Rewritten
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,8 @@ class Made:
 
 def make(
     target: Target,
-    whole: nn.Module,
-    example: tuple[Tensor, ...],
+    wrapped: WrappedModel,
     config: Config,
-    reference: forward.Outputs,
-    images: Sequence[tuple[Tensor, ...]],
     has_islands: bool,
     clock: Clock,
     told: Callable[[Method], str],
@@ -53,15 +58,16 @@ def make(
     `told` is what the artifact, lowered so, says of itself, `specs` are its golden inputs'.
     """
     with clock.step("lowering"):
-        lowered = target.lower(whole, example, config)
+        lowered = target.lower(wrapped.module, wrapped.example, config)
     with clock.step("verification"):
+        few = wrapped.tensors[:BETWEEN_IMAGES]
         ledger = tuple(
-            parity.same_bits(stage, *told_apart(whole, module, reference, images), has_islands)
+            parity.same_bits(stage, *comparable_outputs(wrapped.module, module, wrapped.reference, few), has_islands)
             for stage, module in lowered.stages.items()
         )
         found = NO_GOLDEN
         if config.golden:
-            found = golden.golden(whole, lowered.content, specs, config.engine.value, has_islands, target)
+            found = golden.golden(wrapped.module, lowered.content, specs, config.engine.value, has_islands, target)
         extra = {metadata.FILE: told(lowered.method)} | ({replay.FILE: found.text} if found.text else {})
     with clock.step("lowering"):
         lowered = replace(lowered, content=b"")  # of a large model two are too many
@@ -81,7 +87,7 @@ def read_back(
 ) -> StageParity:
     """The ledger's last row: the file as it lies on the disk, in the target's runtime."""
     try:
-        row = parity.same_bits("reloaded", *told_apart(int8, target.load(path), reference, images), has_islands)
+        row = parity.same_bits("reloaded", *comparable_outputs(int8, target.load(path), reference, images), has_islands)
         on_disk = path.read_bytes()
         problem = golden.problem_in(path, target) if has_golden else ""
     except (RuntimeError, OSError, ValueError) as error:
@@ -91,3 +97,44 @@ def read_back(
     if row.passed and problem:
         return replace(row, passed=False, problem=f"golden inputs: {problem}")
     return row
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A file on the disk: the ledger's last row, what it is, how it does at other sizes, how long a call takes."""
+
+    row: StageParity
+    artifact: Artifact
+    sizes: tuple[SizeCheck, ...]
+    latency: Latency
+
+
+def examine(
+    target: Target,
+    path: Path,
+    made: Made,
+    float_content: bytes,
+    wrapped: WrappedModel,
+    model: nn.Module,
+    rewritten: Rewritten,
+    signature: InputSignature,
+    has_islands: bool,
+    clock: Clock,
+) -> Examined:
+    """Read a written file back, run it beside the module it was made of, and beside `float_content`, its float twin.
+
+    `model` is the original, `rewritten` what became of it, `signature` how both are called.
+    """
+    content, size = made.content, len(float_content)
+    with clock.step("verification"):
+        some, has_golden = wrapped.tensors[:RELOADED_IMAGES], bool(made.golden.cases)
+        row = read_back(target, path, content, wrapped.module, wrapped.reference, some, has_islands, has_golden)
+        if not row.images:  # it does not run
+            return Examined(row, target.unreadable(content, size), (), Latency(math.nan, math.nan))
+        artifact = target.describe(path, content, wrapped.example, size)
+        load, is_traced = partial(target.load, path), made.method is Method.trace
+        given = (model, rewritten, wrapped.module, signature, load, wrapped.tensors[0], is_traced, wrapped.inside)
+        sizes = other_sizes(*given)
+    with clock.step("latency"):
+        latency = measure(load(), target.load(float_content), wrapped.example)
+    return Examined(row, artifact, sizes, latency)

@@ -234,7 +234,7 @@ class _Auditor(fx.Interpreter):
             reference = self._reference(n, *given)
             result = getattr(self, n.op)(n.target, args, kwargs)
             if n not in self.counts:
-                self.counts[n] = _Count(problem=self._wiring(n, args, result))
+                self.counts[n] = _Count(problem=self._own_problem(n, args, result))
             self._compare(n, reference, result)
             return result
 
@@ -280,7 +280,7 @@ class _Auditor(fx.Interpreter):
             count.power += float(seen.double().square().sum())
             count.beyond += float(beyond.square().sum())
 
-    def _wiring(self, node: fx.Node, args: Any, result: Any) -> str:
+    def _own_problem(self, node: fx.Node, args: Any, result: Any) -> str:
         """What is wrong with the weights and the output range of a node, whatever it computes; empty when nothing."""
         module, floating = submodule(self.int8, node), self._twin(node)
         if isinstance(floating, (DeQuantStub, ScalarArithmetic)):

@@ -19,7 +19,7 @@ from fxconv.verification.parity import EQUALIZED, FUSED_IMAGES, TRAINED, StagePa
 
 
 def float_rows(
-    settled: QuantizedModel,
+    quantized: QuantizedModel,
     floating: nn.Module,
     watched: Mapping[str, Watched],
     original: forward.Outputs,
@@ -29,7 +29,7 @@ def float_rows(
 
     What the audit's run of the latter gave serves when it is one graph.
     """
-    few, rewritten = images[:FUSED_IMAGES], settled.rewritten.module
+    few, rewritten = images[:FUSED_IMAGES], quantized.rewritten.module
 
     def row(stage: str, module: nn.Module) -> StageParity:
         if "" in watched and module is floating:
@@ -37,13 +37,13 @@ def float_rows(
         both = compared_outputs(rewritten, module, original[: len(few)], few)
         return parity.same_but_for_rounding(stage, *both)
 
-    if not settled.recipe.keeping:
+    if not quantized.recipe.keeping:
         return [row("fused", floating)]
     return [row("fused", fusion.fuse(rewritten)), row(EQUALIZED, floating)]
 
 
 def trained_rows(
-    settled: QuantizedModel,
+    quantized: QuantizedModel,
     config: Config,
     original: forward.Outputs,
     reference: forward.Outputs,
@@ -54,12 +54,12 @@ def trained_rows(
 
     After a training on labels, or one of the user's own, the original is no measure of what is right.
     """
-    trained = forward.outputs(fake_quantized(settled, config), images)
-    distilled = settled.training is not None and settled.training.learn_from is Teacher.float
+    trained = forward.outputs(fake_quantized(quantized, config), images)
+    distilled = quantized.training is not None and quantized.training.learn_from is Teacher.float
     if distilled:
         row = parity.close_enough(TRAINED, original, trained, least)
     else:
-        row = parity.told_of(TRAINED, original, trained, "finite: it was not trained to be like it")
+        row = parity.only_finite(TRAINED, original, trained, "finite: it was not trained to be like it")
     return [row, parity.close_enough("int8", trained, reference, least, TRAINED)]
 
 

@@ -52,7 +52,7 @@ def _suppressing_as_when_traced() -> Iterator[None]:
         boxes._batched_nms_vanilla = before
 
 
-def told_apart(
+def comparable_outputs(
     int8: nn.Module, lowered: Any, reference: forward.Outputs, images: Sequence[Inputs]
 ) -> tuple[forward.Outputs, forward.Outputs]:
     """What must be the same bits of an int8 module and of its lowered form, for each image: `reference` and outputs.

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from fxconv.models import forward
 from fxconv.models.signature import InputSignature
 from fxconv.verification import parity
-from fxconv.verification.lowered_outputs import told_apart
+from fxconv.verification.lowered_outputs import comparable_outputs
 from fxconv.verification.same_function import same_function
 from rewrites import Rewritten
 
@@ -54,7 +54,7 @@ def other_sizes(
     model: nn.Module,
     rewritten: Rewritten,
     int8: nn.Module,
-    form: InputSignature,
+    signature: InputSignature,
     load: Callable[[], Callable[..., Any]],
     tensors: tuple[Tensor, ...],
     is_traced: bool = False,
@@ -62,10 +62,10 @@ def other_sizes(
 ) -> tuple[SizeCheck, ...]:
     """Try the artifact, which `load` gives, at two other sizes, where anything in it may depend on the size.
 
-    `int8` takes `tensors`, as the artifact does, `model` and `rewritten` what `form` makes of them; with `inside` int8
-    and artifact take pixels, of which those tensors were made. Nothing is tried
-    when all of the model is one graph that decided nothing by size and was scripted, as it is for all sizes then, nor
-    where the float model takes no other size. A trace is for the example's size wherever Python computed with it.
+    `int8` takes `tensors`, as the artifact does, `model` and `rewritten` what `signature` makes of them; with `inside`
+    int8 and artifact take pixels, of which those tensors were made. Nothing is tried when all of the model is one graph
+    that decided nothing by size and was scripted, as it is for all sizes then, nor where the float model takes no other
+    size. A trace is for the example's size wherever Python computed with it.
     """
     if inside is not None:
         tensors = inside.floats(tensors)
@@ -80,7 +80,7 @@ def other_sizes(
         if inside is not None:
             taken = inside.pixels(resized)
             resized = inside.floats(taken)
-        images = [form.arguments(resized)]
+        images = [signature.arguments(resized)]
         try:
             wanted = forward.outputs(model, images)
         except Exception:  # whatever a model raises that takes one size only
@@ -105,7 +105,7 @@ def _problem(
         if not row.passed:
             return f"it computes something else than the model ({row.problem})"
         reference = forward.outputs(int8, [tensors]) if isinstance(int8, fx.GraphModule) else []
-        both = told_apart(int8, artifact, reference, [tensors])
+        both = comparable_outputs(int8, artifact, reference, [tensors])
         row = parity.same_bits("reloaded", *both, has_islands=True)
         return "" if row.passed else f"tracing has fixed what depends on the size ({row.problem})"
     except Exception as error:  # whatever a graph made for one size raises at another

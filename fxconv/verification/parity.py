@@ -103,7 +103,7 @@ def close_enough(
     return _row(stage, against, reference, found, f"at least {min_sqnr:g} dB", lambda noise: noise.sqnr >= min_sqnr)
 
 
-def told_of(stage: str, reference: Outputs, found: Outputs, why: str) -> StageParity:
+def only_finite(stage: str, reference: Outputs, found: Outputs, why: str) -> StageParity:
     """A module against the original float model, from which it may differ, as `why` says; by numbers, though."""
     return _row(stage, "original", reference, found, why, lambda noise: math.isfinite(noise.largest))
 

@@ -311,7 +311,7 @@ def test_float_by_engine_is_counted_apart(batches):
 def test_the_mobile_kernels_are_settled_before_the_first_runs(small_model, batches, monkeypatch):
     order: list[str] = []
     observe = static.observe
-    monkeypatch.setattr("fxconv.job.settle_mobile_threads", lambda: order.append("settled"))
+    monkeypatch.setattr("fxconv.job.set_mobile_threads", lambda: order.append("settled"))
     monkeypatch.setattr(static, "observe", lambda *args: (order.append("observed"), observe(*args))[1])
     fxconv.convert(small_model, calibration=batches[:1], recipe=(Recipe.none,))
     assert order == ["settled", "observed"]

@@ -10,7 +10,7 @@ from fxconv.cli.options.int8 import Int8Options
 from fxconv.cli.options.model import ModelArgument, TracingOptions
 from fxconv.cli.options.output import MeasuredOutput
 from fxconv.cli.options.passes import PassOptions
-from fxconv.cli.results import tell
+from fxconv.cli.results import write_and_show
 from fxconv.config import Config
 
 
@@ -65,7 +65,7 @@ def sensitivity(
             warnings=source.warnings,
             progress=progress,
         )
-    tell(
+    write_and_show(
         result,
         report_json.text(report_json.sensitivity(result)),
         output.json,

@@ -12,7 +12,7 @@ from fxconv.cli.options.int8 import Int8Options
 from fxconv.cli.options.model import LoadingOptions, ModelArgument
 from fxconv.cli.options.output import MeasuredOutput
 from fxconv.cli.options.passes import PassOptions
-from fxconv.cli.results import tell
+from fxconv.cli.results import write_and_show
 from fxconv.config import Config
 
 
@@ -75,4 +75,6 @@ def study(
             warnings=source.warnings,
             progress=progress,
         )
-    tell(result, report_json.text(report_json.study(result)), output.json, lambda console: print_study(result, console))
+    write_and_show(
+        result, report_json.text(report_json.study(result)), output.json, lambda console: print_study(result, console)
+    )

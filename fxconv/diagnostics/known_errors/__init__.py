@@ -25,6 +25,6 @@ KNOWN_ERRORS: tuple[KnownError, ...] = (
     *TRACING,
     *INPUTS,
 )
-BY_NAME = {complaint.name: complaint for complaint in KNOWN_ERRORS}
+BY_NAME = {known_error.name: known_error for known_error in KNOWN_ERRORS}
 
 __all__ = ["BY_NAME", "KNOWN_ERRORS", "KnownError", "Place"]

@@ -11,13 +11,13 @@ from torch import nn
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.held_out import HeldOut, held_out
 from fxconv.errors import UserError
-from fxconv.measures.model_similarity import likeness
+from fxconv.measures.model_similarity import similarity_of
 from fxconv.measures.similarity import Similarity
 from fxconv.models import forward
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock
 from fxconv.quantization import fusion
-from fxconv.quantization.convert import Quantized
+from fxconv.quantization.convert import ConvertedModule
 from fxconv.quantization.failing_operation import failing_operation
 from fxconv.quantization.recipe_search.recipe import JUDGED
 from rewrites import Rewritten
@@ -40,21 +40,26 @@ class FloatAnswers:
 
     @classmethod
     def of(
-        cls, rewritten: Rewritten, form: InputSignature, data: CalibrationData, refused: Mapping[str, str], clock: Clock
+        cls,
+        rewritten: Rewritten,
+        signature: InputSignature,
+        data: CalibrationData,
+        refused: Mapping[str, str],
+        clock: Clock,
     ) -> FloatAnswers:
         """Those of the rewritten model, to images that are left over where there are some."""
         with clock.step("recipe"):
-            source, is_unseen, images = _to_judge_by(form, data)
+            source, is_unseen, images = _to_judge_by(signature, data)
             floating = fusion.fuse(rewritten.module)
             return cls(floating, images, forward.outputs(floating, images), source, is_unseen, refused, clock)
 
-    def likeness(self, found: Quantized) -> Similarity | None:
+    def similarity_of(self, found: ConvertedModule) -> Similarity | None:
         """How like float int8 answers; None where it was not made, or a kernel refuses to run it."""
         if found.int8 is None or not found.is_taken(self.refused):
             return None
         try:
             with self.clock.step("recipe"):
-                return likeness(self.floating, found.int8, self.images, self.outputs)
+                return similarity_of(self.floating, found.int8, self.images, self.outputs)
         except RuntimeError:  # a kernel that refuses is named when the audit runs it
             if _refuses(found.int8, self.images):
                 return None
@@ -66,7 +71,7 @@ def _refuses(int8: nn.Module, images: Sequence[tuple[Any, ...]]) -> bool:
     return any(failing_operation(int8, image) is not None for image in images)
 
 
-def _to_judge_by(form: InputSignature, data: CalibrationData) -> tuple[str, bool, list[tuple[Any, ...]]]:
+def _to_judge_by(signature: InputSignature, data: CalibrationData) -> tuple[str, bool, list[tuple[Any, ...]]]:
     """The source of a few images, whether calibration did not see them, and each as arguments."""
     others = held_out(data, JUDGED)
     try:
@@ -74,4 +79,4 @@ def _to_judge_by(form: InputSignature, data: CalibrationData) -> tuple[str, bool
     except UserError:  # none of those left over can be read
         others = HeldOut(data, False)
         images = data.examples(JUDGED)
-    return others.data.source, others.is_unseen, [form.arguments(image) for image in images]
+    return others.data.source, others.is_unseen, [signature.arguments(image) for image in images]

@@ -15,7 +15,7 @@ from fxconv.measures.similarity import Similarity
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock
 from fxconv.quantization.calibrate import CalibrationStatistics
-from fxconv.quantization.convert import Quantized
+from fxconv.quantization.convert import ConvertedModule
 from fxconv.quantization.recipe_search.float_answers import FloatAnswers
 from fxconv.quantization.recipe_search.recipe import (
     BEFORE_TRAINING,
@@ -50,12 +50,12 @@ def first_images(rewritten: Rewritten, config: Config, images: int, values: int)
 class _Found:
     """How far the search has come: the model with the steps taken so far, and how they were chosen.
 
-    `seen` is what calibration saw with the steps that change the float module, `alike` how like float int8 answers,
-    where that was asked.
+    `statistics` is what calibration saw with the steps that change the float module, `alike` how like float int8
+    answers, where that was asked.
     """
 
-    seen: CalibrationStatistics
-    made: Quantized
+    statistics: CalibrationStatistics
+    made: ConvertedModule
     steps: tuple[Recipe, ...] = ()
     gains: tuple[StepGain, ...] = ()
     alike: Similarity | None = None
@@ -63,22 +63,22 @@ class _Found:
 
 def by_recipe(
     trials: Trials,
-    plain: Quantized,
-    form: InputSignature,
+    plain: ConvertedModule,
+    signature: InputSignature,
     data: CalibrationData,
     config: Config,
     clock: Clock,
-) -> tuple[CalibrationStatistics, Quantized, ChosenRecipe]:
+) -> tuple[CalibrationStatistics, ConvertedModule, ChosenRecipe]:
     """What calibration saw, and the model quantized with the steps that `config` names, or with those that help.
 
     `plain` has none. What all images call for a kernel may refuse where it took what the first did.
     """
     if config.recipe == (Recipe.none,):
-        return trials.seen, plain, ChosenRecipe()
+        return trials.statistics, plain, ChosenRecipe()
     candidates, reason = _candidates(trials.rewritten, data.count, config)
     if not candidates and Recipe.adaround not in config.recipe:
-        return trials.seen, plain, ChosenRecipe(reason=reason)
-    answers = FloatAnswers.of(trials.rewritten, form, data, trials.refused, clock)
+        return trials.statistics, plain, ChosenRecipe(reason=reason)
+    answers = FloatAnswers.of(trials.rewritten, signature, data, trials.refused, clock)
     is_asked = Recipe.auto not in config.recipe
     found = _changed(trials, plain, answers, candidates, is_asked)
     found = _ranged(trials, found, answers, candidates - CHANGING, is_asked)
@@ -86,7 +86,7 @@ def by_recipe(
         raise ConversionError(f"--recipe {_names(missing)}: {_WHY_NOT}; leave it out")
     if Recipe.adaround in config.recipe:
         found = _rounded(trials, found, answers)
-    return found.seen, found.made, _told(found, answers, reason, trials.few.calibration.images)
+    return found.statistics, found.made, _told(found, answers, reason, trials.few.calibration.images)
 
 
 def _candidates(rewritten: Rewritten, images: int, config: Config) -> tuple[frozenset[Recipe], str]:
@@ -102,7 +102,7 @@ def _candidates(rewritten: Rewritten, images: int, config: Config) -> tuple[froz
 
 
 def _changed(
-    trials: Trials, plain: Quantized, answers: FloatAnswers, candidates: Collection[Recipe], is_asked: bool
+    trials: Trials, plain: ConvertedModule, answers: FloatAnswers, candidates: Collection[Recipe], is_asked: bool
 ) -> _Found:
     """With those of the candidates that change the float module: tried on the first images, calibrated on all."""
     # what takes little time goes with those that are tried on few images: one alone may seem to harm
@@ -111,7 +111,7 @@ def _changed(
     def judged(steps: tuple[Recipe, ...]) -> Similarity | None:
         if not trials.finds(steps):
             return None
-        return answers.likeness(trials.made_of(trials.changed(steps), (*steps, *beside)))
+        return answers.similarity_of(trials.made_of(trials.changed(steps), (*steps, *beside)))
 
     steps, gains = tuple[Recipe, ...](), tuple[StepGain, ...]()
     if changing := CHANGING.intersection(candidates):
@@ -122,10 +122,12 @@ def _changed(
     return found
 
 
-def _calibrated(trials: Trials, plain: Quantized, steps: tuple[Recipe, ...], gains: tuple[StepGain, ...]) -> _Found:
+def _calibrated(
+    trials: Trials, plain: ConvertedModule, steps: tuple[Recipe, ...], gains: tuple[StepGain, ...]
+) -> _Found:
     """With the ranges that all images call for when these steps change the float module."""
-    seen = trials.whole(steps)
-    return _Found(seen, trials.made_of(seen, steps) if seen.planned else plain, steps, gains)
+    statistics = trials.whole(steps)
+    return _Found(statistics, trials.made_of(statistics, steps) if statistics.planned else plain, steps, gains)
 
 
 def _ranged(
@@ -138,14 +140,14 @@ def _ranged(
         if steps:
             for other in made.keys() - {steps[:-1]}:  # which were not taken
                 del made[other]
-            made[steps] = trials.made_of(base.seen, (*base.steps, *steps))
+            made[steps] = trials.made_of(base.statistics, (*base.steps, *steps))
             if not is_asked and steps[-1] is Recipe.reader_ranges and not made[steps].moves_ranges:
                 return None
-        alike[steps] = answers.likeness(made[steps])
+        alike[steps] = answers.similarity_of(made[steps])
         return alike[steps]
 
     steps, gains = tried(judged, candidates, is_asked)
-    return _Found(base.seen, made[steps], (*base.steps, *steps), (*base.gains, *gains), alike[steps])
+    return _Found(base.statistics, made[steps], (*base.steps, *steps), (*base.gains, *gains), alike[steps])
 
 
 def _rounded(trials: Trials, base: _Found, answers: FloatAnswers) -> _Found:
@@ -153,12 +155,12 @@ def _rounded(trials: Trials, base: _Found, answers: FloatAnswers) -> _Found:
     steps = (*base.steps, Recipe.adaround)
     if not base.made.is_taken(trials.refused):
         return replace(base, steps=steps, alike=None)
-    made = trials.made_of(base.seen, steps)
-    before, after, gains = base.alike, answers.likeness(made), base.gains
+    made = trials.made_of(base.statistics, steps)
+    before, after, gains = base.alike, answers.similarity_of(made), base.gains
     if before is not None and after is not None:
         gain = before.sqnr_db, after.sqnr_db, before.agreement, after.agreement
         gains = (*gains, StepGain(Recipe.adaround, True, *gain))
-    return _Found(base.seen, made, steps, gains, after)
+    return _Found(base.statistics, made, steps, gains, after)
 
 
 def _told(found: _Found, answers: FloatAnswers, reason: str, trial_images: int) -> ChosenRecipe:
@@ -171,7 +173,7 @@ def _told(found: _Found, answers: FloatAnswers, reason: str, trial_images: int) 
         source=answers.source,
         is_unseen=answers.is_unseen,
         reason=reason,
-        changes=found.seen.planned,
+        changes=found.statistics.planned,
         trial_images=trial_images,
         sqnr_db=alike.sqnr_db if alike is not None else None,
         agreement=alike.agreement if alike is not None else None,

@@ -12,7 +12,7 @@ from fxconv.config import Config, Recipe
 from fxconv.progress import Clock
 from fxconv.quantization import static
 from fxconv.quantization.calibrate import CalibrationStatistics
-from fxconv.quantization.convert import Quantized, quantized
+from fxconv.quantization.convert import ConvertedModule, convert_calibrated
 from fxconv.quantization.recipe_search.recipe import (
     CHANGING,
 )
@@ -34,7 +34,7 @@ class Trials:
         self,
         rewritten: Rewritten,
         few: CalibrationStatistics,
-        seen: CalibrationStatistics,
+        statistics: CalibrationStatistics,
         refused: Mapping[str, str],
         run: Callable[..., tuple[nn.Module, CalibrationStatistics]],
         image: tuple[Any, ...],
@@ -43,7 +43,7 @@ class Trials:
     ) -> None:
         self.rewritten, self.refused, self.run = rewritten, refused, run
         self.image, self.config, self.clock = image, config, clock
-        self.few, self.seen = few, seen
+        self.few, self.statistics = few, statistics
         self._changed: dict[frozenset[Recipe], CalibrationStatistics] = {}
 
     def changed(self, steps: Collection[Recipe]) -> CalibrationStatistics:
@@ -53,28 +53,32 @@ class Trials:
             return self.few
         if wanted not in self._changed:
             with self.clock.step("recipe"):
-                planned = self.seen.plan(self.rewritten, wanted, self.config.weight_scheme)
+                planned = self.statistics.plan(self.rewritten, wanted, self.config.weight_scheme)
             self._changed[wanted] = self.few
             if planned:
-                seen = self.run((), planned, self.few.calibration.images)[1]
-                self._changed[wanted] = replace(seen, calibration=seen.calibration.beside(self.few.calibration))
+                statistics = self.run((), planned, self.few.calibration.images)[1]
+                self._changed[wanted] = replace(
+                    statistics, calibration=statistics.calibration.beside(self.few.calibration)
+                )
         return self._changed[wanted]
 
     def whole(self, steps: Collection[Recipe]) -> CalibrationStatistics:
         """What calibration sees of all images with these steps."""
         few = self.changed(steps)
-        if not few.planned or few.calibration.images >= self.seen.calibration.images:
-            return few if few.planned else self.seen
-        seen: CalibrationStatistics = self.run((), few.planned, None, few)[1]
-        return seen
+        if not few.planned or few.calibration.images >= self.statistics.calibration.images:
+            return few if few.planned else self.statistics
+        statistics: CalibrationStatistics = self.run((), few.planned, None, few)[1]
+        return statistics
 
     def finds(self, steps: Collection[Recipe]) -> bool:
         """Whether each of the steps that change the float module finds something to change."""
         planned = self.changed(steps).planned
         return all(any(isinstance(one, _KINDS[step]) for one in planned) for step in CHANGING & set(steps))
 
-    def made_of(self, seen: CalibrationStatistics, steps: tuple[Recipe, ...]) -> Quantized:
+    def made_of(self, statistics: CalibrationStatistics, steps: tuple[Recipe, ...]) -> ConvertedModule:
         """The model with these steps and ranges."""
         with self.clock.step("conversion"):
-            observed = static.observe_again(self.rewritten.module, self.config, steps, seen.planned, seen.observers)
-        return quantized(self.rewritten, observed, seen, steps, self.image, self.config, self.clock)
+            observed = static.observe_again(
+                self.rewritten.module, self.config, steps, statistics.planned, statistics.observers
+            )
+        return convert_calibrated(self.rewritten, observed, statistics, steps, self.image, self.config, self.clock)

@@ -21,19 +21,19 @@ from fxconv.quantization.training.training_set import TrainingSet
 _FORMAT = 1
 
 
-def fingerprint_of(module: FakeQuantized, lesson: TrainingSet, config: Config) -> str:
+def fingerprint_of(module: FakeQuantized, train_set: TrainingSet, config: Config) -> str:
     """What a checkpoint must have in common with a run that goes on from it: weights, images and choices."""
     digest = hashlib.sha256()
     chosen = asdict(config)
     told = [(name, str(chosen[name])) for name in sorted(chosen) if name not in _NOT_OF_TRAINING]
-    digest.update(repr((_FORMAT, lesson.source, told)).encode())
+    digest.update(repr((_FORMAT, train_set.source, told)).encode())
     for path, value in module.state_dict().items():
         digest.update(path.encode())
         digest.update(value.contiguous().numpy().data)
-    for image, right in zip(lesson.inputs, lesson.right, strict=False):
+    for image, right in zip(train_set.inputs, train_set.right, strict=False):
         for value in image:
             digest.update(value.contiguous().numpy().data)
-        digest.update(repr(right).encode() if lesson.teacher is Teacher.labels else b"")
+        digest.update(repr(right).encode() if train_set.teacher is Teacher.labels else b"")
     return digest.hexdigest()
 
 

@@ -27,23 +27,25 @@ from fxconv.quantization.training.training_run import BETTER, begin_training, se
 from fxconv.quantization.training.training_set import TrainingSet, check_batches, first_scores, float_outputs
 
 
-def score(int8: nn.Module, lesson: TrainingSet) -> Score:
+def score(int8: nn.Module, train_set: TrainingSet) -> Score:
     """How an int8 module does on the images that tell when to stop."""
-    images = [lesson.form.arguments(lesson.batch([row])) for row in lesson.told]
+    images = [train_set.signature.arguments(train_set.batch([row])) for row in train_set.validation]
     alike, loss, hits, asked = Similarity(), 0.0, 0, 0
-    for row, wanted, got in zip(lesson.told, lesson.answers, forward.outputs_side_by_side(int8, images), strict=True):
+    for row, wanted, got in zip(
+        train_set.validation, train_set.answers, forward.outputs_side_by_side(int8, images), strict=True
+    ):
         floats = float_outputs(got)
         alike.add(wanted, floats)
-        loss += float(lesson.loss_of(floats, [lesson.right[row]]))
-        if lesson.teacher is Teacher.labels and (scores := first_scores(floats)) is not None:
-            hits, asked = hits + (int(scores.argmax(1)) == lesson.right[row]), asked + 1
+        loss += float(train_set.loss_of(floats, [train_set.right[row]]))
+        if train_set.teacher is Teacher.labels and (scores := first_scores(floats)) is not None:
+            hits, asked = hits + (int(scores.argmax(1)) == train_set.right[row]), asked + 1
     accuracy = hits / asked if asked else None
-    return Score(loss / len(lesson.told), alike.sqnr_db, alike.agreement, accuracy)
+    return Score(loss / len(train_set.validation), alike.sqnr_db, alike.agreement, accuracy)
 
 
 def fine_tune(
     module: FakeQuantized,
-    lesson: TrainingSet,
+    train_set: TrainingSet,
     config: Config,
     progress: Progress = lambda step, done, total: None,
     checkpoint: Path | None = None,
@@ -53,46 +55,46 @@ def fine_tune(
     With `checkpoint` that file is written after each epoch, and gone on from where it is there. Raises `UserError` for
     a checkpoint of another training.
     """
-    lesson = _laid_out(module, lesson)
-    run = begin_training(module, lesson, config)
-    fingerprint = fingerprint_of(module, lesson, config) if checkpoint is not None else ""
+    train_set = _laid_out(module, train_set)
+    run = begin_training(module, train_set, config)
+    fingerprint = fingerprint_of(module, train_set, config) if checkpoint is not None else ""
     if checkpoint is not None and checkpoint.exists():
         resume(checkpoint, fingerprint, module, run)
-    resumed, steps = len(run.epochs), math.ceil(len(lesson.rows) / config.batch_size)
+    resumed, steps = len(run.epochs), math.ceil(len(train_set.rows) / config.batch_size)
     while len(run.epochs) < config.epochs and not run.has_stalled:
         began, number, total = time.perf_counter(), len(run.epochs) + 1, 0.0
-        for step, rows in enumerate(lesson.shuffled(config.batch_size, run.generator)):
+        for step, rows in enumerate(train_set.shuffled(config.batch_size, run.generator)):
             progress(f"training, epoch {number} of {config.epochs}", step, steps)
-            loss = lesson.loss(module, rows)
+            loss = train_set.loss(module, rows)
             run.optimizer.zero_grad()
             loss.backward()
             run.optimizer.step()
             total += float(loss.detach()) * len(rows)
         run.schedule.step()
-        found = lesson.mean_loss(module, config.batch_size)
+        found = train_set.mean_loss(module, config.batch_size)
         if found < run.least * (1 - BETTER):
             run.least, run.kept, run.best = found, number, dict(module.trained().weights)
-        run.epochs.append(Epoch(number, total / len(lesson.rows), found, time.perf_counter() - began))
+        run.epochs.append(Epoch(number, total / len(train_set.rows), found, time.perf_counter() - began))
         if checkpoint is not None:
             save_checkpoint(checkpoint, fingerprint, module, run)
     set_weights(module, run.best)
     stopped = run.has_stalled and len(run.epochs) < config.epochs
     done = tuple(run.epochs), run.kept, stopped, resumed
-    images, told = len(lesson.rows), len(lesson.told)
-    return FineTuned(lesson.source, images, told, lesson.is_unseen, lesson.teacher, run.start, *done)
+    images, validation = len(train_set.rows), len(train_set.validation)
+    return FineTuned(train_set.source, images, validation, train_set.is_unseen, train_set.teacher, run.start, *done)
 
 
-def _laid_out(module: FakeQuantized, lesson: TrainingSet) -> TrainingSet:
+def _laid_out(module: FakeQuantized, train_set: TrainingSet) -> TrainingSet:
     """The lesson in the layout that `check_batches` finds to work, its own or contiguous; the weights follow."""
     try:
-        check_batches(module, lesson)
+        check_batches(module, train_set)
     except RuntimeError:  # a view() of what lies contiguous in the layout it was written for
-        if lesson.layout is torch.contiguous_format:
+        if train_set.layout is torch.contiguous_format:
             raise
-        lesson = replace(lesson, layout=torch.contiguous_format)
-        check_batches(module, lesson)
-    if lesson.layout is torch.channels_last:
+        train_set = replace(train_set, layout=torch.contiguous_format)
+        check_batches(module, train_set)
+    if train_set.layout is torch.channels_last:
         for _, weight in module.named_weights():
             if weight.ndim == 4:
-                weight.data = weight.data.contiguous(memory_format=lesson.layout)
-    return lesson
+                weight.data = weight.data.contiguous(memory_format=train_set.layout)
+    return train_set

@@ -13,7 +13,7 @@ from fxconv.data.calibration import CalibrationData
 from fxconv.errors import ConversionError, UserError
 from fxconv.quantization import refusals, static
 from fxconv.quantization.calibrate import leaves_the_layout, must_be_single
-from fxconv.quantization.convert import quantized
+from fxconv.quantization.convert import convert_calibrated
 from fxconv.quantization.quantize import QuantizedModel
 from fxconv.quantization.task import QuantizationTask
 from fxconv.quantization.trained_weights import Trained
@@ -39,65 +39,69 @@ def check_trainable(task: QuantizationTask, rewritten: Rewritten) -> None:
         )
 
 
-def fake_quantized(settled: QuantizedModel, config: Config) -> FakeQuantized:
-    """A module that rounds as `settled.int8` does, with the weights that it was made of."""
-    return FakeQuantized(_observed(settled, config))
+def fake_quantized(quantized: QuantizedModel, config: Config) -> FakeQuantized:
+    """A module that rounds as `quantized.int8` does, with the weights that it was made of."""
+    return FakeQuantized(_observed(quantized, config))
 
 
-def _observed(settled: QuantizedModel, config: Config) -> nn.Module:
+def _observed(quantized: QuantizedModel, config: Config) -> nn.Module:
     """The module that int8 was made of, with the observers' ranges as int8 has them."""
-    seen, steps = settled.seen, settled.recipe.steps
-    assert seen is not None
-    module = static.observe_again(settled.rewritten.module, config, steps, settled.recipe.changes, seen.observers)
+    statistics, steps = quantized.statistics, quantized.recipe.steps
+    assert statistics is not None
+    module = static.observe_again(
+        quantized.rewritten.module, config, steps, quantized.recipe.changes, statistics.observers
+    )
     if Recipe.reader_ranges in steps:
-        seen.set_ranges(module)
+        statistics.set_ranges(module)
     refusals.foresee(module, config.engine)
     return module
 
 
-def requantized(task: QuantizationTask, settled: QuantizedModel, trained: Trained) -> QuantizedModel:
+def requantized(task: QuantizationTask, quantized: QuantizedModel, trained: Trained) -> QuantizedModel:
     """The same conversion with these weights. Raises `ConversionError` when a kernel refuses them."""
-    seen, steps = settled.seen, settled.recipe.steps
-    assert seen is not None
-    seen = replace(seen, planned=(*settled.recipe.keeping, trained))
+    statistics, steps = quantized.statistics, quantized.recipe.steps
+    assert statistics is not None
+    statistics = replace(statistics, planned=(*quantized.recipe.keeping, trained))
     with task.clock.step("conversion"):
-        rewritten = settled.rewritten
-        observed = static.observe_again(rewritten.module, task.config, steps, seen.planned, seen.observers)
-    made = quantized(rewritten, observed, seen, steps, task.image, task.config, task.clock)
+        rewritten = quantized.rewritten
+        observed = static.observe_again(rewritten.module, task.config, steps, statistics.planned, statistics.observers)
+    made = convert_calibrated(rewritten, observed, statistics, steps, task.image, task.config, task.clock)
     if made.int8 is None or made.refused:
         where, why = next(iter(made.refused.items()))
         raise ConversionError(f"the engine refuses {where} with the trained weights: {why}; lower the learning rate")
     return replace(
-        settled,
+        quantized,
         adjustments=made.adjustments,
         ranges=made.ranges,
         int8=made.int8,
-        recipe=replace(settled.recipe, changes=seen.planned),
-        seen=seen,
+        recipe=replace(quantized.recipe, changes=statistics.planned),
+        statistics=statistics,
     )
 
 
 def fine_tuned(
-    task: QuantizationTask, settled: QuantizedModel, images: CalibrationData, checkpoint: Path | None = None
+    task: QuantizationTask, quantized: QuantizedModel, images: CalibrationData, checkpoint: Path | None = None
 ) -> QuantizedModel:
-    """`settled` with weights that were trained on `images`; with its own where these answer better.
+    """`quantized` with weights that were trained on `images`; with its own where these answer better.
 
     What is better is told by images of these that were not trained on, run through both int8 modules. Raises
     `UserError` for a model or images that cannot be trained on.
     """
-    check_trainable(task, settled.rewritten)
+    check_trainable(task, quantized.rewritten)
     config, clock = task.config, task.clock
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller's code runs in
-        module = fake_quantized(settled, config)
+        module = fake_quantized(quantized, config)
         with clock.step("training"):
-            lesson = training_set.read(task.model, task.signature, images, config, clock.progress)
-            if leaves_the_layout(settled.rewritten):  # a step takes half the time then
-                lesson = replace(lesson, layout=torch.channels_last)
-            done = fine_tuning.fine_tune(module, lesson, config, clock.progress, checkpoint)
-    made = requantized(task, settled, module.trained()) if done.kept else settled
+            train_set = training_set.read(task.model, task.signature, images, config, clock.progress)
+            if leaves_the_layout(quantized.rewritten):  # a step takes half the time then
+                train_set = replace(train_set, layout=torch.channels_last)
+            done = fine_tuning.fine_tune(module, train_set, config, clock.progress, checkpoint)
+    made = requantized(task, quantized, module.trained()) if done.kept else quantized
     with clock.step("judging"):
-        done = replace(done, before=fine_tuning.score(settled.int8, lesson), after=fine_tuning.score(made.int8, lesson))
+        done = replace(
+            done, before=fine_tuning.score(quantized.int8, train_set), after=fine_tuning.score(made.int8, train_set)
+        )
     if done.after is not None and done.before is not None and done.after.loss > done.before.loss:
-        made, done = settled, replace(done, kept=0, after=done.before)
+        made, done = quantized, replace(done, kept=0, after=done.before)
     notes = () if images is task.data else tuple(images.warnings)
     return replace(made, training=replace(done, notes=notes))

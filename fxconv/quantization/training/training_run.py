@@ -38,7 +38,7 @@ class TrainingRun:
         return len(self.epochs) - self.kept >= _PATIENCE
 
 
-def begin_training(module: FakeQuantized, lesson: TrainingSet, config: Config) -> TrainingRun:
+def begin_training(module: FakeQuantized, train_set: TrainingSet, config: Config) -> TrainingRun:
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     weights, biases = ([one for one in parameters if (one.ndim > 1) is is_weight] for is_weight in (True, False))
     optimizer = torch.optim.Adam([{"params": weights}], lr=config.learning_rate)
@@ -46,7 +46,7 @@ def begin_training(module: FakeQuantized, lesson: TrainingSet, config: Config) -
         optimizer.add_param_group({"params": biases, "lr": _BIASES * config.learning_rate})
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs)
     generator = torch.Generator().manual_seed(config.seed)
-    start = lesson.mean_loss(module, config.batch_size)
+    start = train_set.mean_loss(module, config.batch_size)
     return TrainingRun(optimizer, schedule, generator, dict(module.trained().weights), start, start)
 
 

@@ -29,20 +29,19 @@ class TrainingSet:
     """Images, each input without N, and what is right for each: the float model's outputs, or a class.
 
     `right` goes on with what is right for each image mirrored, left to right, where that can be asked of the float
-    model; the row of a mirrored image is that of the image and their number.
-    Batches lie in memory as `layout` says.
-    `spreads` are the variances of the float model's outputs over all images, which errors are measured by.
-    `answers` are the float model's outputs for the images of the rows `told`, which tell when to stop; the others,
-    `rows`, are trained on. With too few images all serve for both, and `is_unseen` is False.
+    model; the row of a mirrored image is that of the image and their number. Batches lie in memory as `layout` says.
+    `spreads` are the variances of the float model's outputs over all images, which errors are measured by. `answers`
+    are the float model's outputs for the images of the rows `validation`, which tell when to stop; the others, `rows`,
+    are trained on. With too few images all serve for both, and `is_unseen` is False.
     """
 
     source: str
-    form: InputSignature
+    signature: InputSignature
     teacher: Teacher
     inputs: list[tuple[Tensor, ...]]
     right: list[Any]
     rows: list[int]
-    told: list[int]
+    validation: list[int]
     is_unseen: bool
     answers: list[list[Tensor]]
     spreads: list[float]
@@ -68,7 +67,7 @@ class TrainingSet:
 
     def loss(self, module: nn.Module, rows: Sequence[int]) -> Tensor:
         """How far a module's outputs for these images are from what is right, a mean over them."""
-        outputs = float_outputs(module(*forward.cloned(self.form.arguments(self.batch(rows)))))
+        outputs = float_outputs(module(*forward.cloned(self.signature.arguments(self.batch(rows)))))
         right = [self.right[row] for row in rows]
         return self.loss_of(outputs, right)
 
@@ -84,10 +83,10 @@ class TrainingSet:
         """The loss on the images that tell when to stop, in batches of `size`."""
         total = 0.0
         with torch.no_grad():
-            for start in range(0, len(self.told), size):
-                some = self.told[start : start + size]
+            for start in range(0, len(self.validation), size):
+                some = self.validation[start : start + size]
                 total += float(self.loss(module, some)) * len(some)
-        return total / len(self.told)
+        return total / len(self.validation)
 
 
 def check_labels(data: CalibrationData, config: Config) -> None:
@@ -97,7 +96,7 @@ def check_labels(data: CalibrationData, config: Config) -> None:
 
 
 def read(
-    floating: nn.Module, form: InputSignature, data: CalibrationData, config: Config, progress: Progress
+    floating: nn.Module, signature: InputSignature, data: CalibrationData, config: Config, progress: Progress
 ) -> TrainingSet:
     """All images of `data`, and what is right for each: what `floating` says, or `config.learn_from` labels.
 
@@ -108,7 +107,7 @@ def read(
     inputs, answers, turned = list[tuple[Tensor, ...]](), list[list[Tensor]](), list[list[Tensor]]()
 
     def answer(image: tuple[Tensor, ...]) -> list[Tensor]:
-        returned = floating(*forward.cloned(form.arguments(tuple(each[None] for each in image))))
+        returned = floating(*forward.cloned(signature.arguments(tuple(each[None] for each in image))))
         return [leaf.detach() for leaf in float_outputs(returned)]
 
     is_taught = config.learn_from is Teacher.float
@@ -126,11 +125,20 @@ def read(
             if is_mirrored:
                 turned.append(answer(_mirrored(image)))
     right: list[Any] = [*answers, *turned] if is_taught else [*_labels(data, answers[0])]
-    rows, told, is_unseen = _split(len(inputs), config.seed)
-    told_answers = [answers[row] for row in told]
+    rows, validation, is_unseen = _split(len(inputs), config.seed)
+    validation_answers = [answers[row] for row in validation]
     spreads = [_spread(values) for values in zip(*answers, strict=True)]
     return TrainingSet(
-        data.source, form, config.learn_from, inputs, right, rows, told, is_unseen, told_answers, spreads
+        data.source,
+        signature,
+        config.learn_from,
+        inputs,
+        right,
+        rows,
+        validation,
+        is_unseen,
+        validation_answers,
+        spreads,
     )
 
 
@@ -165,14 +173,14 @@ def _spread(values: Sequence[Tensor]) -> float:
     return variance if variance > 1e-9 * power else power or 1.0
 
 
-def check_batches(module: nn.Module, lesson: TrainingSet) -> None:
+def check_batches(module: nn.Module, train_set: TrainingSet) -> None:
     """Raises `UserError` for a module that does not answer a batch row by row, or has nothing to train."""
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise UserError("the model has no weights to train; use --mode static")
-    rows = lesson.told[:2]
+    rows = train_set.validation[:2]
     with torch.no_grad():
-        found = float_outputs(module(*forward.cloned(lesson.form.arguments(lesson.batch(rows)))))
-    wanted = [(len(rows), *value.shape[1:]) for value in lesson.answers[0]]
+        found = float_outputs(module(*forward.cloned(train_set.signature.arguments(train_set.batch(rows)))))
+    wanted = [(len(rows), *value.shape[1:]) for value in train_set.answers[0]]
     if [tuple(value.shape) for value in found] != wanted:
         raise UserError(
             "the model answers several images at a time otherwise than one by one, and training takes batches; use "
@@ -216,8 +224,8 @@ def _split(count: int, seed: int) -> tuple[list[int], list[int], bool]:
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     if count < _FEWEST:
         return order, order, False
-    told = min(count // _ONE_IN, _MOST)
-    return order[told:], order[:told], True
+    validation = min(count // _ONE_IN, _MOST)
+    return order[validation:], order[:validation], True
 
 
 def distance(wanted: Sequence[Tensor], got: Sequence[Tensor], spreads: Sequence[float]) -> Tensor:

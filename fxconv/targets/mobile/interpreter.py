@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from fxconv.diagnostics.diagnosis import cure_of
-from fxconv.errors import UserError, telling_line
-from fxconv.measures.latency import settle_mobile_threads
+from fxconv.errors import UserError, message_line
+from fxconv.measures.latency import set_mobile_threads
 from fxconv.models.signature import in_words
 from fxconv.targets.mobile import allow_list
 from fxconv.targets.mobile.lite_file import load_lite
@@ -22,7 +22,7 @@ def prepared(path: Path, threads: int = 1) -> None:
     if any(name.startswith("torchvision::") for name in allow_list.operators_of(path)):
         import torchvision  # noqa: F401  registers them
     torch.backends.quantized.engine = "qnnpack"
-    settle_mobile_threads(threads)
+    set_mobile_threads(threads)
 
 
 def loaded(path: Path) -> Callable[..., Any]:
@@ -48,4 +48,4 @@ def ran(module: Callable[..., Any], example: tuple[Any, ...], path: Path) -> Non
 
 
 def _words(error: Exception) -> str:
-    return telling_line(error) or type(error).__name__
+    return message_line(error) or type(error).__name__

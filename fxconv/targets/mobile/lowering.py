@@ -19,7 +19,7 @@ from torch.utils.mobile_optimizer import optimize_for_mobile
 from fxconv.config import Config, Method, MobilePass
 from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
-from fxconv.errors import ConversionError, UserError, telling_line
+from fxconv.errors import ConversionError, UserError, message_line
 from fxconv.models import forward
 from fxconv.quantization.engine import quiet
 from fxconv.targets.mobile.lite_file import load_lite_bytes
@@ -56,7 +56,7 @@ def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowe
         return _lowered(module, example, replace(config, method=Method.script))
     except (ConversionError, UserError, RuntimeError) as error:
         traced = _lowered(module, example, replace(config, method=Method.trace))
-        why = telling_line(error).partition("; ")[0]
+        why = message_line(error).partition("; ")[0]
         return replace(traced, warnings=(f"traced, because it cannot be scripted: {why}", *traced.warnings))
 
 
@@ -144,10 +144,10 @@ def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.Scri
     if _pads_in_words(scripted):
         blocked.add(_optimizer_type(MobilePass.insert_fold_prepack_ops))
     with quiet():
-        return optimize_for_mobile(_apart(scripted), optimization_blocklist=blocked)
+        return optimize_for_mobile(_in_own_unit(scripted), optimization_blocklist=blocked)
 
 
-def _apart(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+def _in_own_unit(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     """The same program in a compilation unit of its own, written without its weights, read back, and given them.
 
     optimize_for_mobile makes constants of the weights, and lays the functions that hold them into the unit of the
@@ -160,10 +160,10 @@ def _apart(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     weights = dict(scripted.named_parameters())
     with torch.no_grad(), _hollow(weights.values()):
         torch.jit.save(scripted, kept)
-    apart = torch.jit.load(io.BytesIO(without_source_lines(kept.getvalue())))
-    for name, parameter in apart.named_parameters():
+    alone = torch.jit.load(io.BytesIO(without_source_lines(kept.getvalue())))
+    for name, parameter in alone.named_parameters():
         parameter.data = weights[name].data
-    return apart
+    return alone
 
 
 @contextmanager

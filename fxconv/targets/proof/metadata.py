@@ -102,15 +102,15 @@ def metadata(
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
-def digests(config: Config, settled: QuantizedModel) -> dict[str, str]:
+def digests(config: Config, quantized: QuantizedModel) -> dict[str, str]:
     """SHA-256 of the choices, of the edits to the graph, and of every scale and zero point: what decides the bytes."""
-    chosen = config_file.reproducing(config, settled.recipe.steps)
+    chosen = config_file.reproducing(config, quantized.recipe.steps)
     chosen = replace(chosen, passes=tuple(Path(name).name for name in chosen.passes))  # wherever the user has them
     return {
         # as --save-config has it: the choices that give this again without a search
         "config": _sha256(config_file.text(chosen)),
-        "edits": _sha256(json.dumps(_changes(settled.rewritten.results))),
-        "qparams": _sha256(json.dumps(_qparams(settled.int8))),
+        "edits": _sha256(json.dumps(_changes(quantized.rewritten.results))),
+        "qparams": _sha256(json.dumps(_qparams(quantized.int8))),
     }
 
 
@@ -148,9 +148,9 @@ def _without_folder(weights: str) -> str:
     return " ".join(Path(word).name if "/" in word else word for word in weights.split(" "))
 
 
-def _without_places(reason: str, settled: QuantizedModel) -> str:
+def _without_places(reason: str, quantized: QuantizedModel) -> str:
     """Why something is in float, without the files and lines of whoever wrote the model: they are of one machine."""
-    for leaf in settled.rewritten.leaves:
+    for leaf in quantized.rewritten.leaves:
         reason = reason.replace(f"{leaf.place}: ", "") if leaf.place else reason
     return reason
 

@@ -101,7 +101,7 @@ def check_runnable(path: Path, seconds: int = SECONDS, megabytes: int = MEGABYTE
     Its operators are read in a process of its own: there are files on which torch's reader crashes.
     """
     check_there(path)
-    told_by(
+    process_answer(
         words_for("fxconv.targets.proof.prove", "child", "check", str(path), str(seconds), str(megabytes)),
         path,
         seconds,
@@ -126,13 +126,13 @@ def prove(path: Path, python: str | None = None, seconds: int = SECONDS, megabyt
     limits = [str(seconds), str(megabytes)]
     if python is None:
         return _proof(
-            told_by(words_for("fxconv.targets.proof.prove", "child", "prove", str(path), *limits), path, seconds)
+            process_answer(words_for("fxconv.targets.proof.prove", "child", "prove", str(path), *limits), path, seconds)
         )
     program = _interpreter(python)
     check_runnable(path, seconds, megabytes)
     words = [program, str(Path(replay.__file__).resolve()), str(path.resolve()), "--limit", *limits]
     try:
-        return _proof(told_by(words, path, seconds))
+        return _proof(process_answer(words, path, seconds))
     except Failed as error:
         raise UserError(f"--python {python}: {error}; give a Python with torch 1.10 or later") from error
 
@@ -146,7 +146,7 @@ def _interpreter(python: str) -> str:
     return found
 
 
-def told_by(words: Sequence[str], path: Path, seconds: int, given: bytes = b"") -> dict[str, Any]:
+def process_answer(words: Sequence[str], path: Path, seconds: int, given: bytes = b"") -> dict[str, Any]:
     """What a process, given bytes on its stdin, tells of a file.
 
     Raises `UserError` for what is the file's fault, `Failed` when it tells nothing. A process that waits, for others or

@@ -22,17 +22,17 @@ class OnlyTraced(nn.Module):
 class _TakingTensors(OnlyTraced):
     """A model that takes a list of images, called with one tensor of them, as an artifact is."""
 
-    def __init__(self, module: nn.Module, form: InputSignature) -> None:
+    def __init__(self, module: nn.Module, signature: InputSignature) -> None:
         super().__init__()
-        self.module, self.form = module, form
+        self.module, self.signature = module, signature
 
     def forward(self, *tensors: Tensor) -> Any:
-        return self.module(*self.form.arguments(tensors))
+        return self.module(*self.signature.arguments(tensors))
 
 
-def taking_tensors(module: nn.Module, form: InputSignature) -> nn.Module:
+def taking_tensors(module: nn.Module, signature: InputSignature) -> nn.Module:
     """The module itself, or one that makes of a tensor `[1, C, H, W]` the list of images that it takes."""
-    return _TakingTensors(module, form).eval() if form.as_list else module
+    return _TakingTensors(module, signature).eval() if signature.as_list else module
 
 
 class Flat(nn.Module):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from fxconv.config import Config
@@ -17,6 +18,23 @@ from fxconv.targets.wrapping.heatmaps import Heatmaps
 from fxconv.targets.wrapping.normalization import InGraphNormalization, check_same
 from fxconv.targets.wrapping.tensors import taking_tensors
 from fxconv.verification.audit import AUDIT_INPUTS
+
+
+@dataclass(frozen=True)
+class WrappedModel:
+    """An int8 module as it goes into a file, and what it is called with.
+
+    `example` is what one call takes, for which it gave `returned`, and `tensors` are the same for each image;
+    `reference` is what it gives for those, nothing where it is no single graph and is run anew wherever it counts.
+    `inside` is its normalization, None where it takes normalized tensors.
+    """
+
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    tensors: list[tuple[Tensor, ...]]
+    reference: forward.Outputs
+    returned: Any
+    inside: InGraphNormalization | None = None
 
 
 @dataclass(frozen=True)
@@ -71,19 +89,20 @@ class ModelWrapper:
             whole = heatmaps.with_peaks(network, self.maps, self.config, self.step)
         return whole if self.inside is None else self.inside.module(whole, len(example), example[0].ndim)
 
-    def reference(
-        self, int8: nn.Module, whole: nn.Module, known: forward.Outputs, tensors: Sequence[tuple[Tensor, ...]]
-    ) -> forward.Outputs:
-        """What `whole`, made of `int8`, returns for these tensors of images, where `known` is what int8 does.
+    def wrapped(
+        self, int8: nn.Module, reference: forward.Outputs, tensors: Sequence[tuple[Tensor, ...]]
+    ) -> WrappedModel:
+        """The int8 network with all that goes into the artifact, called with these tensors of images.
 
-        Nothing of one that is no single graph, which is run anew wherever it counts. Raises `ConversionError` when
-        normalization inside is not what it is outside.
+        `reference` is what the network alone returns for them. Raises `ConversionError` when normalization inside is
+        not what it is outside.
         """
+        whole, taken = self.module(int8), [self.taken(each) for each in tensors]
         if self.inside is not None:
             without = replace(self, inside=None).module(int8)
-            check_same(without, whole, self.inside, [self.taken(each) for each in tensors[:AUDIT_INPUTS]])
-        if self.maps is None and self.inside is None:
-            return known
-        return (
-            forward.outputs(whole, [self.taken(each) for each in tensors]) if isinstance(whole, fx.GraphModule) else []
-        )
+            check_same(without, whole, self.inside, taken[:AUDIT_INPUTS])
+        if self.maps is not None or self.inside is not None:
+            reference = forward.outputs(whole, taken) if isinstance(whole, fx.GraphModule) else []
+        with torch.no_grad():
+            returned = whole(*forward.cloned(self.example))
+        return WrappedModel(whole, self.example, taken, reference, returned, self.inside)

@@ -15,7 +15,7 @@ from fxconv_commands import PLAIN, REPO, SMALL, assert_user_error, run_process
 import rewrites.passes
 from fxconv.cli.exit_status import ending
 from fxconv.diagnostics.known_errors import BY_NAME
-from fxconv.errors import ConversionError, InternalError, UserError, described, one_line, stage, telling_line
+from fxconv.errors import ConversionError, InternalError, UserError, described, message_line, one_line, stage
 from fxconv.models import forward
 from fxconv.targets.mobile import lowering
 
@@ -293,12 +293,12 @@ def test_a_kernel_that_refuses_leaves_no_traceback_of_torchs(command, monkeypatc
     ],
 )  # fmt: skip
 def test_the_telling_line(message, line):
-    assert telling_line(RuntimeError(message)) == line
+    assert message_line(RuntimeError(message)) == line
     assert described(RuntimeError(message)) == (f"RuntimeError: {line}" if line else "RuntimeError")
 
 
 def test_long_messages_keep_their_beginning_and_their_end():
-    assert len(telling_line("x" * 5000)) <= 400
+    assert len(message_line("x" * 5000)) <= 400
     line = one_line("what is wrong\n" + "x " * 5000 + "\nhow to mend it")
     assert line.startswith("what is wrong x") and line.endswith("x how to mend it")
     assert len(line) <= 1200

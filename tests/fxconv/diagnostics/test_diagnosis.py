@@ -33,7 +33,7 @@ does not match. The model version must be between 3 and 5But the model version i
 
 
 def names(text: str) -> list[str]:
-    return [one.complaint.name for one in diagnose(text)]
+    return [one.known_error.name for one in diagnose(text)]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_there_are_rows_with_evidence():
 @pytest.mark.parametrize("row", KNOWN_ERRORS, ids=lambda row: row.name)
 def test_an_example_is_known_as_its_own_row_only(row):
     (found,) = diagnose(row.example)
-    assert found.complaint is row
+    assert found.known_error is row
     assert found.number == 1
     for words in (found.cause, found.cure):
         assert words
@@ -164,7 +164,7 @@ def test_all_messages_of_a_log_the_most_telling_first():
         )
     )
     found = diagnose(text)
-    assert [(one.complaint.name, one.number) for one in found] == [
+    assert [(one.known_error.name, one.number) for one in found] == [
         ("no-bytecode", 6),
         ("no-quantized-kernel", 2),
         ("no-quantized-kernel", 4),

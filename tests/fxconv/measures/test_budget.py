@@ -211,9 +211,9 @@ def searched(score: Callable[[set[str]], float], layers: list[LayerCost]) -> tup
     judge = Counted(score)
     result = Judgement("", 100, None, Score(0.9), Score(0.9), 1.0, 0.99)
     search = _Search(judge.again, judge, result, lambda name: nullcontext(), lambda *_: None)
-    settled, kept = search.cheapest(layers)
-    assert set(settled.int8) == {one.where for one in kept}
-    return set(settled.int8), judge
+    quantized, kept = search.cheapest(layers)
+    assert set(quantized.int8) == {one.where for one in kept}
+    return set(quantized.int8), judge
 
 
 MANY = [layer(f"l{number:02}", 10 + number / 4) for number in range(60)]

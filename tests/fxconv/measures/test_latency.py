@@ -48,7 +48,7 @@ def test_runs_are_taken_in_turn_with_one_thread(clock):
 
 def test_settling_the_mobile_kernels_leaves_torchs_own_threads_alone():
     torch.set_num_threads(2)
-    latency.settle_mobile_threads()
+    latency.set_mobile_threads()
     assert torch.get_num_threads() == 2
 
 

@@ -20,7 +20,7 @@ from fxconv.quantization import fusion, static
 from fxconv.quantization.calibrate import must_be_single
 from fxconv.targets.mobile.lite_file import load_lite
 from fxconv.verification import parity
-from fxconv.verification.lowered_outputs import _ToldApart, told_apart
+from fxconv.verification.lowered_outputs import _ToldApart, comparable_outputs
 from rewrites import rewrite
 
 
@@ -90,6 +90,7 @@ def test_whole_numbers_made_of_whole_numbers_are_no_decisions():
     [
         pytest.param(lambda x: x.sum(), lambda x: x > 0.5, id="one more question"),
         pytest.param(lambda x: x.argmax(), lambda x: x > 0.5, id="another question"),
+        pytest.param(lambda x: x < 0.5, lambda x: x > 0.5, id="another one, answered in the same shape"),
         pytest.param(lambda x: x > 0.5, lambda x: x.view(2, 2) > 0.5, id="another rank"),
     ],
 )
@@ -128,7 +129,7 @@ class ModelWrapper(nn.Module):
 def test_what_happens_inside_of_a_graph_is_no_decision():
     rewritten = rewrite(ModelWrapper(), example=(torch.ones(1, 3, 4, 4),)).module
     recording = _Decisions()
-    hooks = recording.around(rewritten)
+    hooks = recording.hooks_on(rewritten)
     with torch.no_grad(), recording:
         rewritten(torch.ones(1, 3, 4, 4))
     for hook in hooks:
@@ -172,8 +173,8 @@ def test_the_reason_names_the_line_that_stopped_it(converted):
 
 
 def test_it_was_calibrated_with_one_image_at_a_time(model, batches, converted):
-    form = InputSignature.of(model)
-    assert must_be_single(model, converted.rewritten, form, fxconv.data.calibration.Batches(batches))
+    signature = InputSignature.of(model)
+    assert must_be_single(model, converted.rewritten, signature, fxconv.data.calibration.Batches(batches))
     assert converted.calibration.images == 24
 
 
@@ -302,19 +303,19 @@ def test_values_that_leave_int8_are_moved_by_less_than_half_a_step_alike_in_ever
 def test_equal_scores_in_another_order_say_nothing(converted, batches):
     images = [(image[None],) for image in batches[0][:2]]
     reference = forward.outputs(converted.int8, images)
-    row = parity.same_bits("same", *told_apart(converted.int8, converted.int8, reference, images), False)
+    row = parity.same_bits("same", *comparable_outputs(converted.int8, converted.int8, reference, images), False)
     assert row.passed and row.max_abs_diff == 0
 
     class Louder(nn.Module):
         def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
             return converted.int8(x + 0.05)
 
-    row = parity.same_bits("other", *told_apart(converted.int8, Louder(), reference, images), False)
+    row = parity.same_bits("other", *comparable_outputs(converted.int8, Louder(), reference, images), False)
     assert not row.passed
 
 
 def test_one_graph_is_compared_as_it_is(small_conversion, batches):
     images = [(batches[0][:1],), (batches[0][1:2],)]
     reference = forward.outputs(small_conversion.int8, images)
-    wanted, got = told_apart(small_conversion.int8, small_conversion.int8, reference, images[:1])
+    wanted, got = comparable_outputs(small_conversion.int8, small_conversion.int8, reference, images[:1])
     assert wanted == reference[:1] and torch.equal(got[0][0], reference[0][0])

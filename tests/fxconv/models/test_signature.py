@@ -152,15 +152,15 @@ def test_every_torchvision_network_has_a_form_and_a_preprocessing(name, monkeypa
         monkeypatch.setattr(loading, check, lambda *_: ())
     loaded = loading.load(name, "random")
     preprocessing = loaded.preprocessing
-    assert loaded.form.as_list == any(word in name for word in LISTS)
-    assert loaded.form.count == preprocessing.images == (2 if name.startswith("raft") else 1)
+    assert loaded.signature.as_list == any(word in name for word in LISTS)
+    assert loaded.signature.count == preprocessing.images == (2 if name.startswith("raft") else 1)
     assert preprocessing.frames == (16 if name in CLIPS else None)
     assert preprocessing.source.startswith("transforms of ")
     assert preprocessing.shape[0] == 3
     meta = zoo.get_model_weights(name).DEFAULT.meta
     assert preprocessing.height >= meta["min_size"][0]
     assert preprocessing.height == preprocessing.width == SIDES.get(name, preprocessing.height)
-    if loaded.form.as_list:
+    if loaded.signature.as_list:
         assert (preprocessing.mean, preprocessing.std, preprocessing.height) == ((0.0,) * 3, (1.0,) * 3, 480)
     if name.startswith("raft"):
         assert (preprocessing.mean, preprocessing.std) == ((0.5,) * 3, (0.5,) * 3)

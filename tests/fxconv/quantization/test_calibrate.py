@@ -63,9 +63,9 @@ def layouts(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> tuple[list[boo
     monkeypatch.setattr(static, "observe", observing)
     rewritten = rewrite(model, example=(BATCHES[0][:1],))
     config = Config(recipe=(Recipe.none,))
-    form = InputSignature.of(model)
+    signature = InputSignature.of(model)
     clock = Clock(lambda *_: None)
-    _, seen = observe_images(model, rewritten, form, Batches(BATCHES), False, config, clock)
+    _, seen = observe_images(model, rewritten, signature, Batches(BATCHES), False, config, clock)
     return found, seen
 
 
@@ -127,11 +127,11 @@ def test_images_go_through_four_at_a_time_however_they_come(size, monkeypatch):
 def test_calibration_goes_on_where_another_stopped():
     model = Plain().eval()
     rewritten = rewrite(model, example=(BATCHES[0][:1],))
-    form, data, config = InputSignature.of(model), Batches(BATCHES), Config(recipe=(Recipe.bias_correction,))
+    signature, data, config = InputSignature.of(model), Batches(BATCHES), Config(recipe=(Recipe.bias_correction,))
 
     def run(*given: object) -> CalibrationStatistics:
         clock = Clock(lambda *_: None)
-        return observe_images(model, rewritten, form, data, False, config, clock, (), (), *given)[1]
+        return observe_images(model, rewritten, signature, data, False, config, clock, (), (), *given)[1]
 
     whole, first = run(), run(5)
     both = run(None, first)

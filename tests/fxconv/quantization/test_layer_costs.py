@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fxconv.config import Config, Recipe, WeightScheme
 from fxconv.data.calibration import Batches
 from fxconv.measures.layer_cost import LayerCost, damage
-from fxconv.measures.model_similarity import likeness
+from fxconv.measures.model_similarity import similarity_of
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock
 from fxconv.quantization.engine import engine
@@ -24,17 +24,17 @@ from fxconv.quantization.quantize import quantize
 from fxconv.quantization.task import QuantizationTask
 
 
-def settled(model: nn.Module, batches: list[Tensor], **options):
+def quantized(model: nn.Module, batches: list[Tensor], **options):
     config = Config(**{"recipe": (Recipe.none,), **options})
     clock = Clock(lambda step, done, total: None)
-    form, data = InputSignature.of(model), Batches(batches)
+    signature, data = InputSignature.of(model), Batches(batches)
     with engine("qnnpack"):
-        image = form.arguments(data.examples(1)[0])
-        return quantize(QuantizationTask(model, selected(config), form, data, image, config, clock))
+        image = signature.arguments(data.examples(1)[0])
+        return quantize(QuantizationTask(model, selected(config), signature, data, image, config, clock))
 
 
 def probed(model: nn.Module, batches: list[Tensor], images: Tensor, outputs: bool = False, **options):
-    done = settled(model, batches, **options)
+    done = quantized(model, batches, **options)
     single = [(image[None],) for image in images]
     with engine("qnnpack"):
         return done, costs(done.floating(), done.int8, done.ranges, single, outputs=outputs)
@@ -166,8 +166,8 @@ def test_all_together_is_the_int8_module_itself(small_model, batches):
     done, _ = probed(small_model, batches, batches[0][:1])
     images = [(image[None],) for image in batches[0][:4]]
     with engine("qnnpack"):
-        tally = likeness(done.floating(), done.int8, images)
-        again = likeness(done.floating(), done.floating(), images)
+        tally = similarity_of(done.floating(), done.int8, images)
+        again = similarity_of(done.floating(), done.floating(), images)
     assert 20 < tally.sqnr_db < 60
     assert (again.sqnr_db, again.agreement) == (math.inf, 1.0)
 

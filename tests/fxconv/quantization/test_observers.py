@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.ao.quantization import HistogramObserver
 
 import fxconv
-from fxconv.config import RangeMethod
-from fxconv.quantization.observers import RangeObserver
+from fxconv.config import RangeMethod, WeightScheme
+from fxconv.quantization.observers import RangeObserver, weight_observer
 
 METHODS = list(RangeMethod)
 
@@ -125,6 +125,17 @@ def test_of_a_large_image_one_value_in_seventeen_is_counted_and_stands_for_all()
     assert few.counts.sum().item() == rows.numel()
 
 
+@pytest.mark.parametrize("scheme", WeightScheme)
+def test_the_largest_weight_is_127_steps(scheme):
+    # with integers from -128 it would be 127.5, and be cut by half a step
+    weight = torch.tensor([[0.5, -2.54, 1.0], [0.1, 0.2, 1.27]])
+    observer = weight_observer(scheme)()
+    observer(weight)
+    scales, zero_points = observer.calculate_qparams()
+    wanted = [0.02, 0.01] if scheme is WeightScheme.per_channel else [0.02]
+    assert scales.flatten().tolist() == pytest.approx(wanted) and not zero_points.any()
+
+
 def test_percentile_cuts_one_in_ten_thousand_at_either_end():
     values = torch.linspace(-1, 1, 1_000_000).view(1000, 1000)
     low, high = ends(seen(RangeMethod.percentile, values))
@@ -197,7 +208,7 @@ class Ailing(torch.nn.Module):
 def test_ranges_that_say_little_are_named():
     torch.manual_seed(0)
     conversion = fxconv.convert(Ailing(), [torch.randn(4, 3, 8, 8)], recipe=("none",))
-    found = {ailment.where: ailment.problem for ailment in conversion.ailments}
+    found = {one.where: one.problem for one in conversion.uninformative_ranges}
     assert found["dead"] == "calibration saw nothing there but 0"
     assert found["faint"].startswith("its values are at most ")
     assert [w for w in conversion.warnings if w.startswith("the range of dead says little: calibration saw nothing")]
@@ -205,4 +216,4 @@ def test_ranges_that_say_little_are_named():
 
 
 def test_healthy_ranges_are_not_named(small_conversion):
-    assert small_conversion.ailments == ()
+    assert small_conversion.uninformative_ranges == ()

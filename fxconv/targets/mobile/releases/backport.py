@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 
 from torch.jit.mobile import _backport_for_mobile_to_buffer, _get_model_bytecode_version
 
-from fxconv.errors import ConversionError, telling_line
+from fxconv.errors import ConversionError, message_line
 from fxconv.targets.mobile.archive_records import Records, archive
 from fxconv.targets.mobile.releases.operators import torch_of
 from fxconv.targets.mobile.releases.table import Release
@@ -44,7 +44,7 @@ def backported(content: bytes, wanted: Release) -> bytes:
         written = _backport_for_mobile_to_buffer(io.BytesIO(content), newest)
     except RuntimeError as error:
         raise ConversionError(
-            f"torch cannot write bytecode {newest} for {wanted.name}: {telling_line(error)}"
+            f"torch cannot write bytecode {newest} for {wanted.name}: {message_line(error)}"
         ) from error
     older, ours = Records(written), Records(content)
     ordered = _in_order({name: older[name] for name in older if not name.endswith(LINES)})

@@ -16,7 +16,7 @@ import fxconv
 from fxconv.config import Config, Recipe, WeightScheme
 from fxconv.data.calibration import Batches
 from fxconv.errors import UserError
-from fxconv.measures.model_similarity import likeness
+from fxconv.measures.model_similarity import similarity_of
 from fxconv.measures.similarity import Similarity
 from fxconv.quantization import engine
 from fxconv.quantization.observers import weight_observer
@@ -195,6 +195,6 @@ def test_the_result_is_judged_as_it_is_written() -> None:
     done = fxconv.convert(model, data)
     judged = [(image,) for (image,) in data.examples(16)]  # nothing is left over to judge by
     with engine.engine("qnnpack"):
-        found = likeness(model, done.int8, judged)
+        found = similarity_of(model, done.int8, judged)
     assert not done.recipe.is_unseen and done.recipe.images == 16
     assert (done.recipe.sqnr_db, done.recipe.agreement) == (pytest.approx(found.sqnr_db, abs=1e-3), found.agreement)

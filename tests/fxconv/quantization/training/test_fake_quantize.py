@@ -22,7 +22,7 @@ def test_it_rounds_as_int8_does():
     model, x = nn.Sequential(*layers).eval(), images(16)
     module = fxconv.prepare_qat(model, [x], recipe=NONE)
     with engine.engine("qnnpack"):
-        int8 = forward.outputs(module.settled.int8, [(x,)])[0][0]
+        int8 = forward.outputs(module.quantized.int8, [(x,)])[0][0]
     rounded, plain = module(x).detach(), model(x).detach()
     off, all_of_it = (int8 - rounded).square().mean(), (int8 - plain).square().mean()
     assert off < all_of_it / 4

@@ -12,10 +12,10 @@ from fxconv_trainings import NONE, TRAINED, Returning, images
 from torch import nn
 
 import fxconv
-from fxconv.conversion import Trainable
 from fxconv.errors import UserError
 from fxconv.models import forward
 from fxconv.quantization import engine
+from fxconv.quantization.training.own_loop import Trainable
 
 
 def looped() -> Trainable:
