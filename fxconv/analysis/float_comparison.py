@@ -21,10 +21,10 @@ from fxconv.errors import UserError, described
 from fxconv.models import forward, preconditions
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Progress
-from fxconv.targets.mobile import interpreter
 from fxconv.targets.proof import metadata
 from fxconv.targets.proof.own_process import packed, unpacked, words_for
 from fxconv.targets.proof.prove import MEGABYTES, SECONDS, check_runnable, process_answer
+from fxconv.targets.registry import target_of
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.verification import parity
 from fxconv.verification.parity import StageParity
@@ -52,7 +52,7 @@ class FloatComparison:
         return asdict(self)
 
 
-def against(
+def compare_with_float(
     path: Path,
     model: str,
     photographs: Path | None = None,
@@ -169,10 +169,11 @@ def child() -> None:
     tensors = unpacked(sys.stdin.buffer.read())
     replay.limit(seconds, megabytes)
     try:
-        interpreter.prepared(path)
-        module = interpreter.loaded(path)
+        target = target_of(path)
+        target.prepare(path)
+        module = target.open(path)
         images = [tuple(tensors[start : start + each]) for start in range(0, len(tensors), each)]
-        interpreter.ran(module, images[0], path)
+        target.run(module, images[0], path)
         outputs = packed(leaf for leaves in forward.outputs(module, images) for leaf in leaves)
         told: dict[str, Any] = {"outputs": base64.b64encode(outputs).decode()}
     except Exception as error:

@@ -102,5 +102,9 @@ class Target(ABC):
         """Anybody's file, after `prepare`. Raises `UserError` when it does not load."""
 
     @abstractmethod
+    def run(self, program: Program, example: tuple[Any, ...], path: Path) -> None:
+        """One call of what `open` gave. Raises `UserError` when it does not take these tensors."""
+
+    @abstractmethod
     def advice(self, config: Config) -> str:
         """What the user may try when a stage of the way, or the file itself, is not what it must equal."""

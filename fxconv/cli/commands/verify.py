@@ -43,9 +43,9 @@ def verify(
                 raise
             absent = str(error)
         if other.against is not None:
-            from fxconv.analysis.float_comparison import against
+            from fxconv.analysis.float_comparison import compare_with_float
 
-            compared = against(
+            compared = compare_with_float(
                 file,
                 other.against,
                 other.photographs,

@@ -54,6 +54,9 @@ class MobileTarget(Target):
     def open(self, path: Path) -> Program:
         return interpreter.loaded(path)
 
+    def run(self, program: Program, example: tuple[Any, ...], path: Path) -> None:
+        interpreter.ran(program, example, path)
+
     def advice(self, config: Config) -> str:
         return f"try --method {config.method.other.value}, or --block a mobile pass"
 

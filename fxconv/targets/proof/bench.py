@@ -18,10 +18,10 @@ from fxconv.models.loading import parse_input_size
 from fxconv.models.signature import in_words
 from fxconv.progress import Progress
 from fxconv.targets.mobile.allow_list import check_there
-from fxconv.targets.mobile.interpreter import loaded, prepared, ran
 from fxconv.targets.mobile.op_profile import Call, op_profile
 from fxconv.targets.proof.metadata import inputs_in
 from fxconv.targets.proof.peak_memory import peak_memory
+from fxconv.targets.registry import target_of
 
 SCHEMA = 1
 RUNS, WARM_UP = 50, 5
@@ -144,9 +144,10 @@ def bench(
         peaks.append(peak_memory(path, values, threads))
     modules = []
     for path, values in zip(paths, inputs, strict=True):
-        prepared(path, threads)
-        modules.append(loaded(path))
-        ran(modules[-1], values, path)
+        target = target_of(path)
+        target.prepare(path, threads)
+        modules.append(target.open(path))
+        target.run(modules[-1], values, path)
     taken = interleaved(
         modules, inputs, runs, runs, 0.0, warm_up, threads, shuffled=True,
         told=lambda done: progress("running", done, runs),

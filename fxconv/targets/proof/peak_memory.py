@@ -40,14 +40,15 @@ def child() -> None:
     """What the process does: the file and the number of threads are its arguments, the inputs its stdin."""
     path, threads = Path(sys.argv[2]), int(sys.argv[3])
     example = tuple(unpacked(sys.stdin.buffer.read()))
-    from fxconv.targets.mobile.interpreter import loaded, prepared, ran
+    from fxconv.targets.registry import target_of
 
+    target = target_of(path)
     try:
-        prepared(path, threads)
+        target.prepare(path, threads)
         start = _peak(reset=True)
-        module = loaded(path)
+        program = target.open(path)
         for _ in range(_RUNS):
-            ran(module, example, path)
+            target.run(program, example, path)
         print(json.dumps({"peak": max(0, _peak() - start)}))
     except Exception as error:
         print(json.dumps({"error": str(error) if isinstance(error, UserError) else described(error)}))

@@ -12,7 +12,7 @@ from fxconv_commands import SMALL
 from PIL import Image
 from torch import nn
 
-from fxconv.analysis.float_comparison import against
+from fxconv.analysis.float_comparison import compare_with_float
 from fxconv.errors import UserError
 from fxconv.targets.mobile.lowering import to_bytes
 from fxconv.targets.proof import metadata
@@ -48,10 +48,10 @@ def test_the_file_is_like_its_model_on_photographs(command, photographs):
 
 
 def test_pixels_in_or_not_the_numbers_are_the_same(command, photographs):
-    plain = against(converted(command, "--calib", str(photographs)), MODEL, photographs)
+    plain = compare_with_float(converted(command, "--calib", str(photographs)), MODEL, photographs)
     pixels = converted(command, "--calib", str(photographs), "--normalize-in-graph")
     assert metadata.metadata_in(pixels)["preprocessing"]["in_graph"]
-    found = against(pixels, MODEL, photographs)
+    found = compare_with_float(pixels, MODEL, photographs)
     assert found.row.sqnr_db == plain.row.sqnr_db and found.notes == plain.notes
 
 
@@ -75,16 +75,19 @@ def test_other_preprocessing_in_the_file_is_told_and_used(command, photographs, 
     text["preprocessing"]["mean"] = [0.5, 0.5, 0.5]
     other = tmp_path / "other.ptl"
     other.write_bytes(_with(path, json.dumps(text)))
-    found, same = against(other, MODEL, photographs), against(path, MODEL, photographs)
+    found, same = compare_with_float(other, MODEL, photographs), compare_with_float(path, MODEL, photographs)
     assert any("mean 0.5, 0.5, 0.5, not 0.485, 0.456, 0.406" in note for note in found.notes)
     assert found.row.sqnr_db < same.row.sqnr_db
-    drawn, plain = against(other, MODEL), against(path, MODEL)  # generated images are pixels before they are tensors
+    drawn, plain = (
+        compare_with_float(other, MODEL),
+        compare_with_float(path, MODEL),
+    )  # generated images are pixels before they are tensors
     assert any("mean 0.5, 0.5, 0.5" in note and "and gets it" in note for note in drawn.notes)
     assert drawn.row.sqnr_db < plain.row.sqnr_db
     np.save(tmp_path / "floats.npy", np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32))
-    as_they_are = against(other, MODEL, tmp_path / "floats.npy")
+    as_they_are = compare_with_float(other, MODEL, tmp_path / "floats.npy")
     assert any("is given the arrays as they are: mean 0.5" in note for note in as_they_are.notes)
-    assert as_they_are.row.sqnr_db == against(path, MODEL, tmp_path / "floats.npy").row.sqnr_db
+    assert as_they_are.row.sqnr_db == compare_with_float(path, MODEL, tmp_path / "floats.npy").row.sqnr_db
 
 
 def _with(path, text):
@@ -115,14 +118,14 @@ def test_what_cannot_be_compared_is_told_in_one_line(command, photographs, tmp_p
     peaks = tmp_path / "peaks.ptl"
     peaks.write_bytes(_with(path, json.dumps({**metadata.metadata_in(path), "detections": {"count": 1}})))
     with pytest.raises(UserError, match="returns detections, which the float model does not"):
-        against(peaks, MODEL, photographs)
+        compare_with_float(peaks, MODEL, photographs)
     damaged = tmp_path / "damaged.ptl"
     damaged.write_bytes(_with(path, json.dumps({**metadata.metadata_in(path), "preprocessing": {"crop": "all"}})))
     with pytest.raises(UserError, match=r"what its fxconv\.json says of preprocessing is damaged"):
-        against(damaged, MODEL, photographs)
+        compare_with_float(damaged, MODEL, photographs)
     other = tmp_path / "other.ptl"
     other.write_bytes(to_bytes(torch.jit.script(nn.Linear(3, 4))))
     with pytest.raises(UserError, match=r"other.ptl: does not run on an input of 3x224x224"):
-        against(other, MODEL, photographs)
+        compare_with_float(other, MODEL, photographs)
     run = command("verify", str(path), "--against", "none_such")
     assert run.status == 2 and "unknown model 'none_such'" in run.stderr and run.stdout == ""
