@@ -41,7 +41,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_matrix_gives_the_error_of_the_outputs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adaround, "_PLACES", 10**6)
+    monkeypatch.setattr(adaptive, "_PLACES", 10**6)
     torch.manual_seed(0)
     layer = LAYERS[name]()
     given = correlated(4, 8)
@@ -165,7 +165,7 @@ def test_a_weight_that_is_on_neither_step_fails_the_audit(monkeypatch: pytest.Mo
         column = scales.view(-1, *(1 for _ in weight.shape[1:]))
         return (plain(weight, scales, *rest) / column - 2).clamp(-127, 127) * column  # type: ignore[arg-type]
 
-    monkeypatch.setattr(adaround, "adaround", off)
+    monkeypatch.setattr(adaptive, "adaround", off)
     done = fxconv.convert(Mixing().eval(), list(correlated(8, 8).split(1)), recipe=(Recipe.adaround,))
     assert not done.verified and "steps from the float weights" in done.verdict
 
