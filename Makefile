@@ -2,13 +2,14 @@
 # make test   a fresh environment, and the tests
 # make check  tests, lint, types, generated docs
 # make wheel  dist/fxconv-*.whl, installed into an environment of its own and tried there
+# make mutants  faults planted one at a time, and the tests that see them (10 minutes)
 # make benchmarks PHOTOGRAPHS=DIR   the tables under docs/, on a machine with nothing else to do (2 hours)
 
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 TEST = .venv-test/bin/python
 
-.PHONY: demo test zoo lint docs check wheel benchmarks clean
+.PHONY: demo test zoo lint docs check wheel mutants benchmarks clean
 
 demo: .venv/done
 	.venv/bin/fxconv convert mobilenet_v3 --report
@@ -38,6 +39,9 @@ docs:
 
 zoo:
 	$(TEST) -m pytest -m zoo
+
+mutants:
+	$(TEST) benchmarks/mutants.py
 
 wheel:
 	rm -rf dist

@@ -111,6 +111,13 @@ def test_fuzz():
     assert f"{count:,} of them through `fxconv inspect`" in README
 
 
+def test_planted_faults():
+    text = (REPO / "docs" / "mutants.md").read_text()
+    killed = [line.split(" | ")[2] for line in text.splitlines() if line.startswith("| ") and ".py` | " in line]
+    assert len(killed) >= 45 and "**nothing**" not in killed
+    assert f"{len(killed)} of {len(killed)} seen by the tests" in README
+
+
 @pytest.mark.parametrize("word", ["MEASURED", "TODO"])
 def test_nothing_is_left_to_fill_in(word):
     assert word not in README

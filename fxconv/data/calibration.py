@@ -1,8 +1,4 @@
-"""Photographs or arrays to batches. Everything streams: a folder of any size needs the memory of one batch.
-
-What one call of a network takes is a tuple of tensors, one for each of its inputs: one for most networks. Generated
-images and photographs fill each with an image, or a clip.
-"""
+"""Calibration data: whatever gives images, in batches. Everything streams: any number needs the memory of one batch."""
 
 from __future__ import annotations
 

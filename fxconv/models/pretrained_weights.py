@@ -1,4 +1,4 @@
-"""torchvision's own weights, and the batch norms of any: whether they are sound, and new ones for random weights."""
+"""torchvision's own weights, cached or fetched; and whether the weights of any model are sound."""
 
 from __future__ import annotations
 

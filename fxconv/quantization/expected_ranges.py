@@ -103,7 +103,8 @@ def _expected(observer: Any, smallest: float) -> Expected:
     least, most = observer.min_val.item(), observer.max_val.item()
     low, high = (value.item() for value in observer.interval())
     step = max((high - low) / (observer.quant_max - observer.quant_min), smallest, _SMALLEST)
-    zero = min(max(observer.quant_min - round(low / step), observer.quant_min), observer.quant_max)
+    # from quant_min to quant_max by itself: every interval holds 0, and no step is less than its share of the interval
+    zero = observer.quant_min - round(low / step)
     problem = ""
     slack = 1e-4 * (high - low)
     if low < min(least, 0.0) - slack or high > max(most, 0.0) + slack:

@@ -104,9 +104,9 @@ def test_what_does_not_is_told_with_the_output_and_by_how_much(file):
 
 
 def test_a_float_island_may_round_otherwise_but_by_40_db(file):
-    def nudged(by):
+    def nudged(by, rule="island"):
         def change(content):
-            content["rule"] = "island"
+            content["rule"] = rule
             kept = content["cases"][0]["outputs"][0]
             values = torch.frombuffer(bytearray(_bytes(kept["data"])), dtype=torch.float32) * (1 + by)
             kept["data"], kept["sha256"] = _base64(values), replay.sha256(values)
@@ -117,7 +117,10 @@ def test_a_float_island_may_round_otherwise_but_by_40_db(file):
     told = replay.replayed(str(file(nudged(1e-3))))
     assert (told["exact"], told["passed"]) == (False, True)
     assert told["cases"][0]["outputs"][0]["sqnr_db"] == pytest.approx(60, abs=0.1)
-    assert not replay.replayed(str(file(nudged(0.1))))["passed"]
+    # 1 % of the signal's amplitude is 40 dB
+    assert replay.replayed(str(file(nudged(0.009))))["passed"]
+    assert not replay.replayed(str(file(nudged(0.011))))["passed"]
+    assert not replay.replayed(str(file(nudged(1e-3, "equal"))))["passed"]
 
 
 def test_without_values_the_digest_alone_decides(file):

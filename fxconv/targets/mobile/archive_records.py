@@ -6,8 +6,6 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 
-import torch
-
 # Written by the writer itself. Which of the two it is depends on the version, by which operators of old mean something
 # else: div before version 4 rounds whole numbers down.
 _VERSIONS = ("version", ".data/version")
@@ -41,6 +39,8 @@ class Records(Mapping[str, bytes]):
 
 def archive(records: Iterable[tuple[str, bytes]], version: int) -> bytes:
     """An archive of these records, in this order, not deflated, and each at a multiple of 64 bytes."""
+    import torch  # here: records are read without it
+
     written = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(written)
     writer.set_min_version(version)

@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch.jit._pickle import build_intlist
-
 from fxconv.targets.mobile.archive_records import Records, archive
 
 LINES = ".debug_pkl"
@@ -87,6 +85,8 @@ class _Numbers:
         self.numbers = numbers
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from torch.jit._pickle import build_intlist  # here: lines are read without torch
+
         return build_intlist, (list(self.numbers),)
 
 

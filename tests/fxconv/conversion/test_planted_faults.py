@@ -304,7 +304,7 @@ def test_a_module_that_leaves_int8(command, after_converting):
 
 
 def test_a_wrong_fold(command, monkeypatch):
-    fuse_modules = static.fuse_modules
+    fuse_modules = fusion.fuse_modules
 
     def wrong(module: fx.GraphModule, *args: Any, **more: Any) -> None:
         fuse_modules(module, *args, **more)

@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,10 @@ def test_a_staged_file_gets_its_name_on_commit_only(tmp_path):
 
 
 def test_a_staged_file_that_is_not_committed_vanishes(target):
-    with StagedFile(target, b"whole"):
+    with StagedFile(target, b"whole") as staged:
         assert len(names(target.parent)) == 2
-    assert names(target.parent) == ["x.ptl"]
+    assert names(target.parent) == ["x.ptl"]  # although the object lives, whose end would remove it too
+    assert not staged.path.exists()
     assert target.read_bytes() == OLD
 
 
@@ -96,6 +98,22 @@ def test_trouble_at_every_step_of_writing(step, error, raised, told, target, mon
             staged.commit()
     assert names(target.parent) == ["x.ptl"]
     assert target.read_bytes() == OLD
+
+
+class Short(FileIO):
+    """A file that takes three bytes at a time, as one on a network or a nearly full disk may."""
+
+    def write(self, data):
+        return super().write(data[:3])
+
+
+def test_what_a_write_leaves_over_is_written_next(target, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode, buffering: Short(path, mode))
+        staged = StagedFile(target, b"whole and in order")
+    with staged:
+        staged.commit()
+    assert target.read_bytes() == b"whole and in order"
 
 
 def test_a_file_system_without_locks_is_no_trouble(target, monkeypatch):

@@ -355,7 +355,7 @@ def test_torch_is_not_imported(lite):
     program = (
         f"import sys; sys.path.insert(0, {str(REPO)!r})\n"
         f"sys.argv = ['fxconv', 'inspect', '--no-schemas', {str(lite)!r}]\n"
-        "from fxconv import cli\n"
+        "from fxconv.cli import app as cli\n"
         "try: cli.main()\n"
         "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )

@@ -83,6 +83,7 @@ def test_the_budget_is_about_agreement_or_about_accuracy():
 
 def test_shares_are_compared_with_room_for_rounding():
     assert judgement(0.7, Score(0.9, 0.67), 0.7 - 3 / 100).allows(Score(0.9, 0.67))
+    assert not judgement(0.7, Score(0.9, 0.67), 0.7 - 3 / 100).allows(Score(0.9, 0.6699))
 
 
 def test_the_price_is_that_of_all_kept_layers():

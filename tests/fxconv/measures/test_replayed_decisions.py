@@ -90,6 +90,7 @@ def test_whole_numbers_made_of_whole_numbers_are_no_decisions():
     [
         pytest.param(lambda x: x.sum(), lambda x: x > 0.5, id="one more question"),
         pytest.param(lambda x: x.argmax(), lambda x: x > 0.5, id="another question"),
+        pytest.param(lambda x: x < 0.5, lambda x: x > 0.5, id="another one, answered in the same shape"),
         pytest.param(lambda x: x > 0.5, lambda x: x.view(2, 2) > 0.5, id="another rank"),
     ],
 )
@@ -128,7 +129,7 @@ class ModelWrapper(nn.Module):
 def test_what_happens_inside_of_a_graph_is_no_decision():
     rewritten = rewrite(ModelWrapper(), example=(torch.ones(1, 3, 4, 4),)).module
     recording = _Decisions()
-    hooks = recording.around(rewritten)
+    hooks = recording.hooks_on(rewritten)
     with torch.no_grad(), recording:
         rewritten(torch.ones(1, 3, 4, 4))
     for hook in hooks:

@@ -141,6 +141,12 @@ def test_noise_needs_a_step() -> None:
         HeatmapPeaks(ties="noise")(heatmap("#"))
 
 
+def test_a_score_at_the_threshold_does_not_count() -> None:
+    peaks = HeatmapPeaks(0.5)
+    assert cells(peaks(heatmap("...", ".#.", high=0.0))) == []
+    assert cells(peaks(heatmap("...", ".#.", high=0.01))) == [(1, 1)]
+
+
 def test_rows_are_pixels_score_class_and_the_best_come_first() -> None:
     logits = torch.full((2, 3, 6, 8), LOW)
     logits[0, 2, 4, 1], logits[0, 1, 0, 7], logits[1, 0, 3, 3] = 1.0, 2.0, 3.0

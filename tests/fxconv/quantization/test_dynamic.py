@@ -156,6 +156,19 @@ def test_the_audit_finds_what_was_tampered_with():
     assert tampered("float") == "1 (): is a layer for int8 and is in float"
 
 
+@pytest.mark.parametrize(("added", "problem"), [(0.0, ""), (3.0, "at least 10 dB are required")])
+def test_a_recurrent_layer_is_compared_with_its_float_form(added, problem):
+    with engine.engine("qnnpack"), engine.quiet():
+        floating = nn.Sequential(nn.LSTM(8, 6, batch_first=True)).eval()
+        choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating, ())}
+        int8 = torch.ao.quantization.quantize_dynamic(floating, choices)
+        with torch.no_grad():
+            floating[0].bias_ih_l0 += added
+        found = dynamic_audit.audit(int8, floating, [(torch.rand(2, 5, 8),)])
+    assert [op.where for op in found.operations] == ["0"]
+    assert found.problem.endswith(problem) and bool(found.problem) == bool(problem)
+
+
 def test_a_layer_that_never_runs_is_told():
     class Idle(nn.Module):
         def __init__(self) -> None:

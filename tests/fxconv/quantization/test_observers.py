@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.ao.quantization import HistogramObserver
 
 import fxconv
-from fxconv.config import RangeMethod
-from fxconv.quantization.observers import RangeObserver
+from fxconv.config import RangeMethod, WeightScheme
+from fxconv.quantization.observers import RangeObserver, weight_observer
 
 METHODS = list(RangeMethod)
 
@@ -123,6 +123,17 @@ def test_of_a_large_image_one_value_in_seventeen_is_counted_and_stands_for_all()
     few = seen(RangeMethod.histogram, rows)
     few.catch_up()
     assert few.counts.sum().item() == rows.numel()
+
+
+@pytest.mark.parametrize("scheme", WeightScheme)
+def test_the_largest_weight_is_127_steps(scheme):
+    # with integers from -128 it would be 127.5, and be cut by half a step
+    weight = torch.tensor([[0.5, -2.54, 1.0], [0.1, 0.2, 1.27]])
+    observer = weight_observer(scheme)()
+    observer(weight)
+    scales, zero_points = observer.calculate_qparams()
+    wanted = [0.02, 0.01] if scheme is WeightScheme.per_channel else [0.02]
+    assert scales.flatten().tolist() == pytest.approx(wanted) and not zero_points.any()
 
 
 def test_percentile_cuts_one_in_ten_thousand_at_either_end():

@@ -14,7 +14,7 @@ from torch import fx, nn
 import fxconv
 from fxconv.config import Config
 from fxconv.quantization import static
-from fxconv.quantization.expected_ranges import expected_ranges
+from fxconv.quantization.expected_ranges import Expected, expected_ranges
 from fxconv.quantization.passes import selected
 from fxconv.verification import audit as auditing
 from fxconv.verification.audit import Audit, OpAudit
@@ -64,11 +64,29 @@ class KeepStubs(fx.Tracer):
         return True
 
 
-def by_hand(values: torch.Tensor, scale: float, zero_point: int) -> OpAudit:
-    """The audit of one quantize stub on one input."""
-    floating = fx.GraphModule(OneStub(), KeepStubs().trace(OneStub()))
+class Moved(nnq.Quantize):
+    """A kernel whose first few values are some steps off."""
+
+    def __init__(self, scale: float, zero_point: int, steps: int = 0, count: int = 0) -> None:
+        super().__init__(torch.tensor([scale]), torch.tensor([zero_point]), torch.quint8)
+        self.steps, self.count = steps, count
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        found = super().forward(X)
+        integers = found.int_repr()
+        integers[: self.count] += self.steps
+        return torch._make_per_tensor_quantized_tensor(integers, found.q_scale(), found.q_zero_point())
+
+
+def one_stub() -> fx.GraphModule:
+    return fx.GraphModule(OneStub(), KeepStubs().trace(OneStub()))
+
+
+def by_hand(values: torch.Tensor, scale: float, zero_point: int, steps: int = 0, count: int = 0) -> OpAudit:
+    """The audit of one quantize stub on one input, with so many values so many steps off."""
+    floating = one_stub()
     int8 = copy.deepcopy(floating)
-    int8.set_submodule("quant", nnq.Quantize(torch.tensor([scale]), torch.tensor([zero_point]), torch.quint8))
+    int8.set_submodule("quant", Moved(scale, zero_point, steps, count))
     watched = auditing.watch(floating, [(values,)])
     (row,) = auditing.audit(int8, floating, {}, watched, [(values,)]).operations
     return row
@@ -101,6 +119,33 @@ def test_a_few_values_a_little_outside_are_sound():
 def test_a_range_that_holds_everything_passes():
     row = by_hand(torch.linspace(-12.8, 12.7, 1000), 0.1, 128)
     assert (row.cut, row.worst, row.problem) == (0.0, 0, "")
+
+
+def test_a_kernel_is_held_to_two_steps():
+    values = torch.linspace(-12, 12, 100)
+    near = by_hand(values, 0.1, 128, steps=2, count=100)
+    assert (near.worst, near.off, near.problem) == (2, 0.0, "")
+    far = by_hand(values, 0.1, 128, steps=3, count=100)
+    assert (far.worst, far.off) == (3, 1.0)
+    assert far.problem == ("100 % of its values are more than 2 steps from the float operation's, the worst 3 steps")
+
+
+def test_one_value_in_a_thousand_may_be_off():
+    values = torch.linspace(-12, 12, 1000)
+    assert by_hand(values, 0.1, 128, steps=9, count=1).problem == ""
+    assert by_hand(values, 0.1, 128, steps=9, count=2).problem.startswith("0.2 % of its values are more than 2 steps")
+
+
+def test_what_was_calibrated_and_runs_in_float_is_missed():
+    floating, images = one_stub(), [(torch.randn(10),)]
+    expected, watched = {"quant": Expected(0.1, 128)}, auditing.watch(floating, images)
+    found = auditing.audit(copy.deepcopy(floating), floating, expected, watched, images)
+    assert found.operations == (OpAudit("quant", "", 0, 0, 0.0, 0.0, "was calibrated, but does not run in int8"),)
+
+
+def test_extremes_are_those_of_all_images():
+    images = [(torch.tensor([-1.0, 5.0]),), (torch.tensor([-3.0, 2.0]),)]
+    assert auditing.watch(one_stub(), images).extremes == {"quant": (-3.0, 5.0)}
 
 
 def test_values_that_are_not_numbers_fail():

@@ -127,6 +127,19 @@ def test_a_lowered_form_may_differ_across_float_islands_only_and_by_40_db_at_mos
     assert not parity.same_bits("optimized", one(1.0), one(1.02), has_islands=True).passed
 
 
+def test_fusing_leaves_60_db():
+    # noise of 0.05 % of the signal's amplitude is 66 dB, of 0.2 % 54 dB
+    assert parity.same_but_for_rounding("fused", one(1.0), one(1.0005)).passed
+    assert not parity.same_but_for_rounding("fused", one(1.0), one(1.002)).passed
+
+
+def test_what_was_trained_on_labels_gives_numbers_at_least():
+    assert parity.told_of("trained", one(1.0, 2.0), one(-9.0, 0.0), "finite").passed
+    for lost in (math.nan, math.inf):
+        row = parity.told_of("trained", one(1.0, 2.0), one(1.0, lost), "finite")
+        assert (row.passed, row.rule, row.max_abs_diff) == (False, "finite", math.inf)
+
+
 def test_a_file_that_does_not_load_gives_a_failed_row():
     row = parity.unreadable("reloaded", RuntimeError("PytorchStreamReader failed\nC++ stack"))
     assert not row.passed

@@ -107,9 +107,9 @@ def test_a_channel_that_falls_to_zero_or_reaches_its_cap_stays() -> None:
 class Padded(nn.Module):
     """What reads zeros that no channel gave, or averages that are none."""
 
-    def __init__(self, behind: nn.Module) -> None:
+    def __init__(self, activation: nn.Module, behind: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.Sequential(carrying(nn.Conv2d(3, 16, 3)), nn.ReLU(), behind)
+        self.layers = nn.Sequential(carrying(nn.Conv2d(3, 16, 3)), activation, behind)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -124,8 +124,9 @@ class Padded(nn.Module):
         nn.Sequential(nn.AvgPool2d(3, divisor_override=2), nn.Conv2d(16, 8, 1)),
     ],
 )
-def test_padding_reads_what_no_channel_gave(behind: nn.Module) -> None:
-    fused, found, taken = planned(Padded(behind).eval())
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Identity()])
+def test_padding_reads_what_no_channel_gave(activation: nn.Module, behind: nn.Module) -> None:
+    fused, found, taken = planned(Padded(activation, behind).eval())
     assert found == () and taken == {}
     assert not any(group.keeps_constants for group in channel_groups(fused))
 

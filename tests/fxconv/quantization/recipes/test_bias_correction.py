@@ -52,6 +52,17 @@ def test_means_add_up_over_batches() -> None:
     torch.testing.assert_close(whole.means[""], images.double().mean((0, 2, 3)))
 
 
+def test_means_of_two_runs_are_those_of_both_together() -> None:
+    layer, images = nn.Conv2d(3, 4, 3), torch.randn(10, 3, 8, 8) + 1
+    first, second = InputMeans(layer), InputMeans(layer)
+    with torch.no_grad():
+        for means, batch in ((first, images[:2]), (second, images[2:])):
+            with means:
+                layer(batch)
+    first.add(second)
+    torch.testing.assert_close(first.means[""], images.double().mean((0, 2, 3)))
+
+
 def test_a_layer_under_two_paths_has_its_mean_under_both() -> None:
     layer = nn.Linear(3, 3)
     model = nn.ModuleDict({"a": layer, "b": layer})

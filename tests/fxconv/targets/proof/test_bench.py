@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from fxconv.errors import UserError
+from fxconv.targets.proof import bench as library
 from fxconv.targets.proof.bench import bench, given_input, input_of
 
 
 @pytest.fixture
 def no_process(monkeypatch):
     """Memory as the process that measures it would report it, without one: importing torch takes seconds."""
-    monkeypatch.setattr(bench, "peak_memory", lambda path, inputs, threads: 1000 * len(path.name))
+    monkeypatch.setattr(library, "peak_memory", lambda path, inputs, threads: 1000 * len(path.name))
 
 
 def relu(path):

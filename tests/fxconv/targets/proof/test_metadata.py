@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.ao.nn.quantized as nnq
 from torch import nn
 
 import fxconv
@@ -16,6 +17,7 @@ from fxconv import replay
 from fxconv.config import Config
 from fxconv.errors import UserError
 from fxconv.inspection import inspect
+from fxconv.quantization import engine
 from fxconv.targets.mobile.lowering import to_bytes
 from fxconv.targets.proof import metadata
 from fxconv.targets.proof.bench import input_of
@@ -104,6 +106,19 @@ def digest_of(results):
         rewritten=SimpleNamespace(results=results), recipe=SimpleNamespace(steps=()), int8=nn.Identity()
     )
     return metadata.digests(Config(), quantized)["edits"]
+
+
+def test_the_digest_of_scales_is_of_those_of_weights_too():
+    def digest(scale: float) -> str:
+        layer = nnq.Linear(2, 2)
+        layer.set_weight_bias(torch.quantize_per_tensor(torch.ones(2, 2), scale, 0, torch.qint8), torch.zeros(2))
+        settled = SimpleNamespace(
+            rewritten=SimpleNamespace(results=()), recipe=SimpleNamespace(steps=()), int8=nn.Sequential(layer)
+        )
+        return metadata.digests(Config(), settled)["qparams"]
+
+    with engine.engine("qnnpack"):
+        assert digest(0.01) == digest(0.01) != digest(0.02)
 
 
 def test_the_digest_of_choices_is_not_of_the_folder_a_pass_lies_in():
