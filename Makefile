@@ -24,7 +24,7 @@ demo: .venv/done
 	$(TEST) $(PIP) --editable ".[test,lint]"
 
 test: .venv-test/fresh
-	$(TEST) -m pytest
+	$(TEST) -m pytest -n 2 --dist loadfile
 
 # Those below use the environment that `make test` leaves behind.
 lint:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from fxconv.cli.app import app
 
 REPO = Path(__file__).resolve().parents[1]
 README = " ".join((REPO / "README.md").read_text().split())
@@ -132,11 +132,9 @@ def test_the_zoo():
     assert f"{words}, where the stock flow gives a file that is right for {len(right)}" in README
 
 
-def test_the_example_is_the_tools_real_output():
+def test_the_example_is_the_tools_real_output(capsys):
     text = (REPO / "README.md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("$ fxconv diff "))
     shown = text.split(f"{line}\n\n")[1].split("\n```")[0]
-    done = subprocess.run(
-        [sys.executable, str(REPO / "cli.py"), *line.split()[2:]], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == shown
+    app(line.split()[2:], standalone_mode=False)
+    assert capsys.readouterr().out.strip() == shown

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import fxconv_commands as commands
 import fxconv_networks as networks
 import pytest
 import torch
-from fxconv_commands import NETWORKS, Command, Run, run_process
+from fxconv_commands import Command, Run
+from fxconv_warm import Warm, warm_processes
 
 import fxconv
 from fxconv.cli import app
 from fxconv.conversion import Conversion
 from fxconv.measures import latency
+from fxconv.targets.proof import own_process
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,18 +43,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def own_signals() -> Iterator[None]:
-    """The handlers of signals, which a finished command leaves switched off, are put back afterwards.
-
-    At first they are those of a program in the foreground: a job in the background would ignore Ctrl-C.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    hook = sys.unraisablehook
-    for number in before:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    sys.unraisablehook = hook
+    """As `fxconv_commands.own_signals`, around a test."""
+    with commands.own_signals():
+        yield
 
 
 @pytest.fixture
@@ -77,23 +72,17 @@ def command(
 
 
 @pytest.fixture(scope="session")
-def small_process(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The small network converted by a process of its own, without --report."""
-    return run_process(
-        tmp_path_factory.mktemp("small"),
-        *("convert", f"{NETWORKS}:tiny", "--input-size", "3x32x32"),
-        *("--calib-count", "20", "-o", "tiny.ptl", "--json", "report.json"),
-    )
+def warm() -> Iterator[Warm]:
+    """A process that has imported torch, to fork from."""
+    with warm_processes() as process:
+        yield process
 
 
-@pytest.fixture(scope="session")
-def mobilenet_process(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A real network converted by a process of its own, with --report and the default name of its file."""
-    return run_process(
-        tmp_path_factory.mktemp("mobilenet"),
-        *("convert", "MobileNet-V3-small", "--weights", "random", "--input-size", "64"),
-        *("--calib-count", "16", "--report", "--json", "report.json"),
-    )
+@pytest.fixture
+def warm_processes_of_its_own(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fxconv gives to a process of its own goes to one that need not import torch."""
+    stand_in = SimpleNamespace(run=warm.run, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(own_process, "subprocess", stand_in)
 
 
 @pytest.fixture(scope="session")

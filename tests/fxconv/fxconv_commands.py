@@ -1,21 +1,28 @@
-"""The command line as a process of its own, and what one run of it left."""
+"""The command line, in this process and as one of its own, and what one run of it left."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fxconv_networks
+import pytest
+
+from fxconv.cli import app
 
 REPO = Path(__file__).resolve().parents[2]
 NETWORKS = Path(fxconv_networks.__file__).resolve()
 SMALL = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "8")
+PLAIN = (*SMALL, "--recipe", "none")
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,35 @@ def run_process(folder: Path, *words: str) -> Run:
 
 
 Command = Callable[..., Run]
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """The handlers of signals, which a finished command leaves switched off, are put back afterwards.
+
+    At first they are those of a program in the foreground: a job in the background would ignore Ctrl-C.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    hook = sys.unraisablehook
+    for number in before:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
+
+
+def run_here(folder: Path, *words: str) -> Run:
+    """`python cli.py WORDS` in `folder`, in this process, for a fixture that several tests share."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, own_signals(), redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["fxconv", *words])
+        with pytest.raises(SystemExit) as end:
+            app.main()
+    return Run(int(end.value.code or 0), out.getvalue(), err.getvalue(), folder)
 
 
 def assert_user_error(run: Run, *fragments: str) -> None:

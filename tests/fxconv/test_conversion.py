@@ -68,7 +68,7 @@ def test_a_model_in_train_mode_is_converted_as_it_evaluates_and_left_as_it_was(b
     state = {key: value.clone() for key, value in model.state_dict().items()}
     x = batches[0][:1]
 
-    conversion = fxconv.convert(model, calibration=[batches[0]], example_inputs=(x,))
+    conversion = fxconv.convert(model, calibration=[batches[0]], example_inputs=(x,), recipe=("none",))
 
     assert conversion.verified
     assert {name: module.training for name, module in model.named_modules()} == modes
@@ -95,7 +95,7 @@ def test_modes_are_put_back_after_an_error(batches, monkeypatch):
 def test_the_engine_is_put_back(small_model, batches):
     others = [engine for engine in torch.backends.quantized.supported_engines if engine not in ("none", "qnnpack")]
     torch.backends.quantized.engine = before = others[0] if others else "qnnpack"
-    assert fxconv.convert(small_model, calibration=batches[:1]).verified
+    assert fxconv.convert(small_model, calibration=batches[:1], recipe=("none",)).verified
     assert torch.backends.quantized.engine == before
 
 
@@ -153,7 +153,7 @@ def test_save_into_a_missing_folder_is_the_users_mistake(small_conversion, tmp_p
 
 def test_a_failed_conversion_is_returned_and_cannot_be_saved(small_model, batches, tmp_path):
     output = tmp_path / "now.ptl"
-    failed = fxconv.convert(small_model, calibration=batches, min_sqnr=90.0, output=output)
+    failed = fxconv.convert(small_model, calibration=batches, min_sqnr=90.0, output=output, recipe=("none",))
     assert not failed.verified
     assert failed.verdict.startswith("FAILED: int8 against original: SQNR ")
     assert failed.verdict.endswith("required: at least 90 dB")
@@ -163,7 +163,7 @@ def test_a_failed_conversion_is_returned_and_cannot_be_saved(small_model, batche
 
 
 def test_output_receives_a_verified_artifact(small_model, batches, tmp_path):
-    conversion = fxconv.convert(small_model, calibration=batches[:1], output=tmp_path / "now.ptl")
+    conversion = fxconv.convert(small_model, calibration=batches[:1], output=tmp_path / "now.ptl", recipe=("none",))
     assert conversion.artifact.path == tmp_path / "now.ptl"
     assert (tmp_path / "now.ptl").read_bytes() == conversion.artifact.data
 
@@ -232,13 +232,13 @@ def test_a_model_none_of_whose_layers_can_be_traced_is_the_users_to_change(batch
 
     words = r"does not trace: .*if x.sum\(\) > 0.*move what it cannot follow into a module"
     with pytest.raises(UserError, match=words):
-        fxconv.convert(Functional(), calibration=batches)
+        fxconv.convert(Functional(), calibration=batches, recipe=("none",))
 
 
 def test_what_traces_of_a_model_that_does_not_is_int8(batches):
     """A branch by value stays one in the artifact; the convolution on both sides of it is int8."""
     model = networks.Branching().eval()
-    conversion = fxconv.convert(model, calibration=[*batches, -batches[0]])
+    conversion = fxconv.convert(model, calibration=[*batches, -batches[0]], recipe=("none",))
     assert conversion.verdict == "converted and verified"
     assert list(conversion.rewritten.graphs) == ["conv"]
     (leaf,) = conversion.rewritten.leaves
@@ -253,7 +253,7 @@ def test_what_traces_of_a_model_that_does_not_is_int8(batches):
 
 
 def test_wrapped_arithmetic_is_verified_and_converts_more_often(small_model, batches, small_conversion):
-    wrapped = fxconv.convert(small_model, calibration=batches, arithmetic=Arithmetic.wrap)
+    wrapped = fxconv.convert(small_model, calibration=batches, arithmetic=Arithmetic.wrap, recipe=("none",))
     assert wrapped.verified
 
     def conversions(conversion: fxconv.Conversion) -> tuple[int, int]:
@@ -275,7 +275,7 @@ def test_per_tensor_weights_are_verified(small_model, batches, small_conversion)
 
 @pytest.mark.skipif("x86" not in torch.backends.quantized.supported_engines, reason="this torch has no x86 engine")
 def test_the_desktop_engine_works_with_a_warning(small_model, batches):
-    conversion = fxconv.convert(small_model, calibration=batches, engine=Engine.x86)
+    conversion = fxconv.convert(small_model, calibration=batches, engine=Engine.x86, recipe=("none",))
     assert conversion.verified
     assert conversion.environment.engine == "x86"
     (warning,) = conversion.warnings
@@ -283,7 +283,9 @@ def test_the_desktop_engine_works_with_a_warning(small_model, batches):
 
 
 def test_a_trace_of_the_example_is_verified(small_model, batches):
-    conversion = fxconv.convert(small_model, calibration=batches, example_inputs=(batches[0][:1],), method=Method.trace)
+    conversion = fxconv.convert(
+        small_model, calibration=batches, example_inputs=(batches[0][:1],), method=Method.trace, recipe=("none",)
+    )
     assert conversion.verified
     assert [row.max_abs_diff for row in conversion.ledger[3:]] == [0, 0, 0]
 
@@ -291,11 +293,13 @@ def test_a_trace_of_the_example_is_verified(small_model, batches):
 def test_postponed_annotations_can_be_scripted(batches):
     # the file of this network begins with `from __future__ import annotations`
     assert isinstance(networks.Tiny.forward.__annotations__["x"], str)
-    assert fxconv.convert(networks.tiny(), calibration=batches[:1], method=Method.script).verified
+    assert fxconv.convert(networks.tiny(), calibration=batches[:1], method=Method.script, recipe=("none",)).verified
 
 
 def test_float_by_engine_is_counted_apart(batches):
-    conversion = fxconv.convert(networks.one_float_convolution(), calibration=[batches[0][:, :, :16, :16]])
+    conversion = fxconv.convert(
+        networks.one_float_convolution(), calibration=[batches[0][:, :, :16, :16]], recipe=("none",)
+    )
     assert conversion.verified
     assert not conversion.converted
     assert conversion.verdict == "float by engine, verified"
@@ -328,7 +332,7 @@ def test_several_outputs_are_verified(batches):
             y = torch.relu(self.stem(x))
             return self.a(y), self.b(y)
 
-    conversion = fxconv.convert(TwoHeads(), calibration=batches[:1])
+    conversion = fxconv.convert(TwoHeads(), calibration=batches[:1], recipe=("none",))
     assert conversion.verified
     assert conversion.ledger[2].top1_agreement is None
     torch.backends.quantized.engine = "qnnpack"
@@ -347,7 +351,7 @@ def test_running_the_model_leaves_its_buffers_alone(batches):
             return self.conv(x)
 
     model = Counting()
-    fxconv.convert(model, batches, min_sqnr=0.0)
+    fxconv.convert(model, batches, min_sqnr=0.0, recipe=("none",))
     assert model.calls.item() == 0
     assert model.training
 
@@ -430,5 +434,7 @@ def test_images_are_calibrated_with_one_at_a_time_where_a_batch_would_decide_oth
 
 def test_a_single_image_is_one_batch():
     torch.manual_seed(0)
-    converted = fxconv.convert(Windowed(lambda y: y * len(y.shape[0:1])).eval(), [torch.randn(1, 3, 16, 16)])
+    converted = fxconv.convert(
+        Windowed(lambda y: y * len(y.shape[0:1])).eval(), [torch.randn(1, 3, 16, 16)], recipe=("none",)
+    )
     assert converted.verified and converted.calibration.images == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fxconv_warm import program
 from torch import fx, nn
 
 from fxconv import replay
@@ -206,16 +207,17 @@ def test_nested_outputs_are_flat_and_zero_has_no_sign():
     assert replay.content(torch.empty(0)) == b""
 
 
-def test_the_program_prints_one_line_of_json_and_its_status(file):
-    def run(path, *words):
-        done = subprocess.run(
-            [sys.executable, replay.__file__, str(path), *words], capture_output=True, text=True, check=False
-        )
+def test_the_program_prints_one_line_of_json_and_its_status(file, warm):
+    path = file()
+    words = [sys.executable, replay.__file__, str(path), "--limit", "60", "1000"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["passed"], len(told["cases"])) == (0, True, 3)
+
+    def run(path):
+        done = warm.run(program(f"import runpy; runpy.run_path({replay.__file__!r}, run_name='__main__')", str(path)))
         return done.returncode, json.loads(done.stdout)
 
-    path = file()
-    status, told = run(path, "--limit", "60", "1000")
-    assert (status, told["passed"], len(told["cases"])) == (0, True, 3)
     status, told = run(file(lambda content: changed(content, "sha256", "0" * 64)))
     assert (status, told["passed"]) == (1, False)
     status, told = run(path.with_name("gone.ptl"))
@@ -230,10 +232,9 @@ def test_it_is_written_for_python_3_8_and_needs_torch_alone():
     assert others == {"torch", "torchvision"}
 
 
-def test_limits_bind_the_process_that_sets_them(tmp_path):
-    program = f"""
-import sys, torch
-sys.path.insert(0, {str(tmp_path)!r})
+def test_limits_bind_the_process_that_sets_them(tmp_path, warm):
+    text = f"""
+import torch
 from fxconv import replay
 replay.limit(60, 100)
 try:
@@ -246,8 +247,7 @@ try:
 except OSError as error:
     print("file")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["memory", "file"]
+    assert warm.run(program(text)).stdout.split() == [b"memory", b"file"]
     assert math.isfinite(replay._data_kilobytes())
 
 

@@ -8,7 +8,7 @@ import fxconv_networks
 import numpy as np
 import pytest
 import torch
-from fxconv_commands import SMALL
+from fxconv_commands import PLAIN, run_here
 from PIL import Image
 from torch import nn
 
@@ -18,12 +18,12 @@ from fxconv.targets.mobile.lowering import to_bytes
 from fxconv.targets.proof import metadata
 
 MODEL = f"{fxconv_networks.__file__}:tiny"
+pytestmark = pytest.mark.usefixtures("warm_processes_of_its_own")
 
 
-@pytest.fixture
-def photographs(tmp_path):
-    folder = tmp_path / "photographs"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
     random = np.random.default_rng(0)
     for index in range(6):
         small = Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8))
@@ -31,14 +31,19 @@ def photographs(tmp_path):
     return folder
 
 
-def converted(command, *words):
-    run = command("convert", *SMALL, "-o", "x.ptl", *words)
+def converted(folder, *words):
+    run = run_here(folder, "convert", *PLAIN, "-o", "x.ptl", *words)
     assert run.status == 0, run.stderr
-    return run.folder / "x.ptl"
+    return folder / "x.ptl"
 
 
-def test_the_file_is_like_its_model_on_photographs(command, photographs):
-    path = converted(command, "--calib", str(photographs))
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, photographs):
+    """A file calibrated on the photographs; tests must not change it."""
+    return converted(tmp_path_factory.mktemp("converted"), "--calib", str(photographs))
+
+
+def test_the_file_is_like_its_model_on_photographs(command, path, photographs):
     run = command("verify", str(path), "--against", MODEL, "--photographs", str(photographs), "--json", "report.json")
     assert run.status == 0, run.stderr
     assert f"{path}: like float: " in run.stdout and "required: at least 10 dB" in run.stdout
@@ -47,16 +52,15 @@ def test_the_file_is_like_its_model_on_photographs(command, photographs):
     assert row["passed"] and row["images"] == 6 and row["sqnr_db"] > 10 and row["against"] == "float"
 
 
-def test_pixels_in_or_not_the_numbers_are_the_same(command, photographs):
-    plain = compare_with_float(converted(command, "--calib", str(photographs)), MODEL, photographs)
-    pixels = converted(command, "--calib", str(photographs), "--normalize-in-graph")
+def test_pixels_in_or_not_the_numbers_are_the_same(path, photographs, tmp_path):
+    plain = compare_with_float(path, MODEL, photographs)
+    pixels = converted(tmp_path, "--calib", str(photographs), "--normalize-in-graph")
     assert metadata.metadata_in(pixels)["preprocessing"]["in_graph"]
     found = compare_with_float(pixels, MODEL, photographs)
     assert found.row.sqnr_db == plain.row.sqnr_db and found.notes == plain.notes
 
 
-def test_another_model_fails_with_status_1(command, photographs, tmp_path):
-    path = converted(command, "--calib", str(photographs))
+def test_another_model_fails_with_status_1(command, path, photographs, tmp_path):
     (tmp_path / "other.py").write_text(
         f"import sys; sys.path.insert(0, {str(fxconv_networks.__file__)!r}.rpartition('/')[0])\n"
         "import fxconv_networks, torch\n"
@@ -69,8 +73,7 @@ def test_another_model_fails_with_status_1(command, photographs, tmp_path):
     assert run.status == 1 and "outputs of shape [(1, 10)], not [(1, 11)]" in run.stderr
 
 
-def test_other_preprocessing_in_the_file_is_told_and_used(command, photographs, tmp_path):
-    path = converted(command, "--calib", str(photographs))
+def test_other_preprocessing_in_the_file_is_told_and_used(path, photographs, tmp_path):
     text = metadata.metadata_in(path)
     text["preprocessing"]["mean"] = [0.5, 0.5, 0.5]
     other = tmp_path / "other.ptl"
@@ -111,8 +114,7 @@ def test_a_file_of_somebody_elses_is_compared_without_golden_inputs(command, pho
     assert "like float: " in run.stdout
 
 
-def test_what_cannot_be_compared_is_told_in_one_line(command, photographs, tmp_path):
-    path = converted(command, "--calib", str(photographs))
+def test_what_cannot_be_compared_is_told_in_one_line(command, path, photographs, tmp_path):
     run = command("verify", str(path), "--photographs", str(photographs))
     assert run.status == 2 and "--photographs goes with --against MODEL" in run.stderr
     peaks = tmp_path / "peaks.ptl"

@@ -95,7 +95,7 @@ def test_a_source_that_holds_what_is_judged(folders):
 def test_by_hand(command, folders):
     a, b = map(str, folders)
     words = ("--counts", "1,8", "--sources", f"{a},{b},synthetic", "--seeds", "2", "--json", "report.json", "--quiet")
-    run = command("study", *TINY, *words)
+    run = command("study", *TINY, *words, "--recipe", "none")
     assert run.status == 0
     lines = run.stdout.splitlines()
     assert lines[0] == "tiny: int8 against float by what it is calibrated on; 2 draws"

@@ -11,7 +11,7 @@ import fxconv_networks as networks
 import numpy as np
 import pytest
 import torch
-from fxconv_commands import NETWORKS, REPO, SMALL, run_process
+from fxconv_commands import NETWORKS, PLAIN, REPO, Run, run_here, run_process
 from torch.jit.mobile import _load_for_lite_interpreter
 
 import fxconv
@@ -31,26 +31,43 @@ REPORT_KEYS = {
 }
 
 
-# -- processes that succeed ----------------------------------------------------------------------------
+# -- commands that succeed -----------------------------------------------------------------------------
+
+TWENTY = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "20")
 
 
-@pytest.mark.parametrize("process", ["small_process", "mobilenet_process"])
-def test_a_process_leaves_the_artifact_and_the_report_and_nothing_else(process, request):
+@pytest.fixture(scope="module")
+def small_process(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The small network converted by a process of its own, without --report."""
+    folder = tmp_path_factory.mktemp("small")
+    return run_process(folder, "convert", *TWENTY, "-o", "tiny.ptl", "--json", "report.json")
+
+
+@pytest.fixture(scope="module")
+def real_network(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A real network converted in this process, with --report and the default name of its file."""
+    words = ("--weights", "random", "--input-size", "64", "--calib-count", "4", "--recipe", "none")
+    folder = tmp_path_factory.mktemp("mobilenet")
+    return run_here(folder, "convert", "MobileNet-V3-small", *words, "--report", "--json", "report.json")
+
+
+@pytest.mark.parametrize("process", ["small_process", "real_network"])
+def test_a_command_leaves_the_artifact_and_the_report_and_nothing_else(process, request):
     run = request.getfixturevalue(process)
     assert run.status == 0, run.stderr
     artifact = Path(run.report["artifact"]["path"]).name
     assert run.files == sorted([artifact, "report.json"])
 
 
-def test_the_artifact_takes_the_resolved_name_of_the_model(mobilenet_process):
-    assert "mobilenet_v3_small.ptl" in mobilenet_process.files
+def test_the_artifact_takes_the_resolved_name_of_the_model(real_network):
+    assert "mobilenet_v3_small.ptl" in real_network.files
 
 
 @pytest.mark.parametrize(
     ("process", "artifact", "size", "shape"),
     [
         ("small_process", "tiny.ptl", 32, (1, 10)),
-        ("mobilenet_process", "mobilenet_v3_small.ptl", 64, (1, 1000)),
+        ("real_network", "mobilenet_v3_small.ptl", 64, (1, 1000)),
     ],
 )
 def test_the_artifact_loads_and_runs_as_a_phone_would_run_it(process, artifact, size, shape, request):
@@ -63,7 +80,7 @@ def test_the_artifact_loads_and_runs_as_a_phone_would_run_it(process, artifact, 
     assert out.std() > 0
 
 
-@pytest.mark.parametrize("process", ["small_process", "mobilenet_process"])
+@pytest.mark.parametrize("process", ["small_process", "real_network"])
 def test_the_json_report_has_every_key_of_the_schema(process, request):
     report = request.getfixturevalue(process).report
     assert report["schema"] == 1
@@ -84,7 +101,7 @@ def test_the_json_report_has_every_key_of_the_schema(process, request):
     timings = report["timings"]
     assert list(timings)[:2] == ["importing", "loading"] and all(seconds > 0 for seconds in timings.values())
     assert sum(seconds for step, seconds in timings.items() if step != "total") <= timings["total"]
-    expected = ["random weights amplify rounding"] if process == "mobilenet_process" else []
+    expected = ["random weights amplify rounding"] if process == "real_network" else []
     for words, warning in zip([*expected, "generated images"], report["warnings"], strict=True):
         assert words in warning
 
@@ -108,8 +125,8 @@ def test_the_json_report_says_what_was_asked_and_what_came_out(small_process):
     assert report["latency"]["threads"] == 1
 
 
-def test_a_real_network_is_converted_and_verified(mobilenet_process):
-    report = mobilenet_process.report
+def test_a_real_network_is_converted_and_verified(real_network):
+    report = real_network.report
     assert report["verdict"] == "converted and verified"
     assert report["model"]["weights"] == "random, seed 0"
     assert report["artifact"]["int8_macs_share"] >= 0.9
@@ -137,14 +154,14 @@ def test_the_result_goes_to_stdout_and_warnings_to_stderr(small_process):
     assert "warning" not in small_process.stdout
 
 
-@pytest.mark.parametrize("process", ["small_process", "mobilenet_process"])
+@pytest.mark.parametrize("process", ["small_process", "real_network"])
 def test_pipes_get_no_escape_codes(process, request):
     run = request.getfixturevalue(process)
     assert "\x1b" not in run.stdout + run.stderr
 
 
-def test_the_full_report_has_every_section(mobilenet_process):
-    printed = mobilenet_process.stdout
+def test_the_full_report_has_every_section(real_network):
+    printed = real_network.stdout
     titles = [a for a, b in zip(printed.splitlines(), printed.splitlines()[1:], strict=False) if b and set(b) == {"-"}]
     for title in (
         *("Asked for", "Pass arithmetic-to-functional", "Pass fusable-names", "Operators before and after"),
@@ -155,8 +172,8 @@ def test_the_full_report_has_every_section(mobilenet_process):
     assert any(title.startswith("Rewriting: rewrote ") for title in titles)
 
 
-def test_the_full_report_shows_diffs_with_reasons_renames_and_operators(mobilenet_process):
-    printed = mobilenet_process.stdout
+def test_the_full_report_shows_diffs_with_reasons_renames_and_operators(real_network):
+    printed = real_network.stdout
     assert "\nPass arithmetic-to-functional\n" in printed
     assert "features.3 (InvertedResidual): the plain operator has no quantized kernel\n-" in printed
     assert "the plain operator has no quantized kernel" in printed
@@ -182,7 +199,7 @@ def test_progress_is_shown_on_stderr_of_a_terminal_only(quiet, shown, command, m
     screen = Screen()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
-        run = command("convert", *SMALL, *quiet)
+        run = command("convert", *PLAIN, *quiet)
     assert run.status == 0
     assert ("starting" in screen.getvalue()) is shown
     assert "photographs (--calib DIR) give better ranges" in screen.getvalue()
@@ -192,8 +209,8 @@ def test_progress_is_shown_on_stderr_of_a_terminal_only(quiet, shown, command, m
 # -- rewriting alone -----------------------------------------------------------------------------------
 
 
-def test_diff_shows_the_rewriting_and_writes_nothing(tmp_path):
-    run = run_process(tmp_path, "diff", f"{NETWORKS}:tiny", "--input-size", "3x32x32")
+def test_diff_shows_the_rewriting_and_writes_nothing(command):
+    run = command("diff", f"{NETWORKS}:tiny", "--input-size", "3x32x32")
     assert run.status == 0, run.stderr
     assert run.stderr == ""
     assert "-mul = block_2 * hardsigmoid  (fxconv_networks.py:" in run.stdout
@@ -203,7 +220,7 @@ def test_diff_shows_the_rewriting_and_writes_nothing(tmp_path):
 
 
 def test_a_dry_run_says_what_would_be_rewritten_and_writes_nothing(command):
-    run = command("convert", *SMALL, "--dry-run")
+    run = command("convert", *PLAIN, "--dry-run")
     assert run.status == 0
     assert "Rewriting: would rewrite " in run.stdout
     assert run.stderr == ""
@@ -255,58 +272,48 @@ def test_explain_prints_the_page_and_an_example(command):
     assert "-act = self.act(bn)  # ReLU6()\n+act = self.act(bn)  # CappedReLU(cap=6)\n" in page
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["convert", "--help"], ["diff", "--help"], []])
-def test_help_does_not_import_torch(words):
+def test_help_does_not_import_torch():
+    helps = [["--help"], ["-h"], ["convert", "--help"], ["diff", "--help"], []]
     program = (
-        f"import sys; sys.path.insert(0, {str(REPO)!r}); sys.argv = ['fxconv', *{words!r}]\n"
+        f"import sys; sys.path.insert(0, {str(REPO)!r})\n"
         "from fxconv.cli.app import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as end:\n"
-        "    print('status', end.code, 'torch' in sys.modules, 'numpy' in sys.modules)\n"
+        f"for words in {helps!r}:\n"
+        "    sys.argv = ['fxconv', *words]\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit as end:\n"
+        "        print('status', end.code, 'torch' in sys.modules, 'numpy' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "status 0 False False"
-    assert "Usage: fxconv" in done.stdout
+    *pages, last = done.stdout.split("status 0 False False\n")
+    assert (len(pages), last) == (len(helps), "")
+    assert all("Usage: fxconv" in page for page in pages)
     assert done.stderr == ""
 
 
 # -- verification --------------------------------------------------------------------------------------
 
-SWAPPING = """
-import sys
-sys.path.insert(0, {repo!r})
-from fxconv import cli, making
 
-load = making.load_lite
-
-def load_after_a_swap(path):
-    path.write_bytes(open({other!r}, "rb").read())
-    return load(path)
-
-making.load_lite = load_after_a_swap
-sys.argv = ["fxconv", *{words!r}]
-cli.main()
-"""
-
-
-def test_a_file_swapped_before_it_is_read_back_is_never_shipped(tmp_path, batches):
-    other = fxconv.convert(networks.other_tiny(), calibration=batches).save(tmp_path / "other.ptl")
+def test_a_file_swapped_before_it_is_read_back_is_never_shipped(command, batches, monkeypatch):
+    other = fxconv.convert(networks.other_tiny(), calibration=batches)
     assert other.verified
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    (folder / "tiny.ptl").write_bytes(b"the artifact of last week")
-    program = SWAPPING.format(
-        repo=str(REPO), other=str(tmp_path / "other.ptl"), words=["convert", *SMALL, "-o", "tiny.ptl"]
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stdout.startswith("tiny: FAILED: reloaded against int8: ")
-    assert done.stderr.splitlines()[-1].endswith(
+    Path("tiny.ptl").write_bytes(b"the artifact of last week")
+    load = MobileTarget.load
+
+    def load_after_a_swap(self: MobileTarget, file: Path | bytes):
+        if isinstance(file, Path):
+            file.write_bytes(other.artifact.data)
+        return load(self, file)
+
+    monkeypatch.setattr(MobileTarget, "load", load_after_a_swap)
+    run = command("convert", *PLAIN, "-o", "tiny.ptl")
+    assert run.status == 1
+    assert run.stdout.startswith("tiny: FAILED: reloaded against int8: ")
+    assert run.stderr.splitlines()[-1].endswith(
         "tiny.ptl was not written; the file there is from before; try --method trace, or --block a mobile pass"
     )
-    assert [path.name for path in folder.iterdir()] == ["tiny.ptl"]
-    assert (folder / "tiny.ptl").read_bytes() == b"the artifact of last week"
+    assert run.files == ["tiny.ptl"]
+    assert Path("tiny.ptl").read_bytes() == b"the artifact of last week"
 
 
 def test_a_file_damaged_before_it_is_read_back_is_never_shipped(command, monkeypatch):
@@ -318,7 +325,7 @@ def test_a_file_damaged_before_it_is_read_back_is_never_shipped(command, monkeyp
         return load(self, file)
 
     monkeypatch.setattr(MobileTarget, "load", load_after_damage)
-    run = command("convert", *SMALL, "--json", "report.json")
+    run = command("convert", *PLAIN, "--json", "report.json")
     assert run.status == 1
     assert "reloaded against int8: the file does not load or run: " in run.stderr
     assert run.files == ["report.json"]
@@ -327,7 +334,7 @@ def test_a_file_damaged_before_it_is_read_back_is_never_shipped(command, monkeyp
 
 
 def test_too_little_sqnr_fails_and_writes_nothing(command):
-    run = command("convert", *SMALL, "--min-sqnr", "90")
+    run = command("convert", *PLAIN, "--min-sqnr", "90")
     assert run.status == 1
     assert run.stdout.startswith("tiny: FAILED: int8 against original: SQNR ")
     assert run.stderr.splitlines()[-1].endswith(
@@ -362,7 +369,7 @@ class LeakReLU(RewritePass):
 
 def test_a_pass_of_the_users_own_runs(command):
     Path("mine.py").write_text(OWN_PASS)
-    run = command("convert", *SMALL, "--pass", "mine.py:LeakReLU", "--report", "--json", "report.json")
+    run = command("convert", *PLAIN, "--pass", "mine.py:LeakReLU", "--report", "--json", "report.json")
     assert run.status == 0, run.stderr
     own = next(entry for entry in run.report["passes"] if entry["name"] == "leak-relu")
     assert len(own["edits"]) == 2
@@ -373,7 +380,7 @@ def test_a_pass_of_the_users_own_runs(command):
 def test_a_trace_records_the_example(command, tmp_path):
     path = tmp_path / "example.npy"
     np.save(path, np.ones((3, 32, 32), np.float32))
-    run = command("convert", *SMALL, "--method", "trace", "--example", str(path), "--json", "report.json")
+    run = command("convert", *PLAIN, "--method", "trace", "--example", str(path), "--json", "report.json")
     assert run.status == 0, run.stderr
     assert run.report["config"]["method"] == "trace"
     assert run.report["verdict"] == "converted and verified"
@@ -402,14 +409,17 @@ def test_photographs_of_a_folder_calibrate(command, tmp_path):
     for name in ("a.jpg", "b.png"):
         Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "c.jpg").write_bytes(b"not a photograph")
-    run = command("convert", *SMALL, "--calib", str(tmp_path), "--json", "report.json")
+    run = command("convert", *PLAIN, "--calib", str(tmp_path), "--json", "report.json")
     assert run.status == 0, run.stderr
     assert run.report["calibration"]["images"] == 2
     assert run.report["calibration"]["source"].startswith("2 of 3 photographs in ")
     assert run.stderr.startswith("warning: c.jpg was left out of calibration: ")
 
 
-def test_the_same_command_writes_the_same_bytes_under_another_name(small_process, tmp_path):
-    words = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "20", "-o", "again.ptl")
-    assert run_process(tmp_path, "convert", *words).status == 0
+def test_the_same_command_writes_the_same_bytes_elsewhere_under_another_name(small_process, tmp_path, monkeypatch):
+    """In a process that has no folder for temporary files, too."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    again = run_process(tmp_path, "convert", *TWENTY, "-o", "again.ptl", "--json", "report.json")
+    assert again.status == 0, again.stderr
+    assert again.report["verdict"] == "converted and verified"
     assert (tmp_path / "again.ptl").read_bytes() == (small_process.folder / "tiny.ptl").read_bytes()

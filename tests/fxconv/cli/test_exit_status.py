@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fxconv_commands import REPO, SMALL, assert_user_error, run_process
+from fxconv_commands import PLAIN, REPO, SMALL, assert_user_error, run_process
 
 import rewrites.passes
 from fxconv.cli.exit_status import ending
@@ -73,19 +73,19 @@ def own_pass(line: str) -> str:
 
 
 def broken_lowering(monkeypatch):
-    """A fault in fxconv's own code: the call in lower.py raises TypeError."""
+    """A fault in fxconv's own code: the call in lowering.py raises TypeError."""
     monkeypatch.setattr(lowering, "optimize_for_mobile", {}.__getitem__)
-    return SMALL
+    return PLAIN
 
 
 def broken_pass(monkeypatch):
     """A fault in a pass of fxconv's: it raises at the first node that calls a function."""
     monkeypatch.setattr(rewrites.passes.drop_inference_noops, "callee", {}.__getitem__)
-    return SMALL
+    return PLAIN
 
 
 def failed_check(monkeypatch):
-    return (*SMALL, "--min-sqnr", "99")
+    return (*PLAIN, "--min-sqnr", "99")
 
 
 def mistake(monkeypatch):
@@ -93,7 +93,7 @@ def mistake(monkeypatch):
 
 
 def wrong_usage(monkeypatch):
-    return (*SMALL, "--fast")
+    return (*PLAIN, "--fast")
 
 
 def model_that_fails_late(monkeypatch):
@@ -110,11 +110,11 @@ def out_of_memory(monkeypatch):
 
 
 def pass_that_raises(monkeypatch):
-    return (*SMALL, "--pass", own_pass("raise ValueError('first\\nsecond')"))
+    return (*PLAIN, "--pass", own_pass("raise ValueError('first\\nsecond')"))
 
 
 def pass_that_breaks_the_graph(monkeypatch):
-    return (*SMALL, "--pass", own_pass("node.append(next(iter(editor.graph.nodes)))"))
+    return (*PLAIN, "--pass", own_pass("node.append(next(iter(editor.graph.nodes)))"))
 
 
 def too_deep(monkeypatch):
@@ -323,7 +323,7 @@ def test_no_message_has_more_than_one_line():
 
 def test_help_that_nobody_reads_to_its_end_ends_as_a_closed_pipe(tmp_path):
     program = f"import os, sys; sys.path.insert(0, {str(REPO)!r}); sys.argv = ['fxconv', 'convert', '--help']; "
-    program += "from fxconv import cli; os.read(0, 1); cli.main()"
+    program += "from fxconv.cli import app; os.read(0, 1); app.main()"
     reader, writer = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE, text=True

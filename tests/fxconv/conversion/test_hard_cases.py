@@ -80,7 +80,7 @@ def network(name: str) -> nn.Module:
 def images(count: int, seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     smooth = nn.functional.avg_pool2d(torch.randn(count, 3, 28, 28, generator=generator), 5, stride=1)
-    return list((4 * smooth).split(1))
+    return list((4 * smooth).split(20))
 
 
 def sqnr(model: nn.Module, done: Conversion) -> float:

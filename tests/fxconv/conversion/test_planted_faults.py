@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.ao.nn.quantized as nnq
-from fxconv_commands import SMALL, Command, Run
+from fxconv_commands import PLAIN, Command, Run
 from torch import fx, nn
 
 import fxconv
@@ -63,7 +63,7 @@ def after_converting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Tamper], None
 
 def convert_tiny(command: Command, *words: str) -> Run:
     # the quality gate is out of the way: the audit alone has to notice
-    return command("convert", *SMALL, "--min-sqnr", "-1000", "-o", "tiny.ptl", *words)
+    return command("convert", *PLAIN, "--min-sqnr", "-1000", "-o", "tiny.ptl", *words)
 
 
 def assert_audit_fails(run: Run, *fragments: str) -> None:
@@ -118,7 +118,7 @@ def test_two_swapped_scales_are_both_found(small_model, batches, after_convertin
         first.scale, second.scale = second.scale, first.scale
 
     after_converting(tamper)
-    conversion = fxconv.convert(small_model, calibration=batches)
+    conversion = fxconv.convert(small_model, calibration=batches, recipe=("none",))
     assert not conversion.verified
     assert [op.operator for op in conversion.audit.failed] == ["Mul", "Add"]
     assert conversion.verdict.endswith(" (and 1 more)")
@@ -341,7 +341,7 @@ def test_an_observer_that_saw_a_part_of_the_values(command, after_observing):
 
 def test_an_audit_that_did_not_run_verifies_nothing(small_model, batches, monkeypatch):
     monkeypatch.setattr(module_proof, "audit_all", lambda *_: Audit((), 0))
-    assert not fxconv.convert(small_model, calibration=batches).verified
+    assert not fxconv.convert(small_model, calibration=batches, recipe=("none",)).verified
 
 
 def test_a_stage_that_did_not_run_verifies_nothing(small_conversion):

@@ -1,5 +1,7 @@
 """Transformers: every linear layer in int8, the attention core and the norms in float, and the file says the same."""
 
+import functools
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -47,10 +49,11 @@ def torchs_layer(norm_first: bool):
     )
 
 
-def converted(block=Block, seed: int = 0) -> Conversion:
-    torch.manual_seed(seed)
+@functools.cache
+def converted(block=Block) -> Conversion:
+    torch.manual_seed(0)
     batches = [torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(n)) for n in range(4)]
-    return fxconv.convert(SmallViT(block).eval(), batches, min_sqnr=20.0)
+    return fxconv.convert(SmallViT(block).eval(), batches, min_sqnr=20.0, recipe=("none",))
 
 
 BLOCKS = {"an encoder block": Block, "torch's, norms first": torchs_layer(True), "torch's": torchs_layer(False)}
@@ -106,7 +109,7 @@ def test_cross_attention():
 
     torch.manual_seed(0)
     batches = [torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(n)) for n in range(4)]
-    conversion = fxconv.convert(Decoder().eval(), batches)
+    conversion = fxconv.convert(Decoder().eval(), batches, recipe=("none",))
     assert conversion.verdict == "converted and verified"
     assert conversion.artifact.int8_macs_share == 1.0 and conversion.artifact.calls["quantized::linear"] == 5
     assert conversion.audit.failed == ()

@@ -94,7 +94,7 @@ def converted(model: nn.Module, shape: tuple[int, ...] = (3, 8, 24, 20)) -> Conv
         for norm in (part for part in model.train().modules() if isinstance(part, nn.BatchNorm3d)):
             norm.momentum = None
         model(torch.cat(batches))
-    return fxconv.convert(model.eval(), batches)
+    return fxconv.convert(model.eval(), batches, recipe=("none",))
 
 
 @pytest.mark.parametrize("kind", [Video, Spanning, Patches])

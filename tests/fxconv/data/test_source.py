@@ -10,7 +10,7 @@ import fxconv_networks as networks
 import numpy as np
 import pytest
 import torch
-from fxconv_commands import NETWORKS, SMALL, assert_user_error
+from fxconv_commands import NETWORKS, PLAIN, assert_user_error
 from PIL import Image
 from torch import nn
 from torchvision.models import get_model
@@ -30,7 +30,7 @@ def test_photographs_that_cannot_be_read_are_named_and_counted(command, tmp_path
     folder = photographs(tmp_path / "my photographs", 5)
     for index in range(7):
         (folder / f"broken {index}.jpg").write_text("junk")
-    run = command("convert", *SMALL, "--calib", str(folder), "--calib-count", "100", "--json", "report.json")
+    run = command("convert", *PLAIN, "--calib", str(folder), "--calib-count", "100", "--json", "report.json")
     assert run.status == 0
     *named, last = run.stderr.splitlines()
     assert len(named) == 5
@@ -52,11 +52,11 @@ def test_an_array_in_an_npz_calibrates_and_another_is_the_example(command, tmp_p
         pixels=rng.integers(0, 256, (9, 40, 32, 3), dtype=np.uint8),
         inputs=rng.normal(size=(2, 3, 32, 32)).astype(np.float16),
     )
-    assert_user_error(command("convert", *SMALL, "--calib", str(path)), "holds several arrays (pixels uint8 (9, 40, 32")
-    over = command("convert", *SMALL, "--calib", f"{path}:pixels", "-o", str(path))
+    assert_user_error(command("convert", *PLAIN, "--calib", str(path)), "holds several arrays (pixels uint8 (9, 40, 32")
+    over = command("convert", *PLAIN, "--calib", f"{path}:pixels", "-o", str(path))
     assert_user_error(over, f"-o {path}: is the same file as --calib; choose another name")
     arguments = ("--calib", f"{path}:pixels", "--method", "trace", "--example", f"{path}:inputs")
-    run = command("convert", *SMALL, *arguments)
+    run = command("convert", *PLAIN, *arguments)
     assert (run.status, run.stderr) == (0, "")
     assert f"calibrated on  first 8 of 9 uint8 images in {path}:pixels\n" in run.stdout
 
@@ -64,7 +64,7 @@ def test_an_array_in_an_npz_calibrates_and_another_is_the_example(command, tmp_p
 def test_float_pixels_are_warned_of(command, tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, np.linspace(0, 255, 8 * 3 * 32 * 32, dtype=np.float32).reshape(8, 3, 32, 32))
-    run = command("convert", *SMALL, "--calib", str(path))
+    run = command("convert", *PLAIN, "--calib", str(path))
     assert run.status == 0
     assert run.stderr == (
         f"warning: {path} holds values from 0 to 255, as pixels have before they are preprocessed, and float arrays "
@@ -81,7 +81,7 @@ def test_a_checkpoint_of_other_classes_is_converted_and_told(command, tmp_path):
     assert_user_error(refused, f"--weights {path}: holds pickled Python objects (torchvision.models.resnet.ResNet)")
     assert_user_error(refused, "unpickling runs whatever code is in the file", "--unsafe-load if you trust the file")
     assert_user_error(command("diff", *arguments[1:4], "--weights", str(path)), "holds pickled Python objects")
-    run = command(*arguments, "--unsafe-load", "--json", "report.json")
+    run = command(*arguments, "--unsafe-load", "--recipe", "none", "--json", "report.json")
     assert run.status == 0
     assert run.report["model"]["weights"] == f"{path}, head sized to its 10 classes"
     assert f"weights        {path}, head sized to its 10 classes\n" in run.stdout
@@ -94,7 +94,7 @@ def test_a_batch_norm_of_no_variance_converts_with_a_warning(command, tmp_path):
     state = networks.tiny().state_dict()
     state["stem.1.running_var"][3:6] = 0
     torch.save(state, path)
-    run = command("convert", *SMALL, "--weights", str(path), "--json", "report.json")
+    run = command("convert", *PLAIN, "--weights", str(path), "--json", "report.json")
     assert run.status == 0
     assert run.stderr.startswith("warning: batch norms with a running variance of 0: stem.1 (3 of 16 channels); ")
     assert run.report["verdict"] == "converted and verified"
@@ -206,7 +206,7 @@ def test_a_model_in_the_middle_of_its_training_is_left_exactly_as_it_was(batches
     np.random.seed(5)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
 
-    conversion = fxconv.convert(model, calibration=batches)
+    conversion = fxconv.convert(model, calibration=batches, recipe=("none",))
 
     assert conversion.verified
     assert torch.equal(torch.get_rng_state(), states[0])
@@ -253,7 +253,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_in_one_line(content, command, tm
     else:
         torch.jit.script(networks.tiny()).save(str(path))
         expected = "a TorchScript archive, not a checkpoint; save model.state_dict() instead"
-    assert_user_error(command("convert", *SMALL, "--weights", str(path)), f"--weights {path}", expected)
+    assert_user_error(command("convert", *PLAIN, "--weights", str(path)), f"--weights {path}", expected)
 
 
 def _array(kind: str) -> np.ndarray:
@@ -284,13 +284,13 @@ def _array(kind: str) -> np.ndarray:
 def test_a_calibration_array_that_does_not_fit_is_told_in_one_line(kind, fragment, command, tmp_path):
     path = tmp_path / "inputs.npy"
     np.save(path, _array(kind))
-    assert_user_error(command("convert", *SMALL, "--calib", str(path)), f"--calib {path}", fragment)
+    assert_user_error(command("convert", *PLAIN, "--calib", str(path)), f"--calib {path}", fragment)
 
 
 def test_pickled_arrays_are_refused(command, tmp_path):
     path = tmp_path / "inputs.npy"
     np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
-    assert_user_error(command("convert", *SMALL, "--calib", str(path)), "holds Python objects, which are not unpickled")
+    assert_user_error(command("convert", *PLAIN, "--calib", str(path)), "holds Python objects, which are not unpickled")
 
 
 def test_a_folder_without_photographs_is_told_in_one_line(command, tmp_path):
@@ -298,13 +298,13 @@ def test_a_folder_without_photographs_is_told_in_one_line(command, tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
     for place in (folder, tmp_path):
-        run = command("convert", *SMALL, "--calib", str(place))
+        run = command("convert", *PLAIN, "--calib", str(place))
         assert_user_error(run, f"--calib {place}: no photographs in it; expected files of these kinds: bmp gif jpeg")
 
 
 def test_a_folder_of_unreadable_photographs_is_told_in_one_line(command, tmp_path):
     (tmp_path / "a.jpg").write_text("no photograph")
-    run = command("convert", *SMALL, "--calib", str(tmp_path))
+    run = command("convert", *PLAIN, "--calib", str(tmp_path))
     assert_user_error(
         run, "none of the photographs in it could be read (1 tried); the first is a.jpg: its content is no"
     )
@@ -313,19 +313,19 @@ def test_a_folder_of_unreadable_photographs_is_told_in_one_line(command, tmp_pat
 def test_a_file_of_another_kind_is_no_calibration(command, tmp_path):
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"")
-    run = command("convert", *SMALL, "--calib", str(path))
+    run = command("convert", *PLAIN, "--calib", str(path))
     assert_user_error(run, "expected a folder of photographs, an .npy or an .npz file, not .jpg")
 
 
 def test_an_example_that_does_not_fit_is_told_in_one_line(command, tmp_path):
     path = tmp_path / "example.npy"
     np.save(path, np.zeros((1, 3, 32, 16), np.float32))
-    run = command("convert", *SMALL, "--method", "trace", "--example", str(path))
+    run = command("convert", *PLAIN, "--method", "trace", "--example", str(path))
     assert_user_error(run, f"--example {path}: float32 (1, 3, 32, 16) is not float [3, 32, 32], preprocessed")
 
 
 def test_an_example_of_no_numbers_is_told_in_one_line(command, tmp_path):
     path = tmp_path / "example.npz"
     np.savez(path, np.full((3, 32, 32), np.inf, np.float32))
-    run = command("convert", *SMALL, "--method", "trace", "--example", str(path))
+    run = command("convert", *PLAIN, "--method", "trace", "--example", str(path))
     assert_user_error(run, f"--example {path}:arr_0: holds values that are not finite (NaN or infinite)")

@@ -71,7 +71,7 @@ def test_the_price_is_in_bytes_and_milliseconds(one_kept):
 
 def test_without_need_nothing_is_kept():
     model, (calibration, images) = outliers("none")
-    conversion = fxconv.convert(model, [calibration], held_out=[images], max_drop=5.0)
+    conversion = fxconv.convert(model, [calibration], held_out=[images], max_drop=5.0, recipe=(Recipe.none,))
     assert conversion.judgement.paths == ()
     assert conversion.judgement.tried == 1
     assert conversion.config.keep_float == ()
@@ -93,6 +93,7 @@ def test_kept_layers_are_added_to_those_of_the_user(one_kept):
         held_out=[images],
         max_drop=5.0,
         weight_scheme=WeightScheme.per_tensor,
+        recipe=(Recipe.none,),
         keep_float=("head",),
     )
     assert conversion.config.keep_float == ("head", HUGE)
@@ -136,6 +137,7 @@ def test_with_labels_the_budget_is_about_accuracy():
         held_out=LabelledBatches([images], labels),
         max_drop=4.0,
         weight_scheme=WeightScheme.per_tensor,
+        recipe=(Recipe.none,),
     )
     found = conversion.judgement
     assert (found.measure, found.float_accuracy, found.allowed) == ("accuracy", 0.75, 0.71)
@@ -146,7 +148,7 @@ def test_with_labels_the_budget_is_about_accuracy():
 def test_labels_without_a_budget_are_scored_only():
     model, (calibration, images) = outliers("none")
     held_out = LabelledBatches([images], answered(model, images))
-    found = fxconv.convert(model, [calibration], held_out=held_out).judgement
+    found = fxconv.convert(model, [calibration], held_out=held_out, recipe=(Recipe.none,)).judgement
     assert (found.max_drop, found.allowed, found.kept, found.float_accuracy) == (None, None, (), 1.0)
     assert found.after.accuracy == found.after.agreement
 

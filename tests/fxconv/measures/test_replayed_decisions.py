@@ -148,7 +148,7 @@ def model() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def converted(model: nn.Module, batches: list[Tensor]) -> Conversion:
-    return fxconv.convert(model, batches)
+    return fxconv.convert(model, batches, recipe=("none",))
 
 
 def test_it_is_converted_and_verified(converted):
@@ -256,7 +256,7 @@ def test_a_lost_bias_in_its_int8_head_is_named_with_the_path_of_the_graph(model,
         heads.logits.set_weight_bias(heads.logits.weight(), torch.zeros_like(heads.logits.bias()))
 
     tampered_head(monkeypatch, lose)
-    conversion = fxconv.convert(model, batches, min_sqnr=-1000)
+    conversion = fxconv.convert(model, batches, min_sqnr=-1000, recipe=("none",))
     assert conversion.verdict.startswith("FAILED: kernel audit: heads.logits (Conv2d): its bias is not the float ")
     with pytest.raises(ConversionError, match=r"heads\.logits"):
         conversion.save("never-written.ptl")
@@ -269,7 +269,7 @@ def test_a_kernel_that_refuses_in_its_int8_head_is_named_with_the_path_of_the_gr
 
     tampered_head(monkeypatch, lambda heads: setattr(heads.boxes, "__class__", Refusing))
     with pytest.raises(ConversionError, match=r"refuses to run heads\.boxes \(Refusing\): failed to create"):
-        fxconv.convert(model, batches)
+        fxconv.convert(model, batches, recipe=("none",))
 
 
 def test_an_observer_of_its_head_that_never_ran_is_named(model, batches, monkeypatch):
@@ -282,7 +282,7 @@ def test_an_observer_of_its_head_that_never_ran_is_named(model, batches, monkeyp
 
     monkeypatch.setattr(static, "observe", tampered)
     with pytest.raises(ConversionError, match=r"calibration never reached .*logits"):
-        fxconv.convert(model, batches)
+        fxconv.convert(model, batches, recipe=("none",))
 
 
 # -- values that leave int8 are told apart -----------------------------------------------------------------

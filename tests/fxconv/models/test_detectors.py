@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,9 @@ def test_it_trains() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@functools.cache
 def settled(backbone: str) -> nn.Module:
-    """A detector with batch norms that fit its values, and heatmaps that say something."""
+    """A detector with batch norms that fit its values, and heatmaps that say something; tests must not change it."""
     torch.manual_seed(1)
     model = detector(backbone).train()
     with torch.no_grad():
@@ -102,23 +104,48 @@ def test_it_is_rewritten_to_the_same_function(backbone: str) -> None:
 
 
 def test_it_is_converted_whole_and_holds_at_other_sizes(tmp_path: Path) -> None:
-    done = fxconv.convert(settled("mobilenet_v3_small"), list(images(8, 5).split(4)), recipe=(Recipe.none,))
+    done = fxconv.convert(settled("mobilenet_v3_small"), list(images(8, 5, 32).split(4)), recipe=(Recipe.none,))
     assert done.verified and done.converted, done.verdict
     assert not done.rewritten.islands
     assert "quantized::conv_transpose2d" in done.artifact.calls
     done.save(tmp_path / "detector.ptl")
     with engine.engine("qnnpack"):
         artifact = load_lite(tmp_path / "detector.ptl")
-        for size in ((32, 32), (96, 64), (160, 224)):
+        for size in ((64, 64), (96, 64), (160, 224)):
             image = torch.randn(1, 3, *size)
             assert torch.equal(artifact(image), done.int8(image))
+
+
+class Small(nn.Module):
+    """The form of a detector: a backbone, a transposed convolution, heatmaps at a quarter of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = ((3, 16), (16, 16), (16, 32))
+        self.backbone = nn.Sequential(*(nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.ReLU()) for a, b in channels))
+        self.deconv_layers = nn.Sequential(nn.ConvTranspose2d(32, 16, 4, 2, 1), nn.ReLU())
+        self.hm = nn.Conv2d(16, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.hm(self.deconv_layers(self.backbone(x)))
+
+
+@functools.cache
+def small() -> nn.Module:
+    """Its heatmaps say something; tests must not change it."""
+    torch.manual_seed(1)
+    model = Small().eval()
+    with torch.no_grad():
+        model.hm.weight *= 30 / model(images(4, 9)).std()
+        model.hm.bias -= model(images(4, 9)).mean()
+    return model
 
 
 @pytest.mark.parametrize("method", [Method.script, Method.trace])
 @pytest.mark.parametrize("ties", Ties)
 def test_peaks_in_the_artifact_are_those_of_its_heatmaps(method: Method, ties: Ties, tmp_path: Path) -> None:
     done = fxconv.convert(
-        settled("resnet18"), list(images(4, 5).split(2)), recipe=(Recipe.none,), method=method,
+        small(), list(images(4, 5).split(2)), recipe=(Recipe.none,), method=method,
         postprocess=Postprocess.peaks, peak_threshold=0.1, peak_count=50, ties=ties, seed=3,
     )  # fmt: skip
     assert done.verified, done.verdict
@@ -134,10 +161,10 @@ def test_peaks_in_the_artifact_are_those_of_its_heatmaps(method: Method, ties: T
             assert found.shape == (1, 50, 5) and found[..., 4].any() and found[..., :2].max() < size
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "resnet18"])
 def test_scripted_and_traced_give_the_same_bits(backbone: str) -> None:
     torch.manual_seed(0)
-    model, images = detector(backbone).eval(), torch.randn(4, 3, 64, 64)
+    model, images = detector(backbone).eval(), torch.randn(4, 3, 32, 32)
     options = {"recipe": (Recipe.none,), "min_sqnr": -100.0, "postprocess": Postprocess.peaks, "peak_threshold": 0.05}
     found = []
     for method in (Method.script, Method.trace):
@@ -155,7 +182,7 @@ def test_of_several_heads_the_heatmaps_become_peaks(tmp_path: Path) -> None:
     torch.manual_seed(1)
     model = detector("mobilenet_v3_small", {"wh": 2, "hm": 2}).eval()
     done = fxconv.convert(
-        model, list(images(4, 5).split(2)), recipe=(Recipe.none,), min_sqnr=-100.0, postprocess=Postprocess.peaks
+        model, list(images(4, 5, 32).split(2)), recipe=(Recipe.none,), min_sqnr=-100.0, postprocess=Postprocess.peaks
     )
     assert done.verified, done.verdict
     done.save(tmp_path / "detector.ptl")

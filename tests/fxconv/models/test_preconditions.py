@@ -79,7 +79,7 @@ WRITING = {
 @pytest.mark.parametrize("name", WRITING)
 def test_a_model_that_writes_into_its_input_is_verified_and_the_users_tensors_stay(name, batches):
     given, example = [batch.clone() for batch in batches[:2]], batches[2][:1].clone()
-    conversion = fxconv.convert(WRITING[name]().eval(), given, example_inputs=(example,))
+    conversion = fxconv.convert(WRITING[name]().eval(), given, example_inputs=(example,), recipe=("none",))
     assert conversion.verified
     assert all(torch.equal(now, before) for now, before in zip(given, batches, strict=False))
     assert torch.equal(example, batches[2][:1])
@@ -105,7 +105,7 @@ def test_parametrized_weights_are_baked_into_the_copy(kind, batches):
     model = Net().eval()
     kind(model.conv)
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    conversion = fxconv.convert(model, batches[:1])
+    conversion = fxconv.convert(model, batches[:1], recipe=("none",))
     assert conversion.verified
     with torch.no_grad():
         assert torch.equal(conversion.rewritten.graph_module(batches[0]), model(batches[0]))
@@ -115,12 +115,12 @@ def test_parametrized_weights_are_baked_into_the_copy(kind, batches):
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
 def test_a_wrapper_around_the_model_is_taken_off(wrap, batches):
-    conversion = fxconv.convert(wrap(Net().eval()), batches[:1])
+    conversion = fxconv.convert(wrap(Net().eval()), batches[:1], recipe=("none",))
     assert conversion.verified
     assert conversion.model.name == "Net"
     inside = Net().eval()
     inside.conv = wrap(inside.conv)
-    assert fxconv.convert(inside, batches[:1]).converted
+    assert fxconv.convert(inside, batches[:1], recipe=("none",)).converted
     assert type(inside.conv) is not nn.Conv2d
 
 
@@ -197,7 +197,7 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
 def test_what_no_artifact_can_carry_is_refused_up_front(kind, batches, command):
     with pytest.raises(UserError) as refused:
-        fxconv.convert(kind(), batches)
+        fxconv.convert(kind(), batches, recipe=("none",))
     assert str(refused.value).replace("the model", "", 1).strip().startswith(REFUSED[kind].strip())
     for name in ("convert", "diff"):
         assert_user_error(command(name, f"{__file__}:{kind.__name__}", "--input-size", "32"), REFUSED[kind])
@@ -205,7 +205,7 @@ def test_what_no_artifact_can_carry_is_refused_up_front(kind, batches, command):
 
 def test_what_is_no_module_is_refused(batches):
     with pytest.raises(UserError, match=r"the model is a function, not an nn\.Module"):
-        fxconv.convert(doubled, batches)
+        fxconv.convert(doubled, batches, recipe=("none",))
 
 
 def test_hooks_that_do_not_run_with_a_forward_are_no_matter(batches):
@@ -213,7 +213,7 @@ def test_hooks_that_do_not_run_with_a_forward_are_no_matter(batches):
     model.conv.register_full_backward_hook(lambda *_: None)
     model.register_state_dict_post_hook(lambda *_: None)
     model.register_load_state_dict_post_hook(lambda *_: None)
-    assert fxconv.convert(model, batches[:1]).verified
+    assert fxconv.convert(model, batches[:1], recipe=("none",)).verified
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_torchs_own_layers_have_nothing_to_be_refused(make):
 def test_a_lazy_model_that_has_run_is_a_model_like_any_other(batches):
     model = lazy()
     model(batches[0])
-    assert fxconv.convert(model, batches[:1]).verified
+    assert fxconv.convert(model, batches[:1], recipe=("none",)).verified
 
 
 CHANGING = {
@@ -247,7 +247,7 @@ CHANGING = {
 @pytest.mark.parametrize("name", CHANGING)
 def test_answers_that_change_are_not_blamed_on_the_rewriting(name, batches):
     with pytest.raises(UserError, match=r"the model gives different outputs for the same input \(.*differs? by up to "):
-        fxconv.convert(CHANGING[name](), batches[:1])
+        fxconv.convert(CHANGING[name](), batches[:1], recipe=("none",))
 
 
 def test_answers_that_change_on_the_command_line(command):
@@ -283,12 +283,12 @@ def masked(net, x):
 )
 def test_values_that_overflow_are_named(before, behind, message, batches):
     with pytest.raises(UserError) as refused:
-        fxconv.convert(Net(before, behind), batches[:1])
+        fxconv.convert(Net(before, behind), batches[:1], recipe=("none",))
     assert message in str(refused.value)
 
 
 def test_scores_that_are_masked_with_infinity_are_converted(batches):
-    conversion = fxconv.convert(Net(behind=masked), batches[:1])
+    conversion = fxconv.convert(Net(behind=masked), batches[:1], recipe=("none",))
     assert conversion.verified
     # infinity is no signal beside which all noise is silent
     assert 10 < next(row for row in conversion.ledger if row.stage == "int8").sqnr_db < 100
@@ -309,7 +309,7 @@ def test_scores_that_are_masked_with_infinity_are_converted(batches):
 )  # fmt: skip
 def test_a_fault_in_the_users_forward_names_its_line(net, message, batches):
     with pytest.raises(UserError, match=message):
-        fxconv.convert(net, batches[:1])
+        fxconv.convert(net, batches[:1], recipe=("none",))
 
 
 def test_only_errors_about_sizes_are_cured_by_another_size(command):

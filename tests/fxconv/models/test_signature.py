@@ -321,9 +321,9 @@ class Flow(nn.Module):
 def test_several_inputs_from_python_come_in_tuples():
     model = Flow().eval()
     pairs = [(torch.randn(4, 3, 16, 16), torch.randn(4, 3, 16, 16)) for _ in range(2)]
-    conversion = fxconv.convert(model, calibration=pairs)
+    conversion = fxconv.convert(model, calibration=pairs, recipe=("none",))
     assert conversion.verified
     assert conversion.model.input_size == (3, 16, 16)
     assert conversion.calibration.images == 8
     with pytest.raises(UserError, match=r"1 tensor in a batch for a model that takes 2 \(first, second\)"):
-        fxconv.convert(model, calibration=[pairs[0][0]])
+        fxconv.convert(model, calibration=[pairs[0][0]], recipe=("none",))

@@ -74,7 +74,7 @@ def weights(module: nn.Module) -> list[torch.Tensor]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_channel_of_nothing_but_a_bias(name, bias, magnitude):
     model = network(name, bias)
-    conversion = fxconv.convert(model, [torch.randn(IMAGE) * magnitude])
+    conversion = fxconv.convert(model, [torch.randn(IMAGE) * magnitude], recipe=("none",))
     assert conversion.verdict == "converted and verified"
     (row,) = [row for row in conversion.ledger if row.stage == "int8"]
     assert row.sqnr_db > 35

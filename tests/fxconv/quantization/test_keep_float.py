@@ -7,7 +7,7 @@ import json
 import fxconv_networks as networks
 import pytest
 import torch
-from fxconv_commands import SMALL, assert_user_error
+from fxconv_commands import PLAIN, assert_user_error
 from torch import nn
 
 import fxconv
@@ -74,7 +74,7 @@ def test_what_the_engine_refuses_keeps_the_engines_reason():
 
 
 def test_a_kept_layer_runs_in_float_and_the_rest_in_int8(small_model, batches):
-    conversion = fxconv.convert(small_model, batches, keep_float=("stem.conv",))
+    conversion = fxconv.convert(small_model, batches, keep_float=("stem.conv",), recipe=("none",))
     assert conversion.verified
     stem = 16 * 16 * 16 * 27
     total = sum(conversion.artifact.macs.values())
@@ -87,14 +87,16 @@ def test_a_kept_layer_runs_in_float_and_the_rest_in_int8(small_model, batches):
 
 
 def test_everything_may_be_kept(small_model, batches):
-    conversion = fxconv.convert(small_model, batches, keep_float=("*",))
+    conversion = fxconv.convert(small_model, batches, keep_float=("*",), recipe=("none",))
     assert conversion.verified
     assert conversion.artifact.int8_macs_share == 0
 
 
 def test_layers_inside_parts_are_named_by_their_whole_path(batches):
     torch.manual_seed(0)
-    conversion = fxconv.convert(networks.detector().eval(), batches[:1], keep_float=("heads.logits", "backbone.stem.*"))
+    conversion = fxconv.convert(
+        networks.detector().eval(), batches[:1], keep_float=("heads.logits", "backbone.stem.*"), recipe=("none",)
+    )
     assert conversion.verified
     nodes = {node: island.reason for island in conversion.rewritten.islands for node in island.nodes}
     for node in ("backbone.stem_conv", "backbone.stem_bn", "backbone.stem_relu"):
@@ -103,7 +105,7 @@ def test_layers_inside_parts_are_named_by_their_whole_path(batches):
 
 
 def test_the_command_line_keeps_layers_and_says_so(command):
-    run = command("convert", *SMALL, "--keep-float", "stem.*", "--keep-float", "squeeze", "--json", "report.json")
+    run = command("convert", *PLAIN, "--keep-float", "stem.*", "--keep-float", "squeeze", "--json", "report.json")
     assert run.status == 0
     assert run.report["config"]["keep_float"] == ["stem.*", "squeeze"]
     assert {island["reason"] for island in run.report["quantization"]["float_islands"]} == {
@@ -113,15 +115,15 @@ def test_the_command_line_keeps_layers_and_says_so(command):
 
 
 def test_a_dry_run_shows_what_would_be_kept(command):
-    run = command("convert", *SMALL, "--keep-float", "head", "--dry-run", "--json", "report.json")
+    run = command("convert", *PLAIN, "--keep-float", "head", "--dry-run", "--json", "report.json")
     skips = {skip["node"]: skip["reason"] for entry in run.report["passes"] for skip in entry["skips"]}
     assert skips["head"] == reason("head")
 
 
 def test_a_mistaken_pattern_is_told_in_one_line(command):
-    assert_user_error(command("convert", *SMALL, "--keep-float", "hed"), "--keep-float hed: matches no layer", "head")
+    assert_user_error(command("convert", *PLAIN, "--keep-float", "hed"), "--keep-float hed: matches no layer", "head")
 
 
 def test_patterns_are_in_the_report_as_they_were_given(small_model, batches):
-    report = fxconv.convert(small_model, batches[:1], keep_float=("head",)).report
+    report = fxconv.convert(small_model, batches[:1], keep_float=("head",), recipe=("none",)).report
     assert json.loads(report.json_text())["config"]["keep_float"] == ["head"]

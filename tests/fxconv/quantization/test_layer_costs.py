@@ -25,7 +25,7 @@ from fxconv.quantization.task import QuantizationTask
 
 
 def quantized(model: nn.Module, batches: list[Tensor], **options):
-    config = Config(**options)
+    config = Config(**{"recipe": (Recipe.none,), **options})
     clock = Clock(lambda step, done, total: None)
     signature, data = InputSignature.of(model), Batches(batches)
     with engine("qnnpack"):

@@ -173,14 +173,14 @@ def test_nothing_is_seen_in_an_empty_tensor():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_converts(method, small_model, batches):
-    conversion = fxconv.convert(small_model, batches, observer=method)
+    conversion = fxconv.convert(small_model, batches, observer=method, recipe=("none",))
     assert conversion.verified
     assert conversion.report.json()["config"]["observer"] == method.value
 
 
 def test_images_one_by_one_or_in_batches_give_the_same_scales(small_model, batches):
     def scales(given: list[Tensor]) -> dict[str, float]:
-        int8 = fxconv.convert(small_model, given).int8
+        int8 = fxconv.convert(small_model, given, recipe=("none",)).int8
         return {path: float(part.scale) for path, part in int8.named_modules() if hasattr(part, "scale")}
 
     together, apart = scales(batches), scales([image for batch in batches for image in batch.split(1)])
@@ -207,7 +207,7 @@ class Ailing(torch.nn.Module):
 
 def test_ranges_that_say_little_are_named():
     torch.manual_seed(0)
-    conversion = fxconv.convert(Ailing(), [torch.randn(4, 3, 8, 8)])
+    conversion = fxconv.convert(Ailing(), [torch.randn(4, 3, 8, 8)], recipe=("none",))
     found = {one.where: one.problem for one in conversion.uninformative_ranges}
     assert found["dead"] == "calibration saw nothing there but 0"
     assert found["faint"].startswith("its values are at most ")

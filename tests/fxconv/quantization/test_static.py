@@ -64,7 +64,7 @@ def test_one_lost_qconfig_is_noticed(observed):
 def test_a_network_the_engine_keeps_in_float_whole_is_converted_to_itself():
     circular = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.Mish()).eval()
     image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    conversion = fxconv.convert(circular, [image])
+    conversion = fxconv.convert(circular, [image], recipe=("none",))
     assert conversion.verdict == "float by engine, verified"
     with torch.no_grad():
         assert torch.equal(conversion.int8(image), circular(image))
@@ -98,7 +98,7 @@ def test_observers_leave_the_float_function_alone(observed, small_model, batches
     [(WeightScheme.per_channel, torch.per_channel_affine), (WeightScheme.per_tensor, torch.per_tensor_affine)],
 )
 def test_the_scheme_of_the_packed_weights(scheme, convolution, small_model, batches):
-    conversion = fxconv.convert(small_model, calibration=batches[:1], weight_scheme=scheme)
+    conversion = fxconv.convert(small_model, calibration=batches[:1], weight_scheme=scheme, recipe=("none",))
     assert conversion.verified
     packed = [
         module.weight() for module in conversion.int8.modules() if hasattr(module, "weight") and callable(module.weight)
@@ -112,7 +112,7 @@ def test_the_scheme_of_the_packed_weights(scheme, convolution, small_model, batc
 
 def test_transposed_convolutions_have_one_scale_whatever_the_scheme(batches):
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(8, 4, 4, 2, 1))
-    conversion = fxconv.convert(model, calibration=batches[:1])
+    conversion = fxconv.convert(model, calibration=batches[:1], recipe=("none",))
     assert conversion.verified
     (transposed,) = [m for m in conversion.int8.modules() if "ConvTranspose" in type(m).__name__]
     assert transposed.weight().qscheme() == torch.per_tensor_affine
@@ -122,7 +122,7 @@ def test_transposed_convolutions_have_one_scale_whatever_the_scheme(batches):
 def hot(batches):
     torch.manual_seed(0)
     model = networks.HotReLU6().eval()
-    return model, fxconv.convert(model, calibration=batches)
+    return model, fxconv.convert(model, calibration=batches, recipe=("none",))
 
 
 def test_a_folded_relu6_saturates_at_6(hot, batches):
@@ -152,7 +152,7 @@ def test_a_folded_relu6_costs_no_clamp(hot):
 
 
 def test_no_clamp_of_the_engines_ever_runs_in_int8(small_conversion, hot, batches):
-    unfolded = fxconv.convert(networks.UnfoldableReLU6(), calibration=batches[:1])
+    unfolded = fxconv.convert(networks.UnfoldableReLU6(), calibration=batches[:1], recipe=("none",))
     for conversion in (small_conversion, hot[1], unfolded):
         clamps = [op for op in conversion.artifact.int8_calls if "hardtanh" in op or "clamp" in op or "relu6" in op]
         assert clamps == []
@@ -163,7 +163,7 @@ def test_a_relu6_that_cannot_be_folded_goes_another_correct_way(batches):
     model = networks.UnfoldableReLU6()
     with torch.no_grad():
         assert (8 * model.first(batches[0])).max() > 6  # the clamp has something to do
-    conversion = fxconv.convert(model, calibration=batches)
+    conversion = fxconv.convert(model, calibration=batches, recipe=("none",))
     assert conversion.verified
     assert conversion.ledger[2].sqnr_db > 30
     assert conversion.artifact.float_calls == {"aten::hardtanh": 1}

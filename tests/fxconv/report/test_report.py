@@ -123,7 +123,9 @@ def test_the_summary_gives_the_numbers_of_the_conversion(small_conversion):
 
 
 def test_the_summary_of_a_network_kept_in_float_says_why():
-    conversion = fxconv.convert(networks.one_float_convolution(), calibration=torch.randn(2, 3, 16, 16))
+    conversion = fxconv.convert(
+        networks.one_float_convolution(), calibration=torch.randn(2, 3, 16, 16), recipe=("none",)
+    )
     (line,) = [line for line in printed(conversion, full=False).splitlines() if line.startswith("in float")]
     assert "second: " in line
     assert "quantized convolutions pad with zeros only, not 'circular'" in line

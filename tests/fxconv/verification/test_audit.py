@@ -8,7 +8,7 @@ import fxconv_networks as networks
 import pytest
 import torch
 import torch.ao.nn.quantized as nnq
-from fxconv_commands import SMALL
+from fxconv_commands import PLAIN
 from torch import fx, nn
 
 import fxconv
@@ -38,13 +38,15 @@ def test_every_int8_operation_is_audited_and_nothing_else(small_conversion):
 
 
 def test_float_operations_are_not_audited(batches):
-    conversion = fxconv.convert(networks.one_float_convolution(), calibration=[batches[0][:, :, :16, :16]])
+    conversion = fxconv.convert(
+        networks.one_float_convolution(), calibration=[batches[0][:, :, :16, :16]], recipe=("none",)
+    )
     assert "second" not in [op.where for op in conversion.audit.operations]
     assert {"ConvReLU2d"} < {op.operator for op in conversion.audit.operations}
 
 
 def test_fewer_images_than_four_are_all_audited(small_model, batches):
-    conversion = fxconv.convert(small_model, calibration=[batches[0][:2]])
+    conversion = fxconv.convert(small_model, calibration=[batches[0][:2]], recipe=("none",))
     assert conversion.audit.inputs == 2
 
 
@@ -174,7 +176,7 @@ def test_what_an_observer_calls_for(small_model, batches):
 
 
 def test_the_report_has_the_audit(command):
-    run = command("convert", *SMALL, "-o", "tiny.ptl", "--json", "report.json", "--report")
+    run = command("convert", *PLAIN, "-o", "tiny.ptl", "--json", "report.json", "--report")
     entry = run.report["audit"]
     assert entry["inputs"] == 4
     assert entry["failed"] == []
@@ -190,4 +192,4 @@ def test_a_layer_whose_output_is_constant_is_sound(batches):
     nn.init.zeros_(constant.weight)
     nn.init.constant_(constant.bias, 2.3)
     model = nn.Sequential(constant, nn.Conv2d(4, 4, 3)).eval()
-    assert fxconv.convert(model, calibration=batches, min_sqnr=-1000).audit.failed == ()
+    assert fxconv.convert(model, calibration=batches, min_sqnr=-1000, recipe=("none",)).audit.failed == ()

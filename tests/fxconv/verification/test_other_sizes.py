@@ -55,7 +55,7 @@ class Halved(nn.Module):
 
 def converted(between, **options: object) -> fxconv.Conversion:
     torch.manual_seed(0)
-    return fxconv.convert(Halved(between).eval(), [torch.randn(4, 3, 64, 64)], **options)
+    return fxconv.convert(Halved(between).eval(), [torch.randn(4, 3, 64, 64)], recipe=("none",), **options)
 
 
 def test_a_graph_that_decides_nothing_by_size_is_not_tried():
@@ -96,13 +96,13 @@ def test_a_model_that_takes_one_size_only_is_not_tried():
             return self.head(self.conv(x).flatten(1)) if x.shape[2] > 4 else x
 
     torch.manual_seed(0)
-    conversion = fxconv.convert(Flat().eval(), [torch.randn(4, 3, 32, 32)])
+    conversion = fxconv.convert(Flat().eval(), [torch.randn(4, 3, 32, 32)], recipe=("none",))
     assert conversion.verified and conversion.rewritten.fixed and conversion.sizes == ()
 
 
 def test_a_detector_holds_at_other_sizes():
     torch.manual_seed(0)
-    conversion = fxconv.convert(networks.detector().eval(), [torch.randn(4, 3, 64, 64)])
+    conversion = fxconv.convert(networks.detector().eval(), [torch.randn(4, 3, 64, 64)], recipe=("none",))
     assert conversion.verdict == "converted and verified"
     assert conversion.sizes == (SizeCheck((32, 96), ""), SizeCheck((96, 64), ""))
 
@@ -117,7 +117,7 @@ def test_a_traced_model_with_sizes_of_the_example_in_it():
             return [{**one, "rows": torch.tensor(rows)} for one in found]
 
     torch.manual_seed(0)
-    conversion = fxconv.convert(Grid().eval(), [torch.randn(4, 3, 64, 64)])
+    conversion = fxconv.convert(Grid().eval(), [torch.randn(4, 3, 64, 64)], recipe=("none",))
     assert conversion.verified
     problems = [check.problem for check in conversion.sizes]
     assert [problem.partition(" (")[0] for problem in problems] == ["tracing has fixed what depends on the size"] * 2
@@ -137,7 +137,7 @@ class Rooted(nn.Module):
 @pytest.mark.parametrize("method", [Method.script, Method.trace])
 def test_what_only_a_trace_fixes(method):
     torch.manual_seed(0)
-    done = fxconv.convert(Rooted().eval(), [torch.rand(8, 3, 64, 64)], method=method)
+    done = fxconv.convert(Rooted().eval(), [torch.rand(8, 3, 64, 64)], method=method, recipe=("none",))
     assert done.verified
     if method is Method.script:
         assert done.sizes == ()

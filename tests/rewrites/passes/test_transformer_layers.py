@@ -24,7 +24,7 @@ def calls(lines) -> list[str]:
     return [line.split(" = ")[1].split("(")[0].removeprefix("self.") for line in lines if "= self." in line]
 
 
-@pytest.mark.parametrize("activation", [F.relu, F.gelu, "gelu", nn.ReLU()], ids=str)
+@pytest.mark.parametrize("activation", [F.relu, F.gelu, "gelu", nn.ReLU()], ids=["relu", "gelu", "by name", "ReLU"])
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_encoder_layer(activation, batch_first):
     layer = encoder_layer(activation=activation, batch_first=batch_first)

@@ -15,8 +15,8 @@ TRAINED = ["rewritten", "fused", "trained", "int8", "scripted", "optimized", "re
 NONE = (Recipe.none,)
 
 
-def images(count: int = 32, seed: int = 0) -> Tensor:
-    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+def images(count: int = 32, seed: int = 0, size: int = 32) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def same_weights(a: Conversion, b: Conversion) -> bool:
@@ -44,7 +44,7 @@ class Uneven(nn.Module):
 def distilled(**options: Any) -> Conversion:
     torch.manual_seed(0)
     given: dict[str, Any] = {"mode": Mode.qat, "recipe": NONE, "epochs": 6, "learning_rate": 2e-3} | options
-    return fxconv.convert(Uneven().eval(), [images(64)], weight_scheme=WeightScheme.per_tensor, **given)
+    return fxconv.convert(Uneven().eval(), [images(64, size=16)], weight_scheme=WeightScheme.per_tensor, **given)
 
 
 class Returning(nn.Module):

@@ -46,12 +46,13 @@ def test_any_loop_and_then_a_verified_conversion(tmp_path):
     assert off < got.square().mean() / 300
 
 
-def test_the_users_own_training_is_not_in_the_time():
+def test_the_users_own_training_is_not_in_the_time(monkeypatch):
     module = fxconv.prepare_qat(networks.tiny().eval(), [images(8)], recipe=NONE)
-    time.sleep(3)
+    now = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: now() + 1e6)  # as if days of training had passed
     done = fxconv.finish(module)
     steps = sum(seconds for step, seconds in done.timings.items() if step != "total")
-    assert done.timings["total"] < steps + 2
+    assert done.timings["total"] < steps + 1e5
     assert fxconv.finish(module).timings["rewriting"] < 2 * done.timings["rewriting"]
 
 

@@ -40,10 +40,14 @@ def test_a_fully_int8_network_has_all_its_work_in_int8(small_conversion):
 
 
 def test_the_share_of_int8_work_by_hand():
-    conversion = fxconv.convert(networks.one_float_convolution(), calibration=[torch.randn(2, 3, 16, 16)])
+    conversion = fxconv.convert(
+        networks.one_float_convolution(), calibration=[torch.randn(2, 3, 16, 16)], recipe=("none",)
+    )
     assert conversion.artifact.macs == {"quantized::conv2d_relu": 55_296, "prepacked::conv2d_clamp_run": 73_728}
     assert conversion.artifact.int8_macs_share == pytest.approx(networks.OneFloatConvolution.INT8_SHARE)
-    java = fxconv.convert(networks.one_float_convolution(), calibration=[torch.randn(2, 3, 16, 16)], java=True)
+    java = fxconv.convert(
+        networks.one_float_convolution(), calibration=[torch.randn(2, 3, 16, 16)], java=True, recipe=("none",)
+    )
     assert sum(java.artifact.macs.values()) == 55_296 + 73_728
     assert java.artifact.int8_macs_share == pytest.approx(networks.OneFloatConvolution.INT8_SHARE)
 
@@ -68,7 +72,7 @@ LAYERS_MACS = 9_216 + 512 + 512 + 1_116 + 930
 
 
 def test_multiply_accumulates_of_every_kind_of_layer_by_hand():
-    conversion = fxconv.convert(Layers(), calibration=[torch.randn(1, 8, 8, 8)])
+    conversion = fxconv.convert(Layers(), calibration=[torch.randn(1, 8, 8, 8)], recipe=("none",))
     assert conversion.verified
     assert sum(conversion.artifact.macs.values()) == LAYERS_MACS
 
@@ -91,7 +95,7 @@ def test_multiply_accumulates_of_a_prepacked_transposed_convolution():
         def forward(self, x):
             return nn.functional.conv_transpose2d(self.conv(x), self.kernel, stride=2)
 
-    conversion = fxconv.convert(Functional(), calibration=[torch.randn(2, 3, 8, 8)])
+    conversion = fxconv.convert(Functional(), calibration=[torch.randn(2, 3, 8, 8)], recipe=("none",))
     assert conversion.artifact.macs == {
         "quantized::conv2d": 64 * 4 * 3,
         "prepacked::conv2d_transpose_clamp_run": 64 * 4 * (2 * 4),

@@ -85,7 +85,7 @@ def one_float():
 
 def test_a_float_convolution_is_prepacked(one_float):
     model, batches = one_float
-    conversion = fxconv.convert(model, calibration=batches)
+    conversion = fxconv.convert(model, calibration=batches, recipe=("none",))
     assert conversion.verified
     assert [op for op in conversion.artifact.calls if op.startswith("prepacked::")] == ["prepacked::conv2d_clamp_run"]
 
@@ -93,7 +93,7 @@ def test_a_float_convolution_is_prepacked(one_float):
 @pytest.mark.parametrize("options", [{"java": True}, {"block": (MobilePass.insert_fold_prepack_ops,)}], ids=str)
 def test_java_and_its_mobile_pass_leave_no_prepacked_operator(options, one_float):
     model, batches = one_float
-    conversion = fxconv.convert(model, calibration=batches, **options)
+    conversion = fxconv.convert(model, calibration=batches, recipe=("none",), **options)
     assert conversion.verified
     assert not [op for op in conversion.artifact.operators if op.startswith("prepacked::")]
     assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
@@ -132,7 +132,9 @@ class _OwnConv(nn.Conv2d):
 def test_padding_in_words_that_stays_in_float_does_not_stop_prepacking(method):
     torch.manual_seed(0)
     model = nn.Sequential(_OwnConv(3, 4, 3, padding="same"), nn.ReLU())
-    conversion = fxconv.convert(model, [torch.randn(2, 3, 16, 16)], method=method, skip=("numeric-padding",))
+    conversion = fxconv.convert(
+        model, [torch.randn(2, 3, 16, 16)], method=method, skip=("numeric-padding",), recipe=("none",)
+    )
     assert conversion.verdict == "float by engine, verified"
     assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
 
@@ -143,7 +145,7 @@ def test_padding_in_words_becomes_int8(kernel, batches):
     model = nn.Sequential(
         nn.Conv2d(3, 8, kernel, padding="valid"), nn.ReLU(), nn.Conv2d(8, 4, kernel, padding="same"), nn.ReLU()
     )
-    conversion = fxconv.convert(model, calibration=batches[:1])
+    conversion = fxconv.convert(model, calibration=batches[:1], recipe=("none",))
     assert conversion.verdict == "converted and verified"
     assert conversion.artifact.float_calls == {}
     assert conversion.artifact.int8_calls["quantized::conv2d_relu"] == 2

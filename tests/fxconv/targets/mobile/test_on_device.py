@@ -57,7 +57,9 @@ def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("phone") / "x.ptl"
     names = [f"class {place}" for place in range(200)]
     data = [torch.randn(4, 3, 32, 32)]
-    fxconv.convert(model, calibration=data, labels=names, preprocessing=Preprocessing(32, 32)).save(path)
+    fxconv.convert(model, calibration=data, labels=names, preprocessing=Preprocessing(32, 32), recipe=("none",)).save(
+        path
+    )
     texts = [replay.extra_file(str(path), name) for name in (metadata.FILE, replay.FILE)]
     assert all(texts), "the file is too small for golden inputs"
     return [json.loads(text) for text in texts if text]

@@ -120,7 +120,7 @@ def converted(tmp_path_factory):
     torch.manual_seed(0)
     layers = (nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     model = nn.Sequential(*layers, nn.Linear(32, 100)).eval()
-    conversion = fxconv.convert(model, calibration=[torch.randn(8, 3, 32, 32)])
+    conversion = fxconv.convert(model, calibration=[torch.randn(8, 3, 32, 32)], recipe=("none",))
     path = tmp_path_factory.mktemp("golden") / "x.ptl"
     conversion.save(path)
     return conversion, path
@@ -151,7 +151,7 @@ def test_a_file_whose_golden_inputs_differ_is_not_verified(monkeypatch):
     monkeypatch.setattr(module.golden, "problem_in", lambda *_: "case 0: output 0 differs")
     torch.manual_seed(0)
     layers = (nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.Flatten(), nn.Linear(32 * 28 * 28, 10))
-    found = fxconv.convert(nn.Sequential(*layers).eval(), calibration=[torch.randn(4, 3, 32, 32)])
+    found = fxconv.convert(nn.Sequential(*layers).eval(), calibration=[torch.randn(4, 3, 32, 32)], recipe=("none",))
     assert not found.verified
     assert "reloaded against int8: golden inputs: case 0: output 0 differs" in found.verdict
 
@@ -160,8 +160,8 @@ def test_none_where_nobody_wants_them():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 40)).eval()
     data = [torch.randn(4, 3, 32, 32)]
-    without = fxconv.convert(model, calibration=data, golden=False)
+    without = fxconv.convert(model, calibration=data, golden=False, recipe=("none",))
     assert without.golden.cases == 0 and without.verified
     names = [name for name, text in without.report.json().items() if name == "artifact" and text["golden"]["cases"]]
     assert names == []
-    assert fxconv.convert(model, calibration=data).golden.cases > 0
+    assert fxconv.convert(model, calibration=data, recipe=("none",)).golden.cases > 0

@@ -36,7 +36,7 @@ def data():
 
 
 def converted(path, **options):
-    fxconv.convert(network(), calibration=data(), **options).save(path)
+    fxconv.convert(network(), calibration=data(), recipe=("none",), **options).save(path)
     return metadata_in(path)
 
 
@@ -72,7 +72,7 @@ def test_the_digest_is_of_choices_edits_and_scales_and_of_nothing_that_takes_tim
     assert other["qparams"] != first["qparams"]
     skipped = converted(tmp_path / "skip.ptl", skip=("drop-inference-noops",))["digest"]
     assert skipped["config"] != first["config"]
-    scaled = fxconv.convert(network(), calibration=[data()[0] * 1.5]).save(tmp_path / "scaled.ptl")
+    scaled = fxconv.convert(network(), calibration=[data()[0] * 1.5], recipe=("none",)).save(tmp_path / "scaled.ptl")
     assert scaled.verified
     assert metadata_in(tmp_path / "scaled.ptl")["digest"]["qparams"] != first["qparams"]
 

@@ -24,6 +24,8 @@ from fxconv.targets.proof import metadata
 from fxconv.targets.proof.golden import golden, input_spec
 from fxconv.targets.proof.prove import HasNone, check_runnable, prove
 
+pytestmark = pytest.mark.usefixtures("warm_processes_of_its_own")
+
 
 def network():
     torch.manual_seed(0)
@@ -35,7 +37,7 @@ def network():
 def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("proof") / "x.ptl"
     data = [torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))]
-    fxconv.convert(network(), calibration=data).save(path)
+    fxconv.convert(network(), calibration=data, recipe=("none",)).save(path)
     return path
 
 

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.hostile import KINDS, MARK, made, originals
 from benchmarks.hostile.programs import BODIES, WHEN, program
 
+pytestmark = pytest.mark.usefixtures("warm_processes_of_its_own")
 # Files of these reach the process that runs them; the others are refused before, most of them in no time.
 _RUN = ("golden inputs that lie", "programs that write, map files, loop, or fill the memory")
 _FEW = [(kind, seed) for kind in KINDS if kind not in _RUN for seed in range(2)]

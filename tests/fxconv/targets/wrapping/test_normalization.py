@@ -81,8 +81,8 @@ def test_pixels_come_back_from_what_was_made_of_them():
 def test_the_artifact_takes_pixels_and_computes_what_it_would_of_normalized_ones(tmp_path):
     pixels = pixels_of()
     data, path = [normalized(pixels)], tmp_path / "x.ptl"
-    without = fxconv.convert(network(), calibration=data)
-    inside = fxconv.convert(network(), calibration=data, preprocessing=HOW, normalize_in_graph=True)
+    without = fxconv.convert(network(), calibration=data, recipe=("none",))
+    inside = fxconv.convert(network(), calibration=data, preprocessing=HOW, normalize_in_graph=True, recipe=("none",))
     assert inside.verified, inside.verdict
     assert inside.config.method.value == "script"  # for all sizes, as without
     inside.save(path)
@@ -99,7 +99,9 @@ def test_the_artifact_takes_pixels_and_computes_what_it_would_of_normalized_ones
 
 def test_two_images_and_dynamic_quantization(tmp_path):
     batch = normalized(pixels_of())
-    pair = fxconv.convert(Pair().eval(), calibration=[(batch, batch)], preprocessing=HOW, normalize_in_graph=True)
+    pair = fxconv.convert(
+        Pair().eval(), calibration=[(batch, batch)], preprocessing=HOW, normalize_in_graph=True, recipe=("none",)
+    )
     assert pair.verified
     pair.save(tmp_path / "pair.ptl")
     one, other = pixels_of((2, 1, 3, 32, 32))
@@ -112,7 +114,9 @@ def test_two_images_and_dynamic_quantization(tmp_path):
 
 def test_a_model_that_takes_a_list_is_traced_behind_it(tmp_path):
     batch = normalized(pixels_of((2, 3, 32, 32)))
-    found = fxconv.convert(Listed().eval(), calibration=[batch], preprocessing=HOW, normalize_in_graph=True)
+    found = fxconv.convert(
+        Listed().eval(), calibration=[batch], preprocessing=HOW, normalize_in_graph=True, recipe=("none",)
+    )
     assert found.verified, found.verdict
     assert found.config.method.value == "trace"
     assert not [warning for warning in found.warnings if "cannot be scripted" in warning]
