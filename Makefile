@@ -24,7 +24,7 @@ demo: .venv/done
 	$(TEST) $(PIP) --editable ".[test,lint]"
 
 test: .venv-test/fresh
-	$(TEST) -m pytest -n 2 --dist loadfile
+	$(TEST) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Those below use the environment that `make test` leaves behind.
 lint:

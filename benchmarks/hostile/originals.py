@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from benchmarks.hostile.formats import executorch_of, onnx_of, safetensors_of
 from benchmarks.hostile.kinds import Originals
+from fxconv.targets.mobile.target import MOBILE
 from fxconv.targets.proof.golden import golden, input_spec
 
 
@@ -21,7 +22,7 @@ def originals() -> Originals:
     script = torch.jit.script(model)
     extras = {"labels.txt": "cat\ndog", "fxconv.json": '{"schema": 1, "inputs": [{"shape": [1, 3, 8, 8]}]}'}
     spec = input_spec(torch.rand(1, 3, 8, 8), None)
-    kept = golden(torch.fx.symbolic_trace(model), bytes(100_000), [spec], "qnnpack", False)
+    kept = golden(torch.fx.symbolic_trace(model), bytes(100_000), [spec], "qnnpack", False, MOBILE)
     extras |= {"golden.json": kept.text}
     optimized = optimize_for_mobile(script)
     state = model.state_dict()
