@@ -13,7 +13,7 @@ import torch
 from fxconv_commands import PLAIN, REPO, SMALL, assert_user_error, run_process
 
 import rewrites.passes
-from fxconv.cli.exit_status import ending
+from fxconv.cli.exit_status import outcome_of
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import ConversionError, InternalError, UserError, described, message_line, one_line, stage
 from fxconv.models import forward
@@ -188,13 +188,13 @@ def test_too_little_memory_wherever_it_shows(error):
     wrapped = ConversionError("the engine refuses to run the int8 model")
     wrapped.__cause__ = error
     for raised in (error, wrapped):
-        assert ending(raised).status == 2
-        assert ending(raised).line.startswith("out of memory")
-        assert ending(raised).line.endswith("; set a smaller --batch-size or --input-size")
+        assert outcome_of(raised).status == 2
+        assert outcome_of(raised).line.startswith("out of memory")
+        assert outcome_of(raised).line.endswith("; set a smaller --batch-size or --input-size")
 
 
 def test_a_fault_says_what_is_known_of_such_errors():
-    end = ending(InternalError("lowering", RuntimeError("ENTER is not supported in mobile module.")))
+    end = outcome_of(InternalError("lowering", RuntimeError("ENTER is not supported in mobile module.")))
     assert end.status == 1
     row = BY_NAME["with-block-on-phone"]
     assert "; of such errors is known: the model's code has a with-block or another construct (ENTER)" in end.line
@@ -202,7 +202,7 @@ def test_a_fault_says_what_is_known_of_such_errors():
 
 
 def test_an_installation_that_cannot_work_is_for_the_user_to_mend():
-    end = ending(InternalError("loading", RuntimeError("operator torchvision::nms does not exist")))
+    end = outcome_of(InternalError("loading", RuntimeError("operator torchvision::nms does not exist")))
     row = BY_NAME["torchvision-mismatch"]
     assert (end.status, end.line) == (2, f"{row.cause}; {row.cure}")
 
@@ -318,7 +318,7 @@ def test_only_unexpected_errors_become_internal_ones():
 
 def test_no_message_has_more_than_one_line():
     for kind in (UserError, ConversionError, RuntimeError):
-        assert len(ending(kind("one\ntwo\n\nthree")).line.splitlines()) == 1
+        assert len(outcome_of(kind("one\ntwo\n\nthree")).line.splitlines()) == 1
 
 
 def test_help_that_nobody_reads_to_its_end_ends_as_a_closed_pipe(tmp_path):

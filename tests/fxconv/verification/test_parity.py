@@ -134,9 +134,9 @@ def test_fusing_leaves_60_db():
 
 
 def test_what_was_trained_on_labels_gives_numbers_at_least():
-    assert parity.told_of("trained", one(1.0, 2.0), one(-9.0, 0.0), "finite").passed
+    assert parity.only_finite("trained", one(1.0, 2.0), one(-9.0, 0.0), "finite").passed
     for lost in (math.nan, math.inf):
-        row = parity.told_of("trained", one(1.0, 2.0), one(1.0, lost), "finite")
+        row = parity.only_finite("trained", one(1.0, 2.0), one(1.0, lost), "finite")
         assert (row.passed, row.rule, row.max_abs_diff) == (False, "finite", math.inf)
 
 

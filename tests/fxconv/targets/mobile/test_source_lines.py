@@ -28,8 +28,8 @@ import torch
 from torch import nn
 import fxconv
 import networks
-from fxconv import latency
-from fxconv.preprocessing import Preprocessing
+from fxconv.measures import latency
+from fxconv.models.preprocessing import Preprocessing
 
 latency._SECONDS = 0.0
 assert Path(fxconv.__file__).parent.parent == Path(networks.__file__).parent, fxconv.__file__
