@@ -102,7 +102,8 @@ def warm_processes() -> Iterator[Warm]:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-I", "-c", _SERVER, str(there.fileno())]
-    with here, subprocess.Popen(words, pass_fds=[there.fileno()], env=environment) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}  # as its children have
+    with here, subprocess.Popen(words, pass_fds=[there.fileno()], env=environment, **pipes) as process:
         there.close()
         yield Warm(here)
         process.kill()
