@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fxconv_commands import NETWORKS, assert_user_error, run_here
+from fxconv_commands import NETWORKS, assert_user_error, run_process
 
 from fxconv.analysis.compare import differences, read_report
 
@@ -33,7 +33,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     saving = ("--seed", "3", "-o", "a.ptl", "--json", "a.json", "--save-config", "c.json")
     repeated = ("--config", "c.json", "-o", "longer/b.ptl", "--json", "b.json")
     for words in ((*TINY, *saving), (*TINY[:-2], *repeated)):
-        run = run_here(folder, *words)
+        run = run_process(folder, *words)  # torch numbers classes within a process
         assert run.status == 0, run.stderr
     return folder
 

@@ -249,13 +249,13 @@ def test_ctrl_c_while_python_imports(module, tmp_path, own_signals):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {repo!r})
-from fxconv import conversion
 from fxconv.cli import app
+from fxconv.targets import write
 
 def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-conversion.measure = killed
+write.measure = killed
 sys.argv = ["fxconv", *{words!r}]
 app.main()
 """
