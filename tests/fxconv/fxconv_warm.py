@@ -19,14 +19,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fxconv_commands import REPO
+import pytest
+from fxconv_commands import REPO, Run
 
 # Reads programs from a socket, with the files that become stdin, stdout and stderr; tells each one's number and status.
 _SERVER = f"""
 import json, os, socket, sys
 sys.path.insert(0, {str(REPO)!r})
 import torch, numpy
-import fxconv.analysis.float_comparison, fxconv.targets.mobile.lowering, fxconv.targets.proof.prove
+import fxconv.analysis.float_comparison, fxconv.cli.app, fxconv.conversion, fxconv.targets.proof.prove
 channel = socket.socket(fileno=int(sys.argv[1]))
 while True:
     asked, files, _, _ = socket.recv_fds(channel, 1 << 20, 3)
@@ -56,6 +57,13 @@ class Warm:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
+
+    def command(self, folder: Path, *words: str) -> Run:
+        """The command line in `folder`: what it writes does not depend on what was converted before."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            done = self.run(program("from fxconv.cli.app import main; main()", *words))
+        return Run(done.returncode, done.stdout.decode(), done.stderr.decode(), folder)
 
     def run(self, words: Sequence[str], input: bytes = b"", timeout: float | None = None, **options: Any) -> Any:
         if words[:3] != program("")[:3]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from fxconv_commands import REPO, SMALL, assert_user_error, run_process
+from fxconv_commands import REPO, SMALL, assert_user_error
 
 from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, RangeMethod, Recipe, WeightScheme
 from fxconv.config_file import chosen, read, reproducing, text
@@ -127,9 +127,9 @@ def test_mistakes_on_the_command_line(command, tmp_path):
     assert_user_error(command("convert", *SMALL, "--save-config", "gone/c.json"), "there is no folder gone")
 
 
-def test_a_saved_config_gives_the_same_bytes_again(tmp_path):
+def test_a_saved_config_gives_the_same_bytes_again(tmp_path, warm):
     model = (f"{OUTLIERS}:weight_outlier", "--input-size", "3x12x12")
-    run = run_process(  # torch numbers classes within a process
+    run = warm.command(
         tmp_path,
         *("convert", *model, "--calib-count", "32", "--weight-scheme", "per-tensor", "--max-drop", "10"),
         *("--held-out", "60", "--save-config", "config.json", "-o", "first.ptl", "--json", "report.json"),
@@ -143,7 +143,7 @@ def test_a_saved_config_gives_the_same_bytes_again(tmp_path):
     assert saved["keep_float"] == first["config"]["keep_float"] == kept
     assert (saved["max_drop"], saved["weight_scheme"], saved["calib_count"]) == (None, "per-tensor", 32)
 
-    again = run_process(
+    again = warm.command(
         tmp_path, "convert", *model, "--config", "config.json", "-o", "second.ptl", "--json", "report.json"
     )
     assert again.status == 0, again.stderr

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fxconv_commands import NETWORKS, assert_user_error, run_process
+from fxconv_commands import NETWORKS, assert_user_error
+from fxconv_warm import Warm
 
 from fxconv.analysis.compare import differences, read_report
 
@@ -26,14 +27,14 @@ def reports(command, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one conversion, and of the same with its saved choices under another name, in another folder."""
+def twice(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
+    """The folder of one conversion, and of the same with its saved choices under another name, each a process."""
     folder = tmp_path_factory.mktemp("twice")
     (folder / "longer").mkdir()
     saving = ("--seed", "3", "-o", "a.ptl", "--json", "a.json", "--save-config", "c.json")
     repeated = ("--config", "c.json", "-o", "longer/b.ptl", "--json", "b.json")
     for words in ((*TINY, *saving), (*TINY[:-2], *repeated)):
-        run = run_process(folder, *words)  # torch numbers classes within a process
+        run = warm.command(folder, *words)
         assert run.status == 0, run.stderr
     return folder
 

@@ -169,7 +169,18 @@ def test_a_model_that_cannot_be_copied_is_told_in_one_line(command):
 
 
 def test_random_weights_are_prepared_one_image_at_a_time_too(command):
-    arguments = ("--weights", "random", "--input-size", "32", "--calib-count", "3", "--batch-size", "1")
+    arguments = (
+        "--weights",
+        "random",
+        "--input-size",
+        "32",
+        "--calib-count",
+        "3",
+        "--batch-size",
+        "1",
+        "--recipe",
+        "none",
+    )
     assert "INTERNAL" not in command("convert", "resnet18", *arguments).stderr
 
 

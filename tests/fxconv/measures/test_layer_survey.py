@@ -41,7 +41,7 @@ def test_every_operation_has_its_domain_and_what_it_reads(conversion):
 def test_a_float_layer_says_why_and_where_it_was_written(conversion):
     layer = next(layer for layer in conversion.layers if layer.domain == "float")
     assert layer.reason == "torch.roll: the engine has no quantized kernel for it"
-    assert "fxconv_networks.py:" in layer.source
+    assert "tests/fxconv/fxconv_networks.py:" in layer.source
     assert layer.range is None
 
 
