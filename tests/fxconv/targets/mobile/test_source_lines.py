@@ -245,4 +245,4 @@ def test_an_error_still_names_the_line_of_the_graph(written: bytes) -> None:
     module = torch.jit.load(io.BytesIO(without_source_lines(written)))
     with pytest.raises(RuntimeError, match=r'File "<graph>", line \d+, in forward') as raised:
         module(torch.ones(7))
-    assert 'File "code/__torch__/' in str(raised.value) and "test_places.py" not in str(raised.value)
+    assert 'File "code/__torch__/' in str(raised.value) and "test_source_lines.py" not in str(raised.value)
