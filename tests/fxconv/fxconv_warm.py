@@ -26,7 +26,9 @@ from fxconv_commands import REPO, Run
 _SERVER = f"""
 import json, os, socket, sys
 sys.path.insert(0, {str(REPO)!r})
-import torch, numpy
+from fxconv.cli import startup
+startup.put_off_compiler()
+import torch, torchvision, numpy
 import fxconv.analysis.float_comparison, fxconv.cli.app, fxconv.conversion, fxconv.targets.proof.prove
 channel = socket.socket(fileno=int(sys.argv[1]))
 while True:
