@@ -24,12 +24,13 @@ from fxconv_commands import REPO, Run
 
 # Reads programs from a socket, with the files that become stdin, stdout and stderr; tells each one's number and status.
 _SERVER = f"""
-import json, os, socket, sys
+import gc, json, os, socket, sys, traceback
 sys.path.insert(0, {str(REPO)!r})
 from fxconv.cli import startup
 startup.put_off_compiler()
 import torch, torchvision, numpy
 import fxconv.analysis.float_comparison, fxconv.cli.app, fxconv.conversion, fxconv.targets.proof.prove
+gc.freeze()
 channel = socket.socket(fileno=int(sys.argv[1]))
 while True:
     asked, files, _, _ = socket.recv_fds(channel, 1 << 20, 3)
@@ -40,8 +41,17 @@ while True:
         os.closerange(3, 256)
         program, folder, sys.argv = json.loads(asked)
         os.chdir(folder)
-        exec(program, {{"__name__": "__main__"}})
-        break
+        status = 0
+        try:
+            exec(program, {{"__name__": "__main__"}})
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     for file in files:
         os.close(file)
     channel.send(str(child).encode())
