@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torchvision.models import DenseNet
+from torchvision.models import DenseNet, EfficientNet
+from torchvision.models.efficientnet import MBConvConfig
 
 import fxconv
 from fxconv.config import RANDOM_MIN_SQNR, Recipe
@@ -43,8 +44,16 @@ REPRESENTATIVES = (
 WITHIN_TOLERANCE = {"efficientnet_b0"}
 # At 32x32 its last layers see one pixel, and little of it: float32 does not hold the tolerance.
 SIZES = {"efficientnet_b0": 64}
+# Of efficientnet_b0 each stage once, 7 blocks instead of 16: how much wider, its kernel, stride and channels.
+STAGES = (
+    *((1, 3, 1, 32, 16), (6, 3, 2, 16, 24), (6, 5, 2, 24, 40), (6, 3, 2, 40, 80)),
+    *((6, 5, 1, 80, 112), (6, 5, 2, 112, 192), (6, 3, 1, 192, 320)),
+)
 # 22 dense layers instead of 58.
-SMALLER = {"densenet121": lambda: DenseNet(32, (6, 6, 6, 4), 64)}
+SMALLER = {
+    "densenet121": lambda: DenseNet(32, (6, 6, 6, 4), 64),
+    "efficientnet_b0": lambda: EfficientNet([MBConvConfig(*stage, 1) for stage in STAGES], 0.2),
+}
 
 
 def converted(name: str, size: int, images: int, recipe: Recipe = Recipe.auto, is_smaller: bool = False) -> Conversion:
