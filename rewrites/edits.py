@@ -91,16 +91,23 @@ class Editor:
     def free_path(self, scope: str, stem: str) -> str:
         """A module path `scope.stem` nothing uses yet; a number is added only when the name is taken there."""
         prefix = f"{scope}." if scope else ""
-        taken = {name for name, _ in self.graph_module.named_modules(remove_duplicate=False)}
-        taken |= {name for name, _ in self.graph_module.named_parameters(remove_duplicate=False)}
-        taken |= {name for name, _ in self.graph_module.named_buffers(remove_duplicate=False)}
-        # the model's own plain attributes stand there too: `self.relu = True`
-        taken |= set(dir(self.graph_module)) if not scope else set()
         path, count = prefix + stem, 0
-        while path in taken:
+        while self._is_taken(path):
             count += 1
             path = f"{prefix}{stem}_{count}"
         return path
+
+    def _is_taken(self, path: str) -> bool:
+        """Whether a module, parameter or buffer is there; in the outermost also an attribute of the model's own."""
+        parent, _, name = path.rpartition(".")
+        holder: nn.Module | None = self.graph_module
+        for part in filter(None, parent.split(".")):
+            holder = holder._modules.get(part) if holder is not None else None
+        if holder is None:
+            return False
+        if holder is self.graph_module and hasattr(holder, name):
+            return True
+        return name in holder._modules or name in holder._parameters or name in holder._buffers
 
     # -- declining -------------------------------------------------------------------------------
 
@@ -199,7 +206,7 @@ class Editor:
         path = self.free_path(module_scope(node), node.name)
         recipe = _recipe(self.graph_module, node)
         parent, _, leaf = path.rpartition(".")
-        holder = self.graph_module.get_submodule(parent)
+        holder = self._holder(parent)
         holder.register_buffer(leaf, value.clone(), persistent=False)
         with self.graph.inserting_before(node):
             fresh = self.graph.get_attr(path)
@@ -388,15 +395,21 @@ class Editor:
         if leaf in source._modules:
             self.graph_module.add_submodule(path, source.get_submodule(leaf))
             return
-        if parent and parent not in dict(self.graph_module.named_modules()):
-            self.graph_module.add_submodule(parent, nn.Module())
-        holder = self.graph_module.get_submodule(parent)
+        holder = self._holder(parent)
         if leaf in source._parameters:
             holder.register_parameter(name, source._parameters[leaf])
         elif leaf in source._buffers:
             holder.register_buffer(name, source._buffers[leaf], leaf not in source._non_persistent_buffers_set)
         else:
             setattr(holder, name, getattr(source, leaf))
+
+    def _holder(self, path: str) -> nn.Module:
+        """The module at `path`; one that was traced through, and of which the graph calls nothing, is made anew."""
+        try:
+            return self.graph_module.get_submodule(path)
+        except AttributeError:
+            self.graph_module.add_submodule(path, nn.Module())
+            return self.graph_module.get_submodule(path)
 
     def _set_module(self, path: str, module: nn.Module) -> None:
         parent, _, leaf = path.rpartition(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Sequence
 
@@ -24,13 +25,25 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+def identifier(name: str) -> str:
+    """A name that Python and TorchScript can read: a class may be called anything, and a key of a ModuleDict too.
+
+    >>> identifier("My-Net"), identifier("for"), identifier("3d"), identifier("Net")
+    ('My_Net', 'for_', '_3d', 'Net')
+    """
+    readable = re.sub(r"\W", "_", name) or "_"
+    if readable[0].isdigit():
+        readable = f"_{readable}"
+    return f"{readable}_" if keyword.iskeyword(readable) else readable
+
+
 def class_word(kind: type) -> str:
     """The word for a class: `conv`, `bn`, `linear`, or its own name in snake case."""
     if issubclass(kind, CONVOLUTIONS):
         return "conv"
     if issubclass(kind, BATCH_NORMS):
         return "bn"
-    return snake_case(kind.__name__)
+    return identifier(snake_case(kind.__name__))
 
 
 def module_word(module: nn.Module) -> str:

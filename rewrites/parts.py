@@ -17,8 +17,10 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from rewrites.calls import Call, record_calls
+from rewrites.decisions import Fixed
 from rewrites.naming import class_word
-from rewrites.tracing import Fixed, FloatLeaf, UntraceableError, trace
+from rewrites.surroundings import unchanged
+from rewrites.tracing import FloatLeaf, UntraceableError, trace
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def trace_parts(model: nn.Module, example: Sequence[Any] | None = None) -> Parts
     `example` are positional arguments of its forward. Raises `UntraceableError` when no part with weights traces, and
     what the model's own forward raises on the example.
     """
-    calls = record_calls(model, example) if example is not None else {}
+    with unchanged(model):
+        calls = record_calls(model, example) if example is not None else {}
     kept: set[str] = set()
     while True:
         finder = _Finder(calls, kept)
@@ -133,6 +136,10 @@ class _Finder:
         except UntraceableError as error:
             self.leaves.append(FloatLeaf(path, str(error).replace("the model's own forward does", "does", 1)))
             return None
+        for hooked in graph_module.meta.get("hooked", ()):  # what they do stands in the graph
+            layer = graph_module.get_submodule(hooked)
+            layer._forward_hooks.clear()
+            layer._forward_pre_hooks.clear()
         untraced = {leaf.path for leaf in leaves}
         called = [
             graph_module.get_submodule(str(node.target))
@@ -156,7 +163,8 @@ class _Finder:
 def keep_attributes(module: nn.Module, graph_module: nn.Module) -> None:
     """Give a graph, or a copy of one, the plain attributes of its module: code around it may ask for them."""
     for name, value in vars(module).items():
-        if name not in vars(graph_module) and not name.startswith("_"):
+        # a forward that was set on the instance is what was traced
+        if name not in vars(graph_module) and not name.startswith("_") and name != "forward":
             setattr(graph_module, name, value)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import PassError, RewritePass
 from rewrites.copies import sharing_parameters
+from rewrites.decisions import Fixed
 from rewrites.diff import call_name, graph_lines, unified
 from rewrites.domains import Island, assign
 from rewrites.edits import Editor
@@ -21,7 +22,7 @@ from rewrites.passes import DEFAULT_PASSES, FusableNames, QuantBoundaries
 from rewrites.records import Edit, PassResult, Skip
 from rewrites.review import hunks, lines_of, names_of
 from rewrites.spec import check_names, check_rewritten, check_source
-from rewrites.tracing import Fixed, FloatLeaf
+from rewrites.tracing import FloatLeaf
 
 
 @dataclass(frozen=True)

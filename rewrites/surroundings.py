@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import logging
 import sys
 import types
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from rewrites.proxies import UNKNOWN, Attribute, Value, known_value, proxies_in
+from rewrites.proxies import UNKNOWN, Shape, Size, held, is_value, known_value, length, proxies_in
+
+# Code of torch and numpy is asked nothing; what traces is not traced.
+_OWN = frozenset({"torch", "functorch", "torchgen", "numpy", "builtins", __name__.partition(".")[0]})
+_REMEMBERING: Any = type(functools.cache(lambda: None))
+# Functions and methods that take their sizes one by one.
+_OF_SIZES = ("zeros", "ones", "empty", "rand", "randn")
+_METHODS_OF_SIZES = ("view", "reshape", "expand", "repeat", "tile", "new_zeros", "new_ones", "new_empty")
 
 # What a tracer does with a function that was to be hidden from it, given the function and its arguments.
 Look = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -27,35 +36,141 @@ def _is_instance(value: Any, kinds: Any) -> bool:
     A proxy that claims to be a tensor by itself is believed by torch's argument parser too, which then reads a tensor's
     memory where there is none.
     """
-    known = known_value(value) if type(value) in (Value, Attribute) else UNKNOWN
-    return isinstance(value if known is UNKNOWN else known, kinds)
+    if isinstance(value, Shape):
+        return isinstance(torch.Size(()), kinds) or isinstance(value, kinds)
+    return isinstance(_stood_for(value) if is_value(value) else value, kinds)
+
+
+def _stood_for(value: Any) -> Any:
+    if type(value) is not Size and value.node.op == "get_attr":  # a parameter is one, and its shape in memory is none
+        return held(value.tracer.root, str(value.node.target))
+    known = known_value(value)
+    return value if known is UNKNOWN else known
 
 
 def _is_tensor(value: Any) -> bool:
     return _is_instance(value, Tensor)
 
 
-@contextmanager
-def asked_for_the_class(model: nn.Module) -> Iterator[None]:
-    """While tracing, `isinstance` and `torch.is_tensor` in the model's own code see through proxies."""
-    packages = {kind.__module__.partition(".")[0] for part in model.modules() for kind in type(part).__mro__}
-    packages = (packages | {"torchvision"}) - {"torch", "builtins", __name__.partition(".")[0]}
-    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages]
+def _foreign(name: str) -> bool:
+    """Whether a module, by its name, is where models and what they call may be written."""
+    package = name.partition(".")[0]
+    return package not in _OWN and package not in sys.stdlib_module_names
+
+
+def _scopes(model: nn.Module) -> list[dict[str, Any]]:
+    """The globals of all code outside of Python, torch and numpy: a forward may call any of it."""
+    modules = [module for name, module in list(sys.modules.items()) if _foreign(name)]
+    modules += [sys.modules["__main__"]] if "__main__" in sys.modules else []
     scopes = {id(vars(module)): vars(module) for module in modules if isinstance(module, types.ModuleType)}
     for part in model.modules():  # code that lies in no module that could be found by its name
-        scope = getattr(inspect.unwrap(type(part).forward), "__globals__", {})
-        if scope.get("__name__", "torch").partition(".")[0] not in ("torch", __name__.partition(".")[0]):
+        scope = getattr(inspect.unwrap(part.forward), "__globals__", {})
+        if scope.get("__name__", "torch").partition(".")[0] not in _OWN:
             scopes[id(scope)] = scope
-    changed = [scope for scope in scopes.values() if "isinstance" not in scope]
-    for scope in changed:
-        scope["isinstance"] = _is_instance
-    before, torch.is_tensor = torch.is_tensor, cast(Any, _is_tensor)
+    return list(scopes.values())
+
+
+@contextmanager
+def seen_through(model: nn.Module, told: Callable[[object], None]) -> Iterator[None]:
+    """While tracing, Python's own questions in code outside of torch see the values that proxies stand for.
+
+    These are `isinstance`, `len` and `torch.is_tensor`; functions that remember their answers work them out anew, so
+    that no proxy is remembered; `torch.zeros(n, c)` and `x.expand(n, -1)` take sizes as they take numbers. What is
+    printed, logged, warned of or checked goes to `told`.
+    """
+
+    def printed(*values: Any, **options: Any) -> None:
+        texts = [str(value) for value in values]
+        told(" ".join(texts))
+        print(*texts, **options)
+
+    def logged(self: logging.Logger, level: int, message: object, *args: Any, **options: Any) -> None:
+        told(message)
+        log(self, level, message, *args, **options)
+
+    def warned(message: Any, *args: Any, **options: Any) -> None:
+        told(message)
+        warn(message, *args, **options)
+
+    def checked(kind: Any, condition: Any, message: Any) -> None:
+        if is_value(condition):
+            torch._assert(condition, str(message() if callable(message) else message or ""))
+        else:
+            check(kind, condition, message)
+
+    log, warn, check = logging.Logger._log, warnings.warn, torch._check_with
+    scopes = _scopes(model)
+    own = {"isinstance": _is_instance, "len": length, "print": printed}
+    added = [(scope, name) for scope in scopes for name in own if name not in scope]
+    kept = [
+        (scope, name, value)
+        for scope in scopes
+        for name, value in list(scope.items())
+        if type(value) is _REMEMBERING and inspect.isfunction(value.__wrapped__)
+    ]
+    outer: list[tuple[Any, str, Any]] = [
+        (torch, "is_tensor", _is_tensor), (torch, "_check_with", checked), (logging.Logger, "_log", logged),
+        (warnings, "warn", warned), *((torch, name, _packing(getattr(torch, name))) for name in _OF_SIZES),
+    ]  # fmt: skip
+    before = [(holder, name, getattr(holder, name)) for holder, name, _ in outer]
     try:
+        for scope, name in added:
+            scope[name] = own[name]
+        for scope, name, value in kept:
+            scope[name] = _not_remembering(value)
+        for holder, name, value in outer:
+            setattr(holder, name, value)
+        for name in _METHODS_OF_SIZES:
+            setattr(Tensor, name, _packing_method(getattr(Tensor, name)))
         yield
     finally:
-        torch.is_tensor = before
-        for scope in changed:
-            scope.pop("isinstance", None)
+        for scope, name in added:
+            scope.pop(name, None)
+        for scope, name, value in kept:
+            scope[name] = value
+        for holder, name, value in before:
+            setattr(holder, name, value)
+        for name in _METHODS_OF_SIZES:  # torch has them in the class above
+            delattr(Tensor, name)
+
+
+def _not_remembering(function: Any) -> Callable[..., Any]:
+    """A function behind functools.cache or lru_cache; given a proxy, it is worked out and not remembered."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return (function.__wrapped__ if proxies_in((args, kwargs)) else function)(*args, **kwargs)
+
+    for name in ("cache_clear", "cache_info", "cache_parameters"):
+        setattr(called, name, getattr(function, name))
+    return called
+
+
+def forget_proxies() -> None:
+    """Clear what functions outside of torch and Python remember: a size that was hashed may be among it."""
+    for function in gc.get_objects():
+        if type(function) is _REMEMBERING and _foreign(getattr(function, "__module__", None) or "torch"):
+            function.cache_clear()
+
+
+def _packing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.zeros(n, c)` as `torch.zeros((n, c))`: torch reads single sizes as numbers, and no list of them."""
+
+    @functools.wraps(function)
+    def called(*sizes: Any, **options: Any) -> Any:
+        return function(tuple(sizes), **options) if any(map(is_value, sizes)) else function(*sizes, **options)
+
+    return called
+
+
+def _packing_method(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def called(self: Tensor, *sizes: Any, **options: Any) -> Any:
+        if any(map(is_value, sizes)):
+            return method(self, tuple(sizes), **options)
+        return method(self, *sizes, **options)
+
+    return called
 
 
 @contextmanager

@@ -9,37 +9,50 @@ another name for the same tensor sees the change, as it does in eager mode.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.ao.quantization import DeQuantStub, QuantStub
 from torch.func import functional_call
+from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
+from rewrites.decisions import REWRITES, TORCH, Decisions
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.location import short, where
+from rewrites.memory import AUGMENTED
 from rewrites.modules import AddReLU, Arithmetic, CappedReLU, LinearRows, Wrapped
+from rewrites.naming import identifier
 from rewrites.proxies import (
+    PLAIN_FUNCTIONS,
+    PLAIN_METHODS,
     UNKNOWN,
     Attribute,
+    Shape,
     Value,
-    depends_on_size,
+    by_batch,
+    by_size,
     faked,
     is_constant,
+    is_given,
+    is_number,
+    is_value,
     known_value,
     plain,
+    plain_answer,
     proxies_in,
+    shape_of,
 )
-from rewrites.surroundings import asked_for_the_class, hidden_functions_looked_into, quiet, unchanged
+from rewrites.surroundings import forget_proxies, hidden_functions_looked_into, quiet, seen_through, unchanged
 
 # Modules of the rewritten form, and torch's own, are operations; everything else is looked into.
 _WAYS = (ToFrames, FromFrames, ToColumns, FromColumns)
@@ -48,12 +61,21 @@ _OWN_LEAVES = (Arithmetic, AddReLU, CappedReLU, LinearRows, Wrapped, QuantStub, 
 # Modules that return a tensor of their input's shape and type.
 _KEEPING_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Dropout)
 
-# Methods that make a tensor of their own out of sizes alone: it is made while tracing, as torch.zeros is.
+# Methods that make a tensor of their own out of sizes alone.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
 # Methods that hand what is in a tensor to Python: of a buffer the numbers that are in it.
 _HANDING_OUT = frozenset({"item", "tolist", "numpy"})
-# Where nobody wrote a model: torch, and what traces it.
-_TORCH, _REWRITES = (f"{Path(file).parent}/" for file in (torch.__file__, __file__))
+# Methods and attributes that give numbers by the size of a tensor.
+_MEASURING = frozenset({"size", "numel", "nelement", "stride", "storage_offset"})
+# Casts that name no type, and the type they cast to.
+_CASTS = {"float": torch.float32, "double": torch.float64, "half": torch.float16, "bfloat16": torch.bfloat16,
+          "int": torch.int32, "long": torch.int64, "bool": torch.bool, "cpu": None, "to": None, "type": None,
+          "type_as": None}  # fmt: skip
+# Functions that make tensors to be written into, or of random numbers: they are made anew in each run.
+_MADE_ANEW = frozenset(
+    {torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.randint, torch.randperm,
+     torch.normal, torch._assert}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,29 +90,31 @@ class FloatLeaf:
     place: str = ""
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """A decision that the forward takes by the size of its input, taken once while tracing, for the example's size."""
-
-    place: str
-    code: str
-
-
-def _frame_outside(*folders: str) -> FrameType | None:
-    """The innermost frame of the forward that runs no file of these folders; None of a model of torch's own modules.
-
-    What lies outside the tracing itself called for it, and wrote no model.
-    """
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not _trace.__code__:
-        if not frame.f_code.co_filename.startswith(folders):
-            return frame
-        frame = frame.f_back
-    return None
-
-
 class UntraceableError(Exception):
     """Not even the outermost forward traces; the message says which line stopped it."""
+
+
+class _Calls(TorchFunctionMode):
+    """Sees the calls of torch that are given proxies of numbers alone, which torch would read as numbers."""
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self.tracer = tracer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.tracer.is_evaluating or not (proxies := proxies_in((args, kwargs))):
+            return func(*args, **kwargs)
+        self.tracer.decisions.nothing_decided()
+        if not all(_is_made_of_numbers(known_value(proxy)) for proxy in proxies):
+            try:
+                return func(*args, **kwargs)
+            finally:
+                self.tracer.decisions.nothing_decided()
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves((args, kwargs))):
+            kind = "call_method" if is_tensor_method_or_property(func) else "call_function"
+            return self.tracer.create_proxy(kind, func.__name__ if kind == "call_method" else func, args, kwargs)
+        return self.tracer.made_of_sizes(func, args, kwargs)
 
 
 class _Tracer(fx.Tracer):
@@ -101,10 +125,13 @@ class _Tracer(fx.Tracer):
         self.leaves = leaves
         self.failed: str | None = None
         self.example = example
-        self.fixed: dict[Fixed, None] = {}
+        self.decisions = Decisions(_trace.__code__)
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.is_evaluating = False
         self.own_tensors = own_tensors
+        self.attribute_paths: dict[int, str] = {}
+        self.has_hashed = False
+        self.hooked: set[str] = set()
 
     # -- what the forward may ask a value ----------------------------------------------------------
 
@@ -113,16 +140,15 @@ class _Tracer(fx.Tracer):
         known = known_value(obj)
         if known is UNKNOWN or isinstance(known, FakeTensor):
             return super().to_bool(obj)
-        self.fix(obj)
-        return bool(known)
+        return bool(self.decided(obj, known))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        """The members of a tuple, list, dict or buffer; those of another tensor are as many as the batch is large."""
-        known = known_value(obj)
+        """The members of a tuple, list, dict or tensor; of an input's those that it has by its size."""
+        known, members = known_value(obj), cast(Any, obj)
         if isinstance(known, dict):
             return iter(known)
-        if isinstance(known, (tuple, list)) or is_constant(known):
-            return iter([obj[index] for index in range(len(known))])  # type: ignore[index]
+        if isinstance(known, (tuple, list)) or (isinstance(known, Tensor) and known.ndim):
+            return iter([members[index] for index in range(len(obj))])
         return super().iter(obj)
 
     def keys(self, obj: fx.Proxy) -> Any:
@@ -130,15 +156,21 @@ class _Tracer(fx.Tracer):
         known = known_value(obj)
         return known.keys() if isinstance(known, dict) else super().keys(obj)
 
-    def fix(self, proxy: fx.Proxy) -> None:
-        """Note the line that takes a decision by `proxy`, if sizes have a say in it."""
-        if not depends_on_size(proxy.node):
-            return
-        frame = _frame_outside(_REWRITES, f"{_TORCH}fx/")
-        if frame is not None:
-            info = inspect.getframeinfo(frame)
-            code = info.code_context[0].strip() if info.code_context else ""
-            self.fixed[Fixed(f"{short(info.filename)}:{info.lineno}", code)] = None
+    def decided(self, proxy: fx.Proxy, known: Any) -> Any:
+        """What is known of a proxy, by which Python now goes one way; noted, if sizes or buffers have a say in it."""
+        if by_size(proxy):
+            self.decisions.by_size()
+        elif type(proxy) is not Attribute and not is_given(proxy) and proxy.node.meta.get("by_buffer"):
+            self.decisions.by_buffer(proxy.node)
+        return known
+
+    def written(self, proxy: fx.Proxy, text: str) -> str:
+        """The text that a number was written as."""
+        if by_size(proxy):
+            self.decisions.by_text(text)
+        else:
+            self.decided(proxy, text)
+        return text
 
     # -- recording -----------------------------------------------------------------------------------
 
@@ -146,78 +178,132 @@ class _Tracer(fx.Tracer):
         return Value(node, self)
 
     def create_arg(self, a: Any) -> Any:
-        if type(a) in (Value, Attribute):  # isinstance() would take it for the tensor it stands for
+        if is_value(a):
             return a.node
+        if isinstance(a, Shape):
+            return a.recorded().node if a.recorded is not None else tuple(self.create_arg(size) for size in a)
         if type(a).__module__ == "numpy" and getattr(a, "ndim", None) == 0:  # numpy.sqrt(64): a number as any other
             return a.item()
         return super().create_arg(a)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        return attr_val if self.is_evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
+        if self.is_evaluating or not isinstance(attr_val, Tensor):
+            return attr_val
+        if not self.attribute_paths:  # searched for each time, they take most of the time of a large network
+            named = (*self.root.named_parameters(), *self.root.named_buffers())
+            self.attribute_paths.update({id(value): path for path, value in reversed(named)})
+        path = self.attribute_paths.get(id(attr_val))
+        if path is None:
+            return attr_val
+        if path not in parameter_proxy_cache:
+            parameter_proxy_cache[path] = self.create_proxy("get_attr", path, (), {})
+        return parameter_proxy_cache[path]
 
     def create_proxy(
         self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *rest: Any, **more: Any
     ) -> Any:
         if kind == "placeholder":
-            return self._placeholder(target, args, kwargs, *rest, **more)
-        if kind == "call_method" and target == "__setitem__":
-            raise fx.proxy.TraceError("items are assigned in a tensor that does not come from the input")
-        if kind == "call_method" and target in _MAKERS:
-            return self._made(target, args, kwargs)
-        if kind in ("call_function", "call_method") and self._is_made_of_sizes(args, kwargs):
+            return super().create_proxy(kind, target, args, kwargs, *rest, **more)
+        if (answer := self._without_a_node(kind, target, args, kwargs)) is not UNKNOWN:
+            return answer
+        proxies = proxies_in((args, kwargs))
+        numbers = kind != "call_module" and bool(proxies) and all(is_number(known_value(p)) for p in proxies)
+        if numbers and self._is_made_of_sizes(args, kwargs):
             return self._worked_out(kind, target, args, kwargs)
-        if kind == "call_method" and target in _HANDING_OUT and is_constant(known_value(args[0])):
-            return getattr(known_value(args[0]), target)(*args[1:], **kwargs)
+        if target is torch._assert and len(args) > 1:
+            self.decisions.told(args[1])
+        if kind == "call_function" and "device" in kwargs and not isinstance(kwargs["device"], fx.Proxy):
+            kwargs = {name: value for name, value in kwargs.items() if name != "device"}  # the CPU's, as all there is
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
-        if kind.startswith("call_") and (frame := _frame_outside(_REWRITES, _TORCH)) is not None:
-            proxy.node.meta["source"] = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
+        meta = proxy.node.meta
+        if kind.startswith("call_") and (frame := self.decisions.innermost(REWRITES, TORCH)) is not None:
+            meta["source"] = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
         value = self._evaluated(kind, target, args, kwargs)
         if value is not UNKNOWN:
-            proxy.node.meta["value"] = value
+            meta["value"] = value
+        meta["given"] = kind != "get_attr" and (kind == "call_module" or not proxies or any(map(is_given, proxies)))
+        if kind == "get_attr":
+            meta["by_buffer"] = is_constant(value)
+        elif not meta["given"]:
+            meta["by_buffer"] = any(proxy.node.meta.get("by_buffer") for proxy in proxies)
+        elif not _holds_tensors(value):
+            self._measured(meta, target, args, proxies)
         return proxy
 
-    def _placeholder(self, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
-        """An input. An optional one that is not given keeps its default, and so does one that is not a tensor.
+    def _measured(self, meta: dict[str, Any], target: Any, args: tuple[Any, ...], proxies: list[fx.Proxy]) -> None:
+        """Note where a number comes from the size of an input, or from how many there are."""
+        measures = target in _MEASURING or target in (torch.numel, len) or (target is getattr and args[1] == "shape")
+        meta["by_size"] = measures or any(map(by_size, proxies))
+        is_one = target == "size" and len(args) > 1
+        meta["by_batch"] = (measures and (not is_one or args[1] == 0)) or any(map(by_batch, proxies))
+        if target is operator.getitem and isinstance(args[1], int):  # of a shape
+            meta["by_batch"] = args[1] == 0
 
-        A proxy would be a tensor that is never there (`if mask is not None`).
-        """
-        name = str(target).lstrip("*")
-        given = self.example or {}
-        starred = str(target).startswith("*")
-        if name not in given and args and not isinstance(args[0], Tensor):
-            return args[0]
-        proxy = super().create_proxy("placeholder", target, args, kwargs, *rest, **more)
-        if name not in given:
-            if starred and self.example is not None:
-                proxy.node.meta["value"] = {} if str(target).startswith("**") else ()
-            return proxy
-        if not starred and not tree_any(lambda leaf: isinstance(leaf, Tensor), given[name]):
-            return given[name]
-        with self.fake:
-            proxy.node.meta["value"] = tree_map(faked, given[name])
-        return proxy
+    def _without_a_node(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What needs no operation: what no input changes, a cast to the type a value has; UNKNOWN when it needs one."""
+        if kind == "call_function" and target in PLAIN_FUNCTIONS:
+            kind, target = "call_method", PLAIN_FUNCTIONS[target]
+        if kind != "call_method":
+            return UNKNOWN
+        if target == "__setitem__":
+            raise fx.proxy.TraceError("items are assigned in a tensor that does not come from the input")
+        if target in _MAKERS:
+            return self._made(target, args, kwargs)
+        if not args or not is_value(args[0]) or not isinstance(known := known_value(args[0]), Tensor):
+            return UNKNOWN
+        if target in PLAIN_METHODS:
+            return plain_answer(args[0], known, target)(*plain(args[1:]))
+        if target in ("size", "stride", "numel", "nelement") and not is_given(args[0]):
+            return getattr(known, target)(*plain(args[1:]), **plain(kwargs))
+        if target == "size" and len(args) == 1 and not kwargs:
+            return shape_of(args[0], known, functools.partial(super().create_proxy, kind, target, args, kwargs))
+        if target in _HANDING_OUT and is_constant(known):
+            return getattr(self.decided(args[0], known), target)(*args[1:], **kwargs)
+        return (
+            args[0] if target in _CASTS and _casts_nothing(known, target, plain(args[1:]), plain(kwargs)) else UNKNOWN
+        )
 
-    def _made(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """A constant tensor whose size the example gives."""
-        like = known_value(args[0])
+    def _made(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A constant tensor whose size the example gives, or one that is made anew for as many images as there are."""
+        like = known_value(args[0]) if is_value(args[0]) else args[0]
         if not isinstance(like, Tensor):
             raise fx.proxy.TraceError(f"{method} of a tensor whose type is not known while tracing")
-        for proxy in proxies_in((args[1:], kwargs)):
-            self.fix(proxy)
+        proxies = proxies_in((args[1:], kwargs))
+        self.decisions.nothing_decided()
+        if any(map(by_batch, proxies)):
+            function = {"new_zeros": torch.zeros, "new_ones": torch.ones, "new_full": torch.full}.get(method)
+            sizes = args[1:] if method == "new_full" or (len(args) == 2 and _is_several(args[1])) else (args[1:],)
+            options = {"dtype": like.dtype, **{k: v for k, v in kwargs.items() if k in ("dtype", "size")}}
+            if function is None:
+                function, sizes = torch.tensor, args[1:]
+            return self.create_proxy("call_function", function, sizes, options)
+        for proxy in proxies:
+            self.decided(proxy, None)
         args, kwargs = plain((args[1:], kwargs))
         return getattr(torch.empty(0, dtype=like.dtype), method)(*args, **kwargs)
 
+    def made_of_sizes(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What torch makes of sizes alone.
+
+        What counts the images, is one number, or is written into, is made anew in each run; anything else is worked out
+        once, for the size of the example: positions and grids are constants then.
+        """
+        proxies = proxies_in((args, kwargs))
+        is_one = function is torch.tensor and (is_value(args[0]) if args else False)
+        if function in _MADE_ANEW or is_one or any(map(by_batch, proxies)):
+            return self.create_proxy("call_function", function, args, kwargs)
+        return self._worked_out("call_function", function, args, kwargs)
+
     def _is_made_of_sizes(self, args: Any, kwargs: Any) -> bool:
-        """Whether a call reads known numbers, and tensors that the forward itself made of such numbers."""
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if type(leaf) not in (Value, Attribute)]
-        tensors = [leaf for leaf in tensors if isinstance(leaf, Tensor)]
+        """Whether tensors that the forward made of known numbers take part in a call, and none of the model's."""
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if not is_value(leaf) and isinstance(leaf, Tensor)]
         if not tensors or any(id(tensor) in self.own_tensors for tensor in tensors):
             return False
-        return all(isinstance(known_value(proxy), (bool, int, float)) for proxy in proxies_in((args, kwargs)))
+        return not any(map(by_batch, proxies_in((args, kwargs))))
 
     def _worked_out(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for proxy in proxies_in((args, kwargs)):
-            self.fix(proxy)
+            self.decided(proxy, None)
         args, kwargs = plain((args, kwargs))
         return getattr(args[0], target)(*args[1:], **kwargs) if kind == "call_method" else target(*args, **kwargs)
 
@@ -226,13 +312,13 @@ class _Tracer(fx.Tracer):
 
         One that does not trace leaves nothing behind and is called as a whole.
         """
-        before, fixed = len(self.graph.nodes), dict(self.fixed)
+        before, back = len(self.graph.nodes), self.decisions.mark()
         try:
             return function(*args, **kwargs)
         except Exception:
             for node in reversed(list(self.graph.nodes)[before:]):
                 self.graph.erase_node(node)
-            self.fixed = fixed
+            back()
         whole = self.create_proxy("call_function", function, args, kwargs)
         whole.node.meta["is_wrapped"] = True
         return whole
@@ -254,7 +340,10 @@ class _Tracer(fx.Tracer):
                 with self.fake:
                     return faked(value) if isinstance(value, Tensor) else UNKNOWN
             args, kwargs = plain((args, kwargs))
-            given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            leaves = tree_leaves((args, kwargs))
+            given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            if kind == "call_function" and not given and getattr(target, "__module__", None) in _OF_NUMBERS:
+                return target(*args, **kwargs)
             has_numbers = bool(given) and all(map(is_constant, given)) and kind != "call_module"
             function = target
             if kind == "call_method":
@@ -263,6 +352,8 @@ class _Tracer(fx.Tracer):
                 function = self.root.get_submodule(target)
                 if type(function).__module__.startswith("torch.nn."):
                     return self._called(function, args, kwargs)
+                with _without_hooks(function), self.fake, torch.no_grad():
+                    return function(*args, **kwargs)
             if function is getattr and args[1] == "data":
                 return args[0]
             with nullcontext() if has_numbers else self.fake, torch.no_grad():
@@ -274,11 +365,68 @@ class _Tracer(fx.Tracer):
 
     def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What one of torch's own modules returns, as far as shapes go: its weights have none but a shape either."""
-        with self.fake, torch.no_grad():
+        with _without_hooks(module), self.fake, torch.no_grad():
             if isinstance(module, _KEEPING_SHAPE) and args and isinstance(args[0], FakeTensor):
                 return args[0]
             state = {name: faked(value) for name, value in (*module.named_parameters(), *module.named_buffers())}
             return functional_call(module, state, args, kwargs)
+
+    # -- the inputs ------------------------------------------------------------------------------------
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """A call of the model's own forward, be it decorated or set on the instance, and what it is given."""
+        args, kwargs = self._inputs(inspect.signature(self.root.forward))
+
+        def called() -> Any:
+            return self.root.forward(*args, **kwargs)
+
+        return called, []
+
+    def _inputs(self, signature: inspect.Signature) -> tuple[list[Any], dict[str, Any]]:
+        """A placeholder for each input that holds tensors; any other has the value of the example, or its default.
+
+        Without an example each parameter takes a tensor, unless its default is something else.
+        """
+        given, args, kwargs = self.example, list[Any](), dict[str, Any]()
+        for name, parameter in signature.parameters.items():
+            default = parameter.default
+            has_default = default is not parameter.empty and not (given is None and isinstance(default, Tensor))
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                several = (given or {}).get(name, ()) if args or given is not None else (UNKNOWN,)
+                args += [self._input(f"{name}_{index}", parameter, value) for index, value in enumerate(several)]
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                kwargs |= {
+                    key: self._input(key, parameter, value) for key, value in (given or {}).get(name, {}).items()
+                }
+            else:
+                value = (given or {}).get(name, UNKNOWN)
+                taken = default if value is UNKNOWN and has_default else self._input(name, parameter, value)
+                if parameter.kind is parameter.KEYWORD_ONLY:
+                    kwargs[name] = taken
+                else:
+                    args.append(taken)
+        is_optional = True  # Python wants those without a default before all others
+        for node in reversed(self.graph.nodes):
+            is_optional = is_optional and bool(node.args)
+            node.args = node.args if is_optional else ()
+        return args, kwargs
+
+    def _input(self, name: str, parameter: inspect.Parameter, value: Any) -> Any:
+        """The placeholder of an input, or its value when it holds no tensor."""
+        default = () if parameter.default is parameter.empty else (parameter.default,)
+        said = None if parameter.annotation is parameter.empty else parameter.annotation
+        if isinstance(value, Tensor) and said is not Tensor:  # TorchScript takes no Optional for the tensor it is
+            said = None
+        proxy = super().create_proxy("placeholder", name, default, {}, type_expr=said)
+        if value is UNKNOWN:
+            return proxy
+        if not tree_any(lambda leaf: isinstance(leaf, Tensor), value):
+            return value
+        with self.fake:
+            proxy.node.meta["value"] = tree_map(faked, value)
+        return proxy
+
+    # -- modules ---------------------------------------------------------------------------------------
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES) or is_frozen_batch_norm(m):
@@ -291,11 +439,29 @@ class _Tracer(fx.Tracer):
         if self.is_evaluating or not self._is_installed(m):
             return forward(*args, **kwargs)
         try:
-            return super().call_module(m, forward, args, kwargs)
+            if not (m._forward_hooks or m._forward_pre_hooks) or not self.is_leaf_module(m, self.path_of_module(m)):
+                return super().call_module(m, forward, args, kwargs)
+            return self._hooked(m, forward, args, kwargs)
         except Exception:
             # The innermost call fails first, so the first path noted is the smallest module.
             self.failed = self.failed or self.path_of_module(m)
             raise
+
+    def _hooked(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call of an operation that the model hooked: the hooks are traced, and not left on the layer."""
+        self.hooked.add(self.path_of_module(m))
+        for key, before in m._forward_pre_hooks.items():
+            if key in m._forward_pre_hooks_with_kwargs:
+                changed = before(m, args, kwargs)
+                args, kwargs = (args, kwargs) if changed is None else changed
+            elif (changed := before(m, args)) is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        result = super().call_module(m, forward, args, kwargs)
+        for key, after in m._forward_hooks.items():
+            named = (kwargs,) if key in m._forward_hooks_with_kwargs else ()
+            changed = after(m, args, *named, result)
+            result = result if changed is None else changed
+        return result
 
     def _is_installed(self, module: nn.Module) -> bool:
         """Whether a module is one of the model's, and not made in its forward, as a slice of an nn.Sequential is."""
@@ -304,6 +470,51 @@ class _Tracer(fx.Tracer):
         except NameError:
             return False
         return True
+
+
+# Where functions lie that work with numbers alone.
+_OF_NUMBERS = ("_operator", "math", "builtins")
+
+
+@contextmanager
+def _without_hooks(module: nn.Module) -> Iterator[None]:
+    """A module that is only asked for a shape: its hooks are run when it is called in earnest."""
+    before = module._forward_pre_hooks, module._forward_hooks
+    module._forward_pre_hooks, module._forward_hooks = OrderedDict(), OrderedDict()
+    try:
+        yield
+    finally:
+        module._forward_pre_hooks, module._forward_hooks = before
+
+
+def _is_made_of_numbers(known: Any) -> bool:
+    members = known if isinstance(known, (tuple, list)) else (known,)
+    return all(map(is_number, members))
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, (tuple, list))
+
+
+def _holds_tensors(value: Any) -> bool:
+    return value is UNKNOWN or any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
+
+
+def _casts_nothing(known: Tensor, method: str, args: Any, kwargs: Any) -> bool:
+    """Whether a cast is to the type that a value has already: torch hands back the value itself then."""
+    if kwargs.get("copy") or kwargs.get("memory_format") is not None or (len(args) > 2 and args[2]):
+        return False
+    wanted = [_CASTS[method]] if method not in ("to", "type", "type_as") else []
+    if method == "type_as":
+        wanted = [args[0].dtype if args else kwargs["other"].dtype]
+    for value in (*args, *kwargs.values()) if method in ("to", "type") else ():
+        if isinstance(value, Tensor):
+            wanted.append(value.dtype)
+        elif isinstance(value, torch.dtype):
+            wanted.append(value)
+        elif not isinstance(value, (torch.device, str, bool)) or (method == "type" and isinstance(value, str)):
+            return False
+    return bool(method != "type" or wanted) and all(dtype in (None, known.dtype) for dtype in wanted)
 
 
 def is_frozen_batch_norm(module: nn.Module) -> bool:
@@ -372,8 +583,9 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
             with (
                 unchanged(model),
                 hidden_functions_looked_into(tracer.looked_into),
-                asked_for_the_class(model),
+                seen_through(model, tracer.decisions.told),
                 quiet(),
+                _Calls(tracer),
             ):
                 graph = tracer.trace(model)
                 made = {name: value for name, value in vars(model).items() if name.startswith("_tensor_constant")}
@@ -385,15 +597,24 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
             if not path or path in leaves:
                 raise UntraceableError(f"the model's own forward does not trace: {reason}") from error
             leaves[path] = FloatLeaf(path, f"does not trace: {reason}", place)
+        finally:
+            if tracer.has_hashed:
+                forget_proxies()
     vars(model).update(made)
     _read_attributes_once(graph)
-    graph_module = fx.GraphModule(model, graph, type(model).__name__)
+    reads = tracer.decisions.by_buffers(model)
+    _drop_unused_numbers(graph)
+    graph_module = fx.GraphModule(model, graph, identifier(type(model).__name__))
     _keep_out_of_checkpoints(graph_module, kept)
     graph_module.meta["constants"] = _made_in_forward(graph_module, own)
     graph_module.meta["classes"] = {path: type(module) for path, module in model.named_modules()}
-    graph_module.meta["fixed"] = tuple(tracer.fixed)
+    graph_module.meta["fixed"] = tracer.decisions.by_sizes()
+    graph_module.meta["reads"] = reads
+    graph_module.meta["hooked"] = tuple(tracer.hooked)
     for node in graph.nodes:
         node.meta["scope"] = _scope(node)
+        for name in _WHILE_TRACING:
+            node.meta.pop(name, None)
         value = node.meta.pop("value", None)
         if isinstance(value, Tensor):
             node.meta["shape"] = tuple(value.shape)
@@ -408,3 +629,31 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
             node.meta["float_reason"] = leaves[node.target].reason
     graph_module.recompile()
     return graph_module, tuple(leaves.values())
+
+
+# What the tracer notes of a node for itself.
+_WHILE_TRACING = ("given", "by_size", "by_batch", "by_buffer")
+
+
+def _drop_unused_numbers(graph: fx.Graph) -> None:
+    """Take out what Python asked for and decided by: numbers that nothing in the graph works with, and tensors unread.
+
+    What is only looked at has no reader, and what stands before it can be fused.
+    """
+    for node in reversed(list(graph.nodes)):
+        if node.users or node.op in ("placeholder", "output") or _writes(node):
+            continue
+        if (
+            node.op == "get_attr"
+            or not node.meta.get("given", True)
+            or not _holds_tensors(node.meta.get("value", UNKNOWN))
+        ):
+            graph.erase_node(node)
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether a node may do more than give a value."""
+    name = str(getattr(node.target, "__name__", node.target))
+    return (
+        node.op == "call_module" or name.endswith("_") or node.target in (operator.setitem, torch._assert, *AUGMENTED)
+    )

@@ -107,8 +107,15 @@ def test_a_module_that_is_called_twice_does_not_fuse():
 
 def test_a_module_whose_weight_is_read_by_name_does_not_fuse():
     # Fused, `conv.weight` would be somewhere else.
+    def forward(self, x):
+        return self.act(self.conv(x)) + (x.mean() * self.conv.weight).sum()
+
+    assert chains(model(forward, conv=conv(), act=nn.ReLU())) == []
+
+
+def test_a_module_that_is_only_asked_about_its_weight_fuses():
     original = model(lambda self, x: self.act(self.conv(x.to(self.conv.weight.dtype))), conv=conv(), act=nn.ReLU())
-    assert chains(original) == []
+    assert chains(original) == [["conv", "act"]]
 
 
 def networks() -> dict[str, nn.Module]:

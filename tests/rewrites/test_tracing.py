@@ -170,7 +170,7 @@ def test_without_an_example_nothing_is_known():
 
     with pytest.raises(UntraceableError, match=r"if x.shape|x if x\.shape"):
         trace(model(forward))
-    assert lines_of(model(forward), IMAGE) == ["getattr_1 = x.shape", "getitem = getattr_1[1]", "gt = getitem > 4"]
+    assert lines_of(model(forward), IMAGE) == []
 
 
 @pytest.mark.parametrize("module", [nn.ReLU(), nn.Hardswish(), nn.BatchNorm2d(8), conv()])
@@ -246,8 +246,8 @@ def test_the_truth_of_a_tensor_is_not_known():
 
 
 def test_the_members_of_a_tensor_are_as_many_as_the_batch_is_large():
-    with pytest.raises(UntraceableError, match="for image in x"):
-        trace(model(lambda self, x: torch.stack([image * 2 for image in x])), IMAGE)
+    (code,) = fixed_in(lambda self, x: torch.stack([image * 2 for image in x]))
+    assert "for image in x" in code
 
 
 def test_a_number_in_a_tensor_is_not_known():

@@ -155,9 +155,23 @@ def test_a_layer_called_in_both_domains_runs_in_float():
 
 
 def test_a_layer_whose_weight_is_read_by_name_runs_in_float():
-    original = model(lambda self, x: self.conv(x.to(self.conv.weight.dtype)), conv=conv())
+    original = model(lambda self, x: self.conv(x) + (x.mean() * self.conv.weight).sum(), conv=conv())
     checked = check(RULE, original, before=EARLIER)
     assert checked.skips["conv"] == "the weights of conv are also read by name"
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        pytest.param(lambda self, x: self.conv(x.to(self.conv.weight.dtype)), id="type"),
+        pytest.param(lambda self, x: self.conv(x) * self.conv.weight.shape[0], id="shape"),
+        pytest.param(lambda self, x: self.conv(x.to(self.conv.weight.device)), id="device"),
+        pytest.param(lambda self, x: self.conv(x) * self.conv.weight.requires_grad, id="requires_grad"),
+    ],
+)
+def test_a_layer_that_is_only_asked_about_its_weight_is_not_read(forward):
+    checked = check(RULE, model(forward, conv=conv()), before=EARLIER)
+    assert "conv" not in checked.skips
 
 
 @pytest.mark.parametrize(
