@@ -20,9 +20,25 @@ class Offence:
     rule: str
 
 
-def check_source(model: nn.Module) -> list[Offence]:
-    """What makes a model unfit to be rewritten: layers that are quantized already."""
+def forwards_of_their_own(model: nn.Module) -> list[str]:
+    """Paths of torch's own layers that have a forward set on the instance: as an operation it would be dropped.
+
+    That of a module of the model's own is traced as its class's is.
+    """
     return [
+        path
+        for path, module in model.named_modules()
+        if "forward" in vars(module) and type(module).__module__.startswith(("torch.nn.", "torch.ao."))
+        if not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+    ]
+
+
+def check_source(model: nn.Module) -> list[Offence]:
+    """What makes a model unfit to be rewritten: layers that are quantized already, or do not do what they are for."""
+    return [
+        Offence(path, "a forward of its own was set on this layer; write it into the forward that calls the layer")
+        for path in forwards_of_their_own(model)
+    ] + [
         Offence(path, f"{type(module).__name__} is quantized already; rewriting starts from the float model")
         for path, module in model.named_modules()
         if type(module).__module__.startswith(("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized"))

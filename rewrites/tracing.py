@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import keyword
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -28,6 +30,7 @@ from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
 from rewrites.decisions import REWRITES, TORCH, Decisions
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
+from rewrites.frozen_norms import frozen_batch_norm
 from rewrites.location import short, where
 from rewrites.memory import AUGMENTED
 from rewrites.modules import AddReLU, Arithmetic, CappedReLU, LinearRows, Wrapped
@@ -120,8 +123,11 @@ class _Calls(TorchFunctionMode):
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
-    def __init__(self, leaves: set[str], example: Mapping[str, Any] | None, own_tensors: set[int]) -> None:
+    def __init__(
+        self, leaves: set[str], example: Mapping[str, Any] | None, own_tensors: set[int], frozen: set[nn.Module]
+    ) -> None:
         super().__init__()
+        self.frozen = frozen
         self.leaves = leaves
         self.failed: str | None = None
         self.example = example
@@ -429,7 +435,7 @@ class _Tracer(fx.Tracer):
     # -- modules ---------------------------------------------------------------------------------------
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES) or is_frozen_batch_norm(m):
+        if module_qualified_name in self.leaves or isinstance(m, _OWN_LEAVES) or m in self.frozen:
             return True
         return super().is_leaf_module(m, module_qualified_name)
 
@@ -517,12 +523,6 @@ def _casts_nothing(known: Tensor, method: str, args: Any, kwargs: Any) -> bool:
     return bool(method != "type" or wanted) and all(dtype in (None, known.dtype) for dtype in wanted)
 
 
-def is_frozen_batch_norm(module: nn.Module) -> bool:
-    """Whether a module is a batch norm written out with buffers, as detectors use them."""
-    buffers = {"weight", "bias", "running_mean", "running_var"}
-    return type(module).__name__ == "FrozenBatchNorm2d" and buffers <= set(module._buffers) and hasattr(module, "eps")
-
-
 def _scope(node: fx.Node) -> str:
     """Path of the module whose forward made this node; for a call of a leaf, of the module that calls it."""
     paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
@@ -577,8 +577,9 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
     own, kept = set(dir(model)), set(model.state_dict())
     held = (value for part in model.modules() for value in (*vars(part).values(), *part._buffers.values()))
     tensors = {id(value) for value in (*held, *model.parameters()) if isinstance(value, Tensor)}
+    frozen = {part for part in model.modules() if frozen_batch_norm(part) is not None}
     while True:
-        tracer = _Tracer(set(leaves), example, tensors)
+        tracer = _Tracer(set(leaves), example, tensors, frozen)
         try:
             with (
                 unchanged(model),
@@ -604,13 +605,15 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
     _read_attributes_once(graph)
     reads = tracer.decisions.by_buffers(model)
     _drop_unused_numbers(graph)
-    graph_module = fx.GraphModule(model, graph, identifier(type(model).__name__))
-    _keep_out_of_checkpoints(graph_module, kept)
+    with _readable(model, graph) as word:
+        graph_module = fx.GraphModule(model, graph, identifier(type(model).__name__))
+    leaves = {word(path): replace(leaf, path=word(path)) for path, leaf in leaves.items()}
+    _keep_out_of_checkpoints(graph_module, {word(path) for path in kept})
     graph_module.meta["constants"] = _made_in_forward(graph_module, own)
     graph_module.meta["classes"] = {path: type(module) for path, module in model.named_modules()}
     graph_module.meta["fixed"] = tracer.decisions.by_sizes()
     graph_module.meta["reads"] = reads
-    graph_module.meta["hooked"] = tuple(tracer.hooked)
+    graph_module.meta["hooked"] = tuple(map(word, tracer.hooked))
     for node in graph.nodes:
         node.meta["scope"] = _scope(node)
         for name in _WHILE_TRACING:
@@ -633,6 +636,37 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
 
 # What the tracer notes of a node for itself.
 _WHILE_TRACING = ("given", "by_size", "by_batch", "by_buffer")
+
+
+@contextmanager
+def _readable(model: nn.Module, graph: fx.Graph) -> Iterator[Callable[[str], str]]:
+    """A model whose modules and tensors have names that code can be written with, and the word for a path.
+
+    What is called `for` or `None`, a key of a ModuleDict as a rule, is called `for_` and `None_` in the graph. The
+    model has its own names back afterwards.
+    """
+    held = [names for part in model.modules() for names in (part._modules, part._parameters, part._buffers)]
+    odd = [names for names in held if any(map(keyword.iskeyword, names))]
+    before: list[dict[str, Any]] = [dict(names) for names in odd]
+    taken, words = {name for names in held for name in names}, dict[str, str]()
+    for name in filter(keyword.iskeyword, taken):
+        words[name] = next(new for count in itertools.count(1) if (new := name + "_" * count) not in taken)
+
+    def word(path: str) -> str:
+        return ".".join(words.get(name, name) for name in path.split("."))
+
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            node.target = word(str(node.target))
+    try:
+        for names, own in zip(odd, before, strict=True):
+            cast(Any, names).clear()
+            cast(Any, names).update({word(name): value for name, value in own.items()})
+        yield word
+    finally:
+        for names, own in zip(odd, before, strict=True):
+            cast(Any, names).clear()
+            cast(Any, names).update(own)
 
 
 def _drop_unused_numbers(graph: fx.Graph) -> None:

@@ -23,6 +23,7 @@ from fxconv.models.graph_calls import failing
 from fxconv.models.signature import in_words
 from rewrites.copies import sharing_parameters
 from rewrites.parts import prefixed
+from rewrites.spec import forwards_of_their_own
 
 # What torch's own tools leave on a layer as a hook, by the module they lie in, and how to be rid of it.
 _TOOLS = {
@@ -49,8 +50,8 @@ def unwrapped(model: Any) -> Any:
 def check(model: Any, what: str) -> None:
     """Raises `UserError` for a model that holds what no artifact can carry; `what` begins the message.
 
-    These are TorchScript, parameters without values, and forward hooks: a graph records the layer, and not what a hook
-    of the user's does beside it.
+    These are TorchScript, parameters without values, a forward set on one of torch's own layers, and forward hooks: a
+    graph records the layer, and not what code of the user's does in its place or beside it.
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"{what} is a {type(model).__name__}, not an nn.Module")
@@ -63,6 +64,9 @@ def check(model: Any, what: str) -> None:
         raise UserError(f"{what}: {some(lazy)} not initialized yet; run one input through the model first")
     if meta := [name for name, value in tensors if value.is_meta]:
         raise UserError(f"{what}: {some(meta)} on the meta device, which holds no values; make them, or load them")
+    if own := forwards_of_their_own(model):
+        cure = "write it into the forward that calls the layer, or make the layer a class of your own"
+        raise UserError(f"{what}: {own[0]} has a forward of its own, set on that layer, which int8 would drop; {cure}")
     for path, kind, hook in _hooks(model):
         cure = _TOOLS.get(_home(hook), "remove it, and write what it does into forward")
         raise UserError(f"{what}: {path} has a {kind} ({_name(hook)}), which no artifact can carry; {cure}")

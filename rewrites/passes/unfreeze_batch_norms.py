@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from rewrites.base import RewritePass
 from rewrites.edits import Editor
-from rewrites.tracing import is_frozen_batch_norm
+from rewrites.frozen_norms import frozen_batch_norm
 from rewrites.values import submodule
 
 
-def _batch_norm(frozen: nn.Module) -> nn.BatchNorm2d:
+def _batch_norm(frozen: nn.Module, eps: float) -> nn.BatchNorm2d:
     """A batch norm that shares the tensors of the frozen one."""
     weight, bias, mean, variance = (getattr(frozen, name) for name in ("weight", "bias", "running_mean", "running_var"))
-    made = nn.BatchNorm2d(len(mean), eps=float(frozen.eps), device="meta")  # type: ignore[arg-type]
+    made = nn.BatchNorm2d(len(mean), eps=eps, device="meta")
     made.weight, made.bias = (nn.Parameter(value, requires_grad=False) for value in (weight, bias))
     made.running_mean, made.running_var = mean, variance
     made.num_batches_tracked = torch.tensor(0)  # torch looks for one, and makes it for a checkpoint that has none
@@ -24,8 +24,8 @@ def _batch_norm(frozen: nn.Module) -> nn.BatchNorm2d:
 class UnfreezeBatchNorms(RewritePass):
     """A frozen batch norm becomes an ordinary one in eval mode.
 
-    What it does: torchvision's `FrozenBatchNorm2d`, and others of that name with the same four buffers, becomes an
-    `nn.BatchNorm2d` that holds the same tensors.
+    What it does: torchvision's `FrozenBatchNorm2d`, and any other module that computes the same of the same four
+    buffers, whatever its name, becomes an `nn.BatchNorm2d` that holds the same tensors.
 
     Why: it multiplies and adds with buffers, which would be two int8 operations behind every convolution of a detector;
     a batch norm is folded into the convolution.
@@ -40,8 +40,8 @@ class UnfreezeBatchNorms(RewritePass):
     def run(self, editor: Editor) -> None:
         for node in editor.nodes():
             module = submodule(editor.graph_module, node)
-            if module is not None and is_frozen_batch_norm(module):
-                editor.replace_module(node, _batch_norm(module), "a batch norm is folded into its convolution")
+            if module is not None and (eps := frozen_batch_norm(module)) is not None:
+                editor.replace_module(node, _batch_norm(module, eps), "a batch norm is folded into its convolution")
 
     @staticmethod
     def example() -> nn.Module:
