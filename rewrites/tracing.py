@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.ao.quantization import DeQuantStub, QuantStub
@@ -360,7 +361,8 @@ class _Tracer(fx.Tracer):
                     return self._called(function, args, kwargs)
                 with _without_hooks(function), self.fake, torch.no_grad():
                     return function(*args, **kwargs)
-            if function is getattr and args[1] == "data":
+            is_kept = function is F.batch_norm or (function is getattr and args[1] == "data")
+            if is_kept and args and isinstance(args[0], FakeTensor):  # of its input's shape and type
                 return args[0]
             with nullcontext() if has_numbers else self.fake, torch.no_grad():
                 return function(*args, **kwargs)

@@ -6,6 +6,7 @@ of a method is first resolved to the method itself (`torch.Tensor.add`).
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -106,9 +107,13 @@ def modules_read_inside(graph_module: fx.GraphModule) -> set[int]:
 
 def is_inside_a_call(graph_module: fx.GraphModule, path: str) -> bool:
     """Whether a module that some node calls, under whatever path, holds the parameter or buffer at `path`."""
-    holder = graph_module.get_submodule(path.rpartition(".")[0])
-    called = (submodule(graph_module, node) for node in graph_module.graph.nodes)
-    return any(part is holder for module in called if module is not None for part in module.modules())
+    return id(graph_module.get_submodule(path.rpartition(".")[0])) in modules_called(graph_module)
+
+
+def modules_called(graph_module: fx.GraphModule) -> set[int]:
+    """Identities of the modules that some node calls, and of all that is in them."""
+    called = {id(module): module for node in graph_module.graph.nodes if (module := submodule(graph_module, node))}
+    return {id(part) for module in called.values() for part in module.modules()}
 
 
 def attribute(root: nn.Module, path: str) -> Any:
@@ -121,29 +126,60 @@ def is_scalar(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+class _Unsettled(Exception):
+    """A rule asked about a node that is not settled yet."""
+
+
+class _Settled(dict[fx.Node, bool]):
+    """What is known of each node so far."""
+
+    def __missing__(self, node: fx.Node) -> bool:
+        raise _Unsettled(node)
+
+
+_Rule = Callable[[fx.GraphModule, fx.Node, _Settled], bool]
+
+
+def _settle(graph_module: fx.GraphModule, node: fx.Node, rule: _Rule, known: _Settled) -> bool:
+    """What `rule` says of a node; of those before it only what it asks about is looked at."""
+    stack = [node]
+    while stack:
+        try:
+            known[stack[-1]] = rule(graph_module, stack[-1], known)
+            stack.pop()
+        except _Unsettled as asked:
+            stack.append(asked.args[0])
+    return known[node]
+
+
+def _all_settled(graph_module: fx.GraphModule, rule: _Rule) -> set[fx.Node]:
+    known = _Settled()
+    return {node for node in graph_module.graph.nodes if _settle(graph_module, node, rule, known)}
+
+
 def tensor_nodes(graph_module: fx.GraphModule) -> set[fx.Node]:
     """The nodes whose value is a tensor, or a tuple or list of tensors; shapes and numbers are left out."""
-    found: set[fx.Node] = set()
-    for node in graph_module.graph.nodes:
-        inputs_are_plain = bool(node.all_input_nodes) and not any(n in found for n in node.all_input_nodes)
-        target = callee(graph_module, node)
-        if node.op == "placeholder":
-            plain = node.type in (int, float, bool, str)
-        elif node.op == "get_attr":
-            plain = not isinstance(attribute(graph_module, str(node.target)), torch.Tensor)
-        elif node.op == "output":
-            plain = True
-        elif target is getattr:
-            plain = node.args[1] in _PLAIN_ATTRIBUTES
-        elif target in _PLAIN_METHODS or target in _PLAIN_FUNCTIONS:
-            plain = True
-        elif getattr(target, "__module__", None) in ("_operator", "builtins", "math"):
-            plain = not any(n in found for n in node.all_input_nodes)
-        else:
-            plain = inputs_are_plain and node.op == "call_method"
-        if not plain:
-            found.add(node)
-    return found
+    return _all_settled(graph_module, _is_tensor)
+
+
+def is_tensor(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node is one of `tensor_nodes`, at the cost of those it is made of alone."""
+    return _settle(graph_module, node, _is_tensor, _Settled())
+
+
+def _is_tensor(graph_module: fx.GraphModule, node: fx.Node, known: _Settled) -> bool:
+    target = callee(graph_module, node)
+    if node.op == "placeholder":
+        return node.type not in (int, float, bool, str)
+    if node.op == "get_attr":
+        return isinstance(attribute(graph_module, str(node.target)), torch.Tensor)
+    if node.op == "output" or target in _PLAIN_METHODS or target in _PLAIN_FUNCTIONS:
+        return False
+    if target is getattr:
+        return node.args[1] not in _PLAIN_ATTRIBUTES
+    if getattr(target, "__module__", None) in ("_operator", "builtins", "math"):
+        return any(known[n] for n in node.all_input_nodes)
+    return node.op != "call_method" or not node.all_input_nodes or any(known[n] for n in node.all_input_nodes)
 
 
 def module_scope(node: fx.Node) -> str:
@@ -158,51 +194,61 @@ def sole_user(node: fx.Node) -> fx.Node | None:
 
 def several_tensors(graph_module: fx.GraphModule) -> set[fx.Node]:
     """The nodes whose value is known to be a tuple or list of tensors."""
-    found: set[fx.Node] = set()
-    for node in graph_module.graph.nodes:
-        target = callee(graph_module, node)
-        sliced = target is operator.getitem and node.args[0] in found and isinstance(node.args[1], slice)
-        joined = target in (operator.add, operator.mul) and any(n in found for n in node.all_input_nodes)
-        if target in _SEVERAL or sliced or joined or "members" in node.meta:
-            found.add(node)
-    return found
+    return _all_settled(graph_module, _holds_several)
+
+
+def holds_several(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node is one of `several_tensors`."""
+    return _settle(graph_module, node, _holds_several, _Settled())
+
+
+def _holds_several(graph_module: fx.GraphModule, node: fx.Node, known: _Settled) -> bool:
+    target = callee(graph_module, node)
+    if target in _SEVERAL or "members" in node.meta:
+        return True
+    if target is operator.getitem and isinstance(node.args[1], slice):
+        return isinstance(node.args[0], fx.Node) and known[node.args[0]]
+    return target in (operator.add, operator.mul) and any(known[n] for n in node.all_input_nodes)
 
 
 def whole_numbers(graph_module: fx.GraphModule) -> set[fx.Node]:
     """The nodes whose value is known to be a tensor of whole numbers or truth values, such as indices and masks."""
-    found: set[fx.Node] = set()
     tensors = tensor_nodes(graph_module)
-    for node in graph_module.graph.nodes:
-        if node not in tensors:
-            continue
-        target = callee(graph_module, node)
-        if node.op == "get_attr":
-            whole = not _is_fractional(attribute(graph_module, str(node.target)).dtype)
-        elif target in (torch.Tensor.to, torch.Tensor.type):
-            dtypes = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, torch.dtype)]
-            whole = not _is_fractional(dtypes[0]) if dtypes else node.args[0] in found
-        elif target is operator.getitem and isinstance(node.args[0], fx.Node) and node.args[1] == 1:
-            source = callee(graph_module, node.args[0])
-            ranked = source in _RANKED and node.args[0] in tensors
-            whole = ranked or node.args[0] in found
-        elif target is getattr:
-            whole = node.args[1] == "indices" or node.args[0] in found
-        elif target is torch.arange:
-            given = [*node.args, *(value for key, value in node.kwargs.items() if key in ("start", "end", "step"))]
-            dtype = node.kwargs.get("dtype")
-            whole = not any(map(_is_float, given)) if dtype is None else dtype in _WHOLE_TYPES
-        elif target in _FRACTIONAL or node.op in ("call_module", "placeholder"):
-            whole = False
-        elif target is operator.getitem:
-            whole = node.args[0] in found
-        else:
-            operands = [n for n in node.all_input_nodes if n in tensors]
-            # A whole tensor and a fractional constant make a fractional one.
-            constants = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, float)]
-            whole = bool(operands) and found.issuperset(operands) and not constants
-        if whole or target in _WHOLE:
-            found.add(node)
-    return found
+    return _all_settled(graph_module, functools.partial(_is_whole, tensors.__contains__))
+
+
+def is_whole(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node is one of `whole_numbers`."""
+    asked = functools.partial(is_tensor, graph_module)
+    return _settle(graph_module, node, functools.partial(_is_whole, asked), _Settled())
+
+
+def _is_whole(
+    is_tensor: Callable[[fx.Node], bool], graph_module: fx.GraphModule, node: fx.Node, known: _Settled
+) -> bool:
+    target = callee(graph_module, node)
+    if target in _WHOLE and is_tensor(node):
+        return True
+    if target in _FRACTIONAL or node.op in ("call_module", "placeholder") or not is_tensor(node):
+        return False
+    if node.op == "get_attr":
+        return not _is_fractional(attribute(graph_module, str(node.target)).dtype)
+    if target in (torch.Tensor.to, torch.Tensor.type):
+        dtypes = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, torch.dtype)]
+        return not _is_fractional(dtypes[0]) if dtypes else known[node.all_input_nodes[0]]
+    if target is operator.getitem and isinstance(node.args[0], fx.Node):
+        ranked = node.args[1] == 1 and callee(graph_module, node.args[0]) in _RANKED and is_tensor(node.args[0])
+        return ranked or known[node.args[0]]
+    if target is getattr:
+        return node.args[1] == "indices" or known[node.all_input_nodes[0]]
+    if target is torch.arange:
+        given = [*node.args, *(value for key, value in node.kwargs.items() if key in ("start", "end", "step"))]
+        dtype = node.kwargs.get("dtype")
+        return not any(map(_is_float, given)) if dtype is None else dtype in _WHOLE_TYPES
+    operands = [n for n in node.all_input_nodes if is_tensor(n)]
+    # A whole tensor and a fractional constant make a fractional one.
+    constants = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, float)]
+    return bool(operands) and not constants and all(known[n] for n in operands)
 
 
 _WHOLE_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)

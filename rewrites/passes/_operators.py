@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal
 from rewrites.modules import Add, AddScalar, Cat, MatMul, Mul, MulScalar, Stack
-from rewrites.values import callee, is_scalar, several_tensors, tensor_nodes, whole_numbers
+from rewrites.values import callee, holds_several, is_scalar, is_tensor, is_whole
 
 _ADD: frozenset[Callable[..., Any]] = frozenset({operator.add, torch.add, Tensor.add})
 _SUB: frozenset[Callable[..., Any]] = frozenset({operator.sub, torch.sub, torch.subtract, Tensor.sub, Tensor.subtract})
@@ -91,16 +91,16 @@ def operation(graph_module: fx.GraphModule, node: fx.Node) -> Operation | None:
     target = callee(graph_module, node)
     if node.op not in ("call_function", "call_method") or target not in ARITHMETIC:
         return None
-    tensors = tensor_nodes(graph_module)
-    if not any(n in tensors for n in node.all_input_nodes):
+    tensors = {n for n in node.all_input_nodes if is_tensor(graph_module, n)}
+    if not tensors:
         return None
-    if not whole_numbers(graph_module).isdisjoint(node.all_input_nodes):
+    if any(is_whole(graph_module, n) for n in node.all_input_nodes):
         raise Refusal("whole numbers and masks stay what they are; only fractional values are quantized")
     if target in _CAT | _STACK:
         return _cat(node, tensors)
     x, y = _binary(node)
     kind = next(kind for kind in (_ADD, _SUB, _MUL, _DIV, _MATMUL) if target in kind)
-    lists = several_tensors(graph_module)
+    lists = {n for n in node.all_input_nodes if holds_several(graph_module, n)}
     if any(not isinstance(operand, fx.Node | int | float) or operand in lists for operand in (x, y)):
         raise Refusal("it joins lists, not tensors")
     if x in tensors and is_scalar(y):

@@ -16,7 +16,7 @@ from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.modules import bind
 from rewrites.naming import class_word
-from rewrites.values import attribute, is_inside_a_call, module_scope
+from rewrites.values import attribute, module_scope, modules_called
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 
@@ -168,7 +168,7 @@ class FunctionalLayers(RewritePass):
     name = "functional-layers"
 
     def run(self, editor: Editor) -> None:
-        graph_module = editor.graph_module
+        graph_module, held = editor.graph_module, list[str]()
         for node in editor.nodes():
             try:
                 layer = _decide(graph_module, node)
@@ -186,8 +186,11 @@ class FunctionalLayers(RewritePass):
             for operand in layer.reads.values():
                 if not operand.users and not operand._erased:
                     editor.erase(operand, "the module holds it")
-                    if not is_inside_a_call(graph_module, str(operand.target)):
-                        editor.forget(str(operand.target))
+                    held.append(str(operand.target))
+        called = modules_called(graph_module)
+        for path in held:
+            if id(graph_module.get_submodule(path.rpartition(".")[0])) not in called:
+                editor.forget(path)
 
     @staticmethod
     def example() -> nn.Module:

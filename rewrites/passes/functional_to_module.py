@@ -13,7 +13,7 @@ from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.memory import changes_in_place
 from rewrites.naming import snake_case
-from rewrites.values import callee, is_scalar, tensor_nodes
+from rewrites.values import callee, is_scalar, is_tensor
 
 # Each factory has the signature of the functions it stands for (without the input), so that Python
 # itself binds positional, keyword and default arguments; it returns the module or refuses.
@@ -142,7 +142,7 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, fx.
         raise Refusal("it changes its input in place; the module would not")
     kwargs = dict(node.kwargs)
     value, settings = (node.args[0], node.args[1:]) if node.args else (kwargs.pop("input", None), ())
-    if not isinstance(value, fx.Node) or value not in tensor_nodes(graph_module):
+    if not isinstance(value, fx.Node) or not is_tensor(graph_module, value):
         raise Refusal("its input is not a tensor of this graph")
     if any(isinstance(n, fx.Node) and n is not value for n in node.all_input_nodes):
         raise Refusal("its settings are computed when the model runs; a module's are fixed")
