@@ -167,7 +167,8 @@ def _called_in_both(graph_module: fx.GraphModule, domains: Domains) -> Iterator[
             yield node, f"{node.target} is also called in float, at {other.name}, with the same weights"
 
 
-def _ruling(graph_module: fx.GraphModule, node: fx.Node) -> Verdict:
+def ruling(graph_module: fx.GraphModule, node: fx.Node) -> Verdict:
+    """What the kernel table says of one call."""
     return verdict(callee(graph_module, node), submodule(graph_module, node), node)[0]
 
 
@@ -204,7 +205,7 @@ def _pays(graph_module: fx.GraphModule, domains: Domains, group: set[fx.Node], t
     if moved != stays:
         return moved < stays
     readers = {user for node in group for user in node.users} & domains.reasons.keys()
-    if any(_ruling(graph_module, node) is Verdict.COARSE for node in readers):
+    if any(ruling(graph_module, node) is Verdict.COARSE for node in readers):
         return True
     beside = readers.union(*(node.all_input_nodes for node in group))
     return sum(not beside.isdisjoint(island) for island in _components(set(domains.reasons))) > 1
@@ -222,7 +223,7 @@ def _better_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator
     for node in sorted(domains.int8 - fixed):
         kind = callee(graph_module, node)
         if kind not in MULTIPLY_ACCUMULATE and kind is not QuantStub:
-            movable[node] = _ruling(graph_module, node)
+            movable[node] = ruling(graph_module, node)
     views = {node for node, ruling in movable.items() if ruling is Verdict.FOLLOWS}
     for candidates, among_float in ((views, True), (set(movable), True), (set(movable), False)):
         found: set[fx.Node] = set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 
@@ -76,12 +77,33 @@ def upsample_mode(module: nn.Module) -> str | None:
     return None if module.mode in _MODES else f"no quantized kernel interpolates in mode {module.mode!r}"
 
 
-def interpolation_mode(node: fx.Node) -> str | None:
-    """A call interpolates in one of the modes that there are quantized kernels for."""
+def interpolation(node: fx.Node) -> str | None:
+    """A call interpolates an image in one of the modes that there are quantized kernels for."""
     settings = _settings(node)
     if settings["antialias"]:
         return "no quantized kernel interpolates with antialias"
-    return None if settings["mode"] in _MODES else f"no quantized kernel interpolates in mode {settings['mode']!r}"
+    if settings["mode"] not in _MODES:
+        return f"no quantized kernel interpolates in mode {settings['mode']!r}"
+    return not_of_tokens(node)
+
+
+# What may group the values of tokens [N, L, C] as an image [N, C, H, W], in memory as they lie.
+_GROUPING = frozenset({"reshape", "reshape_as", "view", "view_as", "unflatten"})
+
+
+def not_of_tokens(node: fx.Node) -> str | None:
+    """An image that is enlarged was not grouped of tokens just before.
+
+    Of one image torch leaves the outermost stride as it was among the tokens; the kernels take the layout from the
+    strides in two ways then, and scramble what they read.
+    """
+    value = node.args[0] if node.args else node.kwargs.get("input")
+    while isinstance(value, fx.Node) and value.target in ("permute", "transpose", torch.permute, torch.transpose):
+        value = value.args[0]
+    name = getattr(value, "target", None)
+    if isinstance(value, fx.Node) and (name in _GROUPING or getattr(name, "__name__", None) in _GROUPING):
+        return "its kernel scrambles one image that was made of tokens by reshape; behind a copy it does not"
+    return None
 
 
 def _settings(node: fx.Node) -> dict[str, Any]:

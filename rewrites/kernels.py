@@ -252,13 +252,19 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(nn.ReplicationPad2d, Verdict.FLOAT, lambda: nn.ReplicationPad2d(1), _NO_KERNEL),
     Kernel(nn.CircularPad2d, Verdict.FLOAT, lambda: nn.CircularPad2d(1), _NO_KERNEL),
     Kernel(operator.getitem, Verdict.FOLLOWS, lambda: Call(operator.getitem, (slice(None), slice(2, 6)))),
-    Kernel(F.interpolate, Verdict.FOLLOWS, interpolating("nearest"), call_limits=limits.interpolation_mode),
+    Kernel(F.interpolate, Verdict.FOLLOWS, interpolating("nearest"), call_limits=limits.interpolation),
     Kernel(
         nn.Upsample, Verdict.FOLLOWS, lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-        limits=limits.upsample_mode,
+        limits=limits.upsample_mode, call_limits=limits.not_of_tokens,
     ),
-    Kernel(nn.UpsamplingNearest2d, Verdict.FOLLOWS, lambda: nn.UpsamplingNearest2d(scale_factor=2)),
-    Kernel(nn.UpsamplingBilinear2d, Verdict.FOLLOWS, lambda: nn.UpsamplingBilinear2d(scale_factor=2)),
+    Kernel(
+        nn.UpsamplingNearest2d, Verdict.FOLLOWS, lambda: nn.UpsamplingNearest2d(scale_factor=2),
+        call_limits=limits.not_of_tokens,
+    ),
+    Kernel(
+        nn.UpsamplingBilinear2d, Verdict.FOLLOWS, lambda: nn.UpsamplingBilinear2d(scale_factor=2),
+        call_limits=limits.not_of_tokens,
+    ),
     Kernel(nn.ChannelShuffle, Verdict.FOLLOWS, lambda: nn.ChannelShuffle(2)),
     Kernel(F.channel_shuffle, Verdict.FOLLOWS, lambda: Call(F.channel_shuffle, 2)),
     Kernel(nn.PixelShuffle, Verdict.FOLLOWS, lambda: nn.PixelShuffle(2)),

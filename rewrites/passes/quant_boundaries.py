@@ -8,8 +8,9 @@ from torch import Tensor, fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.base import RewritePass
-from rewrites.domains import assign
+from rewrites.domains import assign, ruling
 from rewrites.edits import Editor
+from rewrites.kernels import Verdict
 from rewrites.parts import prefixed
 from rewrites.values import tensor_nodes
 
@@ -40,9 +41,13 @@ class QuantBoundaries(RewritePass):
                 editor.keep_float(node, self.kept[name])
         domains = assign(graph_module)
         tensors = tensor_nodes(graph_module)
+        # by what they read, which may be a stub from now on
+        refused = {node for node in domains.reasons if ruling(graph_module, node) is Verdict.FLOAT}
         for node in editor.nodes():
             if node in domains.reasons:
                 editor.skip(node, domains.reasons[node])
+                if node in refused:
+                    editor.keep_float(node, domains.reasons[node])
             in_int8 = node in domains.int8
             if node not in domains.int8 | domains.floating:
                 continue

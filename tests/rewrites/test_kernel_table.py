@@ -13,6 +13,7 @@ from eager_int8 import convert_operation, quantize_like, sqnr
 from torch import Tensor, nn
 
 from rewrites import modules as m
+from rewrites import rewrite
 from rewrites.fusion import CONVERT_MAPPING
 from rewrites.kernel_examples import Call
 from rewrites.kernels import KERNELS, MULTIPLY_ACCUMULATE, Kernel, Verdict, verdict
@@ -336,6 +337,36 @@ def test_settings_the_engine_gets_wrong_are_refused(name):
     assert ruling is Verdict.FLOAT and reason.startswith("its kernel")
     inputs = [quantize_like(values((2, 8, 12, 12), "contiguous", 0))]
     assert worst(module, module, inputs) > SHARE, f"{name} is right now: upstream has mended it, drop the limit"
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_image_made_of_tokens_is_scrambled_when_it_is_one(mode, batch):
+    tokens = torch.quantize_per_tensor(values((batch, 4, 32), "contiguous", 0), 0.1, 128, torch.quint8)
+    image = tokens.transpose(1, 2).reshape(batch, 32, 2, 2)
+    found = F.interpolate(image, size=(8, 8), mode=mode).dequantize()
+    right = F.interpolate(image.dequantize(), size=(8, 8), mode=mode)
+    assert (float((found - right).abs().max()) > 2 * 0.1) == (batch == 1)
+
+
+@pytest.mark.parametrize("enlarged", [nn.Upsample(scale_factor=2), nn.UpsamplingBilinear2d(scale_factor=2), None])
+@pytest.mark.parametrize(
+    ("between", "runs_in_int8"),
+    [(lambda x: x, False), (lambda x: x.permute(0, 1, 3, 2), False), (lambda x: x.contiguous(), True)],
+    ids=["at once", "permuted", "behind a copy"],
+)
+def test_an_image_made_of_tokens_is_enlarged_in_float(enlarged, between, runs_in_int8):
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.out, self.enlarged = nn.Linear(4, 8), nn.Conv2d(8, 4, 1), enlarged
+
+        def forward(self, x: Tensor) -> Tensor:
+            image = between(self.tokens(x).transpose(1, 2).reshape(x.shape[0], 8, 2, 2))
+            return self.out(F.interpolate(image, size=(8, 8)) if self.enlarged is None else self.enlarged(image))
+
+    islands = rewrite(Net().eval(), example=(torch.randn(1, 4, 4),)).islands
+    assert any("made of tokens by reshape" in island.reason for island in islands) != runs_in_int8
 
 
 def test_values_that_may_lie_outside_are_refused():
