@@ -59,9 +59,11 @@ def _decides_to_raise(statement: ast.stmt, frame: FrameType) -> bool:
 
 
 def _asks(statement: ast.If | ast.Assert, position: _Position) -> bool:
-    """Whether the test of a statement runs; Python 3.11 has what branches by it at the place of the whole statement."""
-    whole = (statement.lineno, statement.col_offset), (statement.end_lineno, statement.end_col_offset)
-    return position == whole or _spans(statement.test, position)
+    """Whether the test of a statement runs; Python has what branches by it at the place of the whole statement."""
+    first = (statement.lineno, statement.col_offset)
+    whole = first, (statement.end_lineno, statement.end_col_offset)
+    header = (statement.lineno, None), (statement.lineno, None)
+    return position in (whole, header) or _spans(statement.test, position)
 
 
 def _keeps(node: ast.AST, position: _Position) -> bool:

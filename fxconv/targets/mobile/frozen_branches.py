@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv.targets.mobile.checks_in_code import is_check
 from fxconv.targets.mobile.trace_values import TraceValues
+from rewrites import location
 from rewrites.location import short
 
 # Everything that gives the numbers in a tensor to Python.
@@ -48,7 +49,10 @@ _MAKES_CONSTANTS = frozenset(
     {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor, Tensor.data.__get__}  # type: ignore[attr-defined]
 )
 _MAKES_TEXT = frozenset({Tensor.__repr__, Tensor.__format__})
-_TORCH, _TORCHVISION = (f"{Path(package.__file__).parent}/" for package in (torch, torchvision))
+_TORCH, _TORCHVISION, _PYTHON, _REWRITES = (
+    f"{Path(module.__file__).parent}/" for module in (torch, torchvision, linecache, location)
+)
+_FXCONV = f"{Path(__file__).parents[2]}/"
 # A message names this many lines.
 _SHOWN = 3
 
@@ -90,6 +94,13 @@ def is_torch(filename: str) -> bool:
     return filename.startswith(_TORCH)
 
 
+def _is_library(filename: str) -> bool:
+    """Whether code is torch's, Python's or fxconv's own, which asks on behalf of somebody."""
+    if filename.startswith(_PYTHON):
+        return "-packages/" not in filename or is_torch(filename)
+    return filename.startswith((_TORCH, _FXCONV, _REWRITES))
+
+
 @contextmanager
 def watched() -> Iterator[FrozenBranches]:
     """While it is open, one trace is watched.
@@ -113,9 +124,9 @@ class _Watch(TorchFunctionMode):
         if torch._C._is_tracing() and func in _WATCHED:
             tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
             frames = list(_frames(sys._getframe(1)))
-            own = next((place for place, frame in enumerate(frames) if not is_torch(frame.f_code.co_filename)), None)
+            own = next((place for place, frame in enumerate(frames) if not _is_library(frame.f_code.co_filename)), 0)
             # torchvision writes its code to be traced: what it decides by numbers then is the same for all of them
-            if own is not None and not frames[own].f_code.co_filename.startswith(_TORCHVISION):
+            if not frames[own].f_code.co_filename.startswith(_TORCHVISION):
                 self._keep(func, tensors, result, frames, own)
         return result
 

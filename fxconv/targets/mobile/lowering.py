@@ -79,7 +79,8 @@ def _frozen(module: nn.Module, example: tuple[Any, ...], config: Config, unscrip
         return FrozenBranches()
     with warnings.catch_warnings(), watched() as found:
         warnings.simplefilter("ignore")  # the trace that makes the file has said it
-        to_torchscript(module, example, config)
+        with torch.no_grad():
+            _recorded(Flat(module).eval(), example)
     if found.branches and not config.allow_frozen_branches:
         raise UserError(
             f"tracing would freeze, as the example takes it, what is decided by the numbers in a tensor at "
@@ -130,7 +131,7 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
         with torch.no_grad():
             if config.method is Method.trace:
                 traced = module if _is_plain(module(*forward.cloned(example))) else Flat(module).eval()
-                scripted = torch.jit.trace(traced, forward.cloned(example), check_trace=False, strict=False)
+                scripted = _recorded(traced, example)
             else:
                 _forget_stale_builtins(module)
                 with quiet():
@@ -147,6 +148,10 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     if "Union[" in returned:
         raise UserError(f"the outputs mix types in one list or dict ({returned}); return a tuple of tensors instead")
     return scripted
+
+
+def _recorded(module: nn.Module, example: tuple[Any, ...]) -> Any:
+    return torch.jit.trace(module, forward.cloned(example), check_trace=False, strict=False)
 
 
 def _is_plain(outputs: Any) -> bool:
