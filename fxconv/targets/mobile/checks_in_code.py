@@ -11,6 +11,7 @@ import linecache
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from types import CodeType, FrameType
+from typing import Any
 
 # (line, column) of the first and behind the last character; columns are None before Python 3.11.
 _Position = tuple[tuple[int, int | None], tuple[int, int | None]]
@@ -126,13 +127,15 @@ def _positions(code: CodeType) -> list[tuple[int, int, int | None, int | None]]:
     return list(code.co_positions())  # type: ignore[attr-defined]
 
 
-def _spans(node: ast.AST, position: _Position) -> bool:
+def _spans(node: Any, position: _Position) -> bool:
+    """Whether a statement or an expression is where this is, or around it."""
     (line, column), (last, end) = position
     if not (node.lineno <= line and last <= node.end_lineno):
         return False
     if column is None or end is None:
         return True
-    return (node.lineno, node.col_offset) <= (line, column) and (last, end) <= (node.end_lineno, node.end_col_offset)
+    begins = (node.lineno, node.col_offset) <= (line, column)
+    return bool(begins and (last, end) <= (node.end_lineno, node.end_col_offset))
 
 
 @lru_cache(maxsize=64)

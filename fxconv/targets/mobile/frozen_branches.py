@@ -50,7 +50,7 @@ _MAKES_CONSTANTS = frozenset(
 )
 _MAKES_TEXT = frozenset({Tensor.__repr__, Tensor.__format__})
 _TORCH, _TORCHVISION, _PYTHON, _REWRITES = (
-    f"{Path(module.__file__).parent}/" for module in (torch, torchvision, linecache, location)
+    f"{Path(str(module.__file__)).parent}/" for module in (torch, torchvision, linecache, location)
 )
 _FXCONV = f"{Path(__file__).parents[2]}/"
 # A message names this many lines.

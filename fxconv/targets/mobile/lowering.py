@@ -29,6 +29,7 @@ from fxconv.targets.target import Lowered
 from fxconv.targets.wrapping.tensors import Flat, OnlyTraced
 from rewrites.location import short
 
+
 def _optimizer_type(name: MobilePass) -> Any:
     """torch's enum member for a pass: `conv-bn-fusion` is CONV_BN_FUSION."""
     return getattr(MobileOptimizerType, name.name.upper())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,18 +13,21 @@ from torch import Tensor
 _OF_A_SHAPE = frozenset({"aten::size", "aten::sym_size", "aten::numel", "aten::len", "aten::dim", "prim::shape"})
 # Of their first argument these take shape and dtype alone ...
 _LIKE = frozenset(
-    f"aten::{name}"
-    for name in ("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like")
-    + ("new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided")
+    {
+        *(f"aten::{name}_like" for name in ("zeros", "ones", "empty", "full", "rand", "randn", "randint")),
+        *(f"aten::new_{name}" for name in ("zeros", "ones", "empty", "full", "empty_strided")),
+    }
 )
 # ... and these of all arguments but the first.
 _AS = frozenset({"aten::type_as", "aten::expand_as", "aten::view_as", "aten::reshape_as", "aten::to"})
 # How many values these give depends on the numbers they are given.
 _SELECTING = frozenset(
-    f"aten::{name}"
-    for name in ("nonzero", "nonzero_numpy", "argwhere", "masked_select", "_unique", "_unique2", "unique_dim")
-    + ("unique_consecutive", "unique_dim_consecutive", "bincount", "arange", "linspace")
-) | {"torchvision::nms"}
+    {
+        *("aten::nonzero", "aten::nonzero_numpy", "aten::argwhere", "aten::masked_select", "torchvision::nms"),
+        *("aten::_unique", "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive"),
+        *("aten::unique_dim_consecutive", "aten::bincount", "aten::arange", "aten::linspace"),
+    }
+)
 # Types of an index that selects; a call of a script does not say of which type its result is.
 _MASKS = frozenset({torch.bool, torch.uint8, None})
 
@@ -69,7 +72,7 @@ class TraceValues:
 
 
 def _value(tensor: Tensor) -> Any:
-    return torch._C._get_value_trace(tensor)
+    return torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
 
 
 def _number_questions(node: Any) -> list[tuple[bool, Any]]:
@@ -139,7 +142,7 @@ def _aliases(node: Any) -> tuple[frozenset[int], frozenset[int]]:
     return _aliases_of(node.schema())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _aliases_of(schema: str) -> tuple[frozenset[int], frozenset[int]]:
     try:
         arguments = torch._C.parse_schema(schema).arguments

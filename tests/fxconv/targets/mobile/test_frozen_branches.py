@@ -6,13 +6,12 @@ import copy
 import importlib.util
 import math
 import warnings
-from torch import equal
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import equal, nn
 
 from fxconv.targets.mobile.frozen_branches import FrozenBranches, watched
 
