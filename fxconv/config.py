@@ -160,6 +160,9 @@ class Config:
     images at a time.
 
     `runtime` is the release for phones that must load the artifact, by the name of its package.
+
+    With `allow_frozen_branches` a model that can only be traced may decide by the numbers in a tensor; the artifact
+    then decides as the example does, whatever its input.
     """
 
     mode: Mode = Mode.static
@@ -192,6 +195,7 @@ class Config:
     epochs: int = 10
     learning_rate: float = 2e-5
     runtime: str | None = None
+    allow_frozen_branches: bool = False
 
     def __post_init__(self) -> None:
         for field, kind in _CHOICES.items():

@@ -75,7 +75,8 @@ class Conversion:
     `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
     distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove itself by.
     `runtime` says what the artifact needs of the release that was named, of the target's own type; `target` is the kind
-    of file that was written.
+    of file that was written. `frozen_branches` are lines of the model that decide by the numbers in a tensor, and whose
+    decisions the artifact has as the example took them, because `allow_frozen_branches` says so.
     """
 
     model: ModelInfo
@@ -100,6 +101,7 @@ class Conversion:
     golden: Golden = NO_GOLDEN
     runtime: Any = None
     target: Target = field(default_factory=target_of, repr=False)
+    frozen_branches: tuple[str, ...] = ()
 
     @property
     def verified(self) -> bool:
@@ -342,6 +344,7 @@ def _conversion(
         golden=made.golden,
         runtime=made.needs,
         target=target,
+        frozen_branches=made.frozen_branches,
     )
 
 

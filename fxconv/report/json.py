@@ -116,6 +116,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "graphs": list(conversion.rewritten.graphs),
             "float_leaves": [{"path": leaf.path, "reason": leaf.reason} for leaf in conversion.rewritten.leaves],
             "fixed": [asdict(entry) for entry in conversion.rewritten.fixed],
+            "frozen_branches": conversion.frozen_branches,
         },
         "quantization": {
             "mode": conversion.config.mode,

@@ -104,6 +104,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *trained(conversion.training),
         *judged(conversion.judgement),
         (f"against {_FLOAT.get(int8.against, int8.against)}", f"{decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
+        *_frozen(conversion),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         ("golden inputs", golden_words(conversion)),
         (
@@ -149,6 +150,12 @@ def _kept_float(conversion: Conversion) -> list[tuple[str, str]]:
         return []
     islands = conversion.rewritten.islands[:_MOST_ISLANDS]
     return [("in float", f"{some(island.nodes)}: {island.reason}") for island in islands]
+
+
+def _frozen(conversion: Conversion) -> list[tuple[str, str]]:
+    """What the artifact decides as the example did, because the user allowed it."""
+    places = conversion.frozen_branches
+    return [("frozen branches", f"as the example took them: {', '.join(places)}")] if places else []
 
 
 def _function(row: StageParity) -> str:

@@ -27,13 +27,15 @@ class Lowered:
 
     `stages` are its forms on the way, in order, by the names of the ledger's rows, each of which runs. `content` are
     the bytes of a file that carries nothing besides, `method` is how it came about. `warnings` say what the user must
-    know, decisions that were taken once and for all among it.
+    know, decisions that were taken once and for all among it. `frozen_branches` are the lines whose decisions by the
+    numbers in a tensor stand in the file as the example took them, because the user allows it.
     """
 
     stages: Mapping[str, Program]
     content: bytes
     method: Method
     warnings: tuple[str, ...] = ()
+    frozen_branches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Target(ABC):
     def lower(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
         """The way from a module to the bytes of a file; `example` are the tensors of one call.
 
-        Raises `ConversionError` where the target refuses the module, and `UserError` for outputs it cannot hold.
+        Raises `ConversionError` where the target refuses the module, and `UserError` for outputs it cannot hold, and
+        for what would be right for some inputs only.
         """
 
     @abstractmethod

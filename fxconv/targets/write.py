@@ -20,7 +20,7 @@ from fxconv.progress import Clock
 from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
-from fxconv.targets.target import Target
+from fxconv.targets.target import Lowered, Target
 from fxconv.targets.wrapping.wrapper import WrappedModel
 from fxconv.verification import parity
 from fxconv.verification.lowered_outputs import comparable_outputs
@@ -33,7 +33,8 @@ from rewrites import Rewritten
 class Made:
     """The bytes of the artifact, how they came about, and the ledger's rows on the way to them.
 
-    `golden` are the inputs it can prove itself by, `needs` what it needs at run time, None when nobody asked.
+    `golden` are the inputs it can prove itself by, `needs` what it needs at run time, None when nobody asked;
+    `frozen_branches` are as in `Lowered`.
     """
 
     content: bytes
@@ -42,6 +43,7 @@ class Made:
     ledger: tuple[StageParity, ...]
     golden: Golden
     needs: Any = None
+    frozen_branches: tuple[str, ...] = ()
 
 
 def make(
@@ -50,7 +52,7 @@ def make(
     config: Config,
     has_islands: bool,
     clock: Clock,
-    told: Callable[[Method], str],
+    told: Callable[[Lowered], str],
     specs: Sequence[dict[str, Any]],
 ) -> Made:
     """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory.
@@ -68,11 +70,13 @@ def make(
         found = NO_GOLDEN
         if config.golden:
             found = golden.golden(wrapped.module, lowered.content, specs, config.engine.value, has_islands, target)
-        extra = {metadata.FILE: told(lowered.method)} | ({replay.FILE: found.text} if found.text else {})
+        extra = {metadata.FILE: told(lowered)} | ({replay.FILE: found.text} if found.text else {})
     with clock.step("lowering"):
         lowered = replace(lowered, content=b"")  # of a large model two are too many
         written = target.write(lowered, extra, config)
-    return Made(written.content, lowered.method, lowered.warnings, ledger, found, written.needs)
+    return Made(
+        written.content, lowered.method, lowered.warnings, ledger, found, written.needs, lowered.frozen_branches
+    )
 
 
 def read_back(

@@ -52,6 +52,15 @@ class LoweringOptions:
             rich_help_panel="Lowering",
         ),
     ] = Method.auto
+    allow_frozen_branches: Annotated[
+        bool,
+        typer.Option(
+            "--allow-frozen-branches",
+            help="Trace a model although it decides by the numbers in a tensor: the artifact decides as the example "
+            "does, and is wrong for inputs that decide otherwise.",
+            rich_help_panel="Lowering",
+        ),
+    ] = False
     block: Annotated[
         list[MobilePass] | None,
         typer.Option(

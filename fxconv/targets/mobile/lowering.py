@@ -22,14 +22,12 @@ from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import ConversionError, UserError, message_line
 from fxconv.models import forward
 from fxconv.quantization.engine import quiet
+from fxconv.targets.mobile.frozen_branches import FrozenBranches, is_torch, named, watched
 from fxconv.targets.mobile.lite_file import load_lite_bytes
 from fxconv.targets.mobile.source_lines import without_source_lines
 from fxconv.targets.target import Lowered
 from fxconv.targets.wrapping.tensors import Flat, OnlyTraced
 from rewrites.location import short
-
-# A warning names this many of the lines at which a trace decided something.
-_SHOWN = 3
 
 
 def _optimizer_type(name: MobilePass) -> Any:
@@ -45,8 +43,9 @@ def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowe
     """The whole way from a module to the bytes of a .ptl; `example` is what a trace records.
 
     With `Method.auto` a module is scripted, and traced when TorchScript or the lite interpreter, which knows no Python
-    classes, refuses the script, or its outputs of mixed types, which come out as one tuple then. Raises what
-    `to_torchscript` raises.
+    classes, refuses the script, when it fails on the example, or for its outputs of mixed types, which come out as one
+    tuple then. Raises what `to_torchscript` raises, `ConversionError` for a file that fails on the example, and
+    `UserError` where a trace would freeze what the module decides by the numbers in a tensor.
     """
     if config.method is not Method.auto:
         return _lowered(module, example, config)
@@ -55,19 +54,56 @@ def lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowe
     try:
         return _lowered(module, example, replace(config, method=Method.script))
     except (ConversionError, UserError, RuntimeError) as error:
-        traced = _lowered(module, example, replace(config, method=Method.trace))
+        if is_out_of_memory(error):
+            raise
         why = message_line(error).partition("; ")[0]
+        traced = _lowered(module, example, replace(config, method=Method.trace), f" ({why})")
         return replace(traced, warnings=(f"traced, because it cannot be scripted: {why}", *traced.warnings))
 
 
-def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
+def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config, unscriptable: str = "") -> Lowered:
+    """`lowered` by one method; `unscriptable` is why it cannot be scripted, as far as that is known."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", TracerWarning)
+        warnings.filterwarnings("always", category=TracerWarning)
         scripted = to_torchscript(module, example, config)
+    frozen = _frozen(module, example, config, unscriptable)
     optimized = optimize(scripted, config)
     content = to_bytes(optimized)
-    load_lite_bytes(content)  # it knows less than TorchScript
-    return Lowered({SCRIPTED: scripted, OPTIMIZED: optimized}, content, config.method, _decisions(caught))
+    _try(load_lite_bytes(content), example, config)  # it knows less than TorchScript
+    told = (*frozen.warnings, *_decisions(caught, frozen))
+    return Lowered({SCRIPTED: scripted, OPTIMIZED: optimized}, content, config.method, told, tuple(frozen.branches))
+
+
+def _frozen(module: nn.Module, example: tuple[Any, ...], config: Config, unscriptable: str) -> FrozenBranches:
+    """What a trace freezes. Raises `UserError` for what another input may decide otherwise, unless that is allowed."""
+    if config.method is not Method.trace:
+        return FrozenBranches()
+    with warnings.catch_warnings(), watched() as found:
+        warnings.simplefilter("ignore")  # the trace that makes the file has said it
+        with torch.no_grad():
+            _recorded(Flat(module).eval(), example)
+    if found.branches and not config.allow_frozen_branches:
+        raise UserError(
+            f"tracing would freeze, as the example takes it, what is decided by the numbers in a tensor at "
+            f"{named(found.branches)}; make the model scriptable{unscriptable}, or accept a file that is wrong for "
+            "inputs that decide otherwise: --allow-frozen-branches"
+        )
+    return found
+
+
+def _try(program: Any, example: tuple[Any, ...], config: Config) -> None:
+    """Run a file once. Raises `ConversionError` where it fails on what the module was just called with."""
+    try:
+        with torch.no_grad():
+            program(*forward.cloned(example))
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        cure = cure_of(error, f"--method {config.method.other.value} may do better")
+        raise ConversionError(
+            f"the model compiles to TorchScript ({config.method.value}), which fails when it runs: "
+            f"{message_line(error)}; {cure}"
+        ) from error
 
 
 def twin(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
@@ -75,17 +111,15 @@ def twin(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.j
     return optimize(to_torchscript(module, example, config), config)
 
 
-def _decisions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    """What a trace took once and for all: the lines of Python that looked at a tensor."""
+def _decisions(caught: list[warnings.WarningMessage], frozen: FrozenBranches) -> tuple[str, ...]:
+    """What else a trace took once and for all: the other lines of Python that looked at a tensor, at sizes mostly."""
     places = dict.fromkeys(
         f"{short(entry.filename)}:{entry.lineno}"
         for entry in caught
-        if entry.category is TracerWarning and "/torch/" not in entry.filename
+        if entry.category is TracerWarning and not is_torch(entry.filename)
     )
-    if not places:
-        return ()
-    shown = ", ".join(list(places)[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")
-    return (f"tracing took decisions once, as the example has them: {shown}",)
+    others = [place for place in places if place not in frozen.lines]
+    return (f"tracing took decisions once, as the example has them: {named(others)}",) if others else ()
 
 
 def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
@@ -98,7 +132,7 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
         with torch.no_grad():
             if config.method is Method.trace:
                 traced = module if _is_plain(module(*forward.cloned(example))) else Flat(module).eval()
-                scripted = torch.jit.trace(traced, forward.cloned(example), check_trace=False, strict=False)
+                scripted = _recorded(traced, example)
             else:
                 _forget_stale_builtins(module)
                 with quiet():
@@ -115,6 +149,10 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     if "Union[" in returned:
         raise UserError(f"the outputs mix types in one list or dict ({returned}); return a tuple of tensors instead")
     return scripted
+
+
+def _recorded(module: nn.Module, example: tuple[Any, ...]) -> Any:
+    return torch.jit.trace(module, forward.cloned(example), check_trace=False, strict=False)
 
 
 def _is_plain(outputs: Any) -> bool:

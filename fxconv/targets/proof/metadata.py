@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from fxconv import config_file, replay
-from fxconv.config import Config, Method
+from fxconv.config import Config
 from fxconv.environment import VERSION
 from fxconv.errors import UserError
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.quantization.quantize import QuantizedModel
 from fxconv.targets.registry import target_of
+from fxconv.targets.target import Lowered
 from fxconv.verification.audit import Audit
 from fxconv.verification.parity import StageParity
 from rewrites import PassResult
@@ -55,14 +56,14 @@ class FileContents:
 
 
 def metadata(
-    of: FileContents, example: Sequence[Tensor], returned: Any, audit: Audit, int8: StageParity, method: Method
+    of: FileContents, example: Sequence[Tensor], returned: Any, audit: Audit, int8: StageParity, lowered: Lowered
 ) -> str:
-    """The text of `fxconv.json`, of an artifact lowered by `method`.
+    """The text of `fxconv.json`, of an artifact lowered so.
 
     `example` is what one call of the artifact takes and `returned` what it gives for that; `int8` is the ledger's row
     of int8 against float. JSON in ASCII, for Android's strings are not quite UTF-8.
     """
-    config, quantized = replace(of.config, method=method), of.quantized
+    config, quantized = replace(of.config, method=lowered.method), of.quantized
     content = {
         "schema": SCHEMA,
         "model": {
@@ -92,6 +93,7 @@ def metadata(
             ],
             "sqnr_db": round(int8.sqnr_db, 2) if math.isfinite(int8.sqnr_db) else None,
         },
+        "lowering": {"method": lowered.method.value, "frozen_branches": len(lowered.frozen_branches)},
         "versions": {
             "fxconv": VERSION,
             "torch": torch.__version__.partition("+")[0],  # one build computes as another does

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 
 import fxconv_networks as networks
@@ -171,7 +172,33 @@ class Unscriptable(nn.Module):
 
     def forward(self, *inputs):
         x = inputs[0]
-        return x * 2 if x.sum() > 0 else x
+        return x * 2 if x.shape[2] > 4 else x
+
+
+class Branching(nn.Module):
+    """TorchScript knows no *args; which way this goes, the numbers in its input decide."""
+
+    def forward(self, *inputs):
+        x = inputs[0]
+        return x * 2 if torch.equal(x, x.abs()) else x
+
+
+class Checking(nn.Module):
+    """TorchScript knows no *args; the numbers in its input decide whether this raises."""
+
+    def forward(self, *inputs):
+        if inputs[0].isnan().any():
+            raise ValueError("not a number")
+        return inputs[0] * 2
+
+
+class FailingScript(nn.Module):
+    """TorchScript compiles this, and fails when it runs: only a script asks for a size that is not there."""
+
+    def forward(self, x):
+        if torch.jit.is_scripting():
+            return x * x.shape[7]
+        return x * 2
 
 
 HERE = "tests/fxconv/targets/mobile/test_lowering.py"
@@ -219,15 +246,85 @@ def test_auto_traces_what_only_the_lite_interpreter_refuses(monkeypatch):
     assert found.warnings[0].startswith("traced, because it cannot be scripted: Unknown builtin op: somebody's::own")
 
 
+BRANCH = f"{HERE}:{Branching.forward.__code__.co_firstlineno + 2} (return x * 2 if torch.equal(x, x.abs()) else x)"
+
+
+@pytest.mark.parametrize("method", [Method.auto, Method.trace])
+def test_a_trace_that_freezes_a_branch_is_refused(method):
+    with pytest.raises(UserError) as refused:
+        lowering.lowered(Branching(), EXAMPLE, Config(method=method))
+    message = str(refused.value)
+    assert message.startswith(
+        "tracing would freeze, as the example takes it, what is decided by the numbers in a tensor at " + BRANCH
+    )
+    assert message.endswith("inputs that decide otherwise: --allow-frozen-branches") and "\n" not in message
+    why = "make the model scriptable (TorchScript refuses the model (script): Compiled functions can't take variable"
+    assert (why in message) is (method is Method.auto)
+
+
+@pytest.mark.parametrize("method", [Method.auto, Method.trace])
+def test_a_frozen_branch_that_is_allowed_is_told(method):
+    config = Config(method=method, allow_frozen_branches=True)
+    found = lowering.lowered(Branching(), EXAMPLE, config)
+    assert found.frozen_branches == (BRANCH,)
+    assert found.warnings[-1] == (
+        f"frozen, as the example took them: what is decided by the numbers in a tensor at {BRANCH}"
+    )
+    other = torch.full((1, 3, 8, 8), -1.0)
+    assert torch.equal(load_lite_bytes(found.content)(other), other * 2)  # what the example would have
+    assert lowering.twin(Branching(), EXAMPLE, Config(method=Method.trace))(other).shape == other.shape
+
+
+def test_a_check_that_is_left_out_is_told_and_nothing_refused():
+    found = lowering.lowered(Checking(), EXAMPLE, Config())
+    line = Checking.forward.__code__.co_firstlineno + 1
+    assert found.frozen_branches == ()
+    assert found.warnings[1:] == (
+        "not in the file, which was traced: the check of the numbers in a tensor at "
+        f"{HERE}:{line} (if inputs[0].isnan().any():)",
+    )
+
+
+def test_a_decision_by_a_size_is_told_for_a_model_below_any_folder(tmp_path):
+    path = tmp_path / "torch" / "net.py"
+    path.parent.mkdir()
+    path.write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, *x):\n"
+        "        return x[0] * 2 if x[0].shape[2] > 4 else x[0]\n"
+    )
+    spec = importlib.util.spec_from_file_location("net", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (_, decided) = lowering.lowered(module.Net(), EXAMPLE, Config()).warnings
+    assert decided == "tracing took decisions once, as the example has them: net.py:6"
+
+
+def test_auto_traces_what_compiles_and_fails_when_it_runs():
+    found = lowering.lowered(FailingScript(), EXAMPLE, Config())
+    assert found.method is Method.trace
+    assert found.warnings[0].startswith(
+        "traced, because it cannot be scripted: the model compiles to TorchScript (script), which fails when it runs: "
+    )
+    assert torch.equal(load_lite_bytes(found.content)(*EXAMPLE), EXAMPLE[0] * 2)
+
+
+def test_a_script_that_fails_when_it_runs_is_one_line():
+    with pytest.raises(ConversionError) as refused:
+        lowering.lowered(FailingScript(), EXAMPLE, Config(method=Method.script))
+    message = str(refused.value)
+    assert message.startswith("the model compiles to TorchScript (script), which fails when it runs: ")
+    assert message.endswith("--method trace may do better") and "\n" not in message
+
+
 def test_at_most_three_decisions_are_named():
     class Deciding(Unscriptable):
         def forward(self, *inputs):
             x = inputs[0]
-            x = x * 2 if x.sum() > 0 else x
-            x = x * 2 if x.sum() > 0 else x
-            x = x * 2 if x.sum() > 0 else x
-            x = x * 2 if x.sum() > 0 else x
-            return x * 2 if x.sum() > 0 else x
+            x = x * 2 if x.shape[2] > 4 else x
+            x = x * 2 if x.shape[2] > 4 else x
+            x = x * 2 if x.shape[2] > 4 else x
+            x = x * 2 if x.shape[2] > 4 else x
+            return x * 2 if x.shape[2] > 4 else x
 
     line = Deciding.forward.__code__.co_firstlineno + 2
     (_, decided) = lowering.lowered(Deciding(), EXAMPLE, Config()).warnings
