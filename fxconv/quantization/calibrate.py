@@ -220,7 +220,7 @@ class _Watched:
             for batch in _regrouped(data.batches(most, skip), 1 if singly else _AT_ONCE):
                 if self.model is not None and done == 0:
                     first, start = len(batch[0]), time.perf_counter()
-                    self.model(*forward.cloned(self.signature.arguments(batch)))  # it may write into its input
+                    forward.outputs(self.model, [self.signature.arguments(batch)])
                     float_seconds = time.perf_counter() - start
                 if (left := images_needed(batch[0][:1]) - done) > 0:
                     self.examples.append(self._arguments(tuple(values[:left] for values in batch)))
