@@ -40,8 +40,8 @@ def outputs(module: Callable[..., Any], images: Sequence[tuple[Any, ...]]) -> Ou
 
     What code of the user's writes into its modules meanwhile is taken back: hooks, caches, lists that it fills.
     """
-    is_users = isinstance(module, nn.Module) and _has_code_of_the_users(module)
-    with torch.no_grad(), unchanged(module) if is_users else nullcontext():
+    users = module if isinstance(module, nn.Module) and _has_code_of_the_users(module) else None
+    with torch.no_grad(), nullcontext() if users is None else unchanged(users):
         returned = (tree_leaves(module(*cloned(image))) for image in images)
         return [[leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)] for leaves in returned]
 

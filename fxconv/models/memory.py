@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
@@ -90,7 +90,7 @@ def places(model: nn.Module, image: Inputs) -> list[str]:
     for _ in range(2):
         forward.returned(copy, image)
         states.append(_state(copy))
-    once, again = (_rewritten(before, after) for before, after in zip(states, states[1:], strict=False))
+    once, again = (_rewritten(before, after) for before, after in pairwise(states))
     return again or once
 
 

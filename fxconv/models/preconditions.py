@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
-from fxconv.diagnostics.blame import blamed, is_out_of_memory
+from fxconv.diagnostics.blame import blamed, blamed_forward, is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
-from fxconv.errors import UserError, described, message_line
+from fxconv.errors import ConversionError, InternalError, OwnFormError, UserError, described, message_line
 from fxconv.models import forward, memory
 from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import failing
@@ -190,10 +192,35 @@ def cannot_take(error: Exception, what: str, given: str, cure: str = "") -> User
         cure = (cure or cure_of(error)) if is_size else ""
         return UserError(f"{what} cannot take {given} ({words})" + (f"; {cure}" if cure else ""))
     mend = f"mend it there, or {cure}" if is_size and cure else "mend it there"
-    return UserError(
-        f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line}), failed with {described(error)} "
-        f"on {given}; {mend}"
-    )
+    return UserError(f"{_line(frame)}, failed with {described(error)} on {given}; {mend}")
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    return f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line})"
+
+
+@contextmanager
+def faults_told(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the model") -> Iterator[None]:
+    """Whatever code of the user's raises inside, in the forward of what fxconv made of `model`, is told as what it is.
+
+    The model itself runs on the same `images` then, a copy of it. Where it fails, `UserError` says where to mend it;
+    where it does not, the fault is fxconv's, and an `OwnFormError` says so.
+    """
+    try:
+        yield
+    except (UserError, ConversionError, InternalError):
+        raise
+    except Exception as error:
+        frame = blamed_forward(error.__traceback__)
+        is_known = hasattr(error, "pass_name") or is_out_of_memory(error) or isinstance(error, RecursionError)
+        if frame is None or is_known:
+            raise
+        for image in images:
+            try:
+                forward.returned(copied(model, what, sharing_parameters), image)
+            except Exception as alone:  # whatever the user's own forward raises
+                raise cannot_take(alone, what, f"an input of {in_words(image)}") from alone
+        raise OwnFormError(_line(frame), error) from error
 
 
 def check_finite(extremes: Mapping[str, tuple[float, float]], observed: Collection[str]) -> None:

@@ -152,6 +152,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
         },
         "runtime": None if conversion.runtime is None else fit_json(conversion.runtime),
         "other_sizes": [asdict(check) for check in conversion.sizes],
+        "other_batches": [asdict(check) for check in conversion.batches],
         "latency": asdict(conversion.latency),
         "timings": conversion.timings,
         "warnings": conversion.warnings,

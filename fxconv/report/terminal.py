@@ -115,6 +115,9 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     if conversion.sizes and not any(check.problem for check in conversion.sizes):
         tried = " and ".join("x".join(map(str, check.size)) for check in conversion.sizes)
         rows.append(("other sizes", f"holds at {tried} too"))
+    if conversion.batches and not any(check.problem for check in conversion.batches):
+        tried = " and ".join(str(check.batch) for check in conversion.batches)
+        rows.append(("other batches", f"holds for {tried} too"))
     if math.isfinite(conversion.latency.int8_ms):
         rows.append(("latency", _latency(conversion)))
     rows.append(("calibrated on", conversion.calibration.source))

@@ -16,8 +16,8 @@ from fxconv.data.calibration import CalibrationData
 from fxconv.errors import UserError
 from fxconv.models import forward
 from fxconv.models.signature import InputSignature
-from rewrites.surroundings import unchanged
 from fxconv.progress import Progress
+from rewrites.surroundings import unchanged
 
 # One image in so many, and no more than the most, tells when to stop; with fewer images than the fewest all do.
 _ONE_IN, _MOST, _FEWEST = 8, 256, 16

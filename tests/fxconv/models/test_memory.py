@@ -171,7 +171,7 @@ def test_another_input_is_of_the_same_kind():
     image, label, mask = torch.rand(1, 3, 4, 4), torch.arange(3), torch.tensor([True, False])
     other = memory.another(([image, image[:, :, :2]], label, mask, torch.tensor(2.0), 7))
     assert [value.shape for value in other[0]] == [(1, 3, 4, 4), (1, 3, 2, 4)]
-    assert not torch.equal(other[0][0], image) and 0 <= other[0][0].min() and other[0][0].max() <= 1
+    assert not torch.equal(other[0][0], image) and other[0][0].min() >= 0 and other[0][0].max() <= 1
     assert other[1] is label and other[2] is mask and other[3] == 1.625 and other[4] == 7
     assert not torch.equal(memory.another((torch.zeros(1, 3, 2, 2),))[0], torch.zeros(1, 3, 2, 2))
 
