@@ -16,6 +16,7 @@ from fxconv.verification import parity
 from fxconv.verification.lowered_outputs import comparable_outputs
 from fxconv.verification.same_function import same_function
 from rewrites import Rewritten
+from rewrites.location import place_in
 
 
 class TakesPixels(Protocol):
@@ -64,7 +65,7 @@ class OtherInputs:
             lines = some([f"{entry.place} ({entry.code})" for entry in rewritten.fixed])
             return f"{known or 'of the lines that decided are known '}{lines}"
         if rewritten.leaves:
-            lines = some([leaf.place or leaf.path or "the model's own forward" for leaf in rewritten.leaves])
+            lines = some([place_in(leaf.reason) or leaf.path or "the model itself" for leaf in rewritten.leaves])
             return f"which line decided is not known; these do not trace: {lines}"
         return "which line decided is not known"
 

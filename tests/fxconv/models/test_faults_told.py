@@ -29,7 +29,7 @@ class Part(nn.Module):
 
 
 class Asking(nn.Module):
-    """Decides by the numbers in its input, so that it stays as it is, and looks at what its part is, or at its input."""
+    """Decides by the numbers in its input, so that it stays as it is, and looks at that, or at what its part is."""
 
     def __init__(self, most: float = 1e9, kind: type | None = None) -> None:
         super().__init__()
@@ -65,9 +65,9 @@ def test_what_the_model_alone_does_not_raise_is_a_fault_of_fxconvs():
 
 def test_what_the_model_alone_raises_is_mended_there():
     model = with_another_part(Asking(kind=Part))
-    with pytest.raises(UserError, match=r"line \d+ \(raise ValueError.* on an input of 3x8x8; mend it there$"):
-        with preconditions.faults_told(model, [IMAGE]):
-            model(*IMAGE)
+    told = r"line \d+ \(raise ValueError.* on an input of 3x8x8; mend it there$"
+    with pytest.raises(UserError, match=told), preconditions.faults_told(model, [IMAGE]):
+        model(*IMAGE)
     bright = (torch.full((1, 3, 8, 8), 2.0),)
     with pytest.raises(UserError, match="too bright"), preconditions.faults_told(Asking(most=1), [IMAGE, bright]):
         Asking(most=1)(*bright)

@@ -47,7 +47,8 @@ def test_a_warning_is_a_sentence():
 
 def decided(fixed=(), leaves=(), is_traced=False) -> str:
     lines = [SimpleNamespace(place=place, code="x") for place in fixed]
-    rewritten = SimpleNamespace(fixed=lines, leaves=[SimpleNamespace(place=place, path="head") for place in leaves])
+    found = [SimpleNamespace(reason=f"does not trace: {place}: no", path="head") for place in leaves]
+    rewritten = SimpleNamespace(fixed=lines, leaves=found)
     return OtherInputs(nn.Identity(), rewritten, nn.Identity(), InputSignature(("x",)), dict, is_traced).decided
 
 
