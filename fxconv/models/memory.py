@@ -33,13 +33,13 @@ def changed(first: Sequence[Tensor], again: Sequence[Tensor]) -> str:
     return ""
 
 
-def behind_other_inputs(model: nn.Module, used: nn.Module, images: Sequence[Inputs], first: Sequence[Tensor]) -> str:
-    """How answers to the first image differ from the `first` one behind other inputs, in words; "" when none does.
+def of_earlier_inputs(model: nn.Module, used: nn.Module, images: Sequence[Inputs], first: Sequence[Tensor]) -> str:
+    """How later answers to the first image differ from the `first` one, in words; "" when none does.
 
     `used` is a copy that all images have run through. In a fresh copy of `model` another input runs before any other,
-    as a cache may be filled by what comes first, and then the first image twice, for what alternates. The other input
-    is an image of the same size or, where there is none, one made of the first: a model that cannot take that says
-    nothing.
+    as something may be made of whatever comes first, and then the first image twice, for what alternates. The other
+    input is an image of the same size or, where there is none, one made of the first: a model that cannot take that
+    says nothing.
     """
     fresh = sharing_parameters(model)
     other = next((image for image in images[1:] if _differs(image, images[0])), None)

@@ -138,7 +138,8 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
         with torch.no_grad():
             returned = tree_leaves(model(*forward.cloned(images[0])))
         first = [leaf.clone() for leaf in returned if isinstance(leaf, Tensor)]
-        found = [forward.returned(model, image) for image in images]
+        found = [first, *(forward.returned(model, image) for image in images[1:])]
+        changed = memory.of_earlier_inputs(original, model, images, first)
     except Exception as error:  # whatever the user's own forward raises
         if is_out_of_memory(error):
             raise
@@ -148,7 +149,6 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
         raise UserError(f"{what} returns {', '.join(others)} beside or instead of tensors; return tensors only")
     if lost := _lost(found):
         raise UserError(f"{what} gives {lost} for {given}; mend its weights or its forward")
-    changed = memory.changed(first, found[0]) or memory.behind_other_inputs(original, model, images, first)
     if changed:
         raise _answering_differently(original, images[0], what, changed)
     return found
