@@ -26,6 +26,7 @@ from fxconv.measures.judge import Judge, Judgement
 from fxconv.measures.latency import Latency
 from fxconv.measures.layer_cost import LayerCost
 from fxconv.measures.layer_survey import Layer
+from fxconv.models import preconditions
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
@@ -51,6 +52,7 @@ from fxconv.targets.wrapping.wrapper import ModelWrapper
 from fxconv.targets.write import Examined, Made, examine, make
 from fxconv.verification.audit import Audit
 from fxconv.verification.module_proof import ModuleProof, prove_module
+from fxconv.verification.other_batches import BatchCheck
 from fxconv.verification.other_sizes import SizeCheck
 from fxconv.verification.parity import StageParity
 from fxconv.verification.verdict import cure, is_verified, verdict
@@ -68,15 +70,15 @@ class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds.
 
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
-    each of its int8 operations, `ledger` one for each stage that ran; `sizes` says at which other input sizes the
-    artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a kernel refuse them,
-    `uninformative_ranges` the observers whose ranges say little. `judgement` is how it answers on images held out of
-    calibration, None when nobody asked. `recipe` are the steps that recovered accuracy, and how they were chosen;
-    `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations with their
-    distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove itself by.
-    `runtime` says what the artifact needs of the release that was named, of the target's own type; `target` is the kind
-    of file that was written. `frozen_branches` are lines of the model that decide by the numbers in a tensor, and whose
-    decisions the artifact has as the example took them, because `allow_frozen_branches` says so.
+    each of its int8 operations, `ledger` one for each stage that ran; `sizes` and `batches` say at which other input
+    sizes and batches the artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a
+    kernel refuse them, `uninformative_ranges` the observers whose ranges say little. `judgement` is how it answers on
+    images held out of calibration, None when nobody asked. `recipe` are the steps that recovered accuracy, and how they
+    were chosen; `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations
+    with their distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove
+    itself by. `runtime` says what the artifact needs of the release that was named, of the target's own type; `target`
+    is the kind of file that was written. `frozen_branches` are lines of the model that decide by the numbers in a
+    tensor, and whose decisions the artifact has as the example took them, because `allow_frozen_branches` says so.
     """
 
     model: ModelInfo
@@ -102,6 +104,7 @@ class Conversion:
     runtime: Any = None
     target: Target = field(default_factory=target_of, repr=False)
     frozen_branches: tuple[str, ...] = ()
+    batches: tuple[BatchCheck, ...] = ()
 
     @property
     def verified(self) -> bool:
@@ -206,7 +209,7 @@ def convert(
         check_names(labels, job.original[0])
     if config.normalize_in_graph:
         InGraphNormalization.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
-    with engine.engine(config.engine.value):
+    with engine.engine(config.engine.value), preconditions.faults_told(job.model, job.images):
         if config.mode is Mode.dynamic:
             return completed(
                 job, dynamic.quantize(job.task, job.info.name), output=output, layers=layers, labels=labels
@@ -241,7 +244,7 @@ def prepare_qat(
     if calibration is None:
         calibration = Generated(Preprocessing(), config.calib_count, config.batch_size, config.seed)
     job = open_job(model, calibration, example_inputs, config, info, (), progress)
-    with engine.engine(config.engine.value):
+    with engine.engine(config.engine.value), preconditions.faults_told(job.model, job.images):
         return trainable(job.task, quantize(job.task), job)
 
 
@@ -255,7 +258,7 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     job: Job = module.job
     job = replace(job, clock=Clock(job.clock.progress, module.seconds))  # what trained meanwhile is not fxconv's
     target = Path(output) if output is not None else None
-    with engine.engine(job.config.engine.value):
+    with engine.engine(job.config.engine.value), preconditions.faults_told(job.model, job.images):
         return completed(job, requantized(job.task, module.quantized, module.trained()), output=target)
 
 
@@ -334,6 +337,7 @@ def _conversion(
             *range_warnings(uninformative),
             *made.warnings,
             *(check.warning for check in examined.sizes if check.warning),
+            *(check.warning for check in examined.batches if check.warning),
         ),
         adjusted=quantized.adjustments,
         uninformative_ranges=uninformative,
@@ -345,6 +349,7 @@ def _conversion(
         runtime=made.needs,
         target=target,
         frozen_branches=made.frozen_branches,
+        batches=examined.batches,
     )
 
 

@@ -28,6 +28,20 @@ class InternalError(RuntimeError):
         )
 
 
+class OwnFormError(InternalError):
+    """A fault of fxconv's own that came up in code of the user's, of which the message names the line.
+
+    The model alone takes the same input: what failed is its rewritten or quantized form.
+    """
+
+    def __init__(self, place: str, cause: BaseException) -> None:
+        RuntimeError.__init__(
+            self,
+            f"INTERNAL ERROR in fxconv's form of the model: {place}, failed with {described(cause)}, where the model "
+            "alone takes the same input",
+        )
+
+
 @contextmanager
 def stage(name: Callable[[], str]) -> Iterator[None]:
     """Whatever is raised inside and is neither the user's mistake nor a failed check is an `InternalError`.

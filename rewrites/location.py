@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 
 import torch
+
+# How `where` words it; what follows in a message is behind a colon.
+_WORDED = re.compile(r"\S+:\d+ \(.*?\)(?=: |$)")
 
 
 def where(error: BaseException) -> str:
@@ -23,3 +27,9 @@ def short(filename: str) -> str:
     if "site-packages" in path.parts:
         return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
+
+
+def place_in(message: str) -> str:
+    """What `where` said, in a message that it went into: `file.py:line (code)`; "" when it is not there."""
+    found = _WORDED.search(message)
+    return found[0] if found else ""

@@ -9,7 +9,7 @@ import logging
 import sys
 import types
 import warnings
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -219,18 +219,102 @@ def _is_users(scope: Mapping[str, Any], name: str) -> bool:
 
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Whatever a forward writes into its modules while it is traced, proxies as a rule, is taken back."""
-    before = {part: dict(vars(part)) for part in model.modules()}
-    inside = [
-        (holder, type(holder)(holder)) for values in before.values() for holder in values.values()
-        if type(holder) in (dict, OrderedDict, list, set)
-    ]  # fmt: skip
+    """Whatever a forward writes into its modules is taken back: attributes, hooks, what it puts into containers.
+
+    Those are the modules of the model, and the lists, dicts, sets, deques, other modules and objects of the user's own
+    classes that they hold, however deep. The numbers in a tensor are not: who writes into a buffer changes it.
+    """
+    before = _Contents(model)
     try:
         yield
     finally:
-        for part, values in before.items():
-            vars(part).clear()
-            vars(part).update(values)
-        for holder, content in inside:
-            holder.clear()
-            (holder.extend if isinstance(holder, list) else holder.update)(content)
+        before.put_back()
+
+
+# What holds nothing that a forward could write into, but its own numbers.
+_PLAIN = (int, float, bool, str, bytes, type(None), Tensor, nn.Parameter, torch.dtype, torch.device, torch.Size)
+# Containers, the narrower kinds first.
+_CONTAINERS: tuple[type, ...] = (OrderedDict, dict, list, set, deque)
+# Whose objects are not looked into: what they hold is no state of a model's.
+_NOT_THE_USERS = ("torch", "builtins", "numpy", "functools", "types", "typing", "logging", "threading")
+
+
+class _Contents:
+    """Everything below a model that a forward may write into, each once, and what is in it now.
+
+    Of a thousand modules most holders are the empty dicts of hooks that each has: those are only listed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.containers: list[tuple[type, Any, Any]] = []
+        self.empty: list[Any] = []
+        kinds: dict[type, type | None] = dict.fromkeys(_PLAIN)
+        seen = set[int]()
+        waiting: list[Any] = list(model.modules())
+        while waiting:
+            holder = waiting.pop()
+            if id(holder) in seen:
+                continue
+            seen.add(id(holder))
+            kind = _kind(type(holder), kinds)
+            held: Any = holder
+            if kind is object:
+                content = dict(vars(holder))
+                self.attributes.append((vars(holder), content))
+                held = content.values()
+            elif kind is not tuple and kind is not None:
+                self.containers.append((kind, holder, kind(holder)))
+                held = list(holder.values()) if isinstance(holder, dict) else holder
+            for value in held:
+                of = type(value)
+                if (kinds[of] if of in kinds else _kind(of, kinds)) is None:
+                    continue
+                if (of is dict or of is OrderedDict) and not value:
+                    self.empty.append(value)
+                else:
+                    waiting.append(value)
+
+    def put_back(self) -> None:
+        """Every holder has in it again what it had, each a part of the model or not any more."""
+        for attributes, content in self.attributes:
+            attributes.clear()
+            attributes.update(content)
+        for holder in self.empty:
+            if holder:
+                holder.clear()
+        for kind, holder, content in self.containers:
+            if _is_the_same(holder, content):
+                continue  # a class of its own may not let itself be changed so
+            own: Any = kind
+            own.clear(holder)
+            (own.extend if kind in (list, deque) else own.update)(holder, content)
+
+
+def _kind(of: type, kinds: dict[type, type | None]) -> type | None:
+    """As what objects of a class are looked into: a container, a tuple, an object with attributes; None if not."""
+    if of not in kinds:
+        kind = next((kind for kind in (*_CONTAINERS, tuple) if issubclass(of, kind)), None)
+        if kind is None and (issubclass(of, nn.Module) or _is_of_the_user(of)):
+            kind = object
+        kinds[of] = kind
+    return kinds[of]
+
+
+def _is_of_the_user(of: type) -> bool:
+    """Whether a class is neither Python's nor torch's, and its objects are values that have their attributes in a dict.
+
+    A class that a model holds is no such value, and neither is a module of Python's.
+    """
+    is_value = not issubclass(of, (type, types.ModuleType, Tensor, BaseException))
+    return is_value and of.__module__.partition(".")[0] not in _NOT_THE_USERS and of.__dictoffset__ != 0
+
+
+def _is_the_same(holder: Any, content: Any) -> bool:
+    if len(holder) != len(content):
+        return False
+    if isinstance(holder, set):
+        return holder == content
+    now = [*holder, *holder.values()] if isinstance(holder, dict) else holder
+    then = [*content, *content.values()] if isinstance(content, dict) else content
+    return all(a is b for a, b in zip(now, then, strict=True))

@@ -1,4 +1,4 @@
-"""Faults in the parity ledger, in what makes a conversion verified, and in what is compared at other input sizes."""
+"""Faults in the parity ledger, in what makes a conversion verified, and in what is compared at other inputs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ _VERDICT, _VERDICT_TEST = "fxconv/verification/verdict.py", "tests/fxconv/verifi
 _WRITE = "fxconv/targets/write.py"
 _SAME, _SAME_TEST = "fxconv/verification/same_function.py", "tests/fxconv/verification/test_same_function.py"
 _SIZES, _SIZES_TEST = "fxconv/verification/other_sizes.py", "tests/fxconv/verification/test_other_sizes.py"
+_OTHER = "fxconv/verification/other_inputs.py"
+_BATCHES, _BATCHES_TEST = "fxconv/verification/other_batches.py", "tests/fxconv/verification/test_other_batches.py"
 _PLANTED = "tests/fxconv/conversion/test_planted_faults.py"
 _REPLAYED, _REPLAYED_TEST = (
     "fxconv/measures/replayed_decisions.py",
@@ -198,30 +200,51 @@ SIZES = (
     ),
     Mutant(
         "a size that fails is not told",
-        _SIZES,
-        'return f"it fails ({type(error).__name__})"',
-        'return ""',
+        _OTHER,
+        'else f"it fails ({type(error).__name__})"',
+        'else ""',
         (f"{_SIZES_TEST}::test_a_table_made_for_one_size",),
     ),
     Mutant(
         "a size at which it computes something else is not told",
-        _SIZES,
+        _OTHER,
         "if not row.passed:",
         "if False:",
         (f"{_SIZES_TEST}::test_a_decision_that_does_not_hold_at_other_sizes",),
     ),
     Mutant(
         "what a trace has fixed is not told",
-        _SIZES,
+        _OTHER,
         'return "" if row.passed else f"tracing',
         'return "" if True else f"tracing',
         (f"{_SIZES_TEST}::test_what_only_a_trace_fixes[trace]",),
     ),
     Mutant(
         "a traced model is not tried",
-        _SIZES,
-        "and not rewritten.fixed and not is_traced:",
-        "and not rewritten.fixed:",
+        _OTHER,
+        "bool(self.rewritten.fixed) or self.is_traced",
+        "bool(self.rewritten.fixed)",
         (f"{_SIZES_TEST}::test_what_only_a_trace_fixes[trace]",),
+    ),
+    Mutant(
+        "an image is repeated to make a batch of it",
+        _BATCHES,
+        "return value.flip(-1).roll(step, -1) if",
+        "return value if",
+        (f"{_BATCHES_TEST}::test_rows_are_the_images_and_then_made_of_the_first",),
+    ),
+    Mutant(
+        "an even number of images is not tried",
+        _BATCHES,
+        "_MORE = (2, 1)",
+        "_MORE = (2,)",
+        (f"{_BATCHES_TEST}::test_a_batch_that_a_line_has_decided[by_an_even_number-1]",),
+    ),
+    Mutant(
+        "a batch that float refuses ends the trials of sizes",
+        _OTHER,
+        "            return None\n        try:",
+        "            raise\n        try:",
+        (f"{_BATCHES_TEST}::test_a_batch_that_float_refuses_does_not_keep_sizes_from_being_tried",),
     ),
 )

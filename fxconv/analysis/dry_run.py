@@ -49,10 +49,11 @@ def rewrite_only(
     check_input(model, loaded, data)
     images = [loaded.signature.arguments(image) for image in data.examples(1)]
     original = preconditions.reference(loaded.module, images, model)
-    rewritten = rewrite_with(loaded.module, rules, images[0])
-    if config.keep_float:
-        rules = refusals.keeping_float(rules, keep_float.chosen(rewritten, config.keep_float))
+    with preconditions.faults_told(loaded.module, images, model):
         rewritten = rewrite_with(loaded.module, rules, images[0])
-    parity = same_function(loaded.module, rewritten, original, images)
-    text = emitted(loaded.module, rewritten, loaded.name, images) if emit and parity.passed else ""
+        if config.keep_float:
+            rules = refusals.keeping_float(rules, keep_float.chosen(rewritten, config.keep_float))
+            rewritten = rewrite_with(loaded.module, rules, images[0])
+        parity = same_function(loaded.module, rewritten, original, images)
+        text = emitted(loaded.module, rewritten, loaded.name, images) if emit and parity.passed else ""
     return DryRun(info, config, rewritten, parity, text)

@@ -87,11 +87,13 @@ def sensitivity(
     with engine.engine(config.engine.value):
         first = signature.arguments(data.examples(1)[0])
         preconditions.reference(model, [first])
-        quantized = quantize(QuantizationTask(model, rules, signature, data, first, config, clock))
+        with preconditions.faults_told(model, [first]):
+            quantized = quantize(QuantizationTask(model, rules, signature, data, first, config, clock))
         judged = held_out_of(data, config.held_out or IMAGES, held_out)
         images = [signature.arguments(image) for image in judged.data.examples(config.held_out or IMAGES)]
-        layers = costs(quantized.floating(), quantized.int8, quantized.ranges, images, progress)
-        together = similarity_of(quantized.floating(), quantized.int8, images)
+        with preconditions.faults_told(model, images):
+            layers = costs(quantized.floating(), quantized.int8, quantized.ranges, images, progress)
+            together = similarity_of(quantized.floating(), quantized.int8, images)
     return Sensitivity(
         info or ModelInfo.given(model, first),
         config,

@@ -141,8 +141,9 @@ def study(
                     progress(f"{name}, {count}, seed {seed}", len(trials), total)
                     data, clock = draw(count, seed), Clock(lambda *_: None)
                     first = signature.arguments(data.examples(1)[0])
-                    quantized = quantize(QuantizationTask(model, rules, signature, data, first, config, clock))
-                    alike = similarity_of(quantized.floating(), quantized.int8, images, original)
+                    with preconditions.faults_told(model, [first, *images]):
+                        quantized = quantize(QuantizationTask(model, rules, signature, data, first, config, clock))
+                        alike = similarity_of(quantized.floating(), quantized.int8, images, original)
                     seconds = clock.total()["total"]
                     trials.append(Trial(name, count, data.count, seed, alike.sqnr_db, alike.agreement, seconds))
                     told.setdefault(name, []).append(data.warnings)

@@ -10,7 +10,7 @@ from pathlib import Path
 from fxconv.cli.signals import STOPPED, STOPS
 from fxconv.diagnostics.blame import OUT_OF_MEMORY, blamed, is_out_of_memory
 from fxconv.diagnostics.known_errors import Place
-from fxconv.errors import ConversionError, InternalError, UserError, described, one_line
+from fxconv.errors import ConversionError, InternalError, OwnFormError, UserError, described, one_line
 
 DONE, FAILED, WRONG = 0, 1, 2
 # What a shell reports for a program that a closed pipe ended, as most programs are.
@@ -52,7 +52,7 @@ def outcome_of(error: BaseException) -> Outcome:
     if not hasattr(cause, "pass_name"):  # what a pass of fxconv's ran into is never the user's to mend
         if _is_too_deep(cause):
             return Outcome(WRONG, _too_deep(_place(error)))
-        if theirs := _users(cause, _place(error)):
+        if not isinstance(error, OwnFormError) and (theirs := _users(cause, _place(error))):
             return Outcome(WRONG, one_line(theirs))
         if isinstance(cause, OSError) and (refused := _environment(cause)):
             return Outcome(WRONG, one_line(refused))

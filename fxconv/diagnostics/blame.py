@@ -15,6 +15,8 @@ from fxconv.diagnostics.known_errors import BY_NAME
 _OWN = ("fxconv", "rewrites")
 # Libraries whose frames say nothing about whose fault an error is: whoever called them decides.
 _LIBRARIES = ("torch", "torchvision", "numpy", "PIL", "rich", "typer")
+# What calls the forward of a module, and where; torch itself takes a second to import, which no help page has.
+_CALL, _MODULES = "_call_impl", "torch/nn/modules/module.py"
 OUT_OF_MEMORY = BY_NAME["out-of-memory"]
 
 
@@ -26,14 +28,29 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def blamed(trace: TracebackType | None) -> traceback.FrameSummary | None:
     """The innermost frame, past those of Python and the libraries fxconv stands on; None when it is fxconv's own."""
+    frames = traceback.extract_tb(trace)
+    place = _place(frames)
+    return None if place is None else frames[place]
+
+
+def blamed_forward(trace: TracebackType | None) -> traceback.FrameSummary | None:
+    """The same frame, if it runs in the forward of a module: no loader of images or metric of the user's own does."""
+    frames = traceback.extract_tb(trace)
+    place = _place(frames)
+    if place is None or not any(frame.name == _CALL and frame.filename.endswith(_MODULES) for frame in frames[:place]):
+        return None
+    return frames[place]
+
+
+def _place(frames: traceback.StackSummary) -> int | None:
     own, libraries, python = _folders(_OWN), _folders(_LIBRARIES), sysconfig.get_path("stdlib")
-    for frame in reversed(traceback.extract_tb(trace)):
+    for place, frame in reversed(list(enumerate(frames))):
         file = frame.filename
         if file.startswith(own):
             return None
         pythons = file.startswith(python) and "site-packages" not in Path(file).parts
         if not (pythons or file.startswith((*libraries, "<"))):  # in brackets: code that was made while running
-            return frame
+            return place
     return None
 
 

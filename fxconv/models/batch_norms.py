@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fxconv.models.forward import cloned
 from fxconv.models.signature import InputSignature
+from rewrites.surroundings import unchanged
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -32,9 +33,12 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor | Sequenc
         for layer in norms:
             layer.reset_running_stats()
             layer.momentum = None  # cumulative average over all batches
-        with torch.inference_mode():
+        with torch.inference_mode(), unchanged(module):
             for batch in batches:
                 module(*cloned(signature.arguments(batch)))  # it may write into its input
+            statistics = [dict(layer._buffers) for layer in norms]
+        for layer, made in zip(norms, statistics, strict=True):
+            layer._buffers.update(made)  # a class of its own may not write them in place
     finally:
         for hook in hooks:
             hook.remove()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
-from fxconv.diagnostics.blame import blamed, is_out_of_memory
+from fxconv.diagnostics.blame import blamed, blamed_forward, is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
-from fxconv.errors import UserError, described, message_line
-from fxconv.models import forward
+from fxconv.errors import ConversionError, InternalError, OwnFormError, UserError, described, message_line
+from fxconv.models import forward, memory
 from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import failing
 from fxconv.models.signature import in_words
@@ -127,19 +129,21 @@ def plain(model: nn.Module) -> nn.Module:
 
 
 def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the model") -> forward.Outputs:
-    """The float model's outputs, against which everything is compared; the first image runs twice.
+    """The float model's outputs, against which everything is compared.
 
     An artifact hands out tensors, alone or in tuples, lists and dicts: raises `UserError` for anything else, for inputs
-    the model cannot take, and for outputs that nothing can be compared with. A copy runs, with parameters shared:
-    `model` stays as it is, unless it writes into its own parameters.
+    the model cannot take, for outputs that nothing can be compared with, and for answers to the first image that depend
+    on what ran before: nothing, the image itself, or another one. Copies run, with parameters shared: `model` stays as
+    it is, unless it writes into its own parameters.
     """
-    given = f"an input of {in_words(images[0])}"
+    given, original = f"an input of {in_words(images[0])}", model
     model = copied(model, what, sharing_parameters)
     try:
         with torch.no_grad():
             returned = tree_leaves(model(*forward.cloned(images[0])))
         first = [leaf.clone() for leaf in returned if isinstance(leaf, Tensor)]
-        found = forward.outputs(model, images)
+        found = [first, *(forward.returned(model, image) for image in images[1:])]
+        changed = memory.of_earlier_inputs(original, model, images, first)
     except Exception as error:  # whatever the user's own forward raises
         if is_out_of_memory(error):
             raise
@@ -149,12 +153,24 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
         raise UserError(f"{what} returns {', '.join(others)} beside or instead of tensors; return tensors only")
     if lost := _lost(found):
         raise UserError(f"{what} gives {lost} for {given}; mend its weights or its forward")
-    if changed := _changed(first, found[0]):
-        raise UserError(
-            f"{what} gives different outputs for the same input ({changed}); switch off what draws random numbers or "
-            "counts calls, such as F.dropout without training=self.training"
-        )
+    if changed:
+        raise _answering_differently(original, images[0], what, changed)
     return found
+
+
+def _answering_differently(model: nn.Module, image: tuple[Any, ...], what: str, changed: str) -> UserError:
+    """What to say of a model whose answer to an input is not always the same."""
+    words = f"{what} gives different outputs for the same input ({changed})"
+    if memory.is_drawn(model, image):
+        return UserError(
+            f"{words}; switch off what draws random numbers or counts calls, such as F.dropout without "
+            "training=self.training"
+        )
+    names = some([f"self.{name}" for name in memory.places(model, image)])
+    return UserError(
+        f"{words}: it remembers earlier inputs or calls{f', in {names}' if names else ''}; let what it returns depend "
+        "on its inputs alone, and take what it has to remember as another input"
+    )
 
 
 def _lost(found: forward.Outputs) -> str:
@@ -165,18 +181,6 @@ def _lost(found: forward.Outputs) -> str:
             return f"NaN{which}"
         if any(value.numel() for value in values) and not any(value.isfinite().any() for value in values):
             return f"nothing but infinity{which}"
-    return ""
-
-
-def _changed(first: list[Tensor], again: list[Tensor]) -> str:
-    """How two answers to one input differ, in words; "" when they are the same."""
-    if [value.shape for value in first] != [value.shape for value in again]:
-        return "of other shapes"
-    for index, (a, b) in enumerate(zip(first, again, strict=True)):
-        if not torch.equal(a, b):
-            most = (a.double() - b.double()).abs().nan_to_num(0.0).max().item() if not a.is_complex() else 0.0
-            which = f"output {index}" if len(first) > 1 else "they"
-            return f"{which} differ{'s' if len(first) > 1 else ''}" + (f" by up to {most:.3g}" if most else "")
     return ""
 
 
@@ -192,10 +196,35 @@ def cannot_take(error: Exception, what: str, given: str, cure: str = "") -> User
         cure = (cure or cure_of(error)) if is_size else ""
         return UserError(f"{what} cannot take {given} ({words})" + (f"; {cure}" if cure else ""))
     mend = f"mend it there, or {cure}" if is_size and cure else "mend it there"
-    return UserError(
-        f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line}), failed with {described(error)} "
-        f"on {given}; {mend}"
-    )
+    return UserError(f"{_line(frame)}, failed with {described(error)} on {given}; {mend}")
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    return f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line})"
+
+
+@contextmanager
+def faults_told(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the model") -> Iterator[None]:
+    """Whatever code of the user's raises inside, in the forward of what fxconv made of `model`, is told as what it is.
+
+    The model itself runs on the same `images` then, a copy of it. Where it fails, `UserError` says where to mend it;
+    where it does not, the fault is fxconv's, and an `OwnFormError` says so.
+    """
+    try:
+        yield
+    except (UserError, ConversionError, InternalError):
+        raise
+    except Exception as error:
+        frame = blamed_forward(error.__traceback__)
+        is_known = hasattr(error, "pass_name") or is_out_of_memory(error) or isinstance(error, RecursionError)
+        if frame is None or is_known:
+            raise
+        for image in images:
+            try:
+                forward.returned(copied(model, what, sharing_parameters), image)
+            except Exception as alone:  # whatever the user's own forward raises
+                raise cannot_take(alone, what, f"an input of {in_words(image)}") from alone
+        raise OwnFormError(_line(frame), error) from error
 
 
 def check_finite(extremes: Mapping[str, tuple[float, float]], observed: Collection[str]) -> None:

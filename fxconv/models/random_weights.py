@@ -16,6 +16,7 @@ from fxconv.models.batch_norms import BATCH_NORMS, reestimate_batch_norms
 from fxconv.models.checkpoints import some
 from fxconv.models.forward import cloned
 from fxconv.models.signature import InputSignature
+from rewrites.surroundings import unchanged
 
 # Weights that are one constant below this silence what they multiply: heads that begin at 0, layer scales at 1e-6.
 _SILENT = 1e-3
@@ -131,7 +132,7 @@ def _run(module: nn.Module, arguments: tuple[Any, ...], hooks: list[Any]) -> Any
     was_training = module.training
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), unchanged(module):
             return module(*cloned(arguments))
     finally:
         module.train(was_training)

@@ -130,9 +130,8 @@ def observe_images(
                     if not planned:
                         watching.enter_context(extremes)
                 skip = before.calibration.images if before is not None else 0
-                watched = _Watched(
-                    model if not planned and before is None else None, observed, signature, layout, clock.progress
-                )
+                is_timed = not planned and before is None
+                watched = _Watched(model, observed, signature, layout, clock.progress, is_timed)
                 calibrated = watched.calibrate(data, singly, skip, most)
         observers = static.observers(observed)
         for observer in observers.values():
@@ -147,7 +146,7 @@ def observe_images(
         methods = dict(before.methods) if before is not None else {}
 
         def again(module: nn.Module) -> Calibration:
-            return _Watched(None, module, signature, layout, clock.progress).calibrate(data, singly, 0, None)
+            return _Watched(model, module, signature, layout, clock.progress).calibrate(data, singly, 0, None)
 
         examples = before.examples if before is not None else tuple(watched.examples)
         return observed, CalibrationStatistics(
@@ -197,20 +196,22 @@ def must_be_single(model: nn.Module, rewritten: Rewritten, signature: InputSigna
 
 
 class _Watched:
-    """An observed module to run images through, in this layout, and one batch through the model itself when given.
+    """An observed module to run images through, in this layout, and one batch through the `original` if that is timed.
 
     `examples` are the calls with the first few images.
     """
 
     def __init__(
         self,
-        model: nn.Module | None,
+        original: nn.Module,
         observed: nn.Module,
         signature: InputSignature,
         layout: torch.memory_format,
         show: Progress,
+        is_timed: bool = False,
     ) -> None:
-        self.model, self.observed, self.signature, self.layout, self.progress = model, observed, signature, layout, show
+        self.original, self.is_timed, self.observed = original, is_timed, observed
+        self.signature, self.layout, self.progress = signature, layout, show
         self.examples: list[Inputs] = []
 
     def calibrate(self, data: CalibrationData, singly: bool, skip: int, most: int | None) -> Calibration:
@@ -218,9 +219,9 @@ class _Watched:
         seconds, float_seconds, done, first = 0.0, 0.0, skip, 1
         with torch.no_grad():
             for batch in _regrouped(data.batches(most, skip), 1 if singly else _AT_ONCE):
-                if self.model is not None and done == 0:
+                if self.is_timed and done == 0:
                     first, start = len(batch[0]), time.perf_counter()
-                    self.model(*forward.cloned(self.signature.arguments(batch)))  # it may write into its input
+                    forward.outputs(self.original, [self.signature.arguments(batch)])
                     float_seconds = time.perf_counter() - start
                 if (left := images_needed(batch[0][:1]) - done) > 0:
                     self.examples.append(self._arguments(tuple(values[:left] for values in batch)))
@@ -237,7 +238,8 @@ class _Watched:
 
     def _observe(self, batch: tuple[Tensor, ...]) -> None:
         try:
-            self.observed(*self._arguments(batch))
+            with preconditions.faults_told(self.original, [self.signature.arguments(batch)]):
+                self.observed(*self._arguments(batch))
         except RuntimeError as error:
             if place := preconditions.infinite_at(self.observed, self.signature.arguments(batch)):
                 words = f"the model's values in calibration are infinite or NaN at {place}"

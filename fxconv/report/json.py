@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from fxconv.analysis.compare import SCHEMA
+from fxconv.report.review import in_parts
 from fxconv.report.runtimes import fit_json
 from rewrites import Hunk, Rewritten
 
@@ -114,6 +115,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "key_map": dict(conversion.rewritten.key_map),
         "tracing": {
             "graphs": list(conversion.rewritten.graphs),
+            "in_parts": in_parts(conversion.rewritten) or None,
             "float_leaves": [{"path": leaf.path, "reason": leaf.reason} for leaf in conversion.rewritten.leaves],
             "fixed": [asdict(entry) for entry in conversion.rewritten.fixed],
             "frozen_branches": conversion.frozen_branches,
@@ -153,6 +155,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
         },
         "runtime": None if conversion.runtime is None else fit_json(conversion.runtime),
         "other_sizes": [asdict(check) for check in conversion.sizes],
+        "other_batches": [asdict(check) for check in conversion.batches],
         "latency": asdict(conversion.latency),
         "timings": conversion.timings,
         "warnings": conversion.warnings,

@@ -11,8 +11,9 @@ from typing import TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from fxconv.report.tables import add, count, grid, section, show
+from fxconv.report.tables import add, count, grid, section, show, some
 from rewrites import Edit, Hunk, PassResult, Rewritten, Skip
+from rewrites.location import place_in
 
 _STYLES = {"+": "green", "-": "red"}
 _CONTINUED = "      "
@@ -117,6 +118,17 @@ def _alike(items: Iterable[_T], key: Callable[[_T], object], full: bool) -> list
 def of_pass(rewritten: Rewritten, only: str | None) -> list[PassResult]:
     """The passes that changed or declined something; of these the one named `only`."""
     return [result for result in rewritten.results if only in (None, result.name) and (result.edits or result.skips)]
+
+
+def in_parts(rewritten: Rewritten) -> str:
+    """How many parts were converted, and which line made them so many; "" of a model that is one graph."""
+    graphs = tuple(path or _ROOT for path in rewritten.graphs)
+    if graphs == (_ROOT,):
+        return ""
+    places = dict.fromkeys(place_in(leaf.reason) or leaf.path or _ROOT for leaf in rewritten.leaves)
+    verb = "does" if len(places) == 1 else "do"
+    because = f", because {some(tuple(places))} {verb} not trace" if places else ""
+    return f"{len(graphs)} ({some(graphs)}){because}"
 
 
 # -- on a terminal -------------------------------------------------------------------------------------
@@ -237,5 +249,7 @@ def markdown(rewritten: Rewritten, title: str, full: bool = False, only: str | N
         parts.append(f"{only}: nothing to do")
     if rewritten.leaves and only is None:
         parts.append("## Did not trace, stays as it is in float")
+        if words := in_parts(rewritten):
+            parts.append(f"Rewritten in parts: {words}.")
         parts += [f"- `{leaf.path}`: {leaf.reason}" for leaf in rewritten.leaves]
     return "\n\n".join(parts) + "\n"

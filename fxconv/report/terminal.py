@@ -12,10 +12,9 @@ from rich.text import Text
 
 from fxconv.config import Mode
 from fxconv.report.accuracy import judged, print_judgement, print_recipe, print_training, recovered, trained
-from fxconv.report.review import print_rewriting
+from fxconv.report.review import in_parts, print_rewriting
 from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, decibels, grid, milliseconds, percent, section, show, size, some
-from rewrites import Rewritten
 from rewrites.domains import Island
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
             f"{edits} edits by {count(active, 'pass', 'passes')}; {_function(stages['rewritten'])}",
         ),
         ("int8", f"{percent(artifact.int8_macs_share)} of multiply-accumulates; {domains(conversion)}"),
-        *_in_parts(rewritten),
+        *([("in parts", f"{parts}; what is around them stays in float")] if (parts := in_parts(rewritten)) else []),
         *_kept_float(conversion),
         ("audit", audited(conversion)),
         *recovered(conversion.recipe),
@@ -116,6 +115,9 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     if conversion.sizes and not any(check.problem for check in conversion.sizes):
         tried = " and ".join("x".join(map(str, check.size)) for check in conversion.sizes)
         rows.append(("other sizes", f"holds at {tried} too"))
+    if conversion.batches and not any(check.problem for check in conversion.batches):
+        tried = " and ".join(str(check.batch) for check in conversion.batches)
+        rows.append(("other batches", f"holds for {tried} too"))
     if math.isfinite(conversion.latency.int8_ms):
         rows.append(("latency", _latency(conversion)))
     rows.append(("calibrated on", conversion.calibration.source))
@@ -134,14 +136,6 @@ def golden_words(conversion: Conversion) -> str:
         return f"none: 2 % of so small a file, {golden.room} bytes, hold none"
     taken = f"{size(len(golden.text))}, {percent(len(golden.text) / whole)} of the file"
     return f"{golden.cases} replayed from the file; {taken} (fxconv verify)"
-
-
-def _in_parts(rewritten: Rewritten) -> list[tuple[str, str]]:
-    """Which parts of a model whose own forward does not trace were converted."""
-    graphs = tuple(rewritten.graphs)
-    if "" in graphs:
-        return []
-    return [("in parts", f"{some(graphs)}; the code around them stays in float")]
 
 
 def _kept_float(conversion: Conversion) -> list[tuple[str, str]]:

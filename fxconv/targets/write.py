@@ -24,6 +24,8 @@ from fxconv.targets.target import Lowered, Target
 from fxconv.targets.wrapping.wrapper import WrappedModel
 from fxconv.verification import parity
 from fxconv.verification.lowered_outputs import comparable_outputs
+from fxconv.verification.other_batches import BatchCheck, other_batches
+from fxconv.verification.other_inputs import OtherInputs
 from fxconv.verification.other_sizes import SizeCheck, other_sizes
 from fxconv.verification.parity import BETWEEN_IMAGES, RELOADED_IMAGES, StageParity
 from rewrites import Rewritten
@@ -105,11 +107,12 @@ def read_back(
 
 @dataclass(frozen=True)
 class Examined:
-    """A file on the disk: the ledger's last row, what it is, how it does at other sizes, how long a call takes."""
+    """A file on the disk: the ledger's last row, what it is, how it does at other sizes and batches, and how fast."""
 
     row: StageParity
     artifact: Artifact
     sizes: tuple[SizeCheck, ...]
+    batches: tuple[BatchCheck, ...]
     latency: Latency
 
 
@@ -134,11 +137,11 @@ def examine(
         some, has_golden = wrapped.tensors[:RELOADED_IMAGES], bool(made.golden.cases)
         row = read_back(target, path, content, wrapped.module, wrapped.reference, some, has_islands, has_golden)
         if not row.images:  # it does not run
-            return Examined(row, target.unreadable(content, size), (), Latency(math.nan, math.nan))
+            return Examined(row, target.unreadable(content, size), (), (), Latency(math.nan, math.nan))
         artifact = target.describe(path, content, wrapped.example, size)
         load, is_traced = partial(target.load, path), made.method is Method.trace
-        given = (model, rewritten, wrapped.module, signature, load, wrapped.tensors[0], is_traced, wrapped.inside)
-        sizes = other_sizes(*given)
+        other = OtherInputs(model, rewritten, wrapped.module, signature, load, is_traced, wrapped.inside)
+        sizes, batches = other_sizes(other, wrapped.tensors[0]), other_batches(other, wrapped.tensors)
     with clock.step("latency"):
         latency = measure(load(), target.load(float_content), wrapped.example)
-    return Examined(row, artifact, sizes, latency)
+    return Examined(row, artifact, sizes, batches, latency)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor
 
-from fxconv.models import forward
-from fxconv.models.signature import InputSignature
-from fxconv.verification import parity
-from fxconv.verification.lowered_outputs import comparable_outputs
-from fxconv.verification.same_function import same_function
-from rewrites import Rewritten
+from fxconv.verification.other_inputs import OtherInputs
 
 # Height and width of the inputs tried, as shares of the example's, rounded to the next multiple of 32 pixels beyond.
 _SHARES = ((0.75, 1.25), (1.25, 1.0))
@@ -25,91 +18,42 @@ _MULTIPLE = 32
 
 @dataclass(frozen=True)
 class SizeCheck:
-    """One other input size (height, width in pixels), and what is wrong there; "" when nothing is."""
+    """One other input size (height, width in pixels), and what is wrong there; "" when nothing is.
+
+    `decided` says by which lines, in words.
+    """
 
     size: tuple[int, int]
     problem: str
+    decided: str = ""
 
     @property
     def warning(self) -> str:
         """What the user must know, as a sentence; "" when the size works."""
         if not self.problem:
             return ""
-        return f"the artifact is for the example's input size only: at {self.size[0]}x{self.size[1]} {self.problem}"
+        where = f"at {self.size[0]}x{self.size[1]} {self.problem}"
+        told = f"; {self.decided}" if self.decided else ""
+        return f"the artifact is for the example's input size only: {where}{told}"
 
 
-class TakesPixels(Protocol):
-    """How the tensors of a model become the pixels that its artifact takes, and pixels those tensors."""
+def other_sizes(other: OtherInputs, tensors: tuple[Tensor, ...]) -> tuple[SizeCheck, ...]:
+    """Try the artifact, which takes `tensors`, at two other sizes, where anything in it may depend on the size.
 
-    def pixels(self, tensors: Sequence[Tensor], /) -> tuple[Tensor, ...]:
-        """The pixels of normalized tensors."""
-        ...
-
-    def floats(self, pixels: Sequence[Tensor], /) -> tuple[Tensor, ...]:
-        """The normalized tensors of pixels."""
-        ...
-
-
-def other_sizes(
-    model: nn.Module,
-    rewritten: Rewritten,
-    int8: nn.Module,
-    signature: InputSignature,
-    load: Callable[[], Callable[..., Any]],
-    tensors: tuple[Tensor, ...],
-    is_traced: bool = False,
-    inside: TakesPixels | None = None,
-) -> tuple[SizeCheck, ...]:
-    """Try the artifact, which `load` gives, at two other sizes, where anything in it may depend on the size.
-
-    `int8` takes `tensors`, as the artifact does, `model` and `rewritten` what `signature` makes of them; with `inside`
-    int8 and artifact take pixels, of which those tensors were made. Nothing is tried when all of the model is one graph
-    that decided nothing by size and was scripted, as it is for all sizes then, nor where the float model takes no other
-    size. A trace is for the example's size wherever Python computed with it.
+    Those that the float model does not take are left out.
     """
-    if inside is not None:
-        tensors = inside.floats(tensors)
-    if isinstance(int8, fx.GraphModule) and not rewritten.fixed and not is_traced:
+    if not other.may_differ:
         return ()
-    checks = []
+    checks, tensors = [], other.floats(tensors)
     for shares in _SHARES:
         resized = tuple(_resized(value, shares) for value in tensors)
         if [value.shape for value in tensors] == [value.shape for value in resized]:
             continue
-        taken = resized
-        if inside is not None:
-            taken = inside.pixels(resized)
-            resized = inside.floats(taken)
-        images = [signature.arguments(resized)]
-        try:
-            wanted = forward.outputs(model, images)
-        except Exception:  # whatever a model raises that takes one size only
-            return ()
-        found = _problem(model, rewritten, int8, load(), images, taken, wanted)
-        height, width = next(value.shape[-2:] for value in resized if value.ndim > 2)
-        checks.append(SizeCheck((height, width), found))
+        problem = other.problem(resized, "size")
+        if problem is not None:
+            height, width = next(value.shape[-2:] for value in resized if value.ndim > 2)
+            checks.append(SizeCheck((height, width), problem, other.decided if problem else ""))
     return tuple(checks)
-
-
-def _problem(
-    model: nn.Module,
-    rewritten: Rewritten,
-    int8: nn.Module,
-    artifact: Any,
-    images: list[tuple[Any, ...]],
-    tensors: tuple[Tensor, ...],
-    wanted: forward.Outputs,
-) -> str:
-    try:
-        row = same_function(model, rewritten, wanted, images)
-        if not row.passed:
-            return f"it computes something else than the model ({row.problem})"
-        reference = forward.outputs(int8, [tensors]) if isinstance(int8, fx.GraphModule) else []
-        both = comparable_outputs(int8, artifact, reference, [tensors])
-        row = parity.same_bits("reloaded", *both, has_islands=True)
-        return "" if row.passed else f"tracing has fixed what depends on the size ({row.problem})"
-    except Exception as error:  # whatever a graph made for one size raises at another
-        return f"it fails ({type(error).__name__})"
 
 
 def _beyond(side: int, share: float) -> int:

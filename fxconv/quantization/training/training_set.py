@@ -17,6 +17,7 @@ from fxconv.errors import UserError
 from fxconv.models import forward
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Progress
+from rewrites.surroundings import unchanged
 
 # One image in so many, and no more than the most, tells when to stop; with fewer images than the fewest all do.
 _ONE_IN, _MOST, _FEWEST = 8, 256, 16
@@ -111,7 +112,7 @@ def read(
         return [leaf.detach() for leaf in float_outputs(returned)]
 
     is_taught = config.learn_from is Teacher.float
-    with torch.no_grad():
+    with torch.no_grad(), unchanged(floating):
         for image in data.images():
             progress("reading images", len(inputs), data.count)
             answers.append(answer(image))

@@ -14,6 +14,7 @@ from fxconv.errors import UserError
 from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.heatmap_peaks import HeatmapPeaks
+from rewrites.surroundings import unchanged
 from rewrites.values import submodule
 
 
@@ -30,7 +31,7 @@ def heatmaps(model: nn.Module, image: Inputs) -> Heatmaps:
 
     Raises `UserError` when it returns none: `[N, C, H, W]`, smaller than the image by the same whole number both ways.
     """
-    with torch.no_grad():
+    with torch.no_grad(), unchanged(model):
         returned = model(*forward.cloned(image))
     key = None
     if isinstance(returned, dict) and returned and all(isinstance(name, str) for name in returned):

@@ -6,18 +6,22 @@ import io
 import json
 import math
 from dataclasses import replace
+from html import escape
 
 import fxconv_networks as networks
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 import fxconv
 from fxconv.config import Engine
 from fxconv.measures.latency import Latency
 from fxconv.report import Report
 from fxconv.report.json import plain
+from fxconv.report.review import markdown
 from fxconv.report.tables import decibels
+from fxconv.report.terminal import summary_rows
 from fxconv.targets.mobile.lite_file import unreadable
 from fxconv.verification.parity import unreadable as unreadable_row
 
@@ -129,6 +133,57 @@ def test_the_summary_of_a_network_kept_in_float_says_why():
     (line,) = [line for line in printed(conversion, full=False).splitlines() if line.startswith("in float")]
     assert "second: " in line
     assert "quantized convolutions pad with zeros only, not 'circular'" in line
+
+
+class Split(nn.Module):
+    """Layers around a line that decides by numbers, in the model itself or in a module of its own."""
+
+    def __init__(self, is_own: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+        self.flip = Flip() if is_own else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        if self.flip is not None:
+            return self.last(self.flip(x))
+        return self.last(-x if x.isnan().any() else x)
+
+
+class Flip(nn.Module):
+    """A layer behind such a line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -self.conv(x) if x.isnan().all() else self.conv(x)
+
+
+@pytest.mark.parametrize(
+    ("is_own", "parts", "line"),
+    [
+        (False, "2 (first, last)", "return self.last(-x if x.isnan().any() else x)"),
+        (True, "2 (the model itself, flip.conv)", "return -self.conv(x) if x.isnan().all() else self.conv(x)"),
+    ],
+)
+def test_the_summary_of_a_model_in_parts_says_how_many_and_which_line_made_them(is_own, parts, line):
+    torch.manual_seed(0)
+    conversion = fxconv.convert(Split(is_own).eval(), calibration=torch.randn(2, 3, 16, 16), recipe=("none",))
+    place = conversion.rewritten.leaves[0].reason.partition("does not trace: ")[2].partition(" ")[0]
+    words = f"{parts}, because {place} ({line}) does not trace"
+    assert dict(summary_rows(conversion))["in parts"] == f"{words}; what is around them stays in float"
+    assert "\nin parts " in printed(conversion, full=False)
+    assert conversion.report.json()["tracing"]["in_parts"] == words
+    assert f"Rewritten in parts: {words}." in markdown(conversion.rewritten, "Split")
+    assert escape(words, quote=False) in Report(conversion).html_text()
+
+
+def test_a_model_of_one_graph_has_no_parts_to_tell_of(small_conversion):
+    assert "in parts" not in printed(small_conversion, full=False)
+    assert small_conversion.report.json()["tracing"]["in_parts"] is None
+    assert "in parts" not in markdown(small_conversion.rewritten, "Small")
 
 
 def test_the_rename_table_shows_old_and_new(small_conversion):

@@ -40,6 +40,8 @@ def test_a_warning_is_a_sentence():
     assert SizeCheck((64, 32), "it fails (RuntimeError)").warning == (
         "the artifact is for the example's input size only: at 64x32 it fails (RuntimeError)"
     )
+    decided = SizeCheck((64, 32), "it fails", "decided at net.py:7 (x)")
+    assert decided.warning.endswith("at 64x32 it fails; decided at net.py:7 (x)")
 
 
 class Halved(nn.Module):
@@ -78,6 +80,7 @@ def test_a_decision_that_does_not_hold_at_other_sizes():
     assert first.size == (32, 96) and first.problem.startswith("it computes something else than the model (SQNR")
     assert second == SizeCheck((96, 64), "")
     assert first.warning in conversion.warnings
+    assert "test_other_sizes.py:" in first.decided and "if x.shape[2] > 40" in first.decided
 
 
 def test_a_table_made_for_one_size():
