@@ -7,6 +7,7 @@ of a method is first resolved to the method itself (`torch.Tensor.add`).
 from __future__ import annotations
 
 import operator
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -128,7 +129,7 @@ def tensor_nodes(graph_module: fx.GraphModule) -> set[fx.Node]:
         inputs_are_plain = bool(node.all_input_nodes) and not any(n in found for n in node.all_input_nodes)
         target = callee(graph_module, node)
         if node.op == "placeholder":
-            plain = node.type in (int, float, bool, str)
+            plain = _is_plain_type(node.type)
         elif node.op == "get_attr":
             plain = not isinstance(attribute(graph_module, str(node.target)), torch.Tensor)
         elif node.op == "output":
@@ -144,6 +145,12 @@ def tensor_nodes(graph_module: fx.GraphModule) -> set[fx.Node]:
         if not plain:
             found.add(node)
     return found
+
+
+def _is_plain_type(kind: Any) -> bool:
+    """Whether what an input is said to be holds numbers, texts and None alone, such as `Optional[list[int]]`."""
+    members = [member for member in typing.get_args(kind) if member is not Ellipsis]
+    return kind in (int, float, bool, str, type(None)) or (bool(members) and all(map(_is_plain_type, members)))
 
 
 def module_scope(node: fx.Node) -> str:
