@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
-from rewrites.results import Form, form_of
+from rewrites.boundary import Form, form_of
 
 
 @dataclass(frozen=True)

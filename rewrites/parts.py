@@ -12,16 +12,16 @@ import inspect
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
+from rewrites.boundary import gives_back, set_boundary, type_of
 from rewrites.calls import Call, record_calls
 from rewrites.naming import class_word
 from rewrites.outside import Outside
-from rewrites.results import gives_back, hand_over
 from rewrites.stand_ins import describe, descriptions, keep_descriptions, leave_described
 from rewrites.tracing import Fixed, FloatLeaf, UntraceableError, trace
 
@@ -149,7 +149,8 @@ class _Finder:
             if not gives_back(output.args[0], call.form):
                 self.leaves.append(FloatLeaf(path, f"returns a {call.form.kind.__name__} that no graph can give back"))
                 return None
-            hand_over(graph_module.graph, call.form)
+            traced_for = {} if _is_layer(module) else call.arguments
+            set_boundary(graph_module.graph, traced_for, call.form, path)
             graph_module.recompile()
         untraced = {leaf.path for leaf in leaves}
         called = [
@@ -170,7 +171,6 @@ class _Finder:
             self.leaves.append(replace(leaf, path=f"{path}.{leaf.path}" if path else leaf.path))
             self._visit_children(graph_module.get_submodule(leaf.path), self.leaves[-1].path)
         return graph_module
-
 
     def _refusal(self, module: nn.Module, call: Call | None) -> str:
         """Why no graph can stand for a module in code that does not trace; empty where one can.
@@ -266,17 +266,8 @@ def _type_of(layer: nn.Module, parameter: inspect.Parameter, given: Any) -> Any:
         return None
     if parameter.annotation is not parameter.empty:
         return typing.get_type_hints(layer.forward).get(parameter.name, parameter.annotation)
-    kind = Tensor if given is None else _type_of_value(given)
-    return kind if parameter.default is parameter.empty else Optional[kind]
-
-
-def _type_of_value(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return Tensor
-    if isinstance(value, (tuple, list)) and value:
-        members = [_type_of_value(member) for member in value]
-        return tuple[tuple(members)] if isinstance(value, tuple) else list[members[0]]  # type: ignore[misc]
-    return type(value)
+    kind = Tensor if given is None else type_of(given)
+    return kind if parameter.default is parameter.empty else kind | None
 
 
 def graphs_in(module: nn.Module) -> dict[str, fx.GraphModule]:

@@ -53,7 +53,7 @@ def leave_described(graph_module: fx.GraphModule, layer: nn.Module) -> None:
         graph_module.meta["classes"][path] = type(layer)
         for node in graph_module.graph.nodes:
             if node.op in ("call_module", "get_attr") and f"{node.target}.".startswith(f"{old}."):
-                node.target = f"{path}{str(node.target)[len(old):]}"
+                node.target = f"{path}{str(node.target)[len(old) :]}"
 
 
 def descriptions(module: nn.Module) -> dict[str, Described]:

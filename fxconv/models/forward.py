@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,16 +19,28 @@ def cloned(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, inputs))
 
 
+def leaves(value: Any) -> list[Any]:
+    """What nested inputs or outputs hold, in order, subclasses of dict and dataclasses of anybody's included."""
+    found: list[Any] = []
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, dict):
+            found += leaves(list(leaf.values()))
+        elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            found += leaves([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
+        else:
+            found.append(leaf)
+    return found
+
+
 def tensors(value: Any) -> list[Tensor]:
     """The tensors in nested inputs or outputs, in order."""
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
 
 
 def outputs(module: Callable[..., Any], images: Sequence[tuple[Any, ...]]) -> Outputs:
     """The floating-point outputs for each example, in the order the structure lists them."""
     with torch.no_grad():
-        returned = (tree_leaves(module(*cloned(image))) for image in images)
-        return [[leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)] for leaves in returned]
+        return [[tensor.detach() for tensor in tensors(module(*cloned(image)))] for image in images]
 
 
 def outputs_side_by_side(module: nn.Module, images: Sequence[tuple[Any, ...]]) -> Iterator[list[Tensor]]:

@@ -89,7 +89,8 @@ def results_of(module: nn.Module, image: Inputs) -> tuple[Any, list[Any]]:
         return module(*forward.cloned(image)), []
 
     def keep(_: nn.Module, __: Any, result: Any) -> None:
-        returned.append(tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, result))
+        values = result if isinstance(result, torch.Tensor) else forward.tensors(result)
+        returned.append(tree_map(torch.clone, values))
 
     hooks = [graph.register_forward_hook(keep) for graph in graphs.values()]
     try:

@@ -133,7 +133,7 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
     model = copied(model, what, sharing_parameters)
     try:
         with torch.no_grad():
-            returned = tree_leaves(model(*forward.cloned(images[0])))
+            returned = forward.leaves(model(*forward.cloned(images[0])))
         first = [leaf.clone() for leaf in returned if isinstance(leaf, Tensor)]
         found = forward.outputs(model, images)
     except Exception as error:  # whatever the user's own forward raises

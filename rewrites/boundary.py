@@ -1,19 +1,25 @@
-"""What a part returns, in the types and the memory layout that the code around it was written for.
+"""Where a part meets the code around it: what it was traced for, and what it hands over.
 
-A graph flattens what a forward returns: a subclass of dict becomes a dict, and values lie in memory as the int8 kernels
-leave them. Code outside that does not trace reads attributes of such a dict, and calls `view` on a tensor.
+A graph holds for a list of one length. And it flattens what a forward returns: a subclass of dict becomes a dict, and
+values lie in memory as the int8 kernels leave them. Code outside that does not trace reads attributes of such a dict,
+and calls `view` on a tensor.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, fx
 from torch.fx.graph import CodeGen
 
+# What is asked of a tensor by these names: a graph holds for the answer.
+_ASKS = {
+    "rank": frozenset({"dim", "ndimension", "ndim", "shape", "size"}),
+    "type": frozenset({"dtype", "is_floating_point", "is_complex"}),
+}
 # Dicts that a plain one stands for, which TorchScript knows.
 _PLAIN_DICTS = (dict, OrderedDict)
 
@@ -98,19 +104,26 @@ def _maker(form: Form) -> Callable[[dict[Any, Any]], Any]:
     return made
 
 
-class HandingOver(CodeGen):
-    """Writes the code of a graph that returns its values in this form.
+class Boundary(CodeGen):
+    """Writes the code of a graph that returns its values in this form, and first asserts these conditions.
 
     The graph's own output stays the plain dict, list or tensor of nodes that it is; a copy of a graph has this as well.
     """
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form, conditions: tuple[str, ...] = (), name: str = "") -> None:
         super().__init__()
-        self.form = form
+        self.form, self.conditions, self.name = form, conditions, name
         self.globals: dict[str, Callable[..., Any]] = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> HandingOver:
-        return HandingOver(self.form)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Boundary:
+        return Boundary(self.form, self.conditions, self.name)
+
+    def gen_fn_def(self, free_vars: list[str], maybe_return_annotation: str, *, expanded_def: bool = False) -> str:
+        """The first line, and the conditions."""
+        more = {"expanded_def": True} if expanded_def else {}
+        words = f"{self.name} was traced for other arguments than these"
+        asserted = [f"\n    assert {condition}, {words!r}" for condition in self.conditions]
+        return super().gen_fn_def(free_vars, maybe_return_annotation, **more) + "".join(asserted)
 
     def generate_output(self, output_args: Any, *, descs: Any = None, repr_fn: Any = None) -> str:
         """The return statement."""
@@ -163,14 +176,70 @@ def _given_back(value: Any, form: Form) -> Any:
     return value
 
 
-def hand_over(graph: fx.Graph, form: Form) -> None:
-    """Make a traced graph return its values in this form, as the forward did that it was traced from."""
+def set_boundary(graph: fx.Graph, arguments: Mapping[str, Any], form: Form, name: str) -> None:
+    """Make a traced graph take and return what the forward did that it was traced from; `name` is the module's.
+
+    `arguments` are those it was called with, by name. Another list or rank, which could be a call of another branch
+    outside, raises an error with the name.
+    """
+    asked = _asked(graph)
+    conditions: list[str] = []
+    for node in graph.find_nodes(op="placeholder"):
+        name = str(node.target)
+        if name in arguments:
+            conditions += _conditions(name, arguments[name], asked)
+            # an optional one is given here: it has no default, and is nothing else than it was
+            node.type = None if isinstance(arguments[name], Tensor) else type_of(arguments[name])
+            node.args = ()
     (output,) = graph.find_nodes(op="output")
     output.args = (_without_makers(output.args[0], form),)
     for node in reversed(graph.nodes):
         if dataclasses.is_dataclass(node.target) and not node.users:  # what the tracer recorded of making it
             graph.erase_node(node)
-    graph.set_codegen(HandingOver(form))
+    graph.set_codegen(Boundary(form, tuple(conditions), name))
+
+
+def type_of(value: Any) -> Any:
+    """The type of a value as TorchScript reads it."""
+    if isinstance(value, Tensor):
+        return Tensor
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)
+    if isinstance(value, tuple) and value:
+        return tuple[tuple(map(type_of, value))]  # type: ignore[misc]
+    if isinstance(value, list) and value:
+        return list[type_of(value[0])]  # type: ignore[misc]
+    if isinstance(value, dict) and value:
+        key, member = next(iter(value.items()))
+        return dict[type(key), type_of(member)]  # type: ignore[misc]
+    return type(value)
+
+
+def _asked(graph: fx.Graph) -> set[str]:
+    """What a forward asked of its tensors while it was traced: their "rank", their "type"."""
+    names = {node.args[1] if node.target is getattr else node.target for node in graph.nodes if _asks(node)}
+    return {kind for kind, words in _ASKS.items() if words & names}
+
+
+def _asks(node: fx.Node) -> bool:
+    return node.op == "call_method" or (node.op == "call_function" and node.target is getattr)
+
+
+def _conditions(name: str, value: Any, asked: Collection[str]) -> Iterator[str]:
+    """What must hold of an argument, written `name`, for a graph to be what its forward is."""
+    if isinstance(value, Tensor):
+        if "rank" in asked:
+            yield f"{name}.dim() == {value.ndim}"
+        if "type" in asked:
+            yield f"{name}.dtype == {value.dtype}"
+    elif isinstance(value, (tuple, list)):
+        yield from [f"len({name}) == {len(value)}"] * isinstance(value, list)
+        for index, member in enumerate(value):
+            yield from _conditions(f"{name}[{index}]", member, asked)
+    elif isinstance(value, dict):
+        yield f"len({name}) == {len(value)}"
+        for key, member in value.items():
+            yield from _conditions(f"{name}[{key!r}]", member, asked)
 
 
 def _without_makers(value: Any, form: Form) -> Any:
