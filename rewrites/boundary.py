@@ -185,11 +185,11 @@ def set_boundary(graph: fx.Graph, arguments: Mapping[str, Any], form: Form, name
     asked = _asked(graph)
     conditions: list[str] = []
     for node in graph.find_nodes(op="placeholder"):
-        name = str(node.target)
-        if name in arguments:
-            conditions += _conditions(name, arguments[name], asked)
+        if node.target in arguments:
+            given = arguments[str(node.target)]
+            conditions += _conditions(str(node.target), given, asked)
             # an optional one is given here: it has no default, and is nothing else than it was
-            node.type = None if isinstance(arguments[name], Tensor) else type_of(arguments[name])
+            node.type = None if isinstance(given, Tensor) else type_of(given)
             node.args = ()
     (output,) = graph.find_nodes(op="output")
     output.args = (_without_makers(output.args[0], form),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,24 +49,24 @@ class _Place:
 
 @dataclass(frozen=True)
 class _SourceCall:
-    """One call in the source: of what, with how many arguments by place, and with which by name."""
+    """One call in the source: of what, with which arguments by place and by name."""
 
     place: _Place
-    count: int
-    names: frozenset[str]
+    by_place: tuple[ast.expr, ...]
+    by_name: Mapping[str, ast.expr]
     has_starred: bool
 
-    def parameters(self, module: nn.Module) -> set[str] | None:
-        """The parameters of the module that it gives; None where that cannot be told, or it has no such parameters."""
+    def arguments(self, module: nn.Module) -> dict[str, ast.expr] | None:
+        """What it gives for the module's parameters; None where that cannot be told, or it has no such parameters."""
         try:
             parameters = inspect.signature(module.forward).parameters.values()
         except (TypeError, ValueError):
             return None
-        by_place = [p.name for p in parameters if p.kind in _GIVEN_BY_PLACE]
+        places = [p.name for p in parameters if p.kind in _GIVEN_BY_PLACE]
         named = {p.name for p in parameters if p.kind not in _STARRED}
-        if self.has_starred or self.count > len(by_place) or not self.names <= named:
+        if self.has_starred or len(self.by_place) > len(places) or not self.by_name.keys() <= named:
             return None
-        return {*by_place[: self.count], *self.names}
+        return dict(zip(places, self.by_place, strict=False)) | dict(self.by_name)
 
 
 @dataclass(frozen=True)
@@ -125,18 +125,28 @@ class Outside:
         seen = set(call.arguments)
         optional = _parameters(module) - seen
         for one in self.calls:
-            given = one.parameters(module)
+            given = one.arguments(module) or {}
+            other = {name for name in seen & given.keys() if _has_other_length(given[name], call.arguments[name])}
             if one.has_starred:
-                more = optional
+                other = optional
             elif one.place.module is None:
-                more = (given or set()) - seen  # it need not be this module that is called
-            else:
-                more = given ^ seen if given is not None else set()
-            if more and one.place.may_be(module):
-                return ", ".join(sorted(more))
+                other |= given.keys() - seen  # it need not be this module that is called
+            elif given:
+                other |= given.keys() ^ seen
+            if other and one.place.may_be(module):
+                return ", ".join(sorted(other))
         if optional and any(module in set(host.modules()) for host in self.unreadable):
             return ", ".join(sorted(optional))
         return ""
+
+    def always_gives(self, module: nn.Module, name: str, value: Any) -> bool:
+        """Whether all calls that may be of `module` give this very value, written out."""
+        calls = [one for one in self.calls if one.place.may_be(module)]
+        given = [(one.arguments(module) or {}).get(name) for one in calls]
+        if any(module in set(host.modules()) for host in self.unreadable):
+            return False
+        written = [expression.value for expression in given if isinstance(expression, ast.Constant)]
+        return len(written) == len(calls) > 0 and all(type(one) is type(value) and one == value for one in written)
 
     def written(self, module: nn.Module) -> str:
         """The attribute that the code sets on `module`, or on a module in it; empty where it sets none."""
@@ -155,6 +165,13 @@ class Outside:
         for read in self.reads:
             if read.place.module is not None and read.place.module in inside:
                 yield read.place.module, read
+
+
+def _has_other_length(expression: ast.expr, value: Any) -> bool:
+    """Whether an argument is written out as a list or tuple of another length than the value that was seen."""
+    if not isinstance(expression, (ast.List, ast.Tuple)) or not isinstance(value, (list, tuple)):
+        return False
+    return len(expression.elts) != len(value) and not any(isinstance(one, ast.Starred) for one in expression.elts)
 
 
 def _is_torchs(kind: type) -> bool:
@@ -211,13 +228,13 @@ class _Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         place = self._place(node.func)
         if place is not None:
-            names = {keyword.arg for keyword in node.keywords}
-            starred = None in names or any(isinstance(one, ast.Starred) for one in node.args)
-            known = frozenset(name for name in names if name is not None)
-            self.calls.append(_SourceCall(place, len(node.args), known, starred))
+            starred = any(isinstance(one, ast.Starred) for one in node.args)
+            starred |= any(keyword.arg is None for keyword in node.keywords)
+            named = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+            self.calls.append(_SourceCall(place, tuple(node.args), named, starred))
         if isinstance(node.func, ast.Name) and node.func.id == "setattr" and len(node.args) > 1:
-            named = node.args[1]
-            target = ast.Attribute(node.args[0], named.value if isinstance(named, ast.Constant) else "", ast.Store())
+            word = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
+            target = ast.Attribute(node.args[0], str(word), ast.Store())
             self._write(target)
         self._read(node.func, is_called=True)
         for child in (*node.args, *(keyword.value for keyword in node.keywords)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -138,7 +139,7 @@ class _Finder:
         leaves: tuple[FloatLeaf, ...] = ()
         try:
             if path and _is_layer(module):
-                graph_module = _calling(module, call)
+                graph_module = _calling(module, call, self._constants(module, call))
             else:
                 graph_module, leaves = trace(module, call.arguments if call is not None else None)
         except UntraceableError as error:
@@ -171,6 +172,11 @@ class _Finder:
             self.leaves.append(replace(leaf, path=f"{path}.{leaf.path}" if path else leaf.path))
             self._visit_children(graph_module.get_submodule(leaf.path), self.leaves[-1].path)
         return graph_module
+
+    def _constants(self, layer: nn.Module, call: Call | None) -> dict[str, Any]:
+        """The arguments of a layer that are one and the same in every branch of the code outside."""
+        settings = call.settings if call is not None else {}
+        return {name: value for name, value in settings.items() if self.outside.always_gives(layer, name, value)}
 
     def _refusal(self, module: nn.Module, call: Call | None) -> str:
         """Why no graph can stand for a module in code that does not trace; empty where one can.
@@ -236,8 +242,11 @@ def _is_layer(module: nn.Module) -> bool:
     return fx.Tracer().is_leaf_module(module, "")
 
 
-def _calling(layer: nn.Module, call: Call | None = None) -> fx.GraphModule:
-    """A graph that calls one layer and nothing else, and takes what the layer is called with, flags included."""
+def _calling(layer: nn.Module, call: Call | None, constants: Mapping[str, Any]) -> fx.GraphModule:
+    """A graph that calls one layer and nothing else, and takes what the layer is called with, flags included.
+
+    `constants` are arguments that no call gives another value.
+    """
     graph, word = fx.Graph(), class_word(type(layer))
     parameters = inspect.signature(layer.forward).parameters
     given = call.arguments if call is not None else {n: None for n, p in parameters.items() if p.default is p.empty}
@@ -247,17 +256,32 @@ def _calling(layer: nn.Module, call: Call | None = None) -> fx.GraphModule:
             continue
         kind = _type_of(layer, parameter, given[name]) if call is not None else None
         default = inspect.Signature.empty if kind is None else parameter.default
-        value = graph.placeholder(name, kind, default)
+        value: Any = graph.placeholder(name, kind, default)
+        value = constants.get(name, value)
         if len(args) < list(parameters).index(name):  # one before it is left out
             kwargs[name] = value
         else:
             args.append(value)
-    graph.output(graph.call_module(word, tuple(args), kwargs))
+    result = graph.call_module(word, tuple(args), kwargs)
+    graph.output(result if call is None else _taken_apart(graph, result, call, constants))
     for node in graph.nodes:
         node.meta["scope"] = ""
     graph_module = fx.GraphModule({word: layer}, graph, type(layer).__name__)
     graph_module.meta.update(constants={}, classes={"": nn.Module, word: type(layer)}, fixed=())
     return graph_module
+
+
+def _taken_apart(graph: fx.Graph, result: fx.Node, call: Call, constants: Mapping[str, Any]) -> Any:
+    """The members of a tuple that a layer returns; None for one that is None, whatever the tensors are."""
+    kinds = (
+        [member.kind for _, member in call.form.members] if call.form is not None and call.form.kind is tuple else []
+    )
+    if not kinds or not {Tensor, type(None)}.issuperset(kinds) or constants.keys() != call.settings.keys():
+        return result
+    members = [
+        graph.call_function(operator.getitem, (result, at)) if kind is Tensor else None for at, kind in enumerate(kinds)
+    ]
+    return tuple(members)
 
 
 def _type_of(layer: nn.Module, parameter: inspect.Parameter, given: Any) -> Any:
