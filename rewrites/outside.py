@@ -189,8 +189,9 @@ def _parameters(module: nn.Module) -> set[str]:
 def _functions(module: nn.Module) -> dict[str, list[Any]]:
     """The functions and properties of a module's class, those of the classes above included, by name."""
     found: dict[str, list[Any]] = {}
+    bound = {name: value for name, value in vars(module).items() if inspect.ismethod(value)}
     kinds = [kind for kind in type(module).__mro__ if not _is_torchs(kind)]
-    for scope in (vars(module), *map(vars, kinds)):
+    for scope in (bound, *map(vars, kinds)):
         for name, value in scope.items():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
             function = inspect.unwrap(function) if callable(function) else function

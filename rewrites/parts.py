@@ -250,7 +250,8 @@ def _calling(layer: nn.Module, call: Call | None, constants: Mapping[str, Any]) 
     graph, word = fx.Graph(), class_word(type(layer))
     parameters = inspect.signature(layer.forward).parameters
     given = call.arguments if call is not None else {n: None for n, p in parameters.items() if p.default is p.empty}
-    args, kwargs = [], {}
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if name not in given:
             continue
