@@ -158,7 +158,8 @@ class Reading(nn.Module):
     def forward(self, x):
         if x.isnan().any():
             raise ValueError("the image has a NaN")
-        y = self.encoder(x.to(self.encoder.conv1.weight.dtype)).last
+        x = x.to(device=next(self.parameters()).device, dtype=self.encoder.conv1.weight.dtype)
+        y = self.encoder(x).last
         return Output(out=self.fc(y.view(y.shape[0], -1)) * self.encoder.conv2.weight.shape[0])
 
 
