@@ -166,7 +166,7 @@ def _untraced(module: nn.Module) -> list[nn.Module]:
 
 def _keep_a_parameter(kinds: Mapping[nn.Module, Tensor | None]) -> None:
     """Leave an empty parameter of the same type where none is left: `next(self.parameters()).dtype` asks for one."""
-    for module, was in reversed(kinds.items()):
+    for module, was in reversed(list(kinds.items())):
         if was is not None and next(module.parameters(), None) is None:
             empty = torch.empty(0, dtype=was.dtype, device=was.device)
             module.register_parameter("type_of_parameters", nn.Parameter(empty, requires_grad=False))
