@@ -1,15 +1,17 @@
-"""With what each module of a model is called: one eager run on an example, and what it shows about every input."""
+"""With what each module of a model is called, and what it returns: one eager run on an example."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
+
+from rewrites.boundary import Form, form_of
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,22 @@ class Call:
     """What one module is called with: its arguments by parameter name, tensors as empty ones of the same shape.
 
     `agrees` says whether all calls of the module were alike but for the shapes of their tensors, so that one graph can
-    stand for all of them.
+    stand for all of them. `form` is how the values are put together that it returns.
     """
 
     arguments: dict[str, Any]
     agrees: bool = True
+    form: Form | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments given that are not made of tensors alone, such as flags, sizes and None."""
+        return {name: value for name, value in self.arguments.items() if not _is_of_tensors(value)}
+
+
+def _is_of_tensors(value: Any) -> bool:
+    leaves = tree_leaves(value)
+    return bool(leaves) and all(isinstance(leaf, Tensor) for leaf in leaves)
 
 
 def hollow(value: Any) -> Any:
@@ -50,7 +63,7 @@ def _alike(first: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def record_calls(model: nn.Module, example: Sequence[Any]) -> dict[nn.Module, Call]:
-    """Run `model` once on `example` and note what each of its modules is called with, itself included.
+    """Run `model` once on `example` and note what each of its modules is called with and returns, itself included.
 
     A module that is never called is missing. Raises what the model's own forward raises.
     """
@@ -66,9 +79,17 @@ def record_calls(model: nn.Module, example: Sequence[Any]) -> dict[nn.Module, Ca
         if known is None:
             calls[module] = Call(arguments)
         elif known.agrees and not _alike(known.arguments, arguments):
-            calls[module] = Call(known.arguments, False)
+            calls[module] = replace(known, agrees=False)
+
+    def note_result(module: nn.Module, args: Any, result: Any) -> None:
+        call, form = calls[module], form_of(result)
+        if call.form is None or call.form.agrees(form):
+            calls[module] = replace(call, form=form if call.form is None else call.form.joined(form))
+        else:
+            calls[module] = replace(call, agrees=False)
 
     hooks = [part.register_forward_pre_hook(note, with_kwargs=True) for part in model.modules()]
+    hooks += [part.register_forward_hook(note_result) for part in model.modules()]
     try:
         with torch.no_grad():
             model(*tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tuple(example)))

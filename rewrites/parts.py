@@ -7,8 +7,11 @@ plain Python.
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import operator
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +19,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
+from rewrites.boundary import gives_back, set_boundary, type_of
 from rewrites.calls import Call, record_calls
 from rewrites.decisions import Fixed
 from rewrites.naming import class_word
+from rewrites.outside import Outside
+from rewrites.stand_ins import describe, descriptions, keep_descriptions, leave_described
 from rewrites.surroundings import unchanged
 from rewrites.tracing import FloatLeaf, UntraceableError, trace
 
@@ -79,10 +85,11 @@ def _missed_attribute(
 
 
 def _is_about(error: Exception, graph: fx.GraphModule) -> bool:
-    """Whether Python says that `graph` cannot do something: "object of type 'Sequential' has no len()"."""
+    """Whether Python says that `graph`, or a container in it, cannot do something: "'Module' has no len()"."""
     if isinstance(error, AttributeError):
-        return error.obj is graph
-    return f" '{type(graph).__name__}' " in f" {error} "
+        return any(error.obj is part for part in graph.modules())
+    containers = {type(part) for part in graph.modules() if type(part) is nn.Module}
+    return any(f" '{kind.__name__}' " in f" {error} " for kind in (type(graph), *containers))
 
 
 class _Finder:
@@ -96,6 +103,7 @@ class _Finder:
         self.graphs: dict[str, fx.GraphModule] = {}
         self.leaves: list[FloatLeaf] = []
         self.done: dict[nn.Module, nn.Module] = {}
+        self.outside = Outside()
 
     def visit(self, module: nn.Module, path: str) -> nn.Module:
         """What stands in the place of `module` from now on: a graph, or itself with graphs in it."""
@@ -107,6 +115,7 @@ class _Finder:
         return found
 
     def _visit_children(self, module: nn.Module, path: str) -> None:
+        self.outside.add(module)
         for name, child in list(module.named_children()):
             replacement = self.visit(child, f"{path}.{name}" if path else name)
             if replacement is not child:
@@ -127,10 +136,13 @@ class _Finder:
             return None
         if not self.claimed.isdisjoint(module.modules()):
             return None  # another graph calls a layer in it, and would change it under this one's feet
+        if path and (reason := self._refusal(module, call)):
+            self.leaves.append(FloatLeaf(path, reason))
+            return None
         leaves: tuple[FloatLeaf, ...] = ()
         try:
             if path and _is_layer(module):
-                graph_module = _calling(module)
+                graph_module = _calling(module, call, self._constants(module, call))
             else:
                 graph_module, leaves = trace(module, call.arguments if call is not None else None)
         except UntraceableError as error:
@@ -140,6 +152,14 @@ class _Finder:
             layer = graph_module.get_submodule(hooked)
             layer._forward_hooks.clear()
             layer._forward_pre_hooks.clear()
+        if path and call is not None and call.form is not None:
+            (output,) = graph_module.graph.find_nodes(op="output")
+            if not gives_back(output.args[0], call.form):
+                self.leaves.append(FloatLeaf(path, f"returns a {call.form.kind.__name__} that no graph can give back"))
+                return None
+            traced_for = {} if _is_layer(module) else call.arguments
+            set_boundary(graph_module.graph, traced_for, call.form, path)
+            graph_module.recompile()
         untraced = {leaf.path for leaf in leaves}
         called = [
             graph_module.get_submodule(str(node.target))
@@ -154,10 +174,48 @@ class _Finder:
         self.graphs[path] = graph_module
         self.claimed.update(part for layer in called for part in layer.modules())
         keep_attributes(module, graph_module)
+        self._describe_layers(module, graph_module)
         for leaf in leaves:
             self.leaves.append(replace(leaf, path=f"{path}.{leaf.path}" if path else leaf.path))
             self._visit_children(graph_module.get_submodule(leaf.path), self.leaves[-1].path)
         return graph_module
+
+    def _constants(self, layer: nn.Module, call: Call | None) -> dict[str, Any]:
+        """The arguments of a layer that are one and the same in every branch of the code outside."""
+        settings = call.settings if call is not None else {}
+        return {name: value for name, value in settings.items() if self.outside.always_gives(layer, name, value)}
+
+    def _refusal(self, module: nn.Module, call: Call | None) -> str:
+        """Why no graph can stand for a module in code that does not trace; empty where one can.
+
+        That code has other branches than the one that was seen, and whatever they do with the module must hold too.
+        """
+        if call is not None and call.settings and not _is_layer(module):
+            given = ", ".join(f"{name}={_in_short(value)}" for name, value in call.settings.items())
+            return f"is called with {given} by code that does not trace, where another branch may pass another value"
+        if call is not None and (names := self.outside.other_call(module, call)):
+            return f"is called with {names} in one branch of code that does not trace, and not in another"
+        if call is not None and call.form is not None and (problem := call.form.problem()):
+            return problem
+        if name := self.outside.written(module):
+            return f"has its {name} set by code that does not trace"
+        called = {id(part) for part in module.modules() if part in self.calls and _is_layer(part)}
+        for part, read in self.outside.reads_of(module):
+            if read.takes_values and _is_layer(part):
+                return "its weights are read by code that does not trace"
+            if part is not module and (read.is_called or not read.place.names or id(part) not in called):
+                return "a module in it is used by code that does not trace"
+        return ""
+
+    def _describe_layers(self, module: nn.Module, graph_module: fx.GraphModule) -> None:
+        """Leave a description of each layer that code outside asks for its settings, or its weights for their type."""
+        asked = {part: None for part, _ in self.outside.reads_of(module) if _is_layer(part)}
+        for layer in asked:
+            if layer is module:
+                describe(layer, graph_module)
+            else:
+                leave_described(graph_module, layer)
+        graph_module.recompile()
 
 
 def keep_attributes(module: nn.Module, graph_module: nn.Module) -> None:
@@ -166,6 +224,21 @@ def keep_attributes(module: nn.Module, graph_module: nn.Module) -> None:
         # a forward that was set on the instance is what was traced
         if name not in vars(graph_module) and not name.startswith("_") and name != "forward":
             setattr(graph_module, name, value)
+    if isinstance(graph_module, fx.GraphModule):
+        keep_descriptions(descriptions(module), graph_module)
+
+
+def copied(module: nn.Module, copying: Callable[[nn.Module], nn.Module] = copy.deepcopy) -> nn.Module:
+    """A copy of a model, its graphs with what code around them may ask for: a copy of a graph alone loses that."""
+    copy_of, originals = copying(module), graphs_in(module)
+    for path, graph in graphs_in(copy_of).items():
+        keep_attributes(originals[path], graph)
+    return copy_of
+
+
+def _in_short(value: Any) -> str:
+    """A value as a reason names it: a flag or number itself, anything else by its type."""
+    return repr(value) if isinstance(value, (bool, int, float, str, type(None))) else f"a {type(value).__name__}"
 
 
 def _has_weights(module: nn.Module) -> bool:
@@ -177,18 +250,57 @@ def _is_layer(module: nn.Module) -> bool:
     return fx.Tracer().is_leaf_module(module, "")
 
 
-def _calling(layer: nn.Module) -> fx.GraphModule:
-    """A graph that calls one layer and nothing else."""
+def _calling(layer: nn.Module, call: Call | None, constants: Mapping[str, Any]) -> fx.GraphModule:
+    """A graph that calls one layer and nothing else, and takes what the layer is called with, flags included.
+
+    `constants` are arguments that no call gives another value.
+    """
     graph, word = fx.Graph(), class_word(type(layer))
-    parameters = list(inspect.signature(layer.forward).parameters.values())
-    inputs = [graph.placeholder(p.name) for p in parameters if p.default is p.empty]
-    call = graph.call_module(word, tuple(inputs))
-    graph.output(call)
+    parameters = inspect.signature(layer.forward).parameters
+    given = call.arguments if call is not None else {n: None for n, p in parameters.items() if p.default is p.empty}
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        if name not in given:
+            continue
+        kind = _type_of(layer, parameter, given[name]) if call is not None else None
+        default = inspect.Signature.empty if kind is None else parameter.default
+        value: Any = graph.placeholder(name, kind, default)
+        value = constants.get(name, value)
+        if len(args) < list(parameters).index(name):  # one before it is left out
+            kwargs[name] = value
+        else:
+            args.append(value)
+    result = graph.call_module(word, tuple(args), kwargs)
+    graph.output(result if call is None else _taken_apart(graph, result, call, constants))
     for node in graph.nodes:
         node.meta["scope"] = ""
     graph_module = fx.GraphModule({word: layer}, graph, type(layer).__name__)
     graph_module.meta.update(constants={}, classes={"": nn.Module, word: type(layer)}, fixed=())
     return graph_module
+
+
+def _taken_apart(graph: fx.Graph, result: fx.Node, call: Call, constants: Mapping[str, Any]) -> Any:
+    """The members of a tuple that a layer returns; None for one that is None, whatever the tensors are."""
+    kinds = (
+        [member.kind for _, member in call.form.members] if call.form is not None and call.form.kind is tuple else []
+    )
+    if not kinds or not {Tensor, type(None)}.issuperset(kinds) or constants.keys() != call.settings.keys():
+        return result
+    members = [
+        graph.call_function(operator.getitem, (result, at)) if kind is Tensor else None for at, kind in enumerate(kinds)
+    ]
+    return tuple(members)
+
+
+def _type_of(layer: nn.Module, parameter: inspect.Parameter, given: Any) -> Any:
+    """The type of a layer's argument, as TorchScript needs it said; None for a tensor, which it takes for granted."""
+    if isinstance(given, Tensor):
+        return None
+    if parameter.annotation is not parameter.empty:
+        return typing.get_type_hints(layer.forward).get(parameter.name, parameter.annotation)
+    kind = Tensor if given is None else type_of(given)
+    return kind if parameter.default is parameter.empty else kind | None
 
 
 def graphs_in(module: nn.Module) -> dict[str, fx.GraphModule]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -170,7 +171,7 @@ def is_tensor(graph_module: fx.GraphModule, node: fx.Node) -> bool:
 def _is_tensor(graph_module: fx.GraphModule, node: fx.Node, known: _Settled) -> bool:
     target = callee(graph_module, node)
     if node.op == "placeholder":
-        return node.type not in (int, float, bool, str)
+        return not _is_plain_type(node.type)
     if node.op == "get_attr":
         return isinstance(attribute(graph_module, str(node.target)), torch.Tensor)
     if node.op == "output" or target in _PLAIN_METHODS or target in _PLAIN_FUNCTIONS:
@@ -180,6 +181,12 @@ def _is_tensor(graph_module: fx.GraphModule, node: fx.Node, known: _Settled) -> 
     if getattr(target, "__module__", None) in ("_operator", "builtins", "math"):
         return any(known[n] for n in node.all_input_nodes)
     return node.op != "call_method" or not node.all_input_nodes or any(known[n] for n in node.all_input_nodes)
+
+
+def _is_plain_type(kind: Any) -> bool:
+    """Whether what an input is said to be holds numbers, texts and None alone, such as `Optional[list[int]]`."""
+    members = [member for member in typing.get_args(kind) if member is not Ellipsis]
+    return kind in (int, float, bool, str, type(None)) or (bool(members) and all(map(_is_plain_type, members)))
 
 
 def module_scope(node: fx.Node) -> str:

@@ -199,7 +199,7 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> list[
     for images, cure in ((single, unfilled), (several, "set --batch-size 1")):
         try:
             with torch.inference_mode():
-                outputs = tree_leaves(module(*forward.cloned(signature.arguments(images))))
+                outputs = forward.leaves(module(*forward.cloned(signature.arguments(images))))
         except Exception as error:  # whatever the user's own forward raises
             if is_out_of_memory(error):
                 raise

@@ -118,8 +118,8 @@ def compared_outputs(
         replaying = _Decisions(recording.made)
         result, theirs = _run(int8, image, replaying)
         selects = bool(recording.made)
-        wanted.append([*([] if selects else returned), *_tensors(tree_leaves(ours))])
-        got.append(_tensors([*([] if selects else tree_leaves(result)), *tree_leaves(theirs)]))
+        wanted.append([*([] if selects else returned), *_tensors(ours)])
+        got.append([*([] if selects else _tensors(result)), *_tensors(theirs)])
     return wanted, got
 
 
@@ -133,5 +133,5 @@ def _run(module: nn.Module, image: Inputs, mode: _Decisions) -> tuple[Any, list[
             hook.remove()
 
 
-def _tensors(leaves: Sequence[Any]) -> list[Tensor]:
-    return [leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)]
+def _tensors(value: Any) -> list[Tensor]:
+    return [tensor.detach() for tensor in forward.tensors(value)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -24,9 +25,22 @@ def cloned(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, inputs))
 
 
+def leaves(value: Any) -> list[Any]:
+    """What nested inputs or outputs hold, in order, subclasses of dict and dataclasses of anybody's included."""
+    found: list[Any] = []
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, dict):
+            found += leaves(list(leaf.values()))
+        elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            found += leaves([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
+        else:
+            found.append(leaf)
+    return found
+
+
 def tensors(value: Any) -> list[Tensor]:
     """The tensors in nested inputs or outputs, in order."""
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
 
 
 def returned(module: Callable[..., Any], image: tuple[Any, ...]) -> list[Tensor]:
@@ -42,8 +56,7 @@ def outputs(module: Callable[..., Any], images: Sequence[tuple[Any, ...]]) -> Ou
     """
     users = module if isinstance(module, nn.Module) and _has_code_of_the_users(module) else None
     with torch.no_grad(), nullcontext() if users is None else unchanged(users):
-        returned = (tree_leaves(module(*cloned(image))) for image in images)
-        return [[leaf.detach() for leaf in leaves if isinstance(leaf, Tensor)] for leaves in returned]
+        return [[tensor.detach() for tensor in tensors(module(*cloned(image)))] for image in images]
 
 
 def outputs_side_by_side(module: nn.Module, images: Sequence[tuple[Any, ...]]) -> Iterator[list[Tensor]]:

@@ -55,14 +55,14 @@ def failing(module: nn.Module, image: Inputs) -> tuple[str, fx.GraphModule, Inpu
 
 def positional(graph: fx.GraphModule, args: Inputs, kwargs: dict[str, Any]) -> Inputs:
     """The arguments of a call of `graph`, in the order of its inputs; the defaults of those behind are left out."""
-    names = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
-    if names and names[0].startswith("*"):
+    inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    if inputs and str(inputs[0].target).startswith("*"):
         return args
-    given = list(args)
-    for name in names[len(args) :]:
-        if name not in kwargs:
+    given, left = list(args), dict(kwargs)
+    for node in inputs[len(args) :]:
+        if not left or (node.target not in left and not node.args):
             break
-        given.append(kwargs[name])
+        given.append(left.pop(str(node.target)) if node.target in left else node.args[0])
     return tuple(given)
 
 
@@ -89,7 +89,8 @@ def results_of(module: nn.Module, image: Inputs) -> tuple[Any, list[Any]]:
         return module(*forward.cloned(image)), []
 
     def keep(_: nn.Module, __: Any, result: Any) -> None:
-        returned.append(tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, result))
+        values = result if isinstance(result, torch.Tensor) else forward.tensors(result)
+        returned.append(tree_map(torch.clone, values))
 
     hooks = [graph.register_forward_hook(keep) for graph in graphs.values()]
     try:

@@ -140,15 +140,16 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
     model = copied(model, what, sharing_parameters)
     try:
         with torch.no_grad():
-            returned = tree_leaves(model(*forward.cloned(images[0])))
-        first = [leaf.clone() for leaf in returned if isinstance(leaf, Tensor)]
+            returned = model(*forward.cloned(images[0]))
+        first = [leaf.clone() for leaf in forward.tensors(returned)]
         found = [first, *(forward.returned(model, image) for image in images[1:])]
         changed = memory.of_earlier_inputs(original, model, images, first)
     except Exception as error:  # whatever the user's own forward raises
         if is_out_of_memory(error):
             raise
         raise cannot_take(error, what, given) from error
-    others = sorted({type(leaf).__name__ for leaf in returned if not isinstance(leaf, Tensor)})
+    held = [*tree_leaves(returned), *forward.leaves(returned)]  # a dict keeps its keys, the fields of others are lost
+    others = sorted({type(leaf).__name__ for leaf in held if not isinstance(leaf, (Tensor, dict))})
     if others:
         raise UserError(f"{what} returns {', '.join(others)} beside or instead of tensors; return tensors only")
     if lost := _lost(found):

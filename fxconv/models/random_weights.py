@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from fxconv.models.batch_norms import BATCH_NORMS, reestimate_batch_norms
 from fxconv.models.checkpoints import some
-from fxconv.models.forward import cloned
+from fxconv.models.forward import cloned, tensors
 from fxconv.models.signature import InputSignature
 from rewrites.surroundings import unchanged
 
@@ -122,8 +121,7 @@ def unnormalized(module: nn.Module, arguments: tuple[Any, ...]) -> list[nn.Modul
 
 
 def _says_nothing(module: nn.Module, arguments: tuple[Any, ...]) -> bool:
-    leaves = [leaf for leaf in tree_leaves(_run(module, arguments, [])) if isinstance(leaf, Tensor)]
-    outputs = [leaf for leaf in leaves if leaf.is_floating_point()]
+    outputs = [leaf for leaf in tensors(_run(module, arguments, [])) if leaf.is_floating_point()]
     empty = any(not leaf.numel() for leaf in outputs)
     return empty or all(bool((leaf == leaf.flatten()[0]).all()) for leaf in outputs)
 

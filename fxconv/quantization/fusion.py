@@ -15,7 +15,8 @@ from fxconv.quantization.engine import quiet
 from fxconv.quantization.float_changes import Change
 from rewrites.copies import sharing_parameters
 from rewrites.fusion import FUSE_CONFIG, cut_out_rows, fusable_chains
-from rewrites.parts import graphs_in, keep_attributes
+from rewrites.parts import copied, graphs_in
+from rewrites.stand_ins import descriptions, keep_descriptions
 
 _FUSED: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
@@ -37,20 +38,13 @@ def fuse(module: nn.Module, planned: Sequence[Change] = ()) -> nn.Module:
     Batch norms are folded here and not by optimize_for_mobile, which has lost biases doing it (pytorch PR 127227).
     """
     known = _FUSED.get(module)
-    fused = _copied(module if known is None else known)
+    fused = copied(module if known is None else known, sharing_parameters)
     if known is None:
         for graph in graphs_in(fused).values():
             _fuse_graph(cut_out_rows(graph))
     for change in planned:
         change.apply(fused)
     return fused
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    copied, originals = sharing_parameters(module), graphs_in(module)
-    for path, graph in graphs_in(copied).items():
-        keep_attributes(originals[path], graph)  # which a copy of a GraphModule loses
-    return copied
 
 
 def _fuse_graph(fused: fx.GraphModule) -> None:
@@ -63,5 +57,7 @@ def _fuse_graph(fused: fx.GraphModule) -> None:
         if node.op == "call_module" and node.target in leftovers:
             node.replace_all_uses_with(node.args[0])
             fused.graph.erase_node(node)
+    kept = descriptions(fused)
     fused.delete_all_unused_submodules()
+    keep_descriptions(kept, fused)
     fused.recompile()

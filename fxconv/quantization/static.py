@@ -141,7 +141,9 @@ def convert_observed(
         rounded = rounded_adaptively(observed, grams or {}, progress)
         corrected(observed, means or {}, rounded)
         hold(observed, rounded)
+        kinds = {module: next(module.parameters(), None) for module in _untraced(observed)}
         convert(observed, mapping=CONVERT_MAPPING, inplace=True)
+        _keep_a_parameter(kinds)
     missed = []
     for place, graph in graphs_in(observed).items():
         graph.recompile()
@@ -152,6 +154,22 @@ def convert_observed(
     if missed:
         raise QuantizationError(f"these layers should be int8 and are not: {', '.join(missed)}")
     return observed
+
+
+def _untraced(module: nn.Module) -> list[nn.Module]:
+    """The modules of a model in parts that keep their own forward, the outer before the inner."""
+    if isinstance(module, fx.GraphModule):
+        return []
+    inside = {part for graph in graphs_in(module).values() for part in graph.modules()}
+    return [part for part in module.modules() if part not in inside]
+
+
+def _keep_a_parameter(kinds: Mapping[nn.Module, Tensor | None]) -> None:
+    """Leave an empty parameter of the same type where none is left: `next(self.parameters()).dtype` asks for one."""
+    for module, was in reversed(list(kinds.items())):
+        if was is not None and next(module.parameters(), None) is None:
+            empty = torch.empty(0, dtype=was.dtype, device=was.device)
+            module.register_parameter("type_of_parameters", nn.Parameter(empty, requires_grad=False))
 
 
 def is_int8(module: nn.Module) -> bool:

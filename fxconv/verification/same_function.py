@@ -16,6 +16,7 @@ from fxconv.models import forward
 from fxconv.verification import parity
 from fxconv.verification.parity import StageParity
 from rewrites import Rewritten
+from rewrites.parts import copied
 
 # Of the output's largest magnitude: what a sum in another order moves in float64, a hundred times over.
 DOUBLE_TOLERANCE = 1e-12
@@ -38,7 +39,7 @@ def same_function(
     try:
         doubled = _doubled(images[:_IMAGES])
         wanted = forward.outputs(copy.deepcopy(model).double(), doubled)
-        found = forward.outputs(copy.deepcopy(rewritten.module).double(), doubled)
+        found = forward.outputs(copied(rewritten.module).double(), doubled)
     except RuntimeError:  # it makes float32 tensors of its own, and does not mix the two
         return row
     if any(value.dtype != torch.float64 for value in wanted[0]):

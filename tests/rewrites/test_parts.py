@@ -9,8 +9,10 @@ from torch import fx, nn
 
 from rewrites import UntraceableError, rewrite
 from rewrites.diff import graph_lines
-from rewrites.parts import graphs_in, keep_attributes, own_modules, prefixed, trace_parts
+from rewrites.parts import copied, graphs_in, keep_attributes, own_modules, prefixed, trace_parts
+from rewrites.stand_ins import Described
 from rewrites.tracing import trace
+from rewrites.values import tensor_nodes
 
 
 class Head(nn.Module):
@@ -133,13 +135,238 @@ def test_a_module_called_with_different_flags_is_no_graph():
     assert type(parts.module.head) is Head
 
 
-def test_a_flag_is_what_it_is_called_with():
+def test_a_module_called_with_a_flag_keeps_its_forward():
     def forward(self, x):
         y = self.backbone(x)
         return self.head(y, flip=True) if y.sum() > -1e9 else y
 
     parts = parts_of(model(forward, backbone=backbone(), head=Head()))
-    assert graph_lines(parts.graphs["head"])[-2:] == ["flip_1 = relu.flip(3)", "return flip_1"]
+    assert list(parts.graphs) == ["backbone", "head.conv"] and type(parts.module.head) is Head
+    assert [leaf.path for leaf in parts.leaves] == ["", "head"]
+    assert parts.leaves[1].reason == (
+        "is called with flip=True by code that does not trace, where another branch may pass another value"
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        pytest.param(lambda head, y: head(y, True), "is called with flip=True by code that", id="a flag by place"),
+        pytest.param(lambda head, y: head(y, mask=None), "is called with mask=None by code that", id="no mask"),
+        pytest.param(lambda head, y: head(y, levels=[y, 2]), "is called with levels=a list by", id="in a list"),
+        pytest.param(lambda head, y: head(y, mode="b"), "is called with mode='b' by code that", id="a word"),
+        pytest.param(lambda head, y: head(y, size=y.shape[2:]), "is called with size=a tuple by", id="sizes"),
+    ],
+)
+def test_what_is_no_tensor_is_not_baked_in(call, reason):
+    class Settings(nn.Module):
+        """Takes what is asked about."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = conv()
+
+        def forward(self, x, flip=False, mask=None, levels=(), mode="a", size=()):
+            return self.conv(x)
+
+    def forward(self, x):
+        y = self.backbone(x)
+        return call(self.head, y) if y.sum() > -1e9 else y
+
+    parts = parts_of(model(forward, backbone=backbone(), head=Settings()))
+    assert list(parts.graphs) == ["backbone", "head.conv"]
+    assert parts.leaves[1].path == "head" and parts.leaves[1].reason.startswith(reason)
+
+
+def test_a_flag_handed_on_two_modules_deep():
+    class Outer(nn.Module):
+        """Hands its flag on."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.conv = Head(), conv()
+
+        def forward(self, x, flip: bool = False):
+            return self.inner(self.conv(x), flip)
+
+    def forward(self, x):
+        y = self.backbone(x)
+        return self.outer(y) if y.sum() > -1e9 else self.outer(y, True)
+
+    parts = parts_of(model(forward, backbone=backbone(), outer=Outer()))
+    assert list(parts.graphs) == ["backbone", "outer.inner.conv", "outer.conv"]
+    reason = "is called with flip in one branch of code that does not trace, and not in another"
+    assert (parts.leaves[1].path, parts.leaves[1].reason) == ("outer", reason)
+    assert parts.leaves[2].path == "outer.inner"
+
+
+def test_an_attribute_that_another_branch_sets():
+    class Mode(nn.Module):
+        """Does as its attribute says."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.flips = conv(), False
+
+        def forward(self, x):
+            return self.conv(x).flip(3) if self.flips else self.conv(x)
+
+    def forward(self, x):
+        y = self.backbone(x)
+        self.head.flips = bool(y.sum() < -1e9)
+        return self.head(y)
+
+    parts = parts_of(model(forward, backbone=backbone(), head=Mode()))
+    assert list(parts.graphs) == ["backbone", "head.conv"]
+    assert parts.leaves[1].reason == "has its flips set by code that does not trace"
+
+
+def test_tensors_by_keyword_and_in_containers():
+    class Joined(nn.Module):
+        """Keyword-only and nested inputs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = conv()
+
+        def forward(self, x, unused=None, *, skip=None, levels=None):
+            y = self.conv(x) if skip is None else self.conv(x) + skip
+            return y if levels is None else y + levels["a"][0]
+
+    def forward(self, x):
+        y = self.backbone(x)
+        return self.head(y, skip=y * 2, levels={"a": (y, y)}) if y.sum() > -1e9 else y
+
+    parts = parts_of(model(forward, backbone=backbone(), head=Joined()))
+    assert list(parts.graphs) == ["backbone", "head"]
+    assert [node.target for node in parts.graphs["head"].graph.find_nodes(op="placeholder")] == ["x", "skip", "levels"]
+
+
+def test_layers_take_whatever_they_are_called_with():
+    def forward(self, x):
+        y = self.up(self.conv(x), output_size=(x.shape[2] * 2, x.shape[3] * 2))
+        rows = y.mean(2).transpose(1, 2)
+        h = self.gru(rows[:, 0], rows[:, 1])
+        h, c = self.cell(h, (h, h * 2))
+        z, (last, _) = self.lstm(rows, (h.unsqueeze(0), c.unsqueeze(0)))
+        a, _ = self.attention(z, key=z, value=z, need_weights=False)
+        return a + last[0].unsqueeze(1) if x.sum() > -1e9 else a
+
+    original = model(
+        forward,
+        conv=conv(),
+        up=nn.ConvTranspose2d(8, 8, 3, 2, 1),
+        gru=nn.GRUCell(8, 8),
+        cell=nn.LSTMCell(8, 8),
+        lstm=nn.LSTM(8, 8, batch_first=True),
+        attention=nn.MultiheadAttention(8, 2, batch_first=True),
+    )
+    parts = parts_of(original)
+    assert list(parts.graphs) == ["conv", "up", "gru", "cell", "lstm", "attention"]
+    (size,) = [node for node in parts.graphs["up"].graph.find_nodes(op="placeholder") if node.target == "output_size"]
+    assert size not in tensor_nodes(parts.graphs["up"])
+    x = images(seed=3)[0][:, :, :4]
+    assert torch.equal(parts.module(x), original(x)), "nothing is made of the example's sizes"
+    scripted = torch.jit.script(parts.module)
+    assert torch.equal(scripted(x), original(x))
+    flag = next(node for node in parts.graphs["attention"].graph.nodes if node.op == "call_module").kwargs[
+        "need_weights"
+    ]
+    assert flag is False, "every branch gives this one"
+
+
+def test_a_layer_with_a_flag_of_more_than_one_value():
+    def forward(self, x):
+        y = self.conv(x).flatten(2).transpose(1, 2)
+        return self.attention(y, y, y, need_weights=bool(y.sum() > -1e9))
+
+    original = model(forward, conv=conv(), attention=nn.MultiheadAttention(8, 2, batch_first=True))
+    parts = parts_of(original)
+    (call,) = [node for node in parts.graphs["attention"].graph.nodes if node.op == "call_module"]
+    assert isinstance(call.kwargs["need_weights"], fx.Node)
+
+
+def test_code_outside_asks_a_layer_what_it_is():
+    def forward(self, x):
+        x = x.to(self.first.weight.dtype)
+        if self.head.conv.bias is not None:
+            x = x * self.head.conv.weight.shape[0] / self.head.conv.out_channels
+        y = self.first(x)
+        return self.head(y) if y.sum() > -1e9 else y
+
+    original = model(forward, first=conv(), head=Head())
+    parts = parts_of(original)
+    assert list(parts.graphs) == ["first", "head"]
+    answer = parts.module.head.conv
+    assert type(answer) is Described and answer.weight.shape == (8, 8, 1, 1) and answer.stride == (1, 1)
+    assert answer.weight.untyped_storage().nbytes() == 4, "it takes no room"
+    assert list(parts.module.state_dict()) == [
+        "first.conv.weight", "first.conv.bias", "head.conv_layer.weight", "head.conv_layer.bias",
+    ]  # fmt: skip
+    again = copied(parts.module)
+    assert type(again.head.conv) is Described and torch.equal(again(*images()), original(*images()))
+    rewritten = rewrite(original, example=images())
+    assert rewritten.key_map["head.conv.weight"] == "head.conv_layer.weight"
+
+
+@pytest.mark.parametrize(
+    ("read", "path", "reason"),
+    [
+        pytest.param(lambda self: self.head.conv.weight.sum(), "head", "its weights are read by code", id="values"),
+        pytest.param(lambda self: self.first.bias[0], "first", "its weights are read by code", id="of a layer alone"),
+        pytest.param(lambda self: self.head.conv(1.0 * self.x).sum(), "head", "a module in it is used", id="a call"),
+    ],
+)
+def test_code_outside_reads_more_than_that(read, path, reason):
+    def forward(self, x):
+        self.x = x
+        y = self.head(self.first(x)) + self.read()
+        return y if y.sum() > -1e9 else x
+
+    original = model(forward, first=conv(), head=Head())
+    type(original).read = read
+    parts = parts_of(original)
+    found = {leaf.path: leaf.reason for leaf in parts.leaves}
+    assert found[path].startswith(reason)
+
+
+def test_a_part_gives_back_what_it_returned():
+    class Output(dict):
+        """A dict whose items are attributes."""
+
+        def __getattr__(self, name):
+            if name in self:
+                return self[name]
+            raise AttributeError(name)
+
+    class Encoder(nn.Module):
+        """Returns one."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = conv()
+
+        def forward(self, x):
+            return Output(last=self.conv(x))
+
+    def forward(self, x):
+        y = self.encoder(x).last
+        return y.view(y.shape[0], -1) if y.sum() > -1e9 else y
+
+    parts = parts_of(model(forward, encoder=Encoder()))
+    assert list(parts.graphs) == ["encoder"]
+    assert graph_lines(parts.graphs["encoder"])[-1] == "return {'last': conv}"
+    assert type(parts.module.encoder(*images())) is Output
+
+
+def test_a_container_in_a_graph_that_lacks_what_is_asked():
+    def forward(self, x):
+        y = self.head(x)
+        return y * len(self.head[1]) * self.head[1][0].out_channels if y.sum() > -1e9 else y
+
+    head = nn.Sequential(conv(), nn.Sequential(conv(), nn.ReLU()))
+    parts = parts_of(model(forward, head=head))
+    assert "head" not in parts.graphs and "head.0" in parts.graphs
 
 
 def test_what_is_never_called_is_no_graph():

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from fxconv.config import Config, Teacher
 from fxconv.data.calibration import CalibrationData
@@ -196,7 +195,7 @@ def _mirrored(image: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def float_outputs(returned: Any) -> list[Tensor]:
     """The outputs that can be learnt from."""
-    return [leaf for leaf in tree_leaves(returned) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return [tensor for tensor in forward.tensors(returned) if tensor.is_floating_point()]
 
 
 def _labels(data: CalibrationData, answers: Sequence[Tensor]) -> list[int]:

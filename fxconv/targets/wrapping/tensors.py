@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from fxconv.models import forward
 from fxconv.models.signature import InputSignature
 
 
@@ -45,5 +45,5 @@ class Flat(nn.Module):
         self.module = module
 
     def forward(self, *inputs: Tensor) -> Any:
-        leaves = tuple(leaf for leaf in tree_leaves(self.module(*inputs)) if isinstance(leaf, Tensor))
+        leaves = tuple(forward.tensors(self.module(*inputs)))
         return leaves[0] if len(leaves) == 1 else leaves

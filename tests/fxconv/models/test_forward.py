@@ -1,10 +1,13 @@
-"""Running a model leaves nothing on it, wherever fxconv runs it, and gives what it gives."""
+"""The tensors in whatever a model returns; running a model leaves nothing on it, wherever fxconv runs it."""
 
 from __future__ import annotations
 
 import types
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -107,3 +110,37 @@ def test_the_users_model_stays_as_it_is():
     model = Noting().eval()
     assert fxconv.convert(model, [torch.randn(4, 3, 16, 16)], recipe=("none",)).verified
     assert untouched(model)
+
+
+class Output(OrderedDict):
+    """A subclass that nobody told torch of."""
+
+
+@dataclass
+class Found:
+    """Nor of this one."""
+
+    boxes: Tensor
+    scores: object = None
+
+
+Pair = namedtuple("Pair", ["a", "b"])
+ONE, TWO = torch.ones(1), torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (ONE, TWO), {"a": ONE, "b": [TWO]}, Output(a=ONE, b=TWO), Found(ONE, TWO), Found(ONE, Output(b=(TWO,))),
+        Pair(ONE, Found(TWO)), [Output(a=Found(ONE)), 3, TWO],
+    ],
+)  # fmt: skip
+def test_tensors_in_order(value):
+    first, second = forward.tensors(value)
+    assert first is ONE and second is TWO
+    assert forward.outputs(lambda: value, [()])[0][1].shape == (2,)
+
+
+def test_leaves_that_are_no_tensors_are_told():
+    assert forward.leaves(Found(ONE, {"a": 3})) == [ONE, 3]
+    assert forward.leaves((None, "word", Found)) == [None, "word", Found]

@@ -64,8 +64,9 @@ def test_keywords_in_the_order_of_the_inputs():
     assert positional(graph, (), {"b": 2, "a": 1}) == (1, 2)
     assert positional(graph, (1,), {"b": 2, "c": 5}) == (1, 2, 5)
     assert positional(graph, (1, 2), {}) == (1, 2)
-    # the default of one in between is not known here, and nothing may stand in its place
-    assert positional(graph, (1, 2), {"d": 9}) == (1, 2)
+    assert positional(graph, (1, 2), {"d": 9}) == (1, 2, 3, 9), "the default of one in between"
+    graph = fx.symbolic_trace(lambda a, b, c, d=4: a + b + c + d)
+    assert positional(graph, (1, 2), {"d": 9}) == (1, 2), "nothing may stand in the place of one that is not given"
 
 
 class Fails(nn.Module):

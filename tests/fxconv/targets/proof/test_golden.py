@@ -58,6 +58,26 @@ def test_a_file_too_small_has_none():
     assert (found.text, found.cases, found.room) == ("", 0, 100)
 
 
+class Picky(nn.Module):
+    """Takes what lies above a limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x):
+        if x[0, 0, 0, 0] < self.limit:
+            raise AssertionError("this is no image")
+        return x
+
+
+def test_inputs_that_code_which_does_not_trace_refuses_are_drawn_again():
+    spec = {"shape": [1, 3, 64, 64], "dtype": "float32", "mean": [0.5], "std": [1.0]}
+    assert golden(Picky(0.0), bytes(5_000), [spec], "qnnpack", False, MOBILE).text == "", "there is no room"
+    with pytest.raises(AssertionError, match="this is no image"):
+        golden(Picky(9.0), bytes(5_000), [spec], "qnnpack", False, MOBILE)
+
+
 def test_each_case_and_input_has_a_seed_of_its_own():
     spec = input_spec(torch.rand(1, 3, 32, 32), None)
 
