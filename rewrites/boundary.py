@@ -15,11 +15,6 @@ from typing import Any
 from torch import Tensor, fx
 from torch.fx.graph import CodeGen
 
-# What is asked of a tensor by these names: a graph holds for the answer.
-_ASKS = {
-    "rank": frozenset({"dim", "ndimension", "ndim", "shape", "size"}),
-    "type": frozenset({"dtype", "is_floating_point", "is_complex"}),
-}
 # Dicts that a plain one stands for, which TorchScript knows.
 _PLAIN_DICTS = (dict, OrderedDict)
 
@@ -176,13 +171,15 @@ def _given_back(value: Any, form: Form) -> Any:
     return value
 
 
-def set_boundary(graph: fx.Graph, arguments: Mapping[str, Any], form: Form, name: str) -> None:
+def set_boundary(
+    graph: fx.Graph, arguments: Mapping[str, Any], form: Form, name: str, asked: Collection[str] = ()
+) -> None:
     """Make a traced graph take and return what the forward did that it was traced from; `name` is the module's.
 
-    `arguments` are those it was called with, by name. Another list or rank, which could be a call of another branch
-    outside, raises an error with the name.
+    `arguments` are those it was called with, by name, and `asked` what it wanted to know of its tensors: their "rank",
+    their "type". Another list, rank, type or flag, which could be a call of another branch outside, raises an error
+    with the name.
     """
-    asked = _asked(graph)
     conditions: list[str] = []
     for node in graph.find_nodes(op="placeholder"):
         if node.target in arguments:
@@ -215,16 +212,6 @@ def type_of(value: Any) -> Any:
     return type(value)
 
 
-def _asked(graph: fx.Graph) -> set[str]:
-    """What a forward asked of its tensors while it was traced: their "rank", their "type"."""
-    names = {node.args[1] if node.target is getattr else node.target for node in graph.nodes if _asks(node)}
-    return {kind for kind, words in _ASKS.items() if words & names}
-
-
-def _asks(node: fx.Node) -> bool:
-    return node.op == "call_method" or (node.op == "call_function" and node.target is getattr)
-
-
 def _conditions(name: str, value: Any, asked: Collection[str]) -> Iterator[str]:
     """What must hold of an argument, written `name`, for a graph to be what its forward is."""
     if isinstance(value, Tensor):
@@ -240,6 +227,10 @@ def _conditions(name: str, value: Any, asked: Collection[str]) -> Iterator[str]:
         yield f"len({name}) == {len(value)}"
         for key, member in value.items():
             yield from _conditions(f"{name}[{key!r}]", member, asked)
+    elif value is None:
+        yield f"{name} is None"
+    elif isinstance(value, (bool, int, float, str)):
+        yield f"{name} == {value!r}"
 
 
 def _without_makers(value: Any, form: Form) -> Any:

@@ -158,7 +158,7 @@ class _Finder:
                 self.leaves.append(FloatLeaf(path, f"returns a {call.form.kind.__name__} that no graph can give back"))
                 return None
             traced_for = {} if _is_layer(module) else call.arguments
-            set_boundary(graph_module.graph, traced_for, call.form, path)
+            set_boundary(graph_module.graph, traced_for, call.form, path, graph_module.meta.get("asked", ()))
             graph_module.recompile()
         untraced = {leaf.path for leaf in leaves}
         called = [
@@ -190,8 +190,10 @@ class _Finder:
 
         That code has other branches than the one that was seen, and whatever they do with the module must hold too.
         """
-        if call is not None and call.settings and not _is_layer(module):
-            given = ", ".join(f"{name}={_in_short(value)}" for name, value in call.settings.items())
+        settings = call.settings if call is not None and not _is_layer(module) else {}
+        settings = {name: v for name, v in settings.items() if not self.outside.always_gives(module, name, v)}
+        if settings:
+            given = ", ".join(f"{name}={_in_short(value)}" for name, value in settings.items())
             return f"is called with {given} by code that does not trace, where another branch may pass another value"
         if call is not None and (names := self.outside.other_call(module, call)):
             return f"is called with {names} in one branch of code that does not trace, and not in another"

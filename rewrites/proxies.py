@@ -151,6 +151,8 @@ def _attribute(self: fx.Proxy, name: str) -> Any:
     if isinstance(known, dict) and name in ("values", "items", "get"):
         return getattr({key: members[key] for key in known}, name)
     if isinstance(known, Tensor):
+        if name in ("shape", "ndim", "dtype"):
+            cast(Any, self.tracer).asks(self, name)
         if name == "shape":
             return shape_of(self, known, lambda: Attribute(self, "shape"))
         if name in PLAIN_ATTRIBUTES:

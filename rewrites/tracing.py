@@ -139,6 +139,7 @@ class _Tracer(fx.Tracer):
         self.attribute_paths: dict[int, str] = {}
         self.has_hashed = False
         self.hooked: set[str] = set()
+        self.asked: set[str] = set()
 
     # -- what the forward may ask a value ----------------------------------------------------------
 
@@ -171,6 +172,11 @@ class _Tracer(fx.Tracer):
             self.decisions.by_buffer(proxy.node)
         return known
 
+    def asks(self, proxy: fx.Proxy, name: str) -> None:
+        """Note that the forward asked for the rank or type of what an input has a part in: the graph holds for that."""
+        if is_given(proxy):
+            self.asked.add("rank" if name in ("ndim", "dim", "ndimension", "shape") else "type")
+
     def written(self, proxy: fx.Proxy, text: str) -> str:
         """The text that a number was written as."""
         if by_size(proxy):
@@ -189,6 +195,8 @@ class _Tracer(fx.Tracer):
             return a.node
         if isinstance(a, Shape):
             return a.recorded().node if a.recorded is not None else tuple(self.create_arg(size) for size in a)
+        if isinstance(a, dict):  # one of the user's may answer for any attribute
+            return {key: self.create_arg(value) for key, value in a.items()}
         if type(a).__module__ == "numpy" and getattr(a, "ndim", None) == 0:  # numpy.sqrt(64): a number as any other
             return a.item()
         return super().create_arg(a)
@@ -259,10 +267,12 @@ class _Tracer(fx.Tracer):
         if not args or not is_value(args[0]) or not isinstance(known := known_value(args[0]), Tensor):
             return UNKNOWN
         if target in PLAIN_METHODS:
+            self.asks(args[0], target)
             return plain_answer(args[0], known, target)(*plain(args[1:]))
         if target in ("size", "stride", "numel", "nelement") and not is_given(args[0]):
             return getattr(known, target)(*plain(args[1:]), **plain(kwargs))
         if target == "size" and len(args) == 1 and not kwargs:
+            self.asks(args[0], "ndim")
             return shape_of(args[0], known, functools.partial(super().create_proxy, kind, target, args, kwargs))
         if target in _HANDING_OUT and is_constant(known):
             return getattr(self.decided(args[0], known), target)(*args[1:], **kwargs)
@@ -615,6 +625,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
     graph_module.meta["classes"] = {path: type(module) for path, module in model.named_modules()}
     graph_module.meta["fixed"] = tracer.decisions.by_sizes()
     graph_module.meta["reads"] = reads
+    graph_module.meta["asked"] = frozenset(tracer.asked)
     graph_module.meta["hooked"] = tuple(map(word, tracer.hooked))
     for node in graph.nodes:
         node.meta["scope"] = _scope(node)

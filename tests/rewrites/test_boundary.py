@@ -56,7 +56,7 @@ def bounded(part: nn.Module, *arguments: Any) -> fx.GraphModule:
     with torch.no_grad():
         form = form_of(part(*arguments))
     assert gives_back(graph_module.graph.output_node().args[0], form)
-    set_boundary(graph_module.graph, given, form, "head")
+    set_boundary(graph_module.graph, given, form, "head", graph_module.meta["asked"])
     graph_module.recompile()
     return graph_module
 

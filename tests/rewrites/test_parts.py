@@ -135,10 +135,24 @@ def test_a_module_called_with_different_flags_is_no_graph():
     assert type(parts.module.head) is Head
 
 
+def test_a_module_called_with_one_flag_in_every_branch_is_a_graph_that_holds_to_it():
+    def forward(self, x):
+        y = self.backbone(x)
+        return self.head(y, flip=True) if y.sum() > -1e9 else self.head(y * 2, flip=True)
+
+    parts = parts_of(model(forward, backbone=backbone(), head=Head()))
+    assert list(parts.graphs) == ["backbone", "head"]
+    (x,) = images()
+    y = parts.graphs["backbone"](x)
+    assert torch.equal(parts.graphs["head"](y, flip=True), parts.module(x))
+    with pytest.raises(AssertionError, match="head was traced for other arguments than these"):
+        parts.graphs["head"](y, flip=False)
+
+
 def test_a_module_called_with_a_flag_keeps_its_forward():
     def forward(self, x):
         y = self.backbone(x)
-        return self.head(y, flip=True) if y.sum() > -1e9 else y
+        return self.head(y, flip=not self.training) if y.sum() > -1e9 else y
 
     parts = parts_of(model(forward, backbone=backbone(), head=Head()))
     assert list(parts.graphs) == ["backbone", "head.conv"] and type(parts.module.head) is Head
