@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import keyword
 import operator
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from torch.utils._pytree import tree_map
 from rewrites.boundary import gives_back, set_boundary, type_of
 from rewrites.calls import Call, record_calls
 from rewrites.decisions import Fixed
-from rewrites.naming import class_word
+from rewrites.naming import class_word, identifier
 from rewrites.outside import Outside
 from rewrites.stand_ins import describe, descriptions, keep_descriptions, leave_described
 from rewrites.surroundings import unchanged
@@ -48,6 +49,7 @@ def trace_parts(model: nn.Module, example: Sequence[Any] | None = None) -> Parts
     `example` are positional arguments of its forward. Raises `UntraceableError` when no part with weights traces, and
     what the model's own forward raises on the example.
     """
+    _name_keys_readably(model)
     with unchanged(model):
         calls = record_calls(model, example) if example is not None else {}
     kept: set[str] = set()
@@ -65,6 +67,46 @@ def trace_parts(model: nn.Module, example: Sequence[Any] | None = None) -> Parts
         )
     fixed = {entry: None for graph in finder.graphs.values() for entry in graph.meta["fixed"]}
     return Parts(whole, finder.graphs, tuple(finder.leaves), tuple(fixed))
+
+
+class ReadableKeys(nn.ModuleDict):
+    """A ModuleDict that keeps modules under names which code can be written with, and gives them by their own keys.
+
+    A key may be a word of Python's, `for` or `None`. TorchScript writes the names of modules as they are.
+    """
+
+    def __init__(self, held: nn.ModuleDict) -> None:
+        self.__dict__["words"] = {key: identifier(key) for key in held}
+        super().__init__({self.words[key]: module for key, module in held.items()})
+
+    words: dict[str, str]
+
+    def __getitem__(self, key: str) -> nn.Module:
+        return super().__getitem__(self.words[key])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.words
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
+    def keys(self) -> Any:
+        """The keys as the forward has them."""
+        return self.words.keys()
+
+    def items(self) -> Any:
+        """Keys and modules."""
+        return [(key, self[key]) for key in self.words]
+
+
+def _name_keys_readably(model: nn.Module) -> None:
+    for part in list(model.modules()):
+        for name, child in list(part.named_children()):
+            if not isinstance(child, nn.ModuleDict) or type(child) is not nn.ModuleDict:
+                continue
+            words = {identifier(key) for key in child}
+            if any(map(keyword.iskeyword, child)) and len(words) == len(child):
+                setattr(part, name, ReadableKeys(child).train(child.training))
 
 
 def _missed_attribute(

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch._C import _MobileOptimizerType as MobileOptimizerType
+from torch.autograd.function import Function, FunctionCtx
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from torch.jit._builtins import _get_builtin_table
 from torch.utils.mobile_optimizer import optimize_for_mobile
@@ -34,6 +35,9 @@ def _optimizer_type(name: MobilePass) -> Any:
     """torch's enum member for a pass: `conv-bn-fusion` is CONV_BN_FUSION."""
     return getattr(MobileOptimizerType, name.name.upper())
 
+
+# How TorchScript says that a program calls Python.
+_NOT_WRITABLE = "Could not export Python function call"
 
 # The names of the ledger's rows for the forms on the way.
 SCRIPTED, OPTIMIZED = "scripted", "optimized"
@@ -67,8 +71,16 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config, unscri
         warnings.filterwarnings("always", category=TracerWarning)
         scripted = to_torchscript(module, example, config)
     frozen = _frozen(module, example, config, unscriptable)
-    optimized = optimize(scripted, config)
-    content = to_bytes(optimized)
+    try:
+        optimized = optimize(scripted, config)
+        content = to_bytes(optimized)
+    except RuntimeError as error:
+        if is_out_of_memory(error) or _NOT_WRITABLE not in str(error):
+            raise
+        raise ConversionError(
+            f"no file can hold the model ({config.method.value}): {message_line(error)}; write that function in the "
+            "operators of torch"
+        ) from error
     _try(load_lite_bytes(content), example, config)  # it knows less than TorchScript
     told = (*frozen.warnings, *_decisions(caught, frozen))
     return Lowered({SCRIPTED: scripted, OPTIMIZED: optimized}, content, config.method, told, tuple(frozen.branches))
@@ -152,7 +164,25 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
 
 
 def _recorded(module: nn.Module, example: tuple[Any, ...]) -> Any:
-    return torch.jit.trace(module, forward.cloned(example), check_trace=False, strict=False)
+    with _autograd_functions_looked_into():
+        return torch.jit.trace(module, forward.cloned(example), check_trace=False, strict=False)
+
+
+@contextmanager
+def _autograd_functions_looked_into() -> Iterator[None]:
+    """The forward of a torch.autograd.Function as the Python it is: as a function of its own no file can hold it."""
+
+    def applied(kind: Any, *args: Any, **kwargs: Any) -> Any:
+        has_context_aside = kind.setup_context is not Function.setup_context
+        return kind.forward(*args, **kwargs) if has_context_aside else kind.forward(FunctionCtx(), *args, **kwargs)
+
+    function: Any = Function
+    before = vars(Function)["apply"]
+    function.apply = classmethod(applied)
+    try:
+        yield
+    finally:
+        function.apply = before
 
 
 def _is_plain(outputs: Any) -> bool:
@@ -164,16 +194,25 @@ def _is_plain(outputs: Any) -> bool:
 
 
 def _forget_stale_builtins(module: nn.Module) -> None:
-    """Keep TorchScript from taking a plain attribute for one of its builtins.
+    """Keep TorchScript from taking a plain attribute, or a function of the user's, for one of its builtins.
 
     It knows them by id. One that is gone leaves its id to whatever comes to lie at its address, now and then a
-    convolution's list of paddings, which is then refused: "builtin cannot be used as a value".
+    convolution's list of paddings, which is then refused: "builtin cannot be used as a value". A function of the
+    user's would be called by another's name.
     """
     known = _get_builtin_table()
-    for part in module.modules():
-        for value in vars(part).values():
-            if not callable(value):
-                known.pop(id(value), None)
+    held = [value for part in module.modules() for value in vars(part).values() if not callable(value)]
+    graphs = [part.graph for part in module.modules() if isinstance(part, fx.GraphModule)]
+    called = [node.target for graph in graphs for node in graph.nodes if node.op == "call_function"]
+    for value in (*held, *(function for function in called if not _is_torchs_own(function))):
+        known.pop(id(value), None)
+
+
+def _is_torchs_own(function: Any) -> bool:
+    """Whether a function may be a builtin of TorchScript: a method bound to a class of the user's is none."""
+    if isinstance(getattr(function, "__self__", None), type):
+        return False
+    return str(getattr(function, "__module__", None)).partition(".")[0] in ("torch", "math", "_operator", "builtins")
 
 
 def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.ScriptModule:
