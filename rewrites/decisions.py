@@ -54,10 +54,14 @@ class Read:
             found = [_plainly(value) for value in recipe()]
         return repr(found) == repr(self.answer)  # in which two numbers that are none are the same
 
+    @property
+    def line(self) -> str:
+        """The line that decided, for a message."""
+        return f"`{self.code}` at {self.place}" if self.code else self.place
+
     def refusal(self, keys: Iterable[str]) -> str:
         """Why a checkpoint is not taken whose tensors under these keys answer differently."""
-        line = f"`{self.code}` at {self.place}" if self.code else self.place
-        return DECIDED_OTHERWISE.format(line=line, keys=", ".join(keys))
+        return DECIDED_OTHERWISE.format(line=self.line, keys=", ".join(keys))
 
 
 # What is said of a checkpoint whose buffers a forward would have decided otherwise by.
