@@ -11,7 +11,9 @@ from rewrites.emit.text import WIDTH, Group, lines
 
 _WORKED_OUT = [
     "def _worked_out(",
-    "    recipe: nn.Module, names: Mapping[str, Any], state_dict: Mapping[str, Tensor]",
+    "    recipe: nn.Module,",
+    "    names: Mapping[str, Any],",
+    "    state_dict: Mapping[str, Tensor],",
     ") -> Any:",
     '    """What a recipe makes of a checkpoint of the original."""',
     "    found = {}",

@@ -31,7 +31,7 @@ def table(name: str, comment: str, opening: str, items: Sequence[tuple[str, Expr
 
 
 def tables(file: File) -> list[str]:
-    recipes = (*file.folded, *file.decided)
+    recipes: tuple[Folded | Decided, ...] = (*file.folded, *file.decided)
     constants = [*file.constants.values(), *(own for one in recipes for own in one.names.values())]
     is_packed = any(map(_is_packed, (*constants, *(one.answer for one in file.decided))))
     found = [*(_UNPACKING if is_packed else []), ""]
