@@ -65,7 +65,8 @@ def _alike(first: dict[str, Any], other: dict[str, Any]) -> bool:
 def record_calls(model: nn.Module, example: Sequence[Any]) -> dict[nn.Module, Call]:
     """Run `model` once on `example` and note what each of its modules is called with and returns, itself included.
 
-    A module that is never called is missing. Raises what the model's own forward raises.
+    A module that is never called is missing. What the forward writes into buffers, such as how often it was called, is
+    taken back. Raises what the model's own forward raises.
     """
     calls: dict[nn.Module, Call] = {}
 
@@ -88,6 +89,7 @@ def record_calls(model: nn.Module, example: Sequence[Any]) -> dict[nn.Module, Ca
         else:
             calls[module] = replace(call, agrees=False)
 
+    before = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers() if not buffer.is_inference()]
     hooks = [part.register_forward_pre_hook(note, with_kwargs=True) for part in model.modules()]
     hooks += [part.register_forward_hook(note_result) for part in model.modules()]
     try:
@@ -96,4 +98,8 @@ def record_calls(model: nn.Module, example: Sequence[Any]) -> dict[nn.Module, Ca
     finally:
         for hook in hooks:
             hook.remove()
+        with torch.no_grad():
+            for buffer, version, content in before:
+                if buffer._version != version:
+                    buffer.copy_(content)
     return calls

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import linecache
 import sysconfig
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx
 
 from rewrites.location import short
+from rewrites.recipes import recipe
 
 # Where nobody wrote a model: torch, what traces it, and Python with its numbers.
 TORCH, REWRITES = (f"{Path(file).parent}/" for file in (torch.__file__, __file__))
@@ -34,21 +36,43 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Read:
-    """What the forward read from the buffers of its model, and decided by: `recipe` works it out from them anew."""
+    """What a line of the forward read from the buffers of its model, and decided by.
+
+    `recipe` works these values out anew, one behind the other; `answer` has as plain numbers what they were.
+    """
 
     place: str
     code: str
     recipe: fx.GraphModule
-    answer: Any
+    answer: list[Any]
 
-    def is_same(self) -> bool:
-        """Whether the buffers of `recipe` answer as those did that were traced."""
+    def agrees(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether other values of the recipe's buffers, those of `state`, answer as the ones did that were traced."""
+        recipe = copy.deepcopy(self.recipe)  # which shares its buffers with the model
+        recipe.load_state_dict(state, strict=False)
         with torch.no_grad():
-            return bool(_plainly(self.recipe()) == self.answer)
+            found = [_plainly(value) for value in recipe()]
+        return repr(found) == repr(self.answer)  # in which two numbers that are none are the same
+
+    @property
+    def line(self) -> str:
+        """The line that decided, for a message."""
+        return f"`{self.code}` at {self.place}" if self.code else self.place
+
+    def refusal(self, keys: Iterable[str]) -> str:
+        """Why a checkpoint is not taken whose tensors under these keys answer differently."""
+        return DECIDED_OTHERWISE.format(line=self.line, keys=", ".join(keys))
+
+
+# What is said of a checkpoint whose buffers a forward would have decided otherwise by.
+DECIDED_OTHERWISE = (
+    "{line} was decided by {keys} when the model was rewritten, and this checkpoint decides it otherwise: load it into "
+    "the original model and rewrite that"
+)
 
 
 def _plainly(value: Any) -> Any:
-    return value.tolist() if isinstance(value, torch.Tensor) else value
+    return value.tolist() if isinstance(value, Tensor) else value
 
 
 @dataclass(frozen=True)
@@ -67,7 +91,7 @@ class Decisions:
         self.fixed: dict[Fixed, None] = {}
         self._texts: list[_Text] = []
         self._last: list[tuple[int, int, Fixed, bool]] = []
-        self._read: dict[tuple[str, str, fx.Node], None] = {}
+        self._read: dict[tuple[str, str, fx.Node], Any] = {}
 
     def innermost(self, *folders: str) -> FrameType | None:
         """The innermost frame of the forward that runs no file of these folders; None of a model of torch's own."""
@@ -114,10 +138,19 @@ class Decisions:
             self._texts.pop()
 
     def by_buffer(self, node: fx.Node) -> None:
-        """Note the line that takes a decision by what a node reads from buffers."""
-        if (frame := self._frame()) is not None:
+        """Note the line that takes a decision by what a node reads from buffers.
+
+        Of several tensors in a tuple Python asks only how many they are, which no number in them changes.
+        """
+        value = node.meta["value"]
+        if not isinstance(value, (tuple, list)) and (frame := self._frame()) is not None:
             entry = _entry(frame)
-            self._read[entry.place, entry.code, node] = None
+            self._read.setdefault((entry.place, entry.code, node), _plainly(value))
+
+    @property
+    def has_read(self) -> bool:
+        """Whether anything was decided by a buffer."""
+        return bool(self._read)
 
     def mark(self) -> Callable[[], None]:
         """A moment to go back to: what is called gives up what was decided since."""
@@ -132,11 +165,22 @@ class Decisions:
         """All decisions by sizes, those by a text that was made of one among them."""
         return tuple(self.fixed | {text.place: None for text in self._texts})
 
-    def by_buffers(self, root: nn.Module) -> tuple[Read, ...]:
-        """All decisions by buffers, with what works them out; `root` is what was traced."""
-        return tuple(
-            Read(place, code, _recipe(root, node), _plainly(node.meta["value"])) for place, code, node in self._read
-        )
+    def by_buffers(self, graph_module: fx.GraphModule) -> tuple[Read, ...]:
+        """All decisions by buffers, with what works them out; `graph_module` is what was traced.
+
+        What one line decides by the same buffers, as in a loop over their numbers, is one of them.
+        """
+        lines: dict[tuple[str, str, frozenset[Any]], dict[fx.Node, Any]] = {}
+        for (place, code, node), answer in self._read.items():
+            buffers = frozenset(part.target for part in _behind(node) if part.op == "get_attr")
+            lines.setdefault((place, code, buffers), {})[node] = answer
+        found = []
+        for (place, code, _), answers in lines.items():
+            made = recipe(graph_module, tuple(answers))
+            for part in made.graph.nodes:  # what the tracer knew of it, values among that
+                part.meta.clear()
+            found.append(Read(place, code, made, list(answers.values())))
+        return tuple(found)
 
 
 def _is_pythons(filename: str) -> bool:
@@ -148,23 +192,10 @@ def _entry(frame: FrameType) -> Fixed:
     return Fixed(f"{short(file)}:{line}", linecache.getline(file, line, frame.f_globals).strip())
 
 
-def _recipe(root: nn.Module, node: fx.Node) -> fx.GraphModule:
-    """A graph of its own for a node that is made of buffers alone."""
-    needed = _behind([node])
-    graph, copied = fx.Graph(), dict[fx.Node, fx.Node]()
-    for part in node.graph.nodes:
-        if part in needed:
-            copied[part] = graph.node_copy(part, lambda n: copied[n])
-    graph.output(copied[node])
-    for part in graph.nodes:
-        part.meta.clear()
-    return fx.GraphModule(root, graph)
-
-
-def _behind(nodes: Iterable[fx.Node]) -> set[fx.Node]:
-    found, queue = set[fx.Node](), list(nodes)
+def _behind(node: fx.Node) -> set[fx.Node]:
+    found, queue = set[fx.Node](), [node]
     while queue:
-        if (node := queue.pop()) not in found:
-            found.add(node)
-            queue += node.all_input_nodes
+        if (part := queue.pop()) not in found:
+            found.add(part)
+            queue += part.all_input_nodes
     return found

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from rewrites.diff import node_line
-from rewrites.memory import aliases, changed_value, changes_in_place
+from rewrites.recipes import recipe
 from rewrites.records import Edit, EditKind, Skip
-from rewrites.values import module_scope, submodule, tensor_nodes
+from rewrites.values import module_scope, submodule
 
 
 @dataclass(frozen=True)
@@ -26,37 +26,6 @@ class Folded:
         """Make the constant what the recipe's parameters give now."""
         with torch.no_grad():
             self.value.copy_(self.recipe())
-
-
-def _recipe(graph_module: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
-    """A graph without inputs that computes what `node` does; it shares parameters and modules with the whole."""
-    changes = _changes_before(graph_module, node)
-    needed: set[fx.Node] = set()
-    queue = [node]
-    while queue:
-        current = queue.pop()
-        if current not in needed:
-            needed.add(current)
-            queue.extend(current.all_input_nodes)
-            queue.extend(change for change, changed in changes.items() if current in changed)
-    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
-    for current in graph_module.graph.nodes:
-        if current in needed:
-            copies[current] = graph.node_copy(current, copies.__getitem__)
-    graph.output(copies[node])
-    return fx.GraphModule(graph_module, graph, "Recipe").eval()
-
-
-def _changes_before(graph_module: fx.GraphModule, node: fx.Node) -> dict[fx.Node, set[fx.Node]]:
-    """What each node that writes in place before `node` changes: the value and all that may share its memory."""
-    tensors, changes = tensor_nodes(graph_module), {}
-    for other in graph_module.graph.nodes:
-        if other is node:
-            break
-        value = changed_value(other) if changes_in_place(graph_module, other) else None
-        if isinstance(value, fx.Node):
-            changes[other] = {value, *aliases(graph_module, value, tensors, other)}
-    return changes
 
 
 class Editor:
@@ -204,7 +173,7 @@ class Editor:
         """Put a constant, the value of `node`, in its place; how it was worked out is kept for other checkpoints."""
         before = self.line(node)
         path = self.free_path(module_scope(node), node.name)
-        recipe = _recipe(self.graph_module, node)
+        made = recipe(self.graph_module, node)
         parent, _, leaf = path.rpartition(".")
         holder = self._holder(parent)
         holder.register_buffer(leaf, value.clone(), persistent=False)
@@ -212,7 +181,7 @@ class Editor:
             fresh = self.graph.get_attr(path)
         fresh.meta = {key: node.meta[key] for key in ("scope", "shape") if key in node.meta} | self._new_mark(reason)
         node.replace_all_uses_with(fresh)
-        self.graph_module.meta.setdefault("folded", []).append(Folded(value=holder.get_buffer(leaf), recipe=recipe))
+        self.graph_module.meta.setdefault("folded", []).append(Folded(value=holder.get_buffer(leaf), recipe=made))
         self._record("replace", node.name, before, self.line(fresh), reason)
 
     def forget_unread(self) -> None:

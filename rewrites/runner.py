@@ -91,9 +91,11 @@ class Rewritten:
     def state_dict_for(self, original: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """An original checkpoint under the new names, ready for `module.load_state_dict`.
 
-        Raises KeyError naming the first key of the rewritten model the checkpoint lacks. A tensor that does not have
-        the original's shape is left as it is, for `load_state_dict` to refuse.
+        Raises KeyError naming the first key of the rewritten model the checkpoint lacks, and ValueError for a
+        checkpoint by whose buffers the forward would have decided otherwise than it did when it was rewritten. A tensor
+        that does not have the original's shape is left as it is, for `load_state_dict` to refuse.
         """
+        self._check_decisions(original)
         sources = self.sources
         state, own = {new: original[old] for new, old in sources.items()}, self.module.state_dict()
         for new, old in sources.items():
@@ -102,13 +104,24 @@ class Rewritten:
         return state
 
     def load_state_dict(self, original: Mapping[str, Tensor]) -> None:
-        """Load a checkpoint of the original model into the rewritten one, strictly."""
+        """Load a checkpoint of the original model into the rewritten one, strictly.
+
+        Raises what `state_dict_for` raises; nothing is loaded then.
+        """
         self.module.load_state_dict(self.state_dict_for(original))
         for graph in self.graphs.values():
             for constant in graph.meta.get("folded", ()):
                 own = {key: original[old] for key, old in self._old_keys(constant.recipe).items()}
                 constant.recipe.load_state_dict(own, strict=False)
                 constant.work_out()
+
+    def _check_decisions(self, original: Mapping[str, Tensor]) -> None:
+        """Raises ValueError for a checkpoint by which the forward would have gone another way than it was traced."""
+        for graph in self.graphs.values():
+            for read in graph.meta.get("reads", ()):
+                keys = self._old_keys(read.recipe)  # buffers that are in no checkpoint keep their values
+                if keys and not read.agrees({own: original[old] for own, old in keys.items()}):
+                    raise ValueError(read.refusal(keys.values()))
 
     def _old_keys(self, recipe: nn.Module) -> dict[str, str]:
         """The original's key for each of a recipe's tensors that is in its checkpoints."""

@@ -615,9 +615,9 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
                 forget_proxies()
     vars(model).update(made)
     _read_attributes_once(graph)
-    reads = tracer.decisions.by_buffers(model)
-    _drop_unused_numbers(graph)
     with _readable(model, graph) as word:
+        reads = tracer.decisions.by_buffers(fx.GraphModule(model, graph)) if tracer.decisions.has_read else ()
+        _drop_unused_numbers(graph)
         graph_module = fx.GraphModule(model, graph, identifier(type(model).__name__))
     leaves = {word(path): replace(leaf, path=word(path)) for path, leaf in leaves.items()}
     _keep_out_of_checkpoints(graph_module, {word(path) for path in kept})

@@ -6,6 +6,8 @@ import base64
 import zlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,14 +75,31 @@ def original(key: str, table: Mapping[str, str]) -> str:
 def constant(tensor: Tensor, name: str) -> Expression:
     """What makes a tensor again. Raises `NotEmittable` for one that is too large."""
     if tensor.numel() <= _MOST_NUMBERS and tensor.dtype in (torch.float32, torch.int64, torch.bool):
-        return call("torch.tensor", _numbers(tensor.tolist()), dtype=str(tensor.dtype))
+        return call("torch.tensor", numbers(tensor.tolist(), name), dtype=str(tensor.dtype))
     content = base64.b64encode(zlib.compress(tensor.detach().contiguous().numpy().tobytes(), 9)).decode()
     if len(content) > _MOST_BYTES:
         raise NotEmittable(f"{name} is a constant of {len(content):,} characters that no checkpoint has")
     return call("_unpacked", literal(tuple(tensor.shape)), str(tensor.dtype), f'"{content}"')
 
 
-def _numbers(value: object) -> Expression:
-    if isinstance(value, list):
-        return Group("[", "]", tuple(("", _numbers(one)) for one in value))
-    return literal(value)
+def numbers(value: Any, name: str) -> Expression:
+    """Numbers in lists, be they in each other. Raises `NotEmittable` where one of these is too large."""
+    if not isinstance(value, list):
+        try:
+            return literal(value)
+        except ValueError as error:
+            raise NotEmittable(f"{name}: {error}") from error
+    if (tensor := _as_tensor(value)) is not None and tensor.numel() > _MOST_NUMBERS:
+        packed = constant(tensor, name)
+        return replace(packed, closing=").tolist()") if isinstance(packed, Group) else packed
+    return Group("[", "]", tuple(("", numbers(one, name)) for one in value))
+
+
+def _as_tensor(value: list[Any]) -> Tensor | None:
+    """A tensor of just these numbers; None where they are of several types, or lists of several lengths."""
+    try:
+        tensor = torch.tensor(value)
+        tensor = torch.tensor(value, dtype=torch.float64) if tensor.is_floating_point() else tensor
+    except (TypeError, ValueError):
+        return None
+    return tensor if repr(tensor.tolist()) == repr(value) else None

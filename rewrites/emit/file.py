@@ -22,6 +22,16 @@ class Folded:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What a line of the original decided by its buffers: the module that works it out, and of what, as `Folded`."""
+
+    line: str
+    recipe: Group
+    names: Mapping[str, Expression]
+    answer: Expression
+
+
+@dataclass(frozen=True)
 class File:
     """What there is to write down."""
 
@@ -35,6 +45,7 @@ class File:
     reshaped: tuple[str, ...]
     constants: Mapping[str, Expression]
     folded: tuple[Folded, ...]
+    decided: tuple[Decided, ...]
     fusable: tuple[tuple[str, ...], ...]
     patterns: set[tuple[type, ...]]
     floating: tuple[str, ...]

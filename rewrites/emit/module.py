@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx
@@ -10,13 +12,13 @@ from torch.ao.quantization.quantization_mappings import get_default_static_quant
 
 from rewrites.domains import assign
 from rewrites.emit import frame, helpers
-from rewrites.emit.checkpoint import constant, prefixes
-from rewrites.emit.classes import Class, classes
+from rewrites.emit.checkpoint import constant, numbers, prefixes
+from rewrites.emit.classes import Class, Template, classes
 from rewrites.emit.expressions import FUNCTIONALS
-from rewrites.emit.file import File, Folded
+from rewrites.emit.file import Decided, File, Folded
 from rewrites.emit.layers import NotEmittable
 from rewrites.emit.recipes import recipe_tree
-from rewrites.emit.text import Expression, literal
+from rewrites.emit.text import Expression, Group, literal
 from rewrites.emit.tree import Tree, plain, tree
 from rewrites.emit.writer import Writer
 from rewrites.fusion import fusable_nodes
@@ -43,6 +45,7 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
     taken = set(frame.NAMES)
     inner = writer.classes(taken)
     folded, recipes = _folded(rewritten, parts, taken, used)
+    decided, reads = _decided(rewritten, taken, used)
     whole = classes([writer.template("")], taken)[0]
     fused = [[parts.paths[node] for node in chain] for chain in fusable_nodes(graph_module)]
     patterns = {tuple(type(submodule(graph_module, node)) for node in chain) for chain in fusable_nodes(graph_module)}
@@ -52,13 +55,14 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
         name=name or whole.name,
         passes=tuple((r.name, len(r.edits), r.summary) for r in rewritten.results if r.edits),
         helpers=helpers.source(used),
-        classes=(*recipes, *inner, whole),
+        classes=(*recipes, *reads, *inner, whole),
         whole=whole.name,
         originals=prefixes({plain(new): old for new, old in rewritten.sources.items()}),
         rows=_rows(graph_module, parts),
         reshaped=tuple(plain(new) for old, new in rewritten.key_map.items() if new and old in rewritten.shapes),
         constants=_constants(rewritten, parts),
         folded=folded,
+        decided=decided,
         fusable=tuple(map(tuple, fused)),
         patterns=patterns,
         floating=_floating(graph_module, parts, domains.int8),
@@ -98,23 +102,56 @@ def _folded(
     for node in parts.order:  # one may be what a layer has for a bias
         if (module := submodule(graph_module, node)) is not None:
             paths |= {id(value): prefixed(parts.paths[node], name) for name, value in module.named_buffers()}
-    templates, found = [], []
+    recipes, found = [], []
     for one in graph_module.meta.get("folded", ()):
-        if (path := paths.get(id(one.value))) is None:
-            continue  # a pass behind had no need of it
-        recipe, state = recipe_tree(one.recipe), one.recipe.state_dict(keep_vars=True)
-        names = {}
-        for own, key in recipe.keys.items():
-            tensor = state[key] if key in state else attribute(one.recipe, key)
+        if (path := paths.get(id(one.value))) is not None:  # else a pass behind had no need of it
+            recipes.append(_Recipe.of(rewritten, one.recipe, "Folded", path, used))
+            found.append(path)
+    made, calls = _calls(recipes, taken)
+    return tuple(Folded(path, call, one.names) for path, call, one in zip(found, calls, recipes, strict=True)), made
+
+
+def _decided(rewritten: Rewritten, taken: set[str], used: set[Any]) -> tuple[tuple[Decided, ...], list[Class]]:
+    """What lines of the original decided by buffers that a checkpoint gives, and the classes that work it out."""
+    recipes, reads = [], []
+    for read in rewritten.graph_module.meta.get("reads", ()):
+        buffers = ", ".join(str(node.target) for node in read.recipe.graph.nodes if node.op == "get_attr")
+        one = _Recipe.of(rewritten, read.recipe, "Decided", f"{buffers} at {read.place}", used)
+        if any(isinstance(key, str) for key in one.names.values()):  # any other decision is the same for all of them
+            recipes.append(one)
+            reads.append(read)
+    made, calls = _calls(recipes, taken)
+    decided = [
+        Decided(literal(read.line), call, one.names, numbers(read.answer, read.place))
+        for read, call, one in zip(reads, calls, recipes, strict=True)
+    ]
+    return tuple(decided), made
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What is written in the class of a recipe, and where each of its tensors comes from."""
+
+    template: Template
+    names: Mapping[str, Expression]
+
+    @classmethod
+    def of(cls, rewritten: Rewritten, recipe: fx.GraphModule, kind: str, name: str, used: set[Any]) -> _Recipe:
+        """A recipe in a class of `kind`, which is called `name`."""
+        tree, state = recipe_tree(recipe, kind), recipe.state_dict(keep_vars=True)
+        names: dict[str, Expression] = {}
+        for own, key in tree.keys.items():
+            tensor = state[key] if key in state else attribute(recipe, key)
             known = rewritten.originals.get(id(tensor))
-            names[own] = literal(known) if known else constant(tensor, path)
-        templates.append(Writer(one.recipe, recipe.tree, {}, used).template("", path))
-        found.append((path, names))
-    if not templates:
-        return (), []
-    made = classes(templates, taken)
-    calls = {template.name: one.made(template, template.name) for one in made for template in one.templates}
-    return tuple(Folded(path, calls[path], names) for path, names in found), made
+            names[own] = literal(known) if known else constant(tensor, name)
+        return cls(Writer(recipe, tree.tree, {}, used).template("", name), names)
+
+
+def _calls(recipes: Sequence[_Recipe], taken: set[str]) -> tuple[list[Class], list[Group]]:
+    """The classes of recipes, and the call that makes each of them."""
+    made = classes([one.template for one in recipes], taken) if recipes else []
+    calls = {id(template): one.made(template, template.name) for one in made for template in one.templates}
+    return made, [calls[id(one.template)] for one in recipes]
 
 
 def _floating(graph_module: fx.GraphModule, parts: Tree, int8: set[fx.Node]) -> tuple[str, ...]:

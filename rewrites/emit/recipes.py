@@ -19,8 +19,8 @@ class Recipe:
     keys: Mapping[str, str]
 
 
-def recipe_tree(recipe: fx.GraphModule) -> Recipe:
-    """A recipe's tree; its layers and parameters get names of one word."""
+def recipe_tree(recipe: fx.GraphModule, kind: str) -> Recipe:
+    """A recipe's tree, of class `kind`; its layers and parameters get names of one word."""
     paths: dict[fx.Node, str] = {}
     words: dict[str, str] = {}
     for node in recipe.graph.nodes:
@@ -41,7 +41,7 @@ def recipe_tree(recipe: fx.GraphModule) -> Recipe:
         else:
             keys[word] = target
     place = dict.fromkeys(recipe.graph.nodes, "")
-    return Recipe(Tree(tuple(recipe.graph.nodes), place, paths, {"": "Folded"}), keys)
+    return Recipe(Tree(tuple(recipe.graph.nodes), place, paths, {"": kind}), keys)
 
 
 def _at(module: nn.Module, path: str) -> object:

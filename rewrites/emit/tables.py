@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewrites.emit.file import File, Folded
+from rewrites.emit.file import Decided, File, Folded
 from rewrites.emit.text import Expression, Group, Slot, lines
 
 _UNPACKING = [
@@ -31,8 +31,9 @@ def table(name: str, comment: str, opening: str, items: Sequence[tuple[str, Expr
 
 
 def tables(file: File) -> list[str]:
-    constants = [*file.constants.values(), *(own for one in file.folded for own in one.names.values())]
-    is_packed = any(isinstance(one, Group) and one.opening == "_unpacked(" for one in constants)
+    recipes: tuple[Folded | Decided, ...] = (*file.folded, *file.decided)
+    constants = [*file.constants.values(), *(own for one in recipes for own in one.names.values())]
+    is_packed = any(map(_is_packed, (*constants, *(one.answer for one in file.decided))))
     found = [*(_UNPACKING if is_packed else []), ""]
     originals = [(f'"{new}": ', f'"{old}"') for new, old in file.originals.items()]
     found += (
@@ -57,16 +58,33 @@ def tables(file: File) -> list[str]:
         items = [(f'"{path}": ', one) for path, one in file.constants.items()]
         found += table("CONSTANTS", "What is in no checkpoint.", "{", items)
     if file.folded:
-        items = [(f'"{one.path}": ', Group("(", ")", (("", one.recipe), ("", _names(one))))) for one in file.folded]
+        items = [(f'"{one.path}": ', _row(one.recipe, _names(one))) for one in file.folded]
         found += table(
             "FOLDED", "What is worked out of a checkpoint, by what, and of which of its tensors.", "{", items
         )
+    if file.decided:
+        items = [("", _row(one.line, one.recipe, _names(one), one.answer)) for one in file.decided]
+        found += table(
+            "DECIDED", "What lines decided by a checkpoint: by what, of which of its tensors, and what came out.", "[",
+            items,
+        )  # fmt: skip
     return found
+
+
+def _is_packed(expression: Expression) -> bool:
+    """Whether there is a tensor in it that is written in bytes."""
+    if not isinstance(expression, Group):
+        return False
+    return expression.opening == "_unpacked(" or any(_is_packed(item) for _, item in expression.items)
+
+
+def _row(*members: Expression) -> Group:
+    return Group("(", ")", tuple(("", member) for member in members))
 
 
 def _strings(opening: str, closing: str, words: Sequence[str]) -> Group:
     return Group(opening, closing, tuple(("", f'"{word}"') for word in words))
 
 
-def _names(one: Folded) -> Group:
+def _names(one: Folded | Decided) -> Group:
     return Group("{", "}", tuple((f'"{own}": ', made) for own, made in one.names.items()))

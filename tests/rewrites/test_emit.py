@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -138,8 +139,11 @@ def test_it_imports_torch_alone(network):
 
 @pytest.mark.parametrize("width", ["88", "120"])
 def test_formatters_leave_it_as_it_is(network, width, tmp_path):
-    path = tmp_path / "emitted.py"
-    path.write_text(network[3])
+    is_formatted(network[3], width, tmp_path / "emitted.py")
+
+
+def is_formatted(text: str, width: str, path: Path) -> None:
+    path.write_text(text)
     for words in (["format", "--diff", "--line-length", width], ["check", "--select", "E4,E7,E9,F,I"]):
         command = [sys.executable, "-m", "ruff", *words, "--isolated", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -278,6 +282,105 @@ def test_what_is_worked_out_of_parameters_is_worked_out_of_the_checkpoint():
     assert list(built.FOLDED) == ["sigmoid"]
     other, image = Biased().eval(), torch.randn(2, 3, 16, 16)
     assert torch.equal(outputs(other, image), outputs(built.build(other.state_dict()), image))
+
+
+class Deciding(nn.Module):
+    """Lines that go by buffers: a switch, the numbers of one in a loop, two compared, a table handed out whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.inner = nn.Module()
+        self.inner.register_buffer("flag", torch.tensor(True))
+        self.register_buffer("strides", torch.tensor([0.5, 0.25]))
+        self.register_buffer("count", torch.tensor(2))
+        self.register_buffer("limit", torch.tensor(3), persistent=False)
+        self.register_buffer("table", torch.linspace(0, 1, 24).view(4, 6))
+        self.register_buffer("shift", torch.tensor(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.inner.flag:
+            x = x.relu()
+        for stride in self.strides:
+            x = x * float(stride)
+        if self.count < self.limit:
+            x = x + 1
+        x = x * sum(map(sum, self.table.tolist()))
+        return x + self.shift
+
+
+@pytest.fixture(scope="module")
+def deciding() -> tuple[Deciding, Rewritten, str]:
+    model = Deciding().eval()
+    rewritten = rewrite(model, example=(torch.randn(1, 3, 4, 4),))
+    return model, rewritten, emit(rewritten)
+
+
+@pytest.mark.parametrize("key", ["inner.flag", "strides", "count", "table"])
+def test_a_checkpoint_that_decides_otherwise_is_refused_in_the_words_of_the_rewritten_model(deciding, key):
+    model, rewritten, text = deciding
+    state = copy.deepcopy(model.state_dict())
+    state[key].copy_(torch.tensor(7) if key == "count" else 1 - state[key].float())
+    with pytest.raises(ValueError, match=f"test_emit.py:[0-9]+ was decided by {key} when .* rewrite that$") as refused:
+        built_from(text).build(state)
+    with pytest.raises(ValueError) as wanted:
+        rewritten.load_state_dict(state)
+    assert str(refused.value) == str(wanted.value)
+
+
+def test_a_checkpoint_that_decides_alike_is_built_whatever_else_is_in_it(deciding):
+    model, _, text = deciding
+    other, image = Deciding().eval(), torch.randn(2, 3, 4, 4)
+    other.shift.fill_(-2.0)
+    other.count.fill_(-1)
+    built = built_from(text)
+    assert torch.equal(outputs(other, image), outputs(built.build(other.state_dict()), image))
+    assert torch.equal(outputs(model, image), outputs(built.build(model.state_dict()), image))
+    assert "_unpacked((1, 4, 6), torch.float64, " in " ".join(text.split()).replace("( ", "(")
+
+
+def test_a_checkpoint_that_lacks_what_decided_is_refused_by_name(deciding):
+    model, _, text = deciding
+    state = model.state_dict()
+    del state["inner.flag"]
+    with pytest.raises(KeyError, match=r"the checkpoint has no inner\.flag"):
+        built_from(text).build(state)
+
+
+def test_numbers_that_are_none_decide_alike():
+    class Missing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+            self.register_buffer("scale", torch.tensor(float("nan")))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) if self.scale.item() > 1 else x
+
+    built, model = built_from(text_of(Missing())), Missing()
+    built.build(model.state_dict())
+    model.scale.fill_(2.0)
+    with pytest.raises(ValueError, match="was decided by scale when"):
+        built.build(model.state_dict())
+
+
+def test_what_only_buffers_that_are_in_no_checkpoint_decided_is_not_written_down():
+    class Kept(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+            self.register_buffer("flag", torch.tensor(True), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) if self.flag else x
+
+    assert "DECIDED" not in text_of(Kept())
+
+
+@pytest.mark.parametrize("width", ["88", "120"])
+def test_formatters_leave_decisions_as_they_are(deciding, width, tmp_path):
+    is_formatted(deciding[2], width, tmp_path / "emitted.py")
 
 
 def test_large_constants_are_packed_and_small_ones_written_out():

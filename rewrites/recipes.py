@@ -1,0 +1,44 @@
+"""Graphs without inputs: how a value that no input has a part in is worked out anew, of another checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import fx
+
+from rewrites.memory import aliases, changed_value, changes_in_place
+from rewrites.values import tensor_nodes
+
+
+def recipe(graph_module: fx.GraphModule, result: fx.Node | Sequence[fx.Node]) -> fx.GraphModule:
+    """A graph without inputs that computes what a node does, or several; it shares tensors and modules with the whole.
+
+    What is written in place into the values it needs, before the last of these nodes, is written there as well.
+    """
+    wanted = [result] if isinstance(result, fx.Node) else list(result)
+    changes = _changes_before(graph_module, max(wanted))
+    needed, queue = set[fx.Node](), list(wanted)
+    while queue:
+        current = queue.pop()
+        if current not in needed:
+            needed.add(current)
+            queue.extend(current.all_input_nodes)
+            queue.extend(change for change, changed in changes.items() if current in changed)
+    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    for current in graph_module.graph.nodes:
+        if current in needed:
+            copies[current] = graph.node_copy(current, copies.__getitem__)
+    graph.output(copies[result] if isinstance(result, fx.Node) else tuple(copies[node] for node in wanted))
+    return fx.GraphModule(graph_module, graph, "Recipe").eval()
+
+
+def _changes_before(graph_module: fx.GraphModule, node: fx.Node) -> dict[fx.Node, set[fx.Node]]:
+    """What each node that writes in place before `node` changes: the value and all that may share its memory."""
+    tensors, changes = tensor_nodes(graph_module), dict[fx.Node, set[fx.Node]]()
+    for other in graph_module.graph.nodes:
+        if other is node:
+            break
+        value = changed_value(other) if changes_in_place(graph_module, other) else None
+        if isinstance(value, fx.Node):
+            changes[other] = {value, *aliases(graph_module, value, tensors, other)}
+    return changes
