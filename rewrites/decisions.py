@@ -72,6 +72,8 @@ DECIDED_OTHERWISE = (
 
 
 def _plainly(value: Any) -> Any:
+    if isinstance(value, torch.Size):
+        return list(value)
     return value.tolist() if isinstance(value, Tensor) else value
 
 
@@ -89,6 +91,7 @@ class Decisions:
     def __init__(self, root: CodeType) -> None:
         self.root = root
         self.fixed: dict[Fixed, None] = {}
+        self.counts: dict[fx.Node, Fixed] = {}
         self._texts: list[_Text] = []
         self._last: list[tuple[int, int, Fixed, bool]] = []
         self._read: dict[tuple[str, str, fx.Node], Any] = {}
@@ -118,6 +121,11 @@ class Decisions:
             self._last.append((id(frame), frame.f_lasti, entry, entry not in self.fixed))
             self.fixed[entry] = None
 
+    def by_count(self, node: fx.Node) -> None:
+        """Note the line that asks how many tensors a node gives, which may be by the size of an input."""
+        if (frame := self._frame()) is not None:
+            self.counts.setdefault(node, _entry(frame))
+
     def nothing_decided(self) -> None:
         """The call under way goes on being worked out: that torch looked at its arguments to read them is none."""
         frame = self._frame()
@@ -143,7 +151,7 @@ class Decisions:
         Of several tensors in a tuple Python asks only how many they are, which no number in them changes.
         """
         value = node.meta["value"]
-        if not isinstance(value, (tuple, list)) and (frame := self._frame()) is not None:
+        if (not isinstance(value, (tuple, list)) or type(value) is torch.Size) and (frame := self._frame()) is not None:
             entry = _entry(frame)
             self._read.setdefault((entry.place, entry.code, node), _plainly(value))
 

@@ -103,6 +103,9 @@ class Shape(tuple[Any, ...]):
         """The product of the sizes, as torch.Size has it."""
         return math.prod(self)
 
+    def __repr__(self) -> str:
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
 
 _KINDS = (Value, Attribute, Size)
 
@@ -166,7 +169,10 @@ def _attribute(self: fx.Proxy, name: str) -> Any:
 
 def shape_of(value: fx.Proxy, known: Tensor, recorded: Callable[[], fx.Proxy]) -> Any:
     """The sizes of a value: numbers of no input's, or such as another input may change."""
-    return Shape.of(value, known, recorded) if is_given(value) else torch.Size(known.shape)
+    if is_given(value):
+        return Shape.of(value, known, recorded)
+    cast(Any, value.tracer).measured(value)
+    return torch.Size(known.shape)
 
 
 def held(root: nn.Module, path: str) -> Any:
@@ -209,6 +215,7 @@ def _set_item(self: fx.Proxy, index: Any, value: Any) -> None:
 def _get_item(self: fx.Proxy, index: Any) -> Any:
     known = known_value(self)
     if isinstance(known, (tuple, list)) and isinstance(index, slice):
+        cast(Any, self.tracer).counted(self)
         # One by one, since TorchScript takes no list backwards, and of a tuple no part.
         return type(known)(self[at] for at in range(len(known))[index])  # type: ignore[index]
     return self.tracer.create_proxy("call_function", operator.getitem, (self, index), {})
@@ -216,10 +223,12 @@ def _get_item(self: fx.Proxy, index: Any) -> Any:
 
 def _length(self: fx.Proxy) -> int:
     known = known_value(self)
-    if isinstance(known, (list, tuple, dict, str)) or (isinstance(known, Tensor) and known.ndim and not is_given(self)):
-        return len(known)
+    if isinstance(known, (list, tuple, dict, str)):
+        cast(Any, self.tracer).counted(self)
+        return cast(int, cast(Any, self.tracer).decided(self, len(known)))
     if isinstance(known, Tensor) and known.ndim:
-        return cast(int, number(cast(Any, self).shape[0]))
+        size = cast(Any, self).shape[0]
+        return cast(int, number(size) if is_value(size) else size)
     raise fx.proxy.TraceError("len() of a value that is not known while tracing")
 
 
@@ -239,12 +248,13 @@ def _hash(self: fx.Proxy) -> int:
 
 
 def _text(self: fx.Proxy) -> str:
-    return _format(self, "") if is_number(known_value(self)) else fx.Proxy.__repr__(self)
+    known = known_value(self)
+    return _format(self, "") if is_number(known) or is_constant(known) else fx.Proxy.__repr__(self)
 
 
 def _format(self: fx.Proxy, spec: str) -> str:
     known = known_value(self)
-    if not is_number(known):
+    if not is_number(known) and not is_constant(known):
         return object.__format__(self, spec)
     return cast(str, cast(Any, self.tracer).written(self, format(known, spec)))
 

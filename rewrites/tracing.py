@@ -16,7 +16,7 @@ import keyword
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
-from rewrites.decisions import REWRITES, TORCH, Decisions
+from rewrites.decisions import REWRITES, TORCH, Decisions, Fixed
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.frozen_norms import frozen_batch_norm
 from rewrites.location import short, where
@@ -40,8 +40,8 @@ from rewrites.proxies import (
     PLAIN_FUNCTIONS,
     PLAIN_METHODS,
     UNKNOWN,
-    Attribute,
     Shape,
+    Size,
     Value,
     by_batch,
     by_size,
@@ -104,11 +104,17 @@ class _Calls(TorchFunctionMode):
     def __init__(self, tracer: _Tracer) -> None:
         super().__init__()
         self.tracer = tracer
+        self.read_before: dict[str, fx.Proxy] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.tracer.is_evaluating or not (proxies := proxies_in((args, kwargs))):
+        if self.tracer.is_evaluating:
             return func(*args, **kwargs)
+        args, kwargs = self._with_proxies(func, args, kwargs)
+        if not (proxies := proxies_in((args, kwargs))):
+            return func(*args, **kwargs)
+        if func in _ASKING:
+            return _ASKING[func](*args)
         self.tracer.decisions.nothing_decided()
         if not all(_is_made_of_numbers(known_value(proxy)) for proxy in proxies):
             try:
@@ -119,6 +125,25 @@ class _Calls(TorchFunctionMode):
             kind = "call_method" if is_tensor_method_or_property(func) else "call_function"
             return self.tracer.create_proxy(kind, func.__name__ if kind == "call_method" else func, args, kwargs)
         return self.tracer.made_of_sizes(func, args, kwargs)
+
+    def _with_proxies(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The same arguments, parameters and buffers that were read past the tracer among them, as its own reads."""
+        if getattr(func, "__name__", "") == "__get__":
+            return args, kwargs
+
+        def read(leaf: Any) -> Any:
+            if is_value(leaf) or not isinstance(leaf, Tensor) or id(leaf) not in self.tracer.named_tensors:
+                return leaf
+            return self.tracer.getattr("", leaf, self.read_before)
+
+        return cast("tuple[Any, Any]", tree_map(read, (args, kwargs)))
+
+
+# What Python asks of a tensor by its own name, and the function of Python's that asks it.
+_ASKING: dict[Any, Callable[..., Any]] = {
+    Tensor.__bool__: bool, Tensor.__int__: int, Tensor.__float__: float, Tensor.__index__: operator.index,
+    Tensor.__len__: len, Tensor.__format__: format, Tensor.__repr__: repr, Tensor.__iter__: iter,
+}  # fmt: skip
 
 
 class _Tracer(fx.Tracer):
@@ -148,6 +173,8 @@ class _Tracer(fx.Tracer):
         known = known_value(obj)
         if known is UNKNOWN or isinstance(known, FakeTensor):
             return super().to_bool(obj)
+        if isinstance(known, (tuple, list)):
+            return len(cast(Any, obj)) > 0
         return bool(self.decided(obj, known))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
@@ -168,14 +195,24 @@ class _Tracer(fx.Tracer):
         """What is known of a proxy, by which Python now goes one way; noted, if sizes or buffers have a say in it."""
         if by_size(proxy):
             self.decisions.by_size()
-        elif type(proxy) is not Attribute and not is_given(proxy) and proxy.node.meta.get("by_buffer"):
-            self.decisions.by_buffer(proxy.node)
+        for node in () if type(proxy) is Size else _read_from_buffers(proxy.node):
+            self.decisions.by_buffer(node)
         return known
 
     def asks(self, proxy: fx.Proxy, name: str) -> None:
         """Note that the forward asked for the rank or type of what an input has a part in: the graph holds for that."""
         if is_given(proxy):
             self.asked.add("rank" if name in ("ndim", "dim", "ndimension", "shape") else "type")
+
+    def counted(self, proxy: fx.Proxy) -> None:
+        """How many tensors there are in a tuple is asked for."""
+        if is_given(proxy) and _holds_tensors(known_value(proxy)):
+            self.decisions.by_count(proxy.node)
+
+    def measured(self, proxy: fx.Proxy) -> None:
+        """The shape of what is made of buffers alone is asked for: how many of a mask are set is in their numbers."""
+        if proxy.node.op != "get_attr" and proxy.node.meta.get("by_buffer"):
+            self.decisions.by_buffer(self.create_proxy("call_function", getattr, (proxy, "shape"), {}).node)
 
     def written(self, proxy: fx.Proxy, text: str) -> str:
         """The text that a number was written as."""
@@ -204,15 +241,20 @@ class _Tracer(fx.Tracer):
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         if self.is_evaluating or not isinstance(attr_val, Tensor):
             return attr_val
-        if not self.attribute_paths:  # searched for each time, they take most of the time of a large network
-            named = (*self.root.named_parameters(), *self.root.named_buffers())
-            self.attribute_paths.update({id(value): path for path, value in reversed(named)})
-        path = self.attribute_paths.get(id(attr_val))
+        path = self.named_tensors.get(id(attr_val))
         if path is None:
             return attr_val
         if path not in parameter_proxy_cache:
             parameter_proxy_cache[path] = self.create_proxy("get_attr", path, (), {})
         return parameter_proxy_cache[path]
+
+    @property
+    def named_tensors(self) -> dict[int, str]:
+        """The path of each parameter and buffer; searched for each time, they take most of the time of a large one."""
+        if not self.attribute_paths:
+            named = (*self.root.named_parameters(), *self.root.named_buffers())
+            self.attribute_paths.update({id(value): path for path, value in reversed(named)})
+        return self.attribute_paths
 
     def create_proxy(
         self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *rest: Any, **more: Any
@@ -241,13 +283,13 @@ class _Tracer(fx.Tracer):
             meta["by_buffer"] = is_constant(value)
         elif not meta["given"]:
             meta["by_buffer"] = any(proxy.node.meta.get("by_buffer") for proxy in proxies)
-        elif not _holds_tensors(value):
+        elif not _holds_tensors(value) or is_constant(value):
             self._measured(meta, target, args, proxies)
         return proxy
 
     def _measured(self, meta: dict[str, Any], target: Any, args: tuple[Any, ...], proxies: list[fx.Proxy]) -> None:
         """Note where a number comes from the size of an input, or from how many there are."""
-        measures = target in _MEASURING or target in (torch.numel, len) or (target is getattr and args[1] == "shape")
+        measures = target in _MEASURING or target in (torch.numel, len) or target is getattr
         meta["by_size"] = measures or any(map(by_size, proxies))
         is_one = target == "size" and len(args) > 1
         meta["by_batch"] = (measures and (not is_one or args[1] == 0)) or any(map(by_batch, proxies))
@@ -270,6 +312,7 @@ class _Tracer(fx.Tracer):
             self.asks(args[0], target)
             return plain_answer(args[0], known, target)(*plain(args[1:]))
         if target in ("size", "stride", "numel", "nelement") and not is_given(args[0]):
+            self.measured(args[0])
             return getattr(known, target)(*plain(args[1:]), **plain(kwargs))
         if target == "size" and len(args) == 1 and not kwargs:
             self.asks(args[0], "ndim")
@@ -334,7 +377,8 @@ class _Tracer(fx.Tracer):
             return function(*args, **kwargs)
         except Exception:
             for node in reversed(list(self.graph.nodes)[before:]):
-                self.graph.erase_node(node)
+                if node.op != "get_attr":  # read once for all that read it
+                    self.graph.erase_node(node)
             back()
         whole = self.create_proxy("call_function", function, args, kwargs)
         whole.node.meta["is_wrapped"] = True
@@ -490,6 +534,19 @@ class _Tracer(fx.Tracer):
         return True
 
 
+def _read_from_buffers(node: fx.Node) -> list[fx.Node]:
+    """What a value is made of that is read from buffers alone: itself, or what stands in it beside sizes."""
+    found, queue, seen = list[fx.Node](), [node], set[fx.Node]()
+    while queue:
+        part = queue.pop()
+        if part.meta.get("by_buffer") and not part.meta.get("given", True):
+            found.append(part)
+        elif part not in seen and not isinstance(part.meta.get("value", UNKNOWN), FakeTensor):
+            queue += part.all_input_nodes
+        seen.add(part)
+    return found
+
+
 # Where functions lie that work with numbers alone.
 _OF_NUMBERS = ("_operator", "math", "builtins")
 
@@ -615,6 +672,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
                 forget_proxies()
     vars(model).update(made)
     _read_attributes_once(graph)
+    graph._tracer_cls = None  # a graph read back from a file is traced by torch's own
     with _readable(model, graph) as word:
         reads = tracer.decisions.by_buffers(fx.GraphModule(model, graph)) if tracer.decisions.has_read else ()
         _drop_unused_numbers(graph)
@@ -623,7 +681,9 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
     _keep_out_of_checkpoints(graph_module, {word(path) for path in kept})
     graph_module.meta["constants"] = _made_in_forward(graph_module, own)
     graph_module.meta["classes"] = {path: type(module) for path, module in model.named_modules()}
-    graph_module.meta["fixed"] = tracer.decisions.by_sizes()
+    graph_module.meta["fixed"] = tuple(
+        dict.fromkeys((*tracer.decisions.by_sizes(), *_counts_by_size(graph_module, tracer.decisions.counts)))
+    )
     graph_module.meta["reads"] = reads
     graph_module.meta["asked"] = frozenset(tracer.asked)
     graph_module.meta["hooked"] = tuple(map(word, tracer.hooked))
@@ -645,6 +705,53 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
             node.meta["float_reason"] = leaves[node.target].reason
     graph_module.recompile()
     return graph_module, tuple(leaves.values())
+
+
+def _counts_by_size(graph_module: fx.GraphModule, counts: Mapping[fx.Node, Fixed]) -> list[Fixed]:
+    """Of the lines that ask how many tensors a node gives those that another size or batch answers otherwise.
+
+    A graph that takes no other size cannot be asked; then each of them may be one.
+    """
+    if not counts:
+        return []
+    given = [node.meta.get("value", UNKNOWN) for node in graph_module.graph.nodes if node.op == "placeholder"]
+    found = dict[fx.Node, None]()
+    for other in (_larger, _more):
+        seen = _Counts(graph_module, counts)
+        with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            seen.run(*(tree_map(other, value) for value in given))
+        found.update(dict.fromkeys(node for node in counts if seen.counts.get(node) != len(node.meta["value"])))
+    return [counts[node] for node in found]
+
+
+class _Counts(fx.Interpreter):
+    """Runs a graph to see how many tensors some of its nodes give."""
+
+    def __init__(self, graph_module: fx.GraphModule, asked: Mapping[fx.Node, Fixed]) -> None:
+        super().__init__(graph_module)
+        self.asked, self.counts = asked, dict[fx.Node, int]()
+
+    def run_node(self, n: fx.Node) -> Any:
+        """One node."""
+        value = super().run_node(n)
+        if n in self.asked:
+            self.counts[n] = len(value)
+        return value
+
+
+def _larger(value: Any) -> Any:
+    """A tensor of twice the size: the last two dimensions of images, the last one of anything else."""
+    if not isinstance(value, Tensor):
+        return value
+    at = value.ndim - min(value.ndim, 2 if value.ndim > 3 else 1)
+    return torch.empty((*value.shape[:at], *(2 * size for size in value.shape[at:])), dtype=value.dtype)
+
+
+def _more(value: Any) -> Any:
+    """Twice as many of them."""
+    if not isinstance(value, Tensor) or not value.ndim:
+        return value
+    return torch.empty((2 * value.shape[0], *value.shape[1:]), dtype=value.dtype)
 
 
 # What the tracer notes of a node for itself.

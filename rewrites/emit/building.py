@@ -66,6 +66,7 @@ def build(file: File) -> list[str]:
         "    for line, recipe, names, answer in DECIDED:",
         "        values = _worked_out(recipe, names, state_dict)",
         "        found = [one.tolist() if isinstance(one, Tensor) else one for one in values]",
+        "        found = [list(one) if isinstance(one, torch.Size) else one for one in found]",
         "        if str(found) != str(answer):",
         '            keys = ", ".join(key for key in names.values() if isinstance(key, str))',
         "            raise ValueError(",
