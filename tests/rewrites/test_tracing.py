@@ -1,6 +1,8 @@
 """Tracing that keeps what eager mode does, and gives up on no more than it must."""
 
 import copy
+import operator
+import pickle
 
 import numpy
 import pytest
@@ -431,3 +433,55 @@ def test_a_buffer_that_a_forward_changes_is_changed_in_every_run_and_not_while_t
     assert original.calls.item() == 0 and original.last.abs().sum() == 0
     assert_same_results(copy.deepcopy(original), graph_module, [images(), images(seed=2), images(seed=3)])
     assert graph_module.calls.item() == 3
+
+
+@pytest.mark.parametrize(
+    ("forward", "code"),
+    [
+        pytest.param(
+            lambda self, x: sum(part.mean() for part in x.split(4, 3)), "x.split(4, 3)", id="pieces of a size"
+        ),
+        pytest.param(lambda self, x: x * len(x.split(4, 2)), "len(x.split(4, 2))", id="how many pieces"),
+        pytest.param(lambda self, x: sum(row.mean() for row in x.unbind(2)), "x.unbind(2)", id="rows"),
+        pytest.param(lambda self, x: x * len(x.split(1)), "len(x.split(1))", id="images"),
+        pytest.param(lambda self, x: x * len([0] * x.shape[2]), "[0] * x.shape[2]", id="a list as long"),
+        pytest.param(lambda self, x: x * x.nbytes, None, id="bytes, which go on being worked out"),
+    ],
+)
+def test_how_many_there_are_is_a_size(forward, code):
+    found = fixed_in(forward)
+    assert len(found) == (code is not None) and all(code in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        pytest.param(lambda self, x: sum(part for part in x.chunk(2, 1)), id="a number of channels"),
+        pytest.param(lambda self, x: x.view(2, 2, 4, -1).unbind(1)[::-1], id="of a view"),
+    ],
+)
+def test_how_many_there_are_whatever_the_size(forward):
+    assert fixed_in(forward) == []
+
+
+def test_a_shape_is_written_as_torch_writes_it():
+    def forward(self, x):
+        return x * 2 if str(x.shape) == "torch.Size([2, 8, 8, 8])" else x
+
+    graph_module, _ = trace(model(forward), IMAGE)
+    assert [entry.code for entry in graph_module.meta["fixed"]] == [
+        'return x * 2 if str(x.shape) == "torch.Size([2, 8, 8, 8])" else x'
+    ]
+    assert any(node.target is operator.mul for node in graph_module.graph.nodes)
+
+
+def test_a_parameter_read_past_the_model_is_the_same_parameter():
+    original = model(lambda self, x: x * self._parameters["scale"], scale=nn.Parameter(torch.rand(8, 1, 1)))
+    assert lines_of(original, IMAGE) == ["scale = self.scale", "mul = x * scale"]
+
+
+def test_a_traced_model_can_be_pickled():
+    graph_module, _ = trace(nn.Sequential(conv(), nn.ReLU()), {"input": IMAGE["x"]})
+    again = pickle.loads(pickle.dumps(graph_module))
+    x = torch.randn(1, 8, 8, 8)
+    assert torch.equal(again(x), graph_module(x))
