@@ -87,10 +87,20 @@ class Decisions:
             frame = frame.f_back
         return None
 
+    def _entry(self, frame: FrameType) -> Fixed:
+        """The line that a person wrote: what torch or a dataclass asks is asked by the line that calls it."""
+        written: FrameType | None = frame
+        while written is not None and written.f_code is not self.root:
+            name = written.f_code.co_filename
+            if name != "<string>" and not name.startswith((TORCH, REWRITES, *_NUMPY)) and not _is_pythons(name):
+                return _entry(written)
+            written = written.f_back
+        return _entry(frame)
+
     def by_size(self) -> None:
         """Note the line that takes a decision by a size."""
         if (frame := self._frame()) is not None:
-            entry = _entry(frame)
+            entry = self._entry(frame)
             self._last.append((id(frame), frame.f_lasti, entry, entry not in self.fixed))
             self.fixed[entry] = None
 
@@ -106,7 +116,7 @@ class Decisions:
     def by_text(self, text: str) -> None:
         """A text was made of a size, in this line."""
         if (frame := self._frame()) is not None:
-            self._texts.append(_Text(text, _entry(frame)))
+            self._texts.append(_Text(text, self._entry(frame)))
 
     def told(self, message: object) -> None:
         """A text only tells: those that it was made of, just before, decide nothing."""
@@ -116,7 +126,7 @@ class Decisions:
     def by_buffer(self, node: fx.Node) -> None:
         """Note the line that takes a decision by what a node reads from buffers."""
         if (frame := self._frame()) is not None:
-            entry = _entry(frame)
+            entry = self._entry(frame)
             self._read[entry.place, entry.code, node] = None
 
     def mark(self) -> Callable[[], None]:

@@ -50,6 +50,7 @@ from rewrites.proxies import (
     is_number,
     is_value,
     known_value,
+    number,
     plain,
     plain_answer,
     proxies_in,
@@ -154,7 +155,7 @@ class _Tracer(fx.Tracer):
         if isinstance(known, dict):
             return iter(known)
         if isinstance(known, (tuple, list)) or (isinstance(known, Tensor) and known.ndim):
-            return iter([members[index] for index in range(len(obj))])
+            return iter([members[index] for index in range(len(members))])
         return super().iter(obj)
 
     def keys(self, obj: fx.Proxy) -> Any:
@@ -168,6 +169,12 @@ class _Tracer(fx.Tracer):
             self.decisions.by_size()
         elif type(proxy) is not Attribute and not is_given(proxy) and proxy.node.meta.get("by_buffer"):
             self.decisions.by_buffer(proxy.node)
+        return known
+
+    def counted(self, proxy: fx.Proxy, known: Any) -> Any:
+        """The members of a value, of which Python now wants the number; noted, if that changes with a size."""
+        if by_size(proxy) or (is_given(proxy) and _changes_in_number(proxy.node, len(known))):
+            self.decisions.by_size()
         return known
 
     def written(self, proxy: fx.Proxy, text: str) -> str:
@@ -249,6 +256,8 @@ class _Tracer(fx.Tracer):
         """What needs no operation: what no input changes, a cast to the type a value has; UNKNOWN when it needs one."""
         if kind == "call_function" and target in PLAIN_FUNCTIONS:
             kind, target = "call_method", PLAIN_FUNCTIONS[target]
+        if target is operator.mul and any(isinstance(value, (list, tuple, str)) for value in args):
+            return operator.mul(*(number(value) if is_value(value) else value for value in args))
         if kind != "call_method":
             return UNKNOWN
         if target == "__setitem__":
@@ -504,6 +513,15 @@ def _is_several(value: Any) -> bool:
 
 def _holds_tensors(value: Any) -> bool:
     return value is UNKNOWN or any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
+
+
+def _changes_in_number(node: fx.Node, members: int) -> bool:
+    """Whether a tensor of another size is cut into another number of parts: in two it is cut in any case."""
+    name = getattr(node.target, "__name__", node.target)
+    wanted = node.args[1] if len(node.args) > 1 else next(iter(node.kwargs.values()), None)
+    if name == "chunk":
+        return members != wanted or members > 2
+    return name == "unbind" or (name == "split" and not isinstance(wanted, (tuple, list)))
 
 
 def _casts_nothing(known: Tensor, method: str, args: Any, kwargs: Any) -> bool:
