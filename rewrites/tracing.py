@@ -166,7 +166,10 @@ class _Tracer(fx.Tracer):
     def decided(self, proxy: fx.Proxy, known: Any) -> Any:
         """What is known of a proxy, by which Python now goes one way; noted, if sizes or buffers have a say in it."""
         if by_size(proxy):
-            self.decisions.by_size()
+            if self.decisions.is_formatting():
+                self.decisions.by_text(str(known))
+            else:
+                self.decisions.by_size()
         elif type(proxy) is not Attribute and not is_given(proxy) and proxy.node.meta.get("by_buffer"):
             self.decisions.by_buffer(proxy.node)
         return known
@@ -223,8 +226,6 @@ class _Tracer(fx.Tracer):
         numbers = kind != "call_module" and bool(proxies) and all(is_number(known_value(p)) for p in proxies)
         if numbers and self._is_made_of_sizes(args, kwargs):
             return self._worked_out(kind, target, args, kwargs)
-        if target is torch._assert and len(args) > 1:
-            self.decisions.told(args[1])
         if kind == "call_function" and "device" in kwargs and not isinstance(kwargs["device"], fx.Proxy):
             kwargs = {name: value for name, value in kwargs.items() if name != "device"}  # the CPU's, as all there is
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
