@@ -214,6 +214,7 @@ def _get_item(self: fx.Proxy, index: Any) -> Any:
     known = known_value(self)
     if isinstance(known, (tuple, list)) and isinstance(index, slice):
         # One by one, since TorchScript takes no list backwards, and of a tuple no part.
+        known = cast(Any, self.tracer).counted(self, known)
         return type(known)(self[at] for at in range(len(known))[index])  # type: ignore[index]
     return self.tracer.create_proxy("call_function", operator.getitem, (self, index), {})
 

@@ -81,6 +81,10 @@ def _foreign(name: str) -> bool:
     return package not in _OWN and package not in sys.stdlib_module_names
 
 
+def _as_known(value: Any) -> Any:
+    return torch.Size(map(known_value, value)) if isinstance(value, Shape) else mapped(value, known_value)
+
+
 def _is_logging(frame: types.FrameType) -> bool:
     """Whether this is Python's `logging.info` and the like, which hand on to a logger what the forward tells."""
     caller = frame.f_back
@@ -110,7 +114,7 @@ def seen_through(model: nn.Module, told: Callable[[object], None]) -> Iterator[N
 
     def printed(*values: Any, **options: Any) -> None:
         texts = [str(value) for value in values]
-        for text in reversed(texts):
+        for text in (" ".join(texts), *texts):
             told(text)
         print(*texts, **options)
 
@@ -120,7 +124,7 @@ def seen_through(model: nn.Module, told: Callable[[object], None]) -> Iterator[N
             if _foreign(sys._getframe(1).f_globals.get("__name__", "")) or _is_logging(sys._getframe(1)):
                 for message in args[1:]:  # told before it is known whether anybody listens
                     told(message)
-            method(*mapped(args, known_value), **options)
+            method(*map(_as_known, args), **options)
 
         return logged
 
@@ -146,10 +150,17 @@ def seen_through(model: nn.Module, told: Callable[[object], None]) -> Iterator[N
     scopes = _scopes(model)
     own: dict[str, Any] = {"isinstance": _is_instance, "len": length, "print": printed, "type": _Kind}
     added = [(scope, name) for scope in scopes for name in own if name not in scope]
+    kinds: dict[type, None] = {
+        kind: None for part in model.modules() for kind in type(part).__mro__ if _foreign(kind.__module__)
+    }
+    holders: list[tuple[Mapping[str, Any], Callable[[str, Any], None]]] = [
+        *((scope, scope.__setitem__) for scope in (*scopes, *map(vars, model.modules()))),
+        *((vars(kind), functools.partial(setattr, kind)) for kind in kinds),
+    ]
     kept = [
-        (scope, name, value)
-        for scope in scopes
-        for name, value in list(scope.items())
+        (put, name, value)
+        for holder, put in holders
+        for name, value in list(holder.items())
         if type(value) is _REMEMBERING and inspect.isfunction(value.__wrapped__)
     ]
     outer: list[tuple[Any, str, Any]] = [
@@ -162,8 +173,8 @@ def seen_through(model: nn.Module, told: Callable[[object], None]) -> Iterator[N
     try:
         for scope, name in added:
             scope[name] = own[name]
-        for scope, name, value in kept:
-            scope[name] = _not_remembering(value)
+        for put, name, value in kept:
+            put(name, _not_remembering(value))
         for holder, name, value in outer:
             setattr(holder, name, value)
         for name in _METHODS_OF_SIZES:
@@ -172,8 +183,8 @@ def seen_through(model: nn.Module, told: Callable[[object], None]) -> Iterator[N
     finally:
         for scope, name in added:
             scope.pop(name, None)
-        for scope, name, value in kept:
-            scope[name] = value
+        for put, name, value in kept:
+            put(name, value)
         for holder, name, value in before:
             setattr(holder, name, value)
         for name in _METHODS_OF_SIZES:  # torch has them in the class above

@@ -517,12 +517,13 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def _changes_in_number(node: fx.Node, members: int) -> bool:
-    """Whether a tensor of another size is cut into another number of parts: in two it is cut in any case."""
+    """Whether a tensor of another size is cut into another number of parts; in two it is, but for a single image."""
     name = getattr(node.target, "__name__", node.target)
-    wanted = node.args[1] if len(node.args) > 1 else next(iter(node.kwargs.values()), None)
+    given = {**dict(zip(("parts", "dim"), node.args[1:], strict=False)), **node.kwargs}
     if name == "chunk":
-        return members != wanted or members > 2
-    return name == "unbind" or (name == "split" and not isinstance(wanted, (tuple, list)))
+        return bool(members != 2 or given.get("dim", 0) == 0)
+    size = given.get("parts", given.get("split_size", given.get("split_size_or_sections")))
+    return name == "unbind" or (name == "split" and not isinstance(size, (tuple, list)))
 
 
 def _casts_nothing(known: Tensor, method: str, args: Any, kwargs: Any) -> bool:
