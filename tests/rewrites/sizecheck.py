@@ -15,8 +15,8 @@ from rewrites import rewrite
 from rewrites.runner import Rewritten
 
 EXAMPLE = (2, 3, 16, 16)
-# Another batch, another height, another width, all of them at once.
-OTHERS = ((1, 3, 16, 16), (2, 3, 24, 16), (2, 3, 16, 20), (3, 3, 18, 30))
+# Another batch, another height, both and another width at once.
+OTHERS = ((1, 3, 16, 16), (2, 3, 24, 16), (3, 3, 18, 30))
 
 
 def image(shape: tuple[int, ...], seed: int = 1) -> Tensor:

@@ -205,7 +205,7 @@ TWINS = {
     "several images": (lambda self, x: x * 2 if x.shape[0] > 1 else x, lambda self, x: x * x.shape[0]),
     "the images one by one": (
         lambda self, x: torch.stack([one * 2 for one in x]),
-        lambda self, x: torch.stack([one * 2 for one in x.transpose(0, 1)[:2].chunk(2)]),
+        lambda self, x: torch.stack([one * 2 for one in x.chunk(2, 1)]),
     ),
     "integers of a size": (
         lambda self, x: x.reshape([int(size) for size in x.size()]),
