@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import inspect
 import linecache
 import sysconfig
@@ -83,6 +84,7 @@ class _Text:
 
     text: str
     place: Fixed
+    made_at: tuple[str, int]
 
 
 class Decisions:
@@ -114,10 +116,23 @@ class Decisions:
             frame = frame.f_back
         return None
 
+    def _written(self) -> FrameType | None:
+        """The innermost frame that a person wrote: what torch or a dataclass asks, the line that calls it asks."""
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code is not self.root:
+            name = frame.f_code.co_filename
+            if name != "<string>" and not name.startswith((TORCH, REWRITES, *_NUMPY)) and not _is_pythons(name):
+                return frame
+            frame = frame.f_back
+        return None
+
+    def _entry(self, frame: FrameType) -> Fixed:
+        return _entry(self._written() or frame)
+
     def by_size(self) -> None:
         """Note the line that takes a decision by a size."""
         if (frame := self._frame()) is not None:
-            entry = _entry(frame)
+            entry = self._entry(frame)
             self._last.append((id(frame), frame.f_lasti, entry, entry not in self.fixed))
             self.fixed[entry] = None
 
@@ -138,11 +153,25 @@ class Decisions:
     def by_text(self, text: str) -> None:
         """A text was made of a size, in this line."""
         if (frame := self._frame()) is not None:
-            self._texts.append(_Text(text, _entry(frame)))
+            at = self._written() or frame
+            self._texts.append(_Text(text, _entry(at), (at.f_code.co_filename, at.f_lineno)))
+
+    def is_formatting(self) -> bool:
+        """Whether the forward is at a `%` of a text, which asks for the numbers that it writes."""
+        if (frame := self._frame()) is None:
+            return False
+        at = frame.f_lasti
+        found = next((one for one in dis.get_instructions(frame.f_code) if one.offset == at), None)
+        return found is not None and found.opname.startswith("BINARY_") and found.argrepr in ("%", "%=")
 
     def told(self, message: object) -> None:
-        """A text only tells: those that it was made of, just before, decide nothing."""
+        """A text only tells, when the call that tells it made it, or when it is read nowhere else."""
+        if not self._texts or (frame := self._written()) is None:
+            return
+        lines, is_read_once = _lines(frame), _is_read_once(frame, message)
         while self._texts and self._texts[-1].text in str(message):
+            if not is_read_once and self._texts[-1].made_at not in lines:
+                return
             self._texts.pop()
 
     def by_buffer(self, node: fx.Node) -> None:
@@ -198,6 +227,22 @@ def _is_pythons(filename: str) -> bool:
 def _entry(frame: FrameType) -> Fixed:
     file, line = frame.f_code.co_filename, frame.f_lineno
     return Fixed(f"{short(file)}:{line}", linecache.getline(file, line, frame.f_globals).strip())
+
+
+def _lines(frame: FrameType) -> set[tuple[str, int]]:
+    """The lines of the call that a frame is at."""
+    first, last = frame.f_lineno, frame.f_lineno
+    if hasattr(frame.f_code, "co_positions"):  # from Python 3.11 on
+        start, end, *_ = list(frame.f_code.co_positions())[frame.f_lasti // 2]
+        first, last = start or first, end or last
+    return {(frame.f_code.co_filename, line) for line in range(first, last + 1)}
+
+
+def _is_read_once(frame: FrameType, value: object) -> bool:
+    """Whether a value has a name in a frame whose code reads it in one place alone."""
+    names = {name for name, held in frame.f_locals.items() if held is value}
+    reads = [one.argval for one in dis.get_instructions(frame.f_code) if one.opname.startswith("LOAD")]
+    return bool(names) and all(reads.count(name) == 1 for name in names)
 
 
 def _behind(node: fx.Node) -> set[fx.Node]:

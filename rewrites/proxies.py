@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._pytree import tree_leaves
 
 from rewrites.memory import AUGMENTED
 
@@ -104,7 +105,7 @@ class Shape(tuple[Any, ...]):
         return math.prod(self)
 
     def __repr__(self) -> str:
-        return f"torch.Size([{', '.join(map(str, self))}])"
+        return f"torch.Size({list(self)})"
 
 
 _KINDS = (Value, Attribute, Size)
@@ -162,7 +163,9 @@ def _attribute(self: fx.Proxy, name: str) -> Any:
             return plain_answer(self, known, name)
         if not hasattr(Tensor, name):  # such as what tells a parameter
             raise AttributeError(f"'Tensor' object has no attribute {name!r}")
-    if is_number(known) and name in ("real", "imag", "numerator", "denominator", "is_integer", "bit_length"):
+    if is_number(known):
+        if not hasattr(known, name):  # such as numpy asks for
+            raise AttributeError(f"'{type(known).__name__}' object has no attribute {name!r}")
         return getattr(number(self), name)
     return Attribute(self, name)
 
@@ -297,6 +300,14 @@ def _is_scalar(value: Any) -> bool:
     return is_value(value) or getattr(value, "ndim", 0) == 0
 
 
+def _torch_function(cls: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """A call of torch on values of any of these classes; torch.fx looks for those of `cls`, and for none in a shape."""
+    kwargs = kwargs or {}
+    if not any(map(is_value, tree_leaves((args, kwargs)))):
+        args, kwargs = mapped((args, kwargs), lambda proxy: proxy)
+    return fx.Proxy.__torch_function__(function, types, args, kwargs)
+
+
 _kinds: Any = (Value, Attribute)
 for _proxy in _kinds:
     for _function in AUGMENTED:
@@ -313,6 +324,7 @@ for _proxy in _kinds:
     _proxy.__str__ = _proxy.__repr__ = _text
     _proxy.__format__ = _format
     _proxy.__array__, _proxy.__array_ufunc__ = _array, _array_function
+    _proxy.__torch_function__ = classmethod(_torch_function)
 
 
 def faked(value: Any) -> Any:

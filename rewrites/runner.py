@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rewrites.base import PassError, RewritePass
-from rewrites.copies import sharing_parameters
+from rewrites.copies import sharing_parameters, whole_copy
 from rewrites.decisions import Fixed
 from rewrites.diff import call_name, graph_lines, unified
 from rewrites.domains import Island, assign
@@ -255,7 +254,7 @@ def rewrite(
     offences = check_source(model)
     if offences:
         raise ValueError(f"{offences[0].node}: {offences[0].rule}")
-    source = (sharing_parameters(model) if share_parameters else copy.deepcopy(model)).eval()
+    source = (sharing_parameters(model) if share_parameters else whole_copy(model)).eval()
     keys_before, state_before = _keys_by_tensor(source), source.state_dict(keep_vars=True)
     parts = trace_parts(source, example)
     parts.module.eval()

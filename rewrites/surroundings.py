@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
-from rewrites.proxies import UNKNOWN, Shape, Size, held, is_value, known_value, length, proxies_in
+from rewrites.proxies import UNKNOWN, Shape, Size, held, is_value, known_value, length, mapped, proxies_in
 
 # Code of torch and numpy is asked nothing; what traces is not traced.
 _OWN = frozenset({"torch", "functorch", "torchgen", "numpy", "builtins", __name__.partition(".")[0]})
@@ -25,6 +26,9 @@ _REMEMBERING: Any = type(functools.cache(lambda: None))
 # Functions and methods that take their sizes one by one.
 _OF_SIZES = ("zeros", "ones", "empty", "rand", "randn")
 _METHODS_OF_SIZES = ("view", "reshape", "expand", "repeat", "tile", "new_zeros", "new_ones", "new_empty")
+
+# Methods of a logger that take a message.
+_LOGGING = ("debug", "info", "warning", "warn", "error", "exception", "critical", "log")
 
 # What a tracer does with a function that was to be hidden from it, given the function and its arguments.
 Look = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -48,6 +52,25 @@ def _stood_for(value: Any) -> Any:
     return value if known is UNKNOWN else known
 
 
+class _Asking(type):
+    """What `type` is while tracing: given one value it answers with the class of what that stands for."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        if len(args) != 1:
+            return type(*args, **options)
+        if isinstance(args[0], Shape):
+            return torch.Size
+        known = _stood_for(args[0]) if is_value(args[0]) else args[0]
+        return Tensor if isinstance(known, FakeTensor) else type(known)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, type)
+
+
+class _Kind(type, metaclass=_Asking):
+    """Stands where code outside of torch says `type`."""
+
+
 def _is_tensor(value: Any) -> bool:
     return _is_instance(value, Tensor)
 
@@ -56,6 +79,16 @@ def _foreign(name: str) -> bool:
     """Whether a module, by its name, is where models and what they call may be written."""
     package = name.partition(".")[0]
     return package not in _OWN and package not in sys.stdlib_module_names
+
+
+def _as_known(value: Any) -> Any:
+    return torch.Size(map(known_value, value)) if isinstance(value, Shape) else mapped(value, known_value)
+
+
+def _is_logging(frame: types.FrameType) -> bool:
+    """Whether this is Python's `logging.info` and the like, which hand on to a logger what the forward tells."""
+    caller = frame.f_back
+    return frame.f_globals is vars(logging) and caller is not None and _foreign(caller.f_globals.get("__name__", ""))
 
 
 def _scopes(model: nn.Module) -> list[dict[str, Any]]:
@@ -74,50 +107,74 @@ def _scopes(model: nn.Module) -> list[dict[str, Any]]:
 def seen_through(model: nn.Module, told: Callable[[object], None]) -> Iterator[None]:
     """While tracing, Python's own questions in code outside of torch see the values that proxies stand for.
 
-    These are `isinstance`, `len` and `torch.is_tensor`; functions that remember their answers work them out anew, so
-    that no proxy is remembered; `torch.zeros(n, c)` and `x.expand(n, -1)` take sizes as they take numbers. What is
-    printed, logged, warned of or checked goes to `told`.
+    These are `isinstance`, `type`, `len` and `torch.is_tensor`; functions that remember their answers work them out
+    anew, so that no proxy is remembered; `torch.zeros(n, c)` and `x.expand(n, -1)` take sizes as they take numbers.
+    What is printed, logged, warned of or checked goes to `told`.
     """
 
     def printed(*values: Any, **options: Any) -> None:
         texts = [str(value) for value in values]
-        told(" ".join(texts))
+        for text in (" ".join(texts), *texts):
+            told(text)
         print(*texts, **options)
 
-    def logged(self: logging.Logger, level: int, message: object, *args: Any, **options: Any) -> None:
-        told(message)
-        log(self, level, message, *args, **options)
+    def logging_by(method: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(method)
+        def logged(*args: Any, **options: Any) -> None:
+            if _foreign(sys._getframe(1).f_globals.get("__name__", "")) or _is_logging(sys._getframe(1)):
+                for message in args[1:]:  # told before it is known whether anybody listens
+                    told(message)
+            method(*map(_as_known, args), **options)
+
+        return logged
 
     def warned(message: Any, *args: Any, **options: Any) -> None:
         told(message)
         warn(message, *args, **options)
 
+    def asserted(condition: Any, message: str) -> None:
+        told(message)
+        if is_value(condition):
+            condition.tracer.create_proxy("call_function", assertion, (condition, message), {})
+        else:
+            assertion(condition, message)
+
     def checked(kind: Any, condition: Any, message: Any) -> None:
         if is_value(condition):
-            torch._assert(condition, str(message() if callable(message) else message or ""))
+            text = str(message() if callable(message) else message or "")
+            asserted(condition, text)
         else:
             check(kind, condition, message)
 
-    log, warn, check = logging.Logger._log, warnings.warn, torch._check_with
+    warn, check, assertion = warnings.warn, torch._check_with, torch._assert
     scopes = _scopes(model)
-    own = {"isinstance": _is_instance, "len": length, "print": printed}
+    own: dict[str, Any] = {"isinstance": _is_instance, "len": length, "print": printed, "type": _Kind}
     added = [(scope, name) for scope in scopes for name in own if name not in scope]
+    kinds: dict[type, None] = {
+        kind: None for part in model.modules() for kind in type(part).__mro__ if _foreign(kind.__module__)
+    }
+    holders: list[tuple[Mapping[str, Any], Callable[[str, Any], None]]] = [
+        *((scope, scope.__setitem__) for scope in (*scopes, *map(vars, model.modules()))),
+        *((vars(kind), functools.partial(setattr, kind)) for kind in kinds),
+    ]
     kept = [
-        (scope, name, value)
-        for scope in scopes
-        for name, value in list(scope.items())
+        (put, name, value)
+        for holder, put in holders
+        for name, value in list(holder.items())
         if type(value) is _REMEMBERING and inspect.isfunction(value.__wrapped__)
     ]
     outer: list[tuple[Any, str, Any]] = [
-        (torch, "is_tensor", _is_tensor), (torch, "_check_with", checked), (logging.Logger, "_log", logged),
-        (warnings, "warn", warned), *((torch, name, _packing(getattr(torch, name))) for name in _OF_SIZES),
+        (torch, "is_tensor", _is_tensor), (torch, "_check_with", checked), (torch, "_assert", asserted),
+        (warnings, "warn", warned),
+        *((logging.Logger, name, logging_by(getattr(logging.Logger, name))) for name in _LOGGING),
+        *((torch, name, _packing(getattr(torch, name))) for name in _OF_SIZES),
     ]  # fmt: skip
     before = [(holder, name, getattr(holder, name)) for holder, name, _ in outer]
     try:
         for scope, name in added:
             scope[name] = own[name]
-        for scope, name, value in kept:
-            scope[name] = _not_remembering(value)
+        for put, name, value in kept:
+            put(name, _not_remembering(value))
         for holder, name, value in outer:
             setattr(holder, name, value)
         for name in _METHODS_OF_SIZES:
@@ -126,8 +183,8 @@ def seen_through(model: nn.Module, told: Callable[[object], None]) -> Iterator[N
     finally:
         for scope, name in added:
             scope.pop(name, None)
-        for scope, name, value in kept:
-            scope[name] = value
+        for put, name, value in kept:
+            put(name, value)
         for holder, name, value in before:
             setattr(holder, name, value)
         for name in _METHODS_OF_SIZES:  # torch has them in the class above

@@ -51,6 +51,7 @@ from rewrites.proxies import (
     is_number,
     is_value,
     known_value,
+    number,
     plain,
     plain_answer,
     proxies_in,
@@ -178,12 +179,15 @@ class _Tracer(fx.Tracer):
         return bool(self.decided(obj, known))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        """The members of a tuple, list, dict or tensor; of an input's those that it has by its size."""
+        """The members of a tuple, list, dict or buffer; of any other tensor there are as many as the batch is large.
+
+        Those are not counted once and for all: code that goes through a batch stays as it is, for any number of images.
+        """
         known, members = known_value(obj), cast(Any, obj)
         if isinstance(known, dict):
             return iter(known)
-        if isinstance(known, (tuple, list)) or (isinstance(known, Tensor) and known.ndim):
-            return iter([members[index] for index in range(len(obj))])
+        if isinstance(known, (tuple, list)) or (isinstance(known, Tensor) and known.ndim and not is_given(obj)):
+            return iter([members[index] for index in range(len(members))])
         return super().iter(obj)
 
     def keys(self, obj: fx.Proxy) -> Any:
@@ -194,7 +198,10 @@ class _Tracer(fx.Tracer):
     def decided(self, proxy: fx.Proxy, known: Any) -> Any:
         """What is known of a proxy, by which Python now goes one way; noted, if sizes or buffers have a say in it."""
         if by_size(proxy):
-            self.decisions.by_size()
+            if self.decisions.is_formatting():
+                self.decisions.by_text(str(known))
+            else:
+                self.decisions.by_size()
         for node in () if type(proxy) is Size else _read_from_buffers(proxy.node):
             self.decisions.by_buffer(node)
         return known
@@ -205,8 +212,11 @@ class _Tracer(fx.Tracer):
             self.asked.add("rank" if name in ("ndim", "dim", "ndimension", "shape") else "type")
 
     def counted(self, proxy: fx.Proxy) -> None:
-        """How many tensors there are in a tuple is asked for."""
-        if is_given(proxy) and _holds_tensors(known_value(proxy)):
+        """How many members there are in a tuple or list is asked for."""
+        known = known_value(proxy)
+        if by_size(proxy):
+            self.decisions.by_size()
+        elif is_given(proxy) and _cuts(proxy.node, len(known)):
             self.decisions.by_count(proxy.node)
 
     def measured(self, proxy: fx.Proxy) -> None:
@@ -267,8 +277,6 @@ class _Tracer(fx.Tracer):
         numbers = kind != "call_module" and bool(proxies) and all(is_number(known_value(p)) for p in proxies)
         if numbers and self._is_made_of_sizes(args, kwargs):
             return self._worked_out(kind, target, args, kwargs)
-        if target is torch._assert and len(args) > 1:
-            self.decisions.told(args[1])
         if kind == "call_function" and "device" in kwargs and not isinstance(kwargs["device"], fx.Proxy):
             kwargs = {name: value for name, value in kwargs.items() if name != "device"}  # the CPU's, as all there is
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
@@ -300,6 +308,8 @@ class _Tracer(fx.Tracer):
         """What needs no operation: what no input changes, a cast to the type a value has; UNKNOWN when it needs one."""
         if kind == "call_function" and target in PLAIN_FUNCTIONS:
             kind, target = "call_method", PLAIN_FUNCTIONS[target]
+        if target is operator.mul and any(isinstance(value, (list, tuple, str)) for value in args):
+            return operator.mul(*(number(value) if is_value(value) else value for value in args))
         if kind != "call_method":
             return UNKNOWN
         if target == "__setitem__":
@@ -575,6 +585,23 @@ def _holds_tensors(value: Any) -> bool:
     return value is UNKNOWN or any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
 
 
+def _cuts(node: fx.Node, members: int) -> bool:
+    """Whether a tensor of another size may be cut into another number of parts; in two it is, but for one image."""
+    name = getattr(node.target, "__name__", node.target)
+    if name == "chunk":
+        return members != 2 or _cut_along(node) == 0
+    given = {**dict(zip(("parts",), node.args[1:], strict=False)), **node.kwargs}
+    size = given.get("parts", given.get("split_size", given.get("split_size_or_sections")))
+    return name == "unbind" or (name == "split" and not isinstance(size, (tuple, list)))
+
+
+def _cut_along(node: fx.Node) -> int:
+    """The dimension along which a node cuts a tensor into parts."""
+    at = 1 if getattr(node.target, "__name__", node.target) == "unbind" else 2
+    dim = node.args[at] if len(node.args) > at else node.kwargs.get("dim", 0)
+    return dim if isinstance(dim, int) else 0
+
+
 def _casts_nothing(known: Tensor, method: str, args: Any, kwargs: Any) -> bool:
     """Whether a cast is to the type that a value has already: torch hands back the value itself then."""
     if kwargs.get("copy") or kwargs.get("memory_format") is not None or (len(args) > 2 and args[2]):
@@ -708,7 +735,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
 
 
 def _counts_by_size(graph_module: fx.GraphModule, counts: Mapping[fx.Node, Fixed]) -> list[Fixed]:
-    """Of the lines that ask how many tensors a node gives those that another size or batch answers otherwise.
+    """Of the lines that ask into how many parts a tensor is cut those that cut what another size or batch makes longer.
 
     A graph that takes no other size cannot be asked; then each of them may be one.
     """
@@ -717,26 +744,28 @@ def _counts_by_size(graph_module: fx.GraphModule, counts: Mapping[fx.Node, Fixed
     given = [node.meta.get("value", UNKNOWN) for node in graph_module.graph.nodes if node.op == "placeholder"]
     found = dict[fx.Node, None]()
     for other in (_larger, _more):
-        seen = _Counts(graph_module, counts)
+        seen = _Cuts(graph_module, counts)
         with suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             seen.run(*(tree_map(other, value) for value in given))
-        found.update(dict.fromkeys(node for node in counts if seen.counts.get(node) != len(node.meta["value"])))
+        found.update(dict.fromkeys(node for node in counts if node not in seen.same))
     return [counts[node] for node in found]
 
 
-class _Counts(fx.Interpreter):
-    """Runs a graph to see how many tensors some of its nodes give."""
+class _Cuts(fx.Interpreter):
+    """Runs a graph to see which of some nodes cut a tensor that is as long as it was in the example."""
 
     def __init__(self, graph_module: fx.GraphModule, asked: Mapping[fx.Node, Fixed]) -> None:
         super().__init__(graph_module)
-        self.asked, self.counts = asked, dict[fx.Node, int]()
+        self.asked, self.same = asked, set[fx.Node]()
 
     def run_node(self, n: fx.Node) -> Any:
         """One node."""
-        value = super().run_node(n)
         if n in self.asked:
-            self.counts[n] = len(value)
-        return value
+            dim = _cut_along(n)
+            cut = n.all_input_nodes[0]
+            if self.env[cut].shape[dim] == cut.meta["value"].shape[dim]:
+                self.same.add(n)
+        return super().run_node(n)
 
 
 def _larger(value: Any) -> Any:

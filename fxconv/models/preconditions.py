@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -23,7 +22,7 @@ from fxconv.models import forward, memory
 from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import failing
 from fxconv.models.signature import in_words
-from rewrites.copies import sharing_parameters
+from rewrites.copies import sharing_parameters, whole_copy
 from rewrites.parts import prefixed
 from rewrites.spec import forwards_of_their_own
 
@@ -101,7 +100,7 @@ def own_copy(model: Any, what: str = "the model") -> nn.Module:
     return plain(copied(model, what).eval())
 
 
-def copied(model: nn.Module, what: str, copying: Callable[[nn.Module], nn.Module] = copy.deepcopy) -> nn.Module:
+def copied(model: nn.Module, what: str, copying: Callable[[nn.Module], nn.Module] = whole_copy) -> nn.Module:
     """A deep copy. Raises `UserError` when the model holds something that cannot be copied."""
     try:
         return copying(model)
