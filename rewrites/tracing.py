@@ -76,10 +76,12 @@ _MEASURING = frozenset({"size", "numel", "nelement", "stride", "storage_offset"}
 _CASTS = {"float": torch.float32, "double": torch.float64, "half": torch.float16, "bfloat16": torch.bfloat16,
           "int": torch.int32, "long": torch.int64, "bool": torch.bool, "cpu": None, "to": None, "type": None,
           "type_as": None}  # fmt: skip
-# Functions that make tensors to be written into, or of random numbers: they are made anew in each run.
+# Functions that make a tensor of numbers alone, as the sizes of each run have it; of the first few nobody knows the
+# numbers.
+_RANDOM = frozenset({torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.empty})
 _MADE_ANEW = frozenset(
-    {torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.randint, torch.randperm,
-     torch.normal, torch._assert}
+    {torch.zeros, torch.ones, torch.full, torch.arange, torch.linspace, torch.logspace, torch.eye, torch.tensor,
+     torch.as_tensor, torch.tril_indices, torch.triu_indices, torch._assert, *_RANDOM}
 )  # fmt: skip
 
 
@@ -327,7 +329,7 @@ class _Tracer(fx.Tracer):
         if target == "size" and len(args) == 1 and not kwargs:
             self.asks(args[0], "ndim")
             return shape_of(args[0], known, functools.partial(super().create_proxy, kind, target, args, kwargs))
-        if target in _HANDING_OUT and is_constant(known):
+        if target in _HANDING_OUT and is_constant(known) and not (target == "item" and is_given(args[0])):
             return getattr(self.decided(args[0], known), target)(*args[1:], **kwargs)
         return (
             args[0] if target in _CASTS and _casts_nothing(known, target, plain(args[1:]), plain(kwargs)) else UNKNOWN
@@ -353,14 +355,8 @@ class _Tracer(fx.Tracer):
         return getattr(torch.empty(0, dtype=like.dtype), method)(*args, **kwargs)
 
     def made_of_sizes(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What torch makes of sizes alone.
-
-        What counts the images, is one number, or is written into, is made anew in each run; anything else is worked out
-        once, for the size of the example: positions and grids are constants then.
-        """
-        proxies = proxies_in((args, kwargs))
-        is_one = function is torch.tensor and (is_value(args[0]) if args else False)
-        if function in _MADE_ANEW or is_one or any(map(by_batch, proxies)):
+        """What torch makes of numbers alone: a tensor is made anew in each run, anything else is worked out once."""
+        if function in _MADE_ANEW or any(map(by_batch, proxies_in((args, kwargs)))):
             return self.create_proxy("call_function", function, args, kwargs)
         return self._worked_out("call_function", function, args, kwargs)
 
@@ -415,7 +411,8 @@ class _Tracer(fx.Tracer):
             given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             if kind == "call_function" and not given and getattr(target, "__module__", None) in _OF_NUMBERS:
                 return target(*args, **kwargs)
-            has_numbers = bool(given) and all(map(is_constant, given)) and kind != "call_module"
+            has_numbers = all(map(is_constant, given)) and kind != "call_module"
+            has_numbers = has_numbers and (bool(given) or (target in _MADE_ANEW and target not in _RANDOM))
             function = target
             if kind == "call_method":
                 function, args = getattr(args[0], target), args[1:]

@@ -28,6 +28,9 @@ WORKED_OUT = (
     "x = F.interpolate(x, size=(x.shape[2] + {n}, math.ceil(x.shape[3] / 2)))",
     "x = F.pad(x, (0, -x.shape[3] % {n}, 0, {n} - x.shape[2] % {n}))",
     "x = x + torch.arange(x.shape[0]).view(-1, 1, 1, 1)",
+    "x = x + torch.arange(x.shape[3], dtype=x.dtype, device=x.device)",
+    "x = x + torch.linspace(0, 1, x.shape[2])[:, None]",
+    "x = x @ torch.eye(x.shape[3])",
     "x = x + torch.ones(x.shape[0], 1, *x.shape[2:])",
     "x = torch.cat([x, x.new_zeros(x.shape[0], {n}, x.shape[2], x.shape[3])], 1)",
     "x = x / torch.tensor(x.shape[{d}])",
@@ -59,8 +62,6 @@ WORKED_OUT = (
 # These take a decision by a size, or make a constant of it.
 DECIDING = (
     "x = x[..., : int(x.shape[3] * 0.75) + 1]",
-    "x = x + torch.arange(x.shape[3], dtype=x.dtype, device=x.device)",
-    "x = x + torch.linspace(0, 1, x.shape[2])[:, None]",
     "x = x + x.new_full((x.shape[3],), {n})",
     "x = x * (2 if x.shape[{d}] % {n} else 1)",
     "x = x * {{16: 0.5, 2: 3.0}}.get(x.shape[{d}], 1.0)",
@@ -81,7 +82,6 @@ DECIDING = (
     "x = x * len([1] * x.shape[{d}])",
     "x = x * min([3, 14, 21], key=lambda size: abs(size - x.shape[{d}]))",
     "key = (x.shape[2], x.shape[3]); x = x * (3 if key == (16, 16) else 1)",
-    "x = x @ torch.eye(x.shape[3])",
     "h = x.shape[{d}]; x = x * 2 if 8 < h <= 20 else x",
     "x = x * 2 if x.shape[0] > 1 else x",
 )

@@ -144,6 +144,14 @@ WORKED_OUT = {
     "split_last": lambda self, x: x.split(4, 2)[-1],
     "where_size": lambda self, x: torch.where(x > x.shape[2] / 20, x, 0.0),
     "clampsize": lambda self, x: x.clamp(max=x.shape[2] / 20),
+    "linspace": lambda self, x: x * torch.linspace(0, 1, x.shape[3]),
+    "arange": lambda self, x: x * torch.arange(x.shape[3], dtype=x.dtype, device=x.device),
+    "eye": lambda self, x: x @ torch.eye(x.shape[3]),
+    "ttensor_list": lambda self, x: x / torch.tensor([x.shape[2], x.shape[3]]).sum(),
+    "ttensor_shape": lambda self, x: x / torch.tensor(x.shape[2:]).sum(),
+    "onehot": lambda self, x: x + F.one_hot(torch.arange(x.shape[3]), x.shape[3]),
+    "astensor": lambda self, x: x * torch.as_tensor(x.shape[2:])[0],
+    "meshgrid": lambda self, x: sum(torch.meshgrid(*map(torch.arange, x.shape[-2:]), indexing="ij"), x),
     "titem": lambda self, x: x * torch.tensor(x.shape[2]).item(),
     "boolmul": lambda self, x: x * (x.shape[2] > 12),
     "boolmul2": lambda self, x: x + 2 * (x.shape[2] > 12) + (x.shape[3] == 16),
@@ -355,12 +363,6 @@ def test_no_size_is_left_in_what_a_function_remembers():
     assert half_of(16) == 8
 
 
-def worked_out_once(self, x):
-    h, w = x.shape[-2:]
-    y, x_ = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")  # decides
-    return x + y + x_
-
-
 def remembered(self, x):
     key = (x.shape[2], x.shape[3])
     if key not in self.grids:  # decides
@@ -400,7 +402,6 @@ def grouped_statistics(self, x):
 @pytest.mark.parametrize(
     ("forward", "parts"),
     [
-        (worked_out_once, {}),
         (remembered, {"grids": dict}),
         (padded_to_the_stride, {}),
         (padded_as_tensorflow_does, {}),
