@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ def _optimizer_type(name: MobilePass) -> Any:
     return getattr(MobileOptimizerType, name.name.upper())
 
 
+# Where TorchScript has a class in memory, which is somewhere else in each run.
+_ADDRESS = re.compile(r" ?\(of Python compilation unit at: 0x[0-9a-f]+\)")
 # How TorchScript says that a program calls Python.
 _NOT_WRITABLE = "Could not export Python function call"
 
@@ -152,7 +155,8 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        words = [line.strip().rstrip(":") for line in str(error).splitlines() if line.strip()]
+        told = _ADDRESS.sub("", str(error))
+        words = [line.strip().rstrip(":") for line in told.splitlines() if line.strip()]
         cure = cure_of(error, f"--method {config.method.other.value} may take it")
         raise ConversionError(
             f"TorchScript refuses the model ({config.method.value}): {words[0] if words else repr(error)}; {cure}"

@@ -8,7 +8,7 @@ import tempfile
 import fxconv_networks as networks
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 from torch._C import _MobileOptimizerType
 from torch.jit._builtins import _get_builtin_table
 from torch.utils._pytree import tree_leaves
@@ -407,3 +407,75 @@ def test_weights_come_back_when_torch_cannot_write(monkeypatch):
     with pytest.raises(OSError, match="no room"):
         lowering.optimize(torch.jit.script(model), Config())
     assert torch.equal(model.weight, before)
+
+
+class Swish(torch.autograd.Function):
+    """A function with a backward of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise NotImplementedError
+
+
+class Doubled(torch.autograd.Function):
+    """One that keeps its context aside."""
+
+    @staticmethod
+    def forward(x):
+        return x * 2
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+
+@pytest.mark.parametrize("function", [Swish, Doubled])
+def test_functions_with_a_backward_of_their_own_are_written_as_what_they_do(function):
+    class Net(nn.Module):
+        def forward(self, x):
+            return function.apply(x) + 1
+
+    before = vars(torch.autograd.Function)["apply"]
+    x = torch.randn(2, 3)
+    made = lowering.lowered(Net(), (x,), Config())
+    assert made.method is Method.trace
+    assert torch.equal(load_lite_bytes(made.content)(x), Net()(x) if function is Swish else x * 2 + 1)
+    assert vars(torch.autograd.Function)["apply"] is before
+
+
+def test_a_function_of_the_users_is_not_taken_for_a_builtin_that_was_there_before():
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return x + x
+
+    graph_module = fx.symbolic_trace(nn.ReLU())
+    with graph_module.graph.inserting_before(graph_module.graph.output_node()):
+        node = graph_module.graph.call_function(twice, (next(iter(graph_module.graph.nodes)),))
+    graph_module.graph.output_node().args = (node,)
+    graph_module.recompile()
+    _get_builtin_table()[id(twice)] = "aten::relu"  # as one leaves it that lay at this address
+    x = torch.tensor([-1.0, 2.0])
+    scripted = lowering.to_torchscript(graph_module, (x,), Config(method=Method.script))
+    assert torch.equal(scripted(x), 2 * x)
+
+
+def test_what_torchscript_says_has_no_address_in_it():
+    class Net(nn.Module):
+        def forward(self, x):
+            pair = Pair(x)
+            return x if "a" in pair else -x
+
+    with pytest.raises(ConversionError) as refused:
+        lowering.to_torchscript(Net(), (torch.ones(1),), Config(method=Method.script))
+    assert "0x" not in str(refused.value)
+
+
+class Pair:
+    """A class that TorchScript compiles, and that has nothing in it to look for."""
+
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x = x
