@@ -80,7 +80,7 @@ def test_what_does_not_trace_is_verified_part_by_part():
     def between(y: torch.Tensor) -> torch.Tensor:
         return y if bool(y.sum() > -1e9) else -y
 
-    conversion = converted(Net(between))
+    conversion = converted(Net(between, behind=between))
     assert conversion.verdict == "converted and verified"
     assert list(conversion.rewritten.graphs) == ["first", "second"]
     assert "tests/fxconv/conversion/test_idioms_int8.py:" in conversion.rewritten.leaves[0].reason
