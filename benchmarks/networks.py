@@ -52,7 +52,7 @@ def seeded(
         loaded.module.transform.min_size, loaded.module.transform.max_size = (side,), 2 * side
     if is_trained_like:
         draw_like_trained(loaded.module)
-    data = open_calibration(None, loaded.preprocessing, images, batch_size, 0, loaded.form.names)
+    data = open_calibration(None, loaded.preprocessing, images, batch_size, 0, loaded.signature.names)
     batches = [batch if len(batch) > 1 else batch[0] for batch in data.batches()]
     reestimate_batch_norms(loaded.module, batches)
     return loaded, batches

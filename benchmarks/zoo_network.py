@@ -79,7 +79,7 @@ def measured(model: str, size: str | None, images: int, with_stock: bool, into: 
         record["is_detector"] = detects
         # Boxes are compared in the ledger, before they are sorted and suppressed.
         written = {flow: path for flow, path in files.items() if path.exists() and not detects}
-        called = [loaded.form.arguments(row) for row in scored]
+        called = [loaded.signature.arguments(row) for row in scored]
         reference = forward.outputs(loaded.module, called) if written else []
         del loaded
         for flow, path in written.items():
