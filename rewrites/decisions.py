@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import dis
+import functools
 import inspect
 import linecache
 import sysconfig
@@ -162,7 +164,10 @@ class Decisions:
             return False
         at = frame.f_lasti
         found = next((one for one in dis.get_instructions(frame.f_code) if one.offset == at), None)
-        return found is not None and found.opname.startswith("BINARY_") and found.argrepr in ("%", "%=")
+        if found is None:
+            return False
+        is_named = found.opname in ("BINARY_MODULO", "INPLACE_MODULO")  # before Python 3.11
+        return is_named or (found.opname.startswith("BINARY_") and found.argrepr in ("%", "%="))
 
     def told(self, message: object) -> None:
         """A text only tells, when the call that tells it made it, or when it is read nowhere else."""
@@ -231,11 +236,27 @@ def _entry(frame: FrameType) -> Fixed:
 
 def _lines(frame: FrameType) -> set[tuple[str, int]]:
     """The lines of the call that a frame is at."""
-    first, last = frame.f_lineno, frame.f_lineno
+    file, first, last = frame.f_code.co_filename, frame.f_lineno, frame.f_lineno
     if hasattr(frame.f_code, "co_positions"):  # from Python 3.11 on
         start, end, *_ = list(frame.f_code.co_positions())[frame.f_lasti // 2]
         first, last = start or first, end or last
-    return {(frame.f_code.co_filename, line) for line in range(first, last + 1)}
+    else:
+        first, last = _statement(tuple(linecache.getlines(file, frame.f_globals)), first)
+    return {(file, line) for line in range(first, last + 1)}
+
+
+@functools.lru_cache(maxsize=256)
+def _statement(source: tuple[str, ...], line: int) -> tuple[int, int]:
+    """The first and last line of the statement at a line, as far as it holds no other statements."""
+    try:
+        nodes = list(ast.walk(ast.parse("".join(source))))
+    except SyntaxError:
+        return line, line
+    simple = [node for node in nodes if isinstance(node, ast.stmt) and not hasattr(node, "body")]
+    around = [
+        (node.lineno, node.end_lineno or line) for node in simple if node.lineno <= line <= (node.end_lineno or 0)
+    ]
+    return max(around, default=(line, line))
 
 
 def _is_read_once(frame: FrameType, value: object) -> bool:
