@@ -330,11 +330,10 @@ class Tracer(fx.Tracer):
         self.decisions.nothing_decided()
         if any(map(by_batch, proxies)):
             function = {"new_zeros": torch.zeros, "new_ones": torch.ones, "new_full": torch.full}.get(method)
-            sizes = args[1:] if method == "new_full" or (len(args) == 2 and _is_several(args[1])) else (args[1:],)
-            options = {"dtype": like.dtype, **{k: v for k, v in kwargs.items() if k in ("dtype", "size")}}
-            if function is None:
-                function, sizes = torch.tensor, args[1:]
-            return self.create_proxy("call_function", function, sizes, options)
+            sizes, options = args[1:], {"dtype": like.dtype, **kwargs}
+            if method in ("new_zeros", "new_ones") and sizes and not _is_several(sizes[0]):
+                sizes = (sizes,)  # given one by one
+            return self.create_proxy("call_function", function or torch.tensor, sizes, options)
         for proxy in proxies:
             self.decided(proxy, None)
         args, kwargs = plain((args[1:], kwargs))

@@ -485,3 +485,21 @@ def test_a_traced_model_can_be_pickled():
     again = pickle.loads(pickle.dumps(graph_module))
     x = torch.randn(1, 8, 8, 8)
     assert torch.equal(again(x), graph_module(x))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda y: y.new_full((y.shape[0], 1, 1, 1), fill_value=2.0), id="a value by name"),
+        pytest.param(lambda y: y.new_full(size=(y.shape[0], 1, 1, 1), fill_value=2.0), id="all by name"),
+        pytest.param(lambda y: y.new_ones(size=(y.shape[0], 1, 1, 1)), id="sizes by name"),
+        pytest.param(lambda y: y.new_ones(y.shape[0], 1, 1, 1, device=y.device), id="sizes one by one"),
+        pytest.param(lambda y: y.new_zeros([y.shape[0], 1, 1, 1], dtype=torch.int64), id="another type"),
+        pytest.param(lambda y: y.new_tensor(y.shape[0]), id="a number"),
+    ],
+)
+def test_tensors_for_as_many_images_as_there_are(made):
+    original = model(lambda self, x: self.conv(x) + made(x), conv=conv())
+    graph_module, leaves = trace(original, IMAGE)
+    assert (leaves, graph_module.meta["fixed"]) == ((), ())
+    assert_same_results(original, graph_module, [(torch.randn(count, 8, 8, 8),) for count in (1, 2, 5)])
