@@ -145,7 +145,8 @@ class Config:
     """The choices of one conversion.
 
     `min_sqnr` is in decibels, int8 against float; None asks for 10, or for 3 of random weights, which deep networks
-    answer by amplifying every rounding. `block` names the passes of optimize_for_mobile not to run;
+    answer by amplifying every rounding. `min_agreement`, from 0 to 100, is the least percentage of answers that must be
+    float's on images used for nothing else; None asks for none. `block` names the passes of optimize_for_mobile not to run;
     `java` also blocks prepacking, whose operators the Java runtime lacks. `passes` are `module:Class` specs of the
     user's own passes, `skip` and `until` names of passes. `keep_float` are patterns for paths of modules that run
     in float. `max_drop`, from 0 to 100, is by how many percentage points int8 may answer worse than
@@ -172,6 +173,7 @@ class Config:
     observer: RangeMethod = RangeMethod.histogram
     recipe: tuple[Recipe, ...] = (Recipe.auto,)
     min_sqnr: float | None = None
+    min_agreement: float | None = None
     seed: int = 0
     calib_count: int = 100
     batch_size: int = 10
@@ -210,6 +212,8 @@ class Config:
             object.__setattr__(self, "runtime", runtime_name(self.runtime))
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 100:
+            raise UserError(f"--min-agreement {self.min_agreement:g}: give a percentage from 0 to 100, such as 95")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UserError(f"--max-drop {self.max_drop:g}: give percentage points from 0 to 100, such as 1")
         if not 0 <= self.peak_threshold < 1:

@@ -15,13 +15,14 @@ from fxconv.config import Config, Mode
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.class_names import check_names
-from fxconv.data.held_out import JUDGED
+from fxconv.data.held_out import JUDGED, unused
 from fxconv.data.held_out import held_out as held_out_of
 from fxconv.data.staged_file import StagedFile
 from fxconv.environment import Environment
 from fxconv.errors import ConversionError, UserError
 from fxconv.job import Job, open_job
-from fxconv.measures import budget
+from fxconv.measures import budget, fidelity
+from fxconv.measures.fidelity import Fidelity, not_measured
 from fxconv.measures.judge import Judge, Judgement
 from fxconv.measures.latency import Latency
 from fxconv.measures.layer_cost import LayerCost
@@ -54,8 +55,8 @@ from fxconv.verification.audit import Audit
 from fxconv.verification.module_proof import ModuleProof, prove_module
 from fxconv.verification.other_batches import BatchCheck
 from fxconv.verification.other_sizes import SizeCheck
-from fxconv.verification.parity import StageParity
-from fxconv.verification.verdict import cure, is_verified, verdict
+from fxconv.verification.parity import AMPLIFYING, StageParity
+from fxconv.verification.verdict import cure, is_proven, is_verified, verdict
 from fxconv.verification.warnings import constant_warnings, engine_warnings, range_warnings
 from rewrites import Rewritten
 
@@ -79,6 +80,7 @@ class Conversion:
     itself by. `runtime` says what the artifact needs of the release that was named, of the target's own type; `target`
     is the kind of file that was written. `frozen_branches` are lines of the model that decide by the numbers in a
     tensor, and whose decisions the artifact has as the example took them, because `allow_frozen_branches` says so.
+    `fidelity` is how int8 answers beside float on images used for nothing else.
     """
 
     model: ModelInfo
@@ -105,11 +107,21 @@ class Conversion:
     target: Target = field(default_factory=target_of, repr=False)
     frozen_branches: tuple[str, ...] = ()
     batches: tuple[BatchCheck, ...] = ()
+    fidelity: Fidelity = field(default_factory=partial(not_measured, "nobody asked"))
+
+    @property
+    def proven(self) -> bool:
+        """The bytes compute what the int8 module does, each operation of it is right, and the rewriting is exact."""
+        return is_proven(self.audit, self.ledger, self.recipe)
 
     @property
     def verified(self) -> bool:
-        """Every int8 operation passed the audit and every stage the ledger, and all of them ran."""
-        return is_verified(self.audit, self.ledger, self.recipe)
+        """Proven, and int8 comes as near to float as is asked for: `min_sqnr`, no channel lost, `min_agreement`."""
+        return is_verified(self.audit, self.ledger, self.recipe) and not self._missed
+
+    @property
+    def _missed(self) -> str:
+        return self.fidelity.missing(self.config.min_agreement)
 
     @property
     def converted(self) -> bool:
@@ -127,12 +139,12 @@ class Conversion:
     @property
     def verdict(self) -> str:
         """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first thing that failed."""
-        return verdict(self.audit, self.ledger, self.converted, bool(self.config.keep_float))
+        return verdict(self.audit, self.ledger, self.converted, bool(self.config.keep_float), self._missed)
 
     @property
     def cure(self) -> str:
         """What to do about a conversion that failed; empty when it did not."""
-        return cure(self.audit, self.ledger, self.config, self.target.advice(self.config))
+        return "" if self.verified else cure(self.audit, self.ledger, self.config, self.target.advice(self.config))
 
     @property
     def report(self) -> Report:
@@ -221,7 +233,9 @@ def convert(
         if config.max_drop is not None or is_labelled:
             quantized, judgement = _judge(job, held_out, quantized)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
-        return completed(job, quantized, judgement, output, layers, labels)
+        given = as_data(held_out) if held_out is not None and config.max_drop is None else None
+        lesson = lesson if config.mode is Mode.qat else None
+        return completed(job, quantized, judgement, output, layers, labels, lesson, given)
 
 
 def prepare_qat(
@@ -269,13 +283,20 @@ def completed(
     output: Path | None = None,
     layers: bool = False,
     labels: Sequence[str] | None = None,
+    trained_on: CalibrationData | None = None,
+    held_out: CalibrationData | None = None,
 ) -> Conversion:
     """Audit an int8 module, lower it, write it and read it back, everything compared with what it must equal.
 
-    Runs with the engine of the job's choices.
+    Fidelity is told by images that neither calibration nor a choice used, nor the training on `trained_on`; those of
+    `held_out` where there are some. Runs with the engine of the job's choices.
     """
     config, clock, target = job.config, job.clock, target_of(output)
-    proof = prove_module(job.task, quantized, job.original, job.images, job.least, layers)
+    with clock.step("fidelity"):
+        amplifies = job.info.is_random and amplifies_noise(job.model, job.images)
+    proof = prove_module(job.task, quantized, job.original, job.images, job.least, layers, amplifies)
+    with clock.step("fidelity"):
+        faithful = _fidelity(job, quantized, judgement, amplifies, trained_on, held_out)
     rewritten, int8 = quantized.rewritten, quantized.int8
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     with clock.step("verification"):
@@ -295,7 +316,8 @@ def completed(
     with StagedFile(output, made.content) as staged:
         given = (made, float_content, wrapped, job.model, rewritten, job.signature, has_islands, clock)
         examined = examine(target, staged.path, *given)
-        conversion = _conversion(replace(job, config=config), quantized, proof, made, examined, judgement, target)
+        told_of = (proof, made, examined, judgement, target, faithful)
+        conversion = _conversion(replace(job, config=config), quantized, *told_of)
         if output is not None and conversion.verified:
             staged.commit()
             conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
@@ -310,6 +332,7 @@ def _conversion(
     examined: Examined,
     judgement: Judgement | None,
     target: Target,
+    faithful: Fidelity,
 ) -> Conversion:
     """All that was found out, in one value."""
     uninformative = uninformative_ranges(quantized.ranges)
@@ -334,6 +357,7 @@ def _conversion(
             *quantized.recipe.warnings,
             *(quantized.training.warnings if quantized.training is not None else ()),
             *constant_warnings(job.original),
+            *(warning for row in proof.ledger for warning in row.warnings),
             *range_warnings(uninformative),
             *made.warnings,
             *(check.warning for check in examined.sizes if check.warning),
@@ -350,7 +374,31 @@ def _conversion(
         target=target,
         frozen_branches=made.frozen_branches,
         batches=examined.batches,
+        fidelity=faithful,
     )
+
+
+def _fidelity(
+    job: Job,
+    quantized: QuantizedModel,
+    judgement: Judgement | None,
+    amplifies: bool,
+    trained_on: CalibrationData | None,
+    held_out: CalibrationData | None,
+) -> Fidelity:
+    """How int8 answers beside float on images that nothing was done with, or why that was not measured."""
+    if amplifies:
+        return not_measured(AMPLIFYING)
+    if quantized.recipe.is_trained and trained_on is None:
+        return not_measured("which images the training used is not known")
+    recipe = quantized.recipe
+    chosen_by = max(recipe.images if recipe.is_unseen else 0, judgement.images if judgement is not None else 0)
+    most = min(fidelity.MOST, max(fidelity.FEWEST, job.data.count)) if held_out is None else fidelity.MOST
+    found = unused(job.data, chosen_by, most, fidelity.FEWEST, trained_on, held_out)
+    if found.problem:
+        return not_measured(found.problem)
+    images = [job.signature.arguments(tensors) for tensors in found.images]
+    return fidelity.fidelity_of(job.model, quantized.floating(), quantized.int8, images, found.source)
 
 
 def _judge(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from fxconv.data.calibration import CalibrationData, as_data
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.calibration_photographs import Photographs
+from fxconv.errors import UserError
 
 # Images to judge by where nothing else is said.
 JUDGED = 200
@@ -61,3 +62,49 @@ def held_out(
 
 def _is_made(data: CalibrationData) -> bool:
     return isinstance(data, Generated)
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Images that nothing was done with: `source` says which, `images` are the tensors of a call each, with N = 1.
+
+    `problem` says why there are none, "" when there are.
+    """
+
+    source: str = ""
+    images: Sequence[tuple[Tensor, ...]] = ()
+    problem: str = ""
+
+
+def unused(
+    data: CalibrationData,
+    used: int,
+    most: int,
+    fewest: int,
+    trained_on: CalibrationData | None = None,
+    given: CalibrationData | None = None,
+) -> Unused:
+    """At most `most` images of the source of `data` behind its own, the first `used` others, and what was trained on.
+
+    Images that were `given` for it serve as they are. With fewer than `fewest` there are none.
+    """
+    others, first = (given, 0) if given is not None else (data.others(used + most), used)
+    if given is None and trained_on is not None and trained_on is not data:
+        if not isinstance(others, Photographs) or not isinstance(trained_on, Photographs):
+            return Unused(problem="what it was trained on may be among what is left of the calibration data")
+        others.leave(trained_on.paths)
+    left = max(0, others.count - first) if others is not None else 0
+    if others is None or left < fewest:
+        words = f"{left} images of {fewest} are" if left else "no image is"
+        return Unused(problem=f"{words} left that nothing was chosen by; give more, or lower --calib-count")
+    try:
+        images = list(_single(others, first, min(first + most, others.count)))
+    except UserError as error:  # one of them cannot be read
+        return Unused(problem=str(error))
+    source = others.source if not first else f"the last {len(images)} of {others.source}"
+    return Unused(source, images)
+
+
+def _single(data: CalibrationData, start: int, end: int) -> Iterator[tuple[Tensor, ...]]:
+    for batch in data.batches(end, start):
+        yield from zip(*(values.split(1) for values in batch), strict=True)

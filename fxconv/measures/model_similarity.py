@@ -28,5 +28,5 @@ def similarity_of(
         return tally
     for one, image in zip(known, images, strict=True):
         both = compared_outputs(floating, int8, [one], [image])
-        tally.add(both[0][0], both[1][0])
+        tally.add(both.wanted[0], both.got[0], both.returned)
     return tally

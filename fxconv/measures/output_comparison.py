@@ -1,4 +1,10 @@
-"""How far apart the outputs of two modules are: largest difference, SQNR, agreement."""
+"""How far apart the outputs of two modules are: largest difference, SQNR, agreement.
+
+Fractional and complex outputs are compared by their distance. Of whole numbers and truth values nobody says whether
+they count or name: pixels off by one are nearly right, a class off by one is wrong. So they are compared both ways, by
+their distance about their mean and by how many are equal, each value one unit of signal and each that differs one of
+noise, and the better of the two holds: that of classes taken for numbers is lower, for wrong ones are far from right.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,23 @@ from torch import Tensor
 from fxconv.models.forward import Outputs
 
 
+def numbers(value: Tensor) -> Tensor:
+    """The values in float64; of complex ones real and imaginary parts, side by side in a last dimension."""
+    return (torch.view_as_real(value.resolve_conj()) if value.is_complex() else value).double()
+
+
+def is_whole(value: Tensor) -> bool:
+    """Whether a tensor holds whole numbers or truth values."""
+    return not (value.is_floating_point() or value.is_complex())
+
+
+def decibels(signal: float, noise: float) -> float:
+    """10 log10 of signal power over noise power; infinite without noise, and negatively so without a signal."""
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 and math.isfinite(noise) else -math.inf
+
+
 def shape_problem(reference: Outputs, found: Outputs) -> str:
     """How the shapes of two modules' outputs differ, in words; "" when they do not."""
     for expected, got in zip(reference, found, strict=True):
@@ -20,16 +43,55 @@ def shape_problem(reference: Outputs, found: Outputs) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Noise:
-    """One output over all images; differences that are not numbers are infinite.
+def difference(a: Tensor, b: Tensor) -> Tensor:
+    """The distance of each pair of values; infinite where one is not a number and the other is, or a shape differs."""
+    if a.shape != b.shape:
+        return torch.full((1,), math.inf, dtype=torch.float64)
+    return torch.where(a == b, torch.zeros_like(a), a - b).abs().nan_to_num(math.inf, math.inf)
 
-    `largest` is the largest difference, `sqnr` in decibels, `peak` the reference's largest magnitude.
+
+@dataclass
+class Noise:
+    """One output over the images that were added; differences that are not numbers are infinite.
+
+    `largest` is the largest difference, `peak` the reference's largest magnitude; `signal` and `noise` are sums of
+    squares, `total` is the sum of the values, `values` how many there are, `others` how many of them differ.
     """
 
-    largest: float
-    sqnr: float
-    peak: float
+    largest: float = 0.0
+    peak: float = 0.0
+    signal: float = 0.0
+    noise: float = 0.0
+    total: float = 0.0
+    values: int = 0
+    others: int = 0
+    is_whole: bool = False
+
+    def add(self, wanted: Tensor, got: Tensor) -> None:
+        """One image: what the one module gives, and what the other."""
+        if not wanted.numel() and wanted.shape == got.shape:
+            return
+        self.is_whole |= is_whole(wanted)
+        values = numbers(wanted)
+        apart = difference(values, numbers(got))
+        finite = torch.where(values.isfinite(), values, 0.0)  # infinity is a signal beside which any noise is silent
+        self.largest = max(self.largest, apart.max().item())
+        self.signal += finite.square().sum().item()
+        self.noise += apart.square().sum().item()
+        if finite.numel():
+            self.peak = max(self.peak, finite.abs().max().item())
+        if self.is_whole:
+            self.total += finite.sum().item()
+            self.values += finite.numel()
+            self.others += int(apart.count_nonzero())
+
+    @property
+    def sqnr(self) -> float:
+        """10 log10 of signal power over noise power; infinite when all is equal."""
+        if not self.is_whole:
+            return decibels(self.signal, self.noise)
+        about_mean = self.signal - self.total**2 / max(self.values, 1)
+        return max(decibels(about_mean, self.noise), decibels(self.values, self.others))
 
     def is_within(self, tolerance: float) -> bool:
         """Whether no value differs, or none by more than this share of the largest magnitude."""
@@ -39,20 +101,10 @@ class Noise:
 
 def noise_of(reference: Sequence[Tensor], found: Sequence[Tensor]) -> Noise:
     """The noise of one output, given for each image."""
-    largest, peak, signal, noise = 0.0, 0.0, 0.0, 0.0
-    for a, b in zip(reference, found, strict=True):
-        if not a.numel():
-            continue
-        a64, b64 = a.double(), b.double()
-        difference = torch.where(a64 == b64, torch.zeros_like(a64), a64 - b64).abs().nan_to_num(math.inf, math.inf)
-        largest = max(largest, difference.max().item())
-        finite = torch.where(a64.isfinite(), a64, 0.0)  # infinity is a signal beside which any noise is silent
-        peak = max(peak, finite.abs().max().item())
-        signal += finite.square().sum().item()
-        noise += difference.square().sum().item()
-    if noise == 0:
-        return Noise(largest, math.inf, peak)
-    return Noise(largest, 10 * math.log10(signal / noise) if signal and math.isfinite(noise) else -math.inf, peak)
+    noise = Noise()
+    for wanted, got in zip(reference, found, strict=True):
+        noise.add(wanted, got)
+    return noise
 
 
 def noises(reference: Outputs, found: Outputs) -> list[Noise]:
@@ -74,7 +126,7 @@ def agreement(reference: Outputs, found: Outputs) -> float | None:
         (a, b)
         for expected, got in zip(reference, found, strict=True)
         for a, b in zip(expected, got, strict=True)
-        if a.ndim == 2 and a.shape[1] > 1
+        if a.ndim == 2 and a.shape[1] > 1 and a.is_floating_point()
     ]
     if not pairs:
         return None

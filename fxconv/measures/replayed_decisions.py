@@ -10,6 +10,8 @@ is continuous, logits, boxes, scores, flow, it computes by itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,11 +19,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from fxconv.measures.matched_boxes import class_by_class
 from fxconv.models import forward
 from fxconv.models.dispatch import passed_on
-from fxconv.models.graph_calls import Inputs, results_of
+from fxconv.models.graph_calls import GraphResults, Inputs
 from rewrites.parts import graphs_in
 
+# What Python asks a tensor of one value for: a branch or a loop, which select nothing among values.
+_NUMBER = "aten::_local_scalar_dense"
+_SUPPRESSING = "torchvision::nms"
 # Operators that hand back values along a dim and, second, where they stood.
 _RANKING = frozenset({"topk", "sort", "max", "min", "kthvalue", "median", "mode", "cummax", "cummin"})
 
@@ -36,6 +42,7 @@ class _Decisions(TorchDispatchMode):
     def __init__(self, replayed: Sequence[tuple[str, Any]] | None = None) -> None:
         super().__init__()
         self.made: list[tuple[str, Any]] = []
+        self.boxes: list[Tensor] = []
         self.replayed = replayed
         self.inside = 0
 
@@ -46,6 +53,8 @@ class _Decisions(TorchDispatchMode):
         if self.inside or func._schema.is_mutable or not _decides(func, args, out):
             return out
         name = func._schema.name
+        if name == _SUPPRESSING:
+            self.boxes.append(args[0].clone())
         if self.replayed is None:
             self.made.append((name, out))
             return out
@@ -78,7 +87,7 @@ def _decides(func: Any, args: tuple[Any, ...], out: Any) -> bool:
     """Whether whole numbers or truth values are made of fractional numbers."""
     if not any(_is_fractional(leaf) for leaf in tree_leaves(args)):
         return False
-    if func._schema.name == "aten::_local_scalar_dense":
+    if func._schema.name == _NUMBER:
         return True
     return any(isinstance(leaf, Tensor) and not leaf.is_floating_point() for leaf in tree_leaves(out))
 
@@ -101,33 +110,88 @@ def _answered(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     return type(out)((found if indices.ndim == value.ndim else found.squeeze(dim), indices))
 
 
+@dataclass(frozen=True)
+class ComparedOutputs:
+    """Outputs of a model and of its int8 form taking the model's decisions, a list for each image, in the same order.
+
+    The first `returned` are what the model returns; behind them stands what each call of its graphs gives: logits and
+    box regressions, say, before anything is selected by them. `last` says which of those no other graph is given as
+    they are, where something is selected by them; of those that lead to others nobody sees the single channels.
+    `incomparable` says why what the model returns is not among them, "" when it is. `boxes` are, for each image, those
+    that float and int8 gave to each suppression of overlapping ones.
+    """
+
+    wanted: forward.Outputs
+    got: forward.Outputs
+    returned: int
+    last: tuple[int, ...] = ()
+    incomparable: str = ""
+    boxes: tuple[tuple[list[Tensor], list[Tensor]], ...] = ()
+
+
 def compared_outputs(
-    floating: nn.Module, int8: nn.Module, original: forward.Outputs, images: Sequence[Inputs]
-) -> tuple[forward.Outputs, forward.Outputs]:
+    floating: nn.Module, int8: nn.Module, original: forward.Outputs | None, images: Sequence[Inputs]
+) -> ComparedOutputs:
     """Outputs of the float model and of its int8 form taking the float model's decisions, for each image.
 
-    These are the outputs of each of its graphs: logits and box regressions, say, before anything is selected by them.
-    What the model returns is compared as well where nothing is selected. Behind a selection it says more of that than
-    of int8: of many boxes those are left whose scores came near to a threshold, or to each other. `floating` has the
-    same graphs as `int8`; `original` is what the original model gives for the same images.
+    What the model returns is among them as long as int8 asks the same questions, whose answers are then the same: the
+    same boxes are selected, the same branch is taken. `floating` has the same graphs as `int8`; `original` is what the
+    original model gives for the same images, None where `floating` itself is what counts.
     """
-    wanted, got = [], []
-    for image, returned in zip(images, original, strict=True):
-        recording = _Decisions()
-        _, ours = _run(floating, image, recording)
-        replaying = _Decisions(recording.made)
-        result, theirs = _run(int8, image, replaying)
-        selects = bool(recording.made)
-        wanted.append([*([] if selects else returned), *_tensors(ours)])
-        got.append([*([] if selects else _tensors(result)), *_tensors(theirs)])
-    return wanted, got
+    with nullcontext() if original is not None else class_by_class():
+        runs = [_both(floating, int8, image) for image in images]
+    if original is None:
+        original = [run.original for run in runs]
+    incomparable = next((run.diverged for run in runs if run.diverged), "")
+    for returned, run in zip(original, runs, strict=True):
+        if not incomparable and [value.shape for value in returned] != [value.shape for value in run.result]:
+            incomparable = "int8 selects other values than float does"
+    count = 0 if incomparable else len(original[0])
+    wanted = [[*returned[:count], *run.ours] for returned, run in zip(original, runs, strict=True)]
+    got = [[*run.result[:count], *run.theirs] for run in runs]
+    same = min(map(len, (*wanted, *got)))  # where a run ended early
+    handed_on = set[int]().union(*(run.handed_on for run in runs))
+    is_selected_by = bool(incomparable) or any(run.selects for run in runs)
+    last = tuple(place for place in range(count, same) if is_selected_by and place - count not in handed_on)
+    cut = [[row[:same] for row in rows] for rows in (wanted, got)]
+    return ComparedOutputs(cut[0], cut[1], count, last, incomparable, tuple(run.boxes for run in runs))
 
 
-def _run(module: nn.Module, image: Inputs, mode: _Decisions) -> tuple[Any, list[Any]]:
+@dataclass(frozen=True)
+class _Run:
+    """One image through both: what they returned, what their graphs gave, and the boxes they suppressed among."""
+
+    original: list[Tensor]
+    result: list[Tensor]
+    ours: list[Tensor]
+    theirs: list[Tensor]
+    handed_on: frozenset[int]
+    boxes: tuple[list[Tensor], list[Tensor]]
+    selects: bool
+    diverged: str
+
+
+def _both(floating: nn.Module, int8: nn.Module, image: Inputs) -> _Run:
+    recording = _Decisions()
+    ours = GraphResults()
+    original = _tensors(_run(floating, image, recording, ours))
+    replaying, theirs = _Decisions(recording.made), GraphResults()
+    result, diverged = list[Tensor](), ""
+    try:
+        result = _tensors(_run(int8, image, replaying, theirs))
+    except Diverged as error:
+        diverged = f"int8 decides otherwise than float does ({error})"
+    selects = any(name != _NUMBER for name, _ in recording.made)
+    graphs = _tensors(ours.values), _tensors(theirs.values)
+    boxes = recording.boxes, replaying.boxes
+    return _Run(original, result, *graphs, frozenset(ours.handed_on), boxes, selects, diverged)
+
+
+def _run(module: nn.Module, image: Inputs, mode: _Decisions, results: GraphResults) -> Any:
     hooks = mode.hooks_on(module)
     try:
         with torch.no_grad(), mode:
-            return results_of(module, image)
+            return results.of(module, image)
     finally:
         for hook in hooks:
             hook.remove()

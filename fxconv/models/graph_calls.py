@@ -81,20 +81,39 @@ def _hooked(
             hook.remove()
 
 
-def results_of(module: nn.Module, image: Inputs) -> tuple[Any, list[Any]]:
-    """What `module` returns for one image, and what each call of a graph in it returned, in running order."""
-    returned: list[Any] = []
-    graphs = graphs_in(module)
-    if "" in graphs:
-        return module(*forward.cloned(image)), []
+class GraphResults:
+    """What the graphs of a module give while it runs, in running order; of a module that is one graph nothing.
 
-    def keep(_: nn.Module, __: Any, result: Any) -> None:
+    `values` holds what each call gave, whole tensors or lists of them, also when the run ends early; `handed_on` the
+    places, among all tensors in it, of those that another graph was given as they are.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.handed_on: set[int] = set()
+        self._kept: list[torch.Tensor] = []  # as long as they live no other tensor lies where they do
+
+    def of(self, module: nn.Module, image: Inputs) -> Any:
+        """What `module` returns for one image."""
+        graphs = graphs_in(module)
+        if "" in graphs:
+            return module(*forward.cloned(image))
+        hooks = [graph.register_forward_pre_hook(self._look, with_kwargs=True) for graph in graphs.values()]
+        hooks += [graph.register_forward_hook(self._keep) for graph in graphs.values()]
+        try:
+            return module(*forward.cloned(image))
+        finally:
+            self._kept.clear()
+            for hook in hooks:
+                hook.remove()
+
+    def _look(self, _: nn.Module, args: Inputs, kwargs: dict[str, Any]) -> None:
+        given = {tensor.untyped_storage().data_ptr() for tensor in forward.tensors([args, kwargs])}
+        self.handed_on |= {
+            place for place, tensor in enumerate(self._kept) if tensor.untyped_storage().data_ptr() in given
+        }
+
+    def _keep(self, _: nn.Module, __: Any, result: Any) -> None:
         values = result if isinstance(result, torch.Tensor) else forward.tensors(result)
-        returned.append(tree_map(torch.clone, values))
-
-    hooks = [graph.register_forward_hook(keep) for graph in graphs.values()]
-    try:
-        return module(*forward.cloned(image)), returned
-    finally:
-        for hook in hooks:
-            hook.remove()
+        self._kept += forward.tensors(result)
+        self.values.append(tree_map(torch.clone, values))

@@ -19,6 +19,11 @@ class ModelInfo:
     parameters: int
     input_size: tuple[int, ...]
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights are those of a seed, of which answers say little."""
+        return self.weights.startswith("random")
+
     @classmethod
     def given(cls, model: nn.Module, example: tuple[Any, ...]) -> ModelInfo:
         """Of a model that was given from Python, and one call's arguments."""

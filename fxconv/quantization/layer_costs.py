@@ -106,8 +106,8 @@ def costs(
                 if replay is not None:
                     tally.add(original[0], forward.tensors(replay.behind(probe.path)))
                 else:
-                    wanted, got = compared_outputs(reference, floating, original, [image])
-                    tally.add(wanted[0], got[0])
+                    both = compared_outputs(reference, floating, original, [image])
+                    tally.add(both.wanted[0], both.got[0], both.returned)
     alone = {probe.where: tally.sqnr_db for (probe, weights), tally in zip(runs, tallies, strict=True) if not weights}
     macs = _macs(floating, images[0])
     total = max(1, sum(macs.values()))

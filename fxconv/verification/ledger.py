@@ -8,6 +8,9 @@ from typing import Any
 from torch import fx, nn
 
 from fxconv.config import Config, Teacher
+from fxconv.measures.channel_noise import named, part_noises
+from fxconv.measures.output_comparison import shape_problem
+from fxconv.measures.output_makers import makers, operand_noises
 from fxconv.measures.replayed_decisions import compared_outputs
 from fxconv.models import forward
 from fxconv.quantization import fusion
@@ -35,7 +38,7 @@ def float_rows(
         if "" in watched and module is floating:
             return parity.same_but_for_rounding(stage, original[:AUDIT_INPUTS], watched[""].outputs)
         both = compared_outputs(rewritten, module, original[: len(few)], few)
-        return parity.same_but_for_rounding(stage, *both)
+        return parity.same_but_for_rounding(stage, both.wanted, both.got)
 
     if not quantized.recipe.keeping:
         return [row("fused", floating)]
@@ -60,7 +63,8 @@ def trained_rows(
         row = parity.close_enough(TRAINED, original, trained, least)
     else:
         row = parity.only_finite(TRAINED, original, trained, "finite: it was not trained to be like it")
-    return [row, parity.close_enough("int8", trained, reference, least, TRAINED)]
+    parts = () if shape_problem(trained, reference) else part_noises(trained, reference)
+    return [row, parity.like_float("int8", trained, reference, least, TRAINED, parts)]
 
 
 def reference_of(int8: nn.Module, audited: Audit, images: Sequence[tuple[Any, ...]]) -> forward.Outputs:
@@ -78,8 +82,18 @@ def int8_row(
     images: Sequence[tuple[Any, ...]],
     least: float,
 ) -> StageParity:
-    """The int8 module against the original; one that is not a single graph takes the original's decisions."""
-    if not isinstance(int8, fx.GraphModule):
-        few = images[:AUDIT_INPUTS]
-        original, reference = compared_outputs(floating, int8, original[: len(few)], few)
-    return parity.close_enough("int8", original, reference, least)
+    """The int8 module against the original, outputs and channels; one that is no single graph decides as that does."""
+    if isinstance(int8, fx.GraphModule):
+        assert isinstance(floating, fx.GraphModule)
+        if shape_problem(original, reference):
+            return parity.close_enough("int8", original, reference, least)
+        parts = named(part_noises(original, reference), makers(floating))
+        parts += operand_noises(floating, int8, images)
+        return parity.like_float("int8", original, reference, least, looked_at=parts)
+    few = images[:AUDIT_INPUTS]
+    both = compared_outputs(floating, int8, original[: len(few)], few)
+    seen = [*range(both.returned), *both.last]
+    wanted, got = ([[row[place] for place in seen] for row in rows] for rows in (both.wanted, both.got))
+    parts = () if shape_problem(wanted, got) else part_noises(wanted, got)
+    why = f"what leads up to it, for {both.incomparable}" if both.incomparable else ""
+    return parity.like_float("int8", both.wanted, both.got, least, looked_at=parts, compared=why)

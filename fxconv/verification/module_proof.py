@@ -17,10 +17,10 @@ from fxconv.models import forward, preconditions
 from fxconv.quantization.failing_operation import failing_operation
 from fxconv.quantization.quantize import QuantizedModel
 from fxconv.quantization.task import QuantizationTask
-from fxconv.verification import dynamic_audit
+from fxconv.verification import dynamic_audit, parity
 from fxconv.verification.audit import AUDIT_INPUTS, Audit, audit_all, watch_all
 from fxconv.verification.ledger import float_rows, int8_row, reference_of, trained_rows
-from fxconv.verification.parity import StageParity
+from fxconv.verification.parity import AMPLIFYING, StageParity
 from fxconv.verification.same_function import same_function
 from fxconv.verification.weights_and_ranges import AllowedChanges
 
@@ -45,11 +45,13 @@ def prove_module(
     images: list[tuple[Any, ...]],
     least: float,
     with_layers: bool = False,
+    amplifies_noise: bool = False,
 ) -> ModuleProof:
     """Compare a quantized model with what it was made of, stage by stage and operation by operation.
 
-    `original` are the outputs of the model itself for `images`; int8 must come as near as `least` decibels. Raises
-    `ConversionError` when a kernel refuses to run, and `UserError` for values that are not finite.
+    `original` are the outputs of the model itself for `images`; int8 must come as near as `least` decibels, unless the
+    float model itself `amplifies_noise`. Raises `ConversionError` when a kernel refuses to run, and `UserError` for
+    values that are not finite.
     """
     config, clock = task.config, task.clock
     rewritten, ranges, int8 = quantized.rewritten, quantized.ranges, quantized.int8
@@ -82,7 +84,8 @@ def prove_module(
         if quantized.recipe.is_trained:
             ledger += trained_rows(quantized, config, original, reference, images, least)
         else:
-            ledger.append(int8_row(floating, int8, original, reference, images, least))
+            row = int8_row(floating, int8, original, reference, images, least)
+            ledger.append(parity.not_asked_for(row, AMPLIFYING) if amplifies_noise else row)
     return ModuleProof(tuple(ledger), audited, surveyed, reference)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+from fxconv.measures.channel_noise import PartNoise
 from fxconv.measures.output_comparison import Noise, agreement, noises, shape_problem
 from fxconv.models.forward import Outputs
 from fxconv.replay import ISLAND_SQNR_DB
@@ -18,7 +19,13 @@ EQUALIZED = "equalized"
 TRAINED = "trained"
 STAGES = ("rewritten", "fused", EQUALIZED, TRAINED, "int8", "scripted", "optimized", "reloaded")
 # SQNR needs several images; that bits are equal shows on few.
+# The stages that say how near int8 comes to float; the others are of what must be equal.
+FIDELITY_STAGES = frozenset({TRAINED, "int8"})
+AMPLIFYING = "the random weights amplify any noise"
 LEDGER_IMAGES = 8
+# SQNR about its mean of a part of an output: below the one its noise is louder than all that it says, below the other a
+# third of what it seems to say is noise.
+LOST_DB, FAINT_DB = 0.0, 5.0
 BETWEEN_IMAGES = 1
 RELOADED_IMAGES = 4
 # That folding batch norms moves nothing shows on few, too; for models of several graphs, which run as a whole for it.
@@ -33,7 +40,9 @@ class StageParity:
 
     `sqnr_db` is 10 log10 of signal power over noise power, infinite when bit-identical. `top1_agreement`
     is a share from 0 to 1, None when no output is a row of class scores. `problem` says what is wrong when it did
-    not pass.
+    not pass. `worst` is the output, channel, row or operand of a cat that has the most noise about its mean, `faint`
+    are those with less than 5 dB, where they were looked at. `compared` says what was compared instead of what the
+    model returns, "" when it was that.
     """
 
     stage: str
@@ -45,6 +54,17 @@ class StageParity:
     passed: bool
     images: int
     problem: str = ""
+    worst: PartNoise | None = None
+    faint: tuple[PartNoise, ...] = ()
+    compared: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must know of a comparison that passed, a sentence each."""
+        if not self.passed or not self.faint:
+            return ()
+        more = f" (and {len(self.faint) - 1} more)" if len(self.faint) > 1 else ""
+        return (f"int8 tells little of a part of what the model returns: {self.faint[0].words}{more}",)
 
 
 def _row(
@@ -101,6 +121,45 @@ def close_enough(
 ) -> StageParity:
     """A module against the original float model, or another one: at least `min_sqnr` decibels."""
     return _row(stage, against, reference, found, f"at least {min_sqnr:g} dB", lambda noise: noise.sqnr >= min_sqnr)
+
+
+def like_float(
+    stage: str,
+    reference: Outputs,
+    found: Outputs,
+    min_sqnr: float,
+    against: str = "original",
+    looked_at: Sequence[PartNoise] = (),
+    compared: str = "",
+) -> StageParity:
+    """A quantized module against a float one: at least `min_sqnr` decibels, and no part of an output lost.
+
+    A part that `looked_at` has is lost when it is constant, or has less than 0 dB about its mean. Where `min_sqnr` is
+    below that, the user accepts so much noise in a part, too.
+    """
+    row = replace(close_enough(stage, reference, found, min_sqnr, against), compared=compared)
+    if not reference or not reference[0]:
+        return replace(row, passed=False, problem="nothing that could be compared came out of it")
+    least = min(LOST_DB, min_sqnr)
+    ordered = sorted(looked_at, key=lambda part: (not part.is_constant, part.sqnr_db))
+    lost = [part for part in ordered if part.sqnr_db < least or (part.is_constant and min_sqnr >= LOST_DB)]
+    row = replace(
+        row,
+        rule=f"{row.rule}, and {least:g} dB about its mean in every channel",
+        worst=ordered[0] if ordered else None,
+        faint=tuple(part for part in ordered if part.sqnr_db < FAINT_DB or part.is_constant),
+    )
+    if not row.passed or not lost:
+        return row
+    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+    return replace(row, passed=False, problem=f"{lost[0].words}{more}")
+
+
+def not_asked_for(row: StageParity, why: str) -> StageParity:
+    """The same row where nothing is asked of how near it comes, as `why` says; it must come in numbers, though."""
+    if row.passed or not math.isfinite(row.max_abs_diff):
+        return row
+    return replace(row, passed=True, problem="", faint=(), rule=f"not asked for: {why}")
 
 
 def only_finite(stage: str, reference: Outputs, found: Outputs, why: str) -> StageParity:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fxconv.config import Config
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.quantization.passes import suspected
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
 from fxconv.verification.audit import Audit
-from fxconv.verification.parity import EQUALIZED, STAGES, TRAINED, StageParity
+from fxconv.verification.parity import EQUALIZED, FIDELITY_STAGES, STAGES, TRAINED, StageParity
+
+# Layers that a cure names.
+_NAMED = 3
 
 
 def is_verified(audit: Audit, ledger: Sequence[StageParity], recipe: ChosenRecipe) -> bool:
@@ -20,10 +24,22 @@ def is_verified(audit: Audit, ledger: Sequence[StageParity], recipe: ChosenRecip
     return complete and not audit.failed and all(row.passed for row in ledger)
 
 
-def verdict(audit: Audit, ledger: Sequence[StageParity], is_converted: bool, is_by_choice: bool) -> str:
+def is_proven(audit: Audit, ledger: Sequence[StageParity], recipe: ChosenRecipe) -> bool:
+    """Whether the bytes compute what the int8 module does, each operation of it is right, and the rewriting exact.
+
+    How near int8 comes to float is another question.
+    """
+    rows = [replace(row, passed=True) if row.stage in FIDELITY_STAGES and row.images else row for row in ledger]
+    return is_verified(audit, rows, recipe)
+
+
+def verdict(
+    audit: Audit, ledger: Sequence[StageParity], is_converted: bool, is_by_choice: bool, missed: str = ""
+) -> str:
     """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first thing that failed.
 
-    Where layers are in float because the user said so it is `float by choice`.
+    Where layers are in float because the user said so it is `float by choice`. `missed` says what was asked of
+    fidelity and is not so.
     An operation that fails the audit is the cause of whatever else fails, so it is named first.
     """
     if audit.failed:
@@ -31,6 +47,8 @@ def verdict(audit: Audit, ledger: Sequence[StageParity], is_converted: bool, is_
     failed = next((row for row in ledger if not row.passed), None)
     if failed is not None:
         return f"FAILED: {failed.stage} against {failed.against}: {failed.problem}; required: {failed.rule}"
+    if missed:
+        return f"FAILED: fidelity: {missed}"
     if is_converted:
         return "converted and verified"
     return f"float by {'choice' if is_by_choice else 'engine'}, verified"
@@ -49,6 +67,16 @@ def cure(audit: Audit, ledger: Sequence[StageParity], config: Config, advice: st
         if config.passes:
             return suspected(config.passes)
         return "the model is not at fault: send this line and the output of --report to fxconv's authors"
+    if stage == "int8" and failed is not None and failed.worst is not None and failed.worst.words in failed.problem:
+        return f"keep what makes it in float ({_keeping(failed)}), or accept it (--min-sqnr below 0)"
     if stage == "int8":
         return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
-    return cure_of(failed.problem, advice) if failed is not None else ""
+    if failed is None:
+        return "calibrate on more of what the model will see (--calib, --calib-count), or ask for less (--min-agreement)"
+    return cure_of(failed.problem, advice)
+
+
+def _keeping(row: StageParity) -> str:
+    """The option that keeps the layers in float that make what is lost."""
+    layers = dict.fromkeys(part.layer for part in row.faint if part.layer)
+    return " ".join(f"--keep-float {layer}" for layer in list(layers)[:_NAMED]) or "--keep-float PATTERN"

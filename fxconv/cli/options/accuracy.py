@@ -57,3 +57,11 @@ class AccuracyOptions:
             rich_help_panel="Int8",
         ),
     ] = None
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PCT",
+            help="Least percentage of answers that int8 and float agree on, counted on images used for nothing else.",
+            rich_help_panel="Int8",
+        ),
+    ] = None

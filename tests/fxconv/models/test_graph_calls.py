@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from fxconv.models.graph_calls import failing, inputs_of, positional, results_of
+from fxconv.models.graph_calls import GraphResults, failing, inputs_of, positional
 from rewrites import rewrite
 
 
@@ -100,6 +100,11 @@ def test_the_graph_that_stops(host, place, path):
 def test_code_around_the_graphs_that_stops_is_no_graph(host):
     host.forward = lambda x: Fails()(x)
     assert failing(host, (torch.full((1, 3, 4, 4), 5.0),)) is None
+
+
+def results_of(module, image):
+    results = GraphResults()
+    return results.of(module, image), results.values
 
 
 def test_results_of_every_call_in_running_order(host):

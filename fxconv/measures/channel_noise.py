@@ -1,0 +1,196 @@
+"""The noise of each part of an output about its own mean: what a loud neighbour or a large offset cannot hide.
+
+The SQNR of a whole output says little of a channel of scores beside boxes in pixels, or of what varies by 1 about 1000:
+the power is the boxes', and the offset's. So each channel is looked at by itself, and what does not vary lends no power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fxconv.measures.output_comparison import decibels, difference, is_whole
+from fxconv.models.forward import Outputs
+
+# A channel is looked at when it has so many values, and one is further from their mean than this share of the largest.
+FEWEST = 16
+VARYING = 1e-3
+# What an output varies by, of its largest value, that is not rounding: sums of float32 in another order move less.
+_NOT_ROUNDING = 1e-5
+# Of outputs of three dimensions; of more slices each has too few values of one kind.
+_MOST = 512
+
+
+@dataclass(frozen=True)
+class PartNoise:
+    """A part of an output over all images, about its mean.
+
+    `part` says which, "" that it is the whole, about the means of its channels. `sqnr_db` is 10 log10 of the power it
+    varies with over that of the noise; `is_constant` says that the compared one has one and the same value everywhere.
+    `layer` is the path of what makes it, "" where that is not known.
+    """
+
+    output: int
+    part: str
+    sqnr_db: float
+    is_constant: bool
+    layer: str = ""
+
+    @property
+    def words(self) -> str:
+        """Which it is and how it does, in words."""
+        made = f" (made by {self.layer})" if self.layer else ""
+        place = f"{self.part} of output {self.output}" if self.part else f"output {self.output}"
+        if self.is_constant:
+            return f"{place}{made} is constant in int8, and not in float"
+        return f"{place}{made} has {self.sqnr_db:.1f} dB about its mean"
+
+
+class OutputParts:
+    """The parts of one output, over the images that are added one by one.
+
+    A channel is a slice along the second dimension; of outputs of three dimensions, rows of features or channels of
+    values, along the third as well, where there are no more than 512 of them. It is looked at when it has 16 values and
+    one of them is further from their mean than 1e-3 of the largest. Whole numbers and truth values have no noise that
+    could be told by power.
+    """
+
+    def __init__(self, output: int) -> None:
+        self.output = output
+        self._sums: dict[tuple[str, int], _Sums] = {}
+        self._shapes: set[torch.Size] = set()
+
+    def add(self, wanted: Tensor, got: Tensor) -> None:
+        """One image: what float gives, and what is compared with it, of the same shape."""
+        self._shapes.add(wanted.shape)
+        for which, a, b in _real(wanted, got):
+            for dim in _dims(a):
+                sums = self._sums.setdefault((which, dim), _Sums())
+                sums.add(_rows(a, dim), _rows(b, dim))
+
+    def noises(self) -> list[PartNoise]:
+        """What was found of each, what is constant first, then the loudest noise."""
+        found = list[PartNoise]()
+        for (which, dim), sums in self._sums.items():
+            if dim == 1 and len(self._shapes) == 1:
+                whole = sums.whole(self.output, which)
+                found += [whole] if whole is not None else []
+            if dim < len(next(iter(self._shapes))) and not sums.is_uneven:
+                found += sums.channels(self.output, which, " along the last dimension" if dim == 2 else "")
+        return sorted(found, key=lambda part: (not part.is_constant, part.sqnr_db))
+
+
+def part_noises(reference: Outputs, found: Outputs) -> tuple[PartNoise, ...]:
+    """The noise of every output about its mean, and of every channel that varies in float; the worst of each first."""
+    noises = list[PartNoise]()
+    for output, (wanted, got) in enumerate(zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)):
+        parts = OutputParts(output)
+        for a, b in zip(wanted, got, strict=True):
+            parts.add(a, b)
+        noises += parts.noises()
+    return tuple(noises)
+
+
+def operand_noise(output: int, operand: str, wanted: Sequence[Tensor], got: Sequence[Tensor]) -> PartNoise | None:
+    """The noise of one operand of a cat, given for each image; None where it does not vary."""
+    sums = _Sums()
+    for a, b in zip(wanted, got, strict=True):
+        sums.add(a.double().reshape(1, -1), b.double().reshape(1, -1))
+    return next((replace(part, part=operand) for part in sums.channels(output, "", "")), None)
+
+
+def named(noises: Sequence[PartNoise], layers: Sequence[str]) -> tuple[PartNoise, ...]:
+    """The same with the layers that make the outputs, given for each output."""
+    return tuple(replace(noise, layer=layers[noise.output] if noise.output < len(layers) else "") for noise in noises)
+
+
+def _real(wanted: Tensor, got: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """An output as fractional numbers: of a complex one real and imaginary part."""
+    if is_whole(wanted) or is_whole(got) or wanted.is_complex() != got.is_complex():
+        return
+    if wanted.is_complex():
+        both = [torch.view_as_real(value.resolve_conj()).unbind(-1) for value in (wanted, got)]
+        yield from zip(("the real part", "the imaginary part"), both[0], both[1], strict=True)
+    else:
+        yield "", wanted, got
+
+
+def _dims(value: Tensor) -> tuple[int, ...]:
+    return (1, 2) if value.ndim == 3 and value.shape[2] <= _MOST else (1,)
+
+
+def _rows(value: Tensor, dim: int) -> Tensor:
+    """A row for each slice along `dim`; the whole is one row of a tensor without that."""
+    return value.double().movedim(dim, 0).flatten(1) if value.ndim > dim else value.double().reshape(1, -1)
+
+
+class _Sums:
+    """Of each slice along a dimension: how many values it has, what they and the noise add up to, and the extremes."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_uneven = False
+        self.total = self.squares = self.noise = torch.zeros(0, dtype=torch.float64)
+        self.low = self.high = self.got_low = self.got_high = self.total
+
+    def add(self, wanted: Tensor, got: Tensor) -> None:
+        """Rows of more values, for as many slices as before."""
+        if not wanted.numel():
+            return
+        if self.count and len(wanted) != len(self.total):
+            self.is_uneven = True
+            return
+        finite = torch.where(wanted.isfinite(), wanted, 0.0)
+        sums = finite.sum(1), finite.square().sum(1), difference(wanted, got).square().sum(1)
+        least, most = (finite.amin(1), got.amin(1)), (finite.amax(1), got.amax(1))
+        if self.count:
+            sums = self.total + sums[0], self.squares + sums[1], self.noise + sums[2]
+            least = torch.minimum(self.low, least[0]), torch.minimum(self.got_low, least[1])
+            most = torch.maximum(self.high, most[0]), torch.maximum(self.got_high, most[1])
+        self.total, self.squares, self.noise = sums
+        (self.low, self.got_low), (self.high, self.got_high) = least, most
+        self.count += wanted.shape[1]
+
+    @property
+    def means(self) -> Tensor:
+        return self.total / max(self.count, 1)
+
+    @property
+    def power(self) -> Tensor:
+        """What each slice varies with about its mean."""
+        return (self.squares - self.total * self.means).clamp(min=0)
+
+    @property
+    def reach(self) -> Tensor:
+        """How far from its mean a value of each slice lies at most."""
+        return torch.maximum(self.high - self.means, self.means - self.low)
+
+    @property
+    def peak(self) -> Tensor:
+        return torch.maximum(self.high.abs(), self.low.abs())
+
+    @property
+    def is_constant(self) -> Tensor:
+        return self.got_low == self.got_high
+
+    def channels(self, output: int, which: str, along: str) -> Iterator[PartNoise]:
+        """Those that vary."""
+        if self.count < FEWEST:
+            return
+        of = f" of {which}" if which else ""
+        for channel in (self.reach > VARYING * self.peak).nonzero().flatten().tolist():
+            sqnr = decibels(float(self.power[channel]), float(self.noise[channel]))
+            yield PartNoise(output, f"channel {channel}{along}{of}", sqnr, bool(self.is_constant[channel]))
+
+    def whole(self, output: int, which: str) -> PartNoise | None:
+        """All of them, each about its mean."""
+        if self.is_uneven or self.count < 2 or self.count * len(self.total) < FEWEST:
+            return None
+        varies = self.reach > _NOT_ROUNDING * self.peak.max()
+        if not bool(varies.any()):
+            return None
+        sqnr = decibels(float(self.power.sum()), float(self.noise.sum()))
+        return PartNoise(output, which, sqnr, bool(self.is_constant[varies].all()))
