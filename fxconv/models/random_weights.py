@@ -204,7 +204,7 @@ def _spread(values: Tensor, images: int) -> float:
     """
     exact = (torch.view_as_real(values) if values.is_complex() else values).double()
     if images > 1 and exact.ndim and len(exact) == images:
-        exact = exact.flatten(1).T
+        exact = exact.reshape(images, -1).T
     elif exact.ndim > 1 and exact.numel() > exact.shape[1]:
         exact = exact.transpose(0, 1).flatten(1)
     else:
