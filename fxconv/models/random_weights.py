@@ -126,9 +126,7 @@ def strengthen(
         shape = (-1,) if isinstance(layer, nn.Linear) else (-1, *[1] * len(layer.kernel_size))
         bias = torch.zeros(()) if layer.bias is None else layer.bias.view(shape)
         alone = output - bias
-        if (
-            alone.numel() and alone.abs().max() < _SILENT * bias.abs().max()
-        ):  # rounding is louder than what the bias drowns
+        if alone.numel() and alone.abs().max() < _SILENT * bias.abs().max():  # rounding may be louder
             with _without_biases(layer):
                 alone = layer.forward(*inputs)
         present = alone.std().item() if alone.numel() > 1 else 0.0
