@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,24 @@ def reestimate_batch_norms(module: nn.Module, batches: Iterable[Tensor | Sequenc
             layer.momentum = momentum
             layer.train(training)
     return len(norms)
+
+
+@contextmanager
+def statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
+    """Inside, every batch norm normalizes by the statistics of what it is given, and keeps its own."""
+    norms = [layer for layer in module.modules() if isinstance(layer, BATCH_NORMS) and layer.track_running_stats]
+    before = [(layer.training, layer.momentum) for layer in norms]
+    hooks = [layer.register_forward_pre_hook(_train_on_several_values) for layer in norms]
+    try:
+        for layer in norms:
+            layer.momentum = 0.0
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, (training, momentum) in zip(norms, before, strict=True):
+            layer.momentum = momentum
+            layer.train(training)
 
 
 def _train_on_several_values(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
