@@ -221,7 +221,8 @@ def _check_names(records: list[Record]) -> None:
 def _check_places(records: list[Record], directory: int) -> None:
     """Records must lie one behind the other before the directory, and unpack to what memory can hold."""
     ordered = sorted(records, key=lambda record: record.header)
-    for record, after in zip(ordered, [*(one.header for one in ordered[1:]), directory], strict=True):
+    ends = [*(one.header for one in ordered), directory][1:]  # none of an empty archive
+    for record, after in zip(ordered, ends, strict=True):
         if record.header + 30 + record.stored > after:
             raise Unreadable(f"its {record.name[:100]} overlaps what follows it; it is damaged or made to deceive")
         if record.bytes > _MOST_SHORTENED * record.stored + 64:

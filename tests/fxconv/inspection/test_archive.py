@@ -147,6 +147,10 @@ def test_two_numbers_of_records(refusal):
     assert refusal(changed(data, len(data) - 14, "<H", 2)) == _TWO_DIRECTORIES
 
 
+def test_nothing_in_it(refusal):
+    assert refusal(zip_of({})).startswith("is a zip archive that torch did not write (nothing in it)")
+
+
 def test_names_of_which_torch_takes_one_for_the_other(refusal, tmp_path):
     other = zip_of({**STATE, "Extra/A": b"other"})
     assert "holds archive/Extra/A twice, and readers differ" in refusal(other)
