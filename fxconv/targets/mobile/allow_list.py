@@ -152,8 +152,8 @@ def refused(operators: Iterable[str]) -> list[Refused]:
 def inspected(path: Path) -> Inspection:
     """What a file is, before anything of torch reads it.
 
-    Raises `UserError` when there is none, for what `fxconv inspect` refuses, and for what is no file of the lite
-    interpreter.
+    Raises `UserError` when there is none, for what `fxconv inspect` refuses, for what is no file of the lite
+    interpreter, and for one that names operators or classes that are not allowed.
     """
     if not path.is_file():
         raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a .ptl")
@@ -162,6 +162,7 @@ def inspected(path: Path) -> Inspection:
         raise UserError(f"{path}: {_NO_PROGRAM.cause.removeprefix('the file ')}; {_NO_PROGRAM.cure}")
     if found.kind is not Kind.LITE:
         raise UserError(f"{path}: is no archive of the lite interpreter ({found.kind.value}); give a .ptl")
+    _refuse(path, _refused_by_name(found))
     return found
 
 
@@ -170,7 +171,7 @@ def operators_of(path: Path) -> tuple[str, ...]:
 
     Raises `UserError` for what is no such file, and for one that must not be run.
     """
-    refuse(path, _refused_by_name(inspected(path)))
+    inspected(path)
     from torch.jit.mobile import _get_model_ops_and_info
 
     try:
@@ -179,7 +180,7 @@ def operators_of(path: Path) -> tuple[str, ...]:
             found = tuple(sorted(_get_model_ops_and_info(str(path))))
     except Exception as error:  # torch's own are of many types
         raise UserError(f"{path}: is no file of the lite interpreter, or is damaged; give a .ptl") from error
-    refuse(path, refused(found))
+    _refuse(path, refused(found))
     return found
 
 
@@ -195,7 +196,7 @@ def _refused_by_name(found: Inspection) -> list[Refused]:
     ]
 
 
-def refuse(path: Path, found: Sequence[Refused]) -> None:
+def _refuse(path: Path, found: Sequence[Refused]) -> None:
     """Raises `UserError`, in one line, for a file with something in it that must not be run."""
     if found:
         first, more = found[0], f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -11,7 +11,7 @@ from torch import nn
 
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import UserError
-from fxconv.targets.mobile.allow_list import ALLOWED, Refused, operators_of, refuse, refused
+from fxconv.targets.mobile.allow_list import ALLOWED, Refused, _refuse, operators_of, refused
 from fxconv.targets.mobile.lite_file import load_lite
 
 UNKNOWN = "is not known to do nothing but compute"
@@ -146,8 +146,8 @@ def test_loading_alone_runs_what_a_file_says(tmp_path):
 
 def test_several_are_counted():
     with pytest.raises(UserError, match=r"x.ptl: not run, because aten::save writes files \(and 2 more\); only"):
-        refuse(Path("x.ptl"), refused(["aten::save", "mine::one", "mine::two"]))
-    refuse(Path("x.ptl"), [])
+        _refuse(Path("x.ptl"), refused(["aten::save", "mine::one", "mine::two"]))
+    _refuse(Path("x.ptl"), [])
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_what_is_no_such_file_is_told_in_one_line(tmp_path):
     for name, words in {
         "gone.ptl": "gone.ptl: no such file; give a .ptl",
         ".": ": not a file; give a .ptl",
-        "text.ptl": "text.ptl: is a text that begins \"text\", no model; ",
+        "text.ptl": 'text.ptl: is a text that begins "text", no model; ',
         "weights.pth": "weights.pth: is no archive of the lite interpreter (state_dict); give a .ptl",
         "full.pt": BY_NAME["no-bytecode"].cure,
     }.items():

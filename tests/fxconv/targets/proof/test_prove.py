@@ -196,7 +196,7 @@ def test_a_record_that_does_not_unpack_is_told_in_one_line(command, path, tmp_pa
     start = squeezed.index(f"archive/{record}".encode()) + len(f"archive/{record}")
     squeezed[start : start + 8] = b"\xff" * 8
     (tmp_path / "x.ptl").write_bytes(squeezed)
-    assert_user_error(command("verify", str(tmp_path / "x.ptl")), f"its {record} is damaged; copy it again")
+    assert_user_error(command("verify", str(tmp_path / "x.ptl")), f"{record} is damaged; copy it again")
 
 
 def test_golden_inputs_in_what_is_no_program_are_not_run(tmp_path):

@@ -61,8 +61,8 @@ def refusal(way, path) -> str:
 def test_a_program_behind_a_second_directory(files, tmp_path, unread, way, hide):
     """Python, and its reader of classes, see a file of fxconv's; torch would load what writes a file."""
     shown, hidden = records_of(files["lite.ptl"]), records_of(program(BODIES[0], WHEN[1]))
-    hidden |= {name: b"" for name in shown.keys() - hidden.keys()}
-    shown |= {name: b"" for name in hidden.keys() - shown.keys()}
+    hidden |= dict.fromkeys(shown.keys() - hidden.keys(), b"")
+    shown |= dict.fromkeys(hidden.keys() - shown.keys(), b"")
     path = tmp_path / "x.ptl"
     path.write_bytes(hide(dict(sorted(shown.items())), dict(sorted(hidden.items()))))
     assert torch._C.PyTorchFileReader(str(path)).get_record("bytecode.pkl") == hidden["bytecode.pkl"]
