@@ -71,8 +71,8 @@ def read(path: Path, given: Mapping[str, Any]) -> Config:
     if (code := choices.get("passes")) and "passes" not in given:
         repeated = " ".join(f"--pass {shlex.quote(spec)}" for spec in code)
         raise UserError(
-            f"--config {path}: names passes whose code would run, which a file alone must not decide; look at them, and "
-            f"give {repeated} beside --config"
+            f"--config {path}: names passes whose code would run, which a file alone must not decide; look at "
+            f"them, and give {repeated} beside --config"
         )
     try:
         return Config(**{**choices, **given})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-
 from typing import get_args
 
 import pytest
@@ -130,13 +129,19 @@ import pathlib
 pathlib.Path({mark!r}).write_text("ran")
 
 import rewrites
+import torch
 
 class Mine(rewrites.RewritePass):
     \"\"\"Does nothing.\"\"\"
-    name, why, example = "mine", "it does nothing", None
 
-    def run(self, graph_module):
-        return rewrites.PassResult.of(self, graph_module, [])
+    name = "mine"
+
+    def run(self, editor):
+        pass
+
+    @staticmethod
+    def example():
+        return torch.nn.ReLU()
 """
 
 
@@ -161,7 +166,9 @@ def test_the_command_line_may_name_it(command, tmp_path):
     path = written(tmp_path, {"passes": [f"{tmp_path}/mine.py:Gone"], "until": "decompose"})
     named = f"{tmp_path}/mine.py:Other"
     run = command("convert", *SMALL, "--config", str(path), "--pass", named)
-    assert_user_error(run, f"--pass {named}: {tmp_path}/mine.py has no 'Other'")  # what the command line says, not the file
+    assert_user_error(
+        run, f"--pass {named}: {tmp_path}/mine.py has no 'Other'"
+    )  # what the command line says, not the file
     assert mark.exists()
 
 
