@@ -142,6 +142,14 @@ def test_two_directories_of_which_readers_take_one_each(refusal, tmp_path, made)
     assert refusal(data) == _TWO_DIRECTORIES
 
 
+@pytest.mark.parametrize(("place", "form"), [(-14, "<H"), (-12, "<H"), (-10, "<I"), (-6, "<I")])
+def test_a_short_form_that_says_something_else_than_the_long_one(refusal, tmp_path, place, form):
+    torch.save({"a": torch.ones(9)}, tmp_path / "net.pth")
+    data = (tmp_path / "net.pth").read_bytes()
+    assert data[-42:-38] == b"PK\x06\x07"  # torch writes both
+    assert refusal(changed(data, len(data) + place, form, 1)) == _TWO_DIRECTORIES
+
+
 def test_two_numbers_of_records(refusal):
     data = zip_of(STATE)
     assert refusal(changed(data, len(data) - 14, "<H", 2)) == _TWO_DIRECTORIES
