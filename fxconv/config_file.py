@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import shlex
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -46,14 +47,15 @@ def chosen(path: Path | None, choices: Mapping[str, Any], is_given: Callable[[st
 def read(path: Path, given: Mapping[str, Any]) -> Config:
     """The choices in a file; those in `given`, by field, are made on the command line and go before.
 
-    What the file leaves out is as without a file. Raises `UserError` naming a key that is none, or whose value is not
-    of its type.
+    What the file leaves out is as without a file. A file alone has no code imported: passes of the user's own that it
+    names are taken from `given` or not at all. Raises `UserError` naming a key that is none, or whose value is not of
+    its type.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of ten thousand digits is a ValueError by itself
         where = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
         raise UserError(f"--config {path}: is not JSON{where}; --save-config writes such a file") from error
     if not isinstance(values, dict):
@@ -66,6 +68,12 @@ def read(path: Path, given: Mapping[str, Any]) -> Config:
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_TYPES)}"
             raise UserError(f"--config {path}: unknown key {key!r}; {hint}")
     choices = {key: _read(value, _TYPES[key], f"--config {path}: {key!r}") for key, value in values.items()}
+    if (code := choices.get("passes")) and "passes" not in given:
+        repeated = " ".join(f"--pass {shlex.quote(spec)}" for spec in code)
+        raise UserError(
+            f"--config {path}: names passes whose code would run, which a file alone must not decide; look at "
+            f"them, and give {repeated} beside --config"
+        )
     try:
         return Config(**{**choices, **given})
     except UserError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.faults.mutant import Mutant
 
 _STAGED, _STAGED_TEST = "fxconv/data/staged_file.py", "tests/fxconv/data/test_staged_file.py"
+_ARCHIVE, _ARCHIVE_TEST = "fxconv/inspection/archive.py", "tests/fxconv/inspection/test_archive.py"
 _ALLOWED, _ALLOWED_TEST = "fxconv/targets/mobile/allow_list.py", "tests/fxconv/targets/mobile/test_allow_list.py"
 _REPLAY, _REPLAY_TEST = "fxconv/replay.py", "tests/fxconv/test_replay.py"
 _GOLDEN, _GOLDEN_TEST = "fxconv/targets/proof/golden.py", "tests/fxconv/targets/proof/test_golden.py"
@@ -108,16 +109,37 @@ PROOF = (
     Mutant(
         "objects of any class may be made",
         _ALLOWED,
-        "sorted(_classes(path) - _CLASSES)",
-        "sorted(_classes(path) & set())",
-        (f"{_ALLOWED_TEST}::test_objects_of_other_classes_are_refused",),
+        "if namespace not in _CLASSES",
+        "if False",
+        (f"{_ALLOWED_TEST}::test_objects_of_other_classes_are_refused_before_torch_reads_the_file",),
     ),
     Mutant(
         "two records of one name are read",
-        _ALLOWED,
-        "if len(set(names)) < len(names):",
+        _ARCHIVE,
+        "if name.lower() in seen:",
         "if False:",
-        (f"{_ALLOWED_TEST}::test_an_archive_that_says_two_things_is_refused",),
+        (f"{_ALLOWED_TEST}::test_an_archive_that_says_two_things_is_refused_before_torch_reads_it",),
+    ),
+    Mutant(
+        "an archive may end in two ways that say different things",
+        _ARCHIVE,
+        "if any(a not in (b, most) for",
+        "if any(False for",
+        (f"{_ARCHIVE_TEST}::test_a_short_form_that_says_something_else_than_the_long_one",),
+    ),
+    Mutant(
+        "the long end of an archive may lie elsewhere",
+        _ARCHIVE,
+        'if struct.unpack("<Q", opened.read(end - 12, 8))[0] != place:',
+        "if False:",
+        (f"{_ARCHIVE_TEST}::test_two_directories_of_which_readers_take_one_each",),
+    ),
+    Mutant(
+        "a module that is imported is written over",
+        _STAGED,
+        "elif module := _imported_from(target):",
+        "elif module := None:",
+        ("tests/fxconv/cli/test_paths.py::test_whoever_writes_from_python_is_told_too",),
     ),
     Mutant(
         "a golden output's digest is not compared",

@@ -5,9 +5,17 @@ from __future__ import annotations
 import random
 import struct
 
-from benchmarks.hostile.archives import overlapping, records_of, zip_of
+from benchmarks.hostile.archives import (
+    overlapping,
+    records_of,
+    two_counts,
+    two_directories,
+    two_long_directories,
+    zip_of,
+)
 from benchmarks.hostile.kinds import Originals, any_zip, kind
 from benchmarks.hostile.pickles import MARK
+from benchmarks.hostile.programs import BODIES, WHEN, program
 
 
 @kind("names that lead out, twice, or with escape sequences")
@@ -32,6 +40,14 @@ def names(rng: random.Random, files: Originals) -> bytes:
     )
     records.insert(rng.randrange(len(records)), (bad, b"x"))
     return zip_of(records, root=rng.choice(["archive/", ""]))
+
+
+@kind("one archive for Python, another for torch")
+def two(rng: random.Random, files: Originals) -> bytes:
+    shown, hidden = records_of(files["lite.ptl"]), records_of(program(rng.choice(BODIES), rng.choice(WHEN)))
+    names = sorted(shown.keys() | hidden.keys())
+    hide = rng.choice([two_directories, two_long_directories, two_counts])
+    return hide({name: shown.get(name, b"") for name in names}, {name: hidden.get(name, b"") for name in names})
 
 
 @kind("sizes that lie")

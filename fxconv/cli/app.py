@@ -19,6 +19,7 @@ with stops_in_one_line():
 
     from fxconv.cli import completion, exit_status, startup, streams
     from fxconv.cli.commands import COMMANDS
+    from fxconv.inspection.printable import visible
 
 _IMPORTED_IN = time.perf_counter() - _STARTED
 
@@ -65,9 +66,9 @@ def main() -> NoReturn:
     STOPS.end()
     with suppress(OSError):  # nobody reads it; the status says it
         if error is not None and "--traceback" in sys.argv:
-            traceback.print_exception(error)
-        if end.line:
-            print(f"fxconv: error: {end.line}", file=sys.stderr, flush=True)
+            print(visible("".join(traceback.format_exception(error)), "\n\t"), file=sys.stderr, end="")
+        if end.line:  # its words may be a file's
+            print(f"fxconv: error: {visible(end.line)}", file=sys.stderr, flush=True)
     raise SystemExit(end.status)
 
 

@@ -55,7 +55,16 @@ class Files:
         """Raise `UserError` where one file would be written over another; `option` names the artifact."""
         from fxconv.cli.paths import check_distinct
 
-        check_distinct({option: artifact, **self.writes}, self.reads)
+        lists = (self.labels,) if self.labels is not None else ()
+        check_distinct({option: artifact, **self.writes}, self.reads, lists)
+
+    def check_unimported(self, artifact: Path) -> None:
+        """Raise `UserError` where a file would be written over a module that the model or a pass has imported."""
+        from fxconv.data.staged_file import check_place
+
+        for option, path in {"the artifact": artifact, **self.writes}.items():
+            if path is not None:
+                check_place(path, option)
 
 
 def check_files(request: Request, given: Callable[[str], bool]) -> Files:
@@ -75,7 +84,8 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     if request.config.mode is Mode.dynamic and (accuracy.evaluation is not None or labels is not None):
         raise UserError("--eval and --labels go with --mode static or qat, not with dynamic: leave them out")
     check_target(training.checkpoint, "--checkpoint")
-    reads = read_files(request.model, request.loading.weights, request.images.calib, request.loading.example) | {
+    loading, images, passes = request.loading, request.images, request.config.passes
+    reads = read_files(request.model, loading.weights, images.calib, loading.example, passes) | {
         "--config": output.config_file,
         "--eval": accuracy.evaluation,
         "--labels": labels,
@@ -137,6 +147,7 @@ def run(
         loading.heads,
         files.names,
     )
+    files.check_unimported(artifact)
     lessons = open_training(source, training.train, training.train_count) if training.train is not None else None
     for warning in source.warnings:
         terminal.warn(warning)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 
-from fxconv.data.photographs import SUFFIXES
+from fxconv.data.photographs import SUFFIXES, find
 from fxconv.data.staged_file import StagedFile
 from fxconv.errors import UserError
 
@@ -20,22 +23,37 @@ def check_target(path: Path | None, option: str) -> Path | None:
     return path
 
 
-def model_file(model: str) -> Path | None:
-    """The file a MODEL argument reads, when it is FILE.py:FACTORY."""
-    home = model.rpartition(":")[0]
-    return Path(home) if home.endswith(".py") else None
+def code_file(spec: str) -> Path | None:
+    """The file of FILE.py:NAME, or of PACKAGE.MODULE:NAME, found without importing anything; None where there is none.
+
+    What it imports in turn is known when it has been imported: `StagedFile` looks at that.
+    """
+    home = spec.rpartition(":")[0]
+    if home.endswith(".py"):
+        return Path(home)
+    found, places = None, [str(Path.cwd()), *sys.path]
+    for name in home.split("."):
+        found = PathFinder.find_spec(name, places)
+        places = list(found.submodule_search_locations or ()) if found is not None else []
+    return Path(found.origin) if found is not None and found.origin is not None and found.has_location else None
 
 
-def read_files(model: str, weights: str, calib: Path | None, example: Path | None) -> dict[str, Path | None]:
+def read_files(
+    model: str, weights: str, calib: Path | None, example: Path | None, passes: Sequence[str] = ()
+) -> dict[str, Path | None]:
     """The files and folders a command reads, by what names them."""
     from fxconv.data.arrays import split_name
 
-    reads = {"the model": model_file(model), "--weights": Path(weights)}
-    return reads | {"--calib": calib and split_name(calib)[0], "--example": example and split_name(example)[0]}
+    reads = {"the model": code_file(model), "--weights": Path(weights)}
+    reads |= {"--calib": calib and split_name(calib)[0], "--example": example and split_name(example)[0]}
+    return reads | {f"--pass {spec}": code_file(spec) for spec in passes}
 
 
-def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]) -> None:
-    """No file is written twice, over an input, or over a photograph in a folder of them. Raises `UserError`."""
+def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None], lists: Sequence[Path] = ()) -> None:
+    """No file is written twice, over an input, or over a photograph in a folder of them. Raises `UserError`.
+
+    `lists` are those of the inputs that name photographs, a line each.
+    """
     files = {option: _file(path) for option, path in reads.items() if path is not None}
     read = {option: path for option, path in files.items() if _there(path)}
     targets = [(option, path) for option, path in writes.items() if path is not None]
@@ -43,9 +61,30 @@ def check_distinct(writes: dict[str, Path | None], reads: dict[str, Path | None]
         for other, before in [*read.items(), *targets[:index]]:
             if _same(path, before):
                 raise UserError(f"{option} {path}: is the same file as {other}; choose another name")
-            is_photograph = path.suffix.lower() in SUFFIXES
-            if is_photograph and _there(path) and before.is_dir() and before.resolve() in path.resolve().parents:
+            if _there(path) and before.is_dir() and _is_photograph_in(path, before):
                 raise UserError(f"{option} {path}: is one of the files in {other} {before}; choose another name")
+        for file in lists:
+            if _there(path) and _is_named_in(path, file, reads):
+                raise UserError(f"{option} {path}: is one of the photographs that {file} names; choose another name")
+
+
+def _is_photograph_in(path: Path, folder: Path) -> bool:
+    """Whether a file is one of the photographs in a folder, by another name or through a link as well."""
+    if path.suffix.lower() in SUFFIXES and folder.resolve() in path.resolve().parents:
+        return True
+    return any(_there(photograph) and photograph.samefile(path) for photograph in find(folder)[0])
+
+
+def _is_named_in(path: Path, file: Path, reads: dict[str, Path | None]) -> bool:
+    """Whether a list of photographs and their classes names a file; they lie in --eval, or beside the list."""
+    from fxconv.data.labels import photographs_in
+
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False  # whoever reads it says so
+    named = photographs_in(lines, reads.get("--eval") or file.parent)
+    return any(_there(photograph) and photograph.samefile(path) for photograph in named)
 
 
 def _file(path: Path) -> Path:

@@ -38,7 +38,8 @@ def show_rewriting(
 
     check_target(json, "--json")
     check_target(emit, "--emit")
-    check_distinct({"--json": json, "--emit": emit}, read_files(model, loading.weights, None, loading.example))
+    reads = read_files(model, loading.weights, None, loading.example, config.passes)
+    check_distinct({"--json": json, "--emit": emit}, reads)
     if shown.only is not None:
         from fxconv.quantization.passes import check_selected
 
@@ -47,6 +48,7 @@ def show_rewriting(
     from fxconv.analysis.dry_run import rewrite_only
     from fxconv.analysis.emitted_file import check_overwrites
     from fxconv.cli.terminal import console
+    from fxconv.inspection.printable import visible
     from fxconv.report import json as report_json
     from fxconv.report.review import markdown
     from fxconv.report.terminal import print_dry_run
@@ -72,7 +74,8 @@ def show_rewriting(
         if shown.format is Format.json:
             typer.echo(report_json.text(report_json.dry_run(result, shown.only)), nl=False)
         elif shown.format is Format.markdown:
-            typer.echo(markdown(result.rewritten, result.model.name, shown.full, shown.only), nl=False)
+            page = markdown(result.rewritten, result.model.name, shown.full, shown.only)
+            typer.echo(visible(page, "\n\t"), nl=False)
         else:
             print_dry_run(result, console(), shown.tense, shown.full, shown.only)
     if not result.parity.passed:

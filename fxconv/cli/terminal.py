@@ -13,11 +13,12 @@ from rich.text import Text
 
 from fxconv import errors
 from fxconv.cli.signals import STOPS
+from fxconv.report.screen import Screen
 
 Show = Callable[[str, int, int], None]
 
 
-class _Console(Console):
+class _Console(Screen):
     def on_broken_pipe(self) -> NoReturn:
         raise BrokenPipeError  # rich would end the process here, with the status of a failed check
 
@@ -25,7 +26,7 @@ class _Console(Console):
 def console(stderr: bool = False) -> Console:
     """A console that honours NO_COLOR and pipes; a pipe gets lines as wide as they are."""
     stream = sys.stderr if stderr else sys.stdout
-    return _Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 10_000)
+    return _Console(stderr=stderr, width=None if stream.isatty() else 10_000)
 
 
 def warn(message: str) -> None:
@@ -60,7 +61,7 @@ def _bars(quiet: bool) -> Iterator[Show]:
     if quiet or not screen.is_terminal:
         yield lambda step, done, total: None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as bars:
         task = bars.add_task("starting", total=None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +145,13 @@ def _listed(file: Path, folder: Path) -> dict[Path, int]:
     if not classes:
         raise UserError(f"--labels {file}: no lines of a file's name and its class index in it")
     return classes
+
+
+def photographs_in(lines: Iterable[str], folder: Path) -> Iterator[Path]:
+    """The files that the lines of such a list name, whether they are there or not."""
+    for line in lines:
+        if line.strip():
+            yield folder / _fields(line)[0]
 
 
 def _fields(line: str) -> tuple[str, str]:

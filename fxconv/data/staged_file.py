@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import weakref
 from contextlib import suppress
@@ -153,6 +154,21 @@ def check_place(target: Path, option: str = "") -> None:
         raise UserError(f"{name}: the file there is read-only; choose another name, or allow it with chmod u+w")
     elif not os.access(target, os.W_OK):
         raise UserError(f"{name}: the file there may not be changed; choose another name, or write elsewhere")
+    elif module := _imported_from(target):
+        raise UserError(f"{name}: is the module {module}, which is imported here; choose another name")
+
+
+def _imported_from(target: Path) -> str:
+    """The module that this process has imported from the file, under any name of it; "" where there is none."""
+    status = target.stat()
+    for name, module in list(sys.modules.items()):
+        for attribute in ("__file__", "__cached__"):
+            place = getattr(module, "__dict__", {}).get(attribute)
+            if isinstance(place, str):
+                with suppress(OSError, ValueError):
+                    if os.path.samestat(Path(place).stat(), status):
+                        return name
+    return ""
 
 
 def _temporary_folder() -> Path:

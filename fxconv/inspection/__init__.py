@@ -57,7 +57,7 @@ def _inspected(file: Opened, bare: Inspection) -> Inspection:
     with mmap.mmap(file.file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
         if start[4:8] == b"ET12":
             return executorch.inspect_executorch(data, bare)
-        if start[4:8] == b"PTMF":
+        if start[4:8] == mobile_flatbuffer.MARK:
             return mobile_flatbuffer.inspect_mobile(data, bare)
         if start[4:8] == b"TFL3":
             return replace(bare, kind=Kind.TFLITE, parts=(Part("model", file.size),))
@@ -67,6 +67,8 @@ def _inspected(file: Opened, bare: Inspection) -> Inspection:
 
 
 def _archive(file: Opened, bare: Inspection) -> Inspection:
+    if file.start[4:8] == mobile_flatbuffer.MARK:  # torch looks for this first
+        raise Unreadable("begins as two kinds of file do, and readers differ in which they take; do not use it")
     found = archive.read_archive(file)
     read = inspect_archive(found, bare)
     if read is not None:

@@ -17,6 +17,7 @@ from fxconv.inspection.opened import Opened
 
 BEGINNING = b"PK\x03\x04"
 _ENTRY, _END, _END64, _LOCATOR = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_END64_SIZE, _LOCATOR_SIZE, _MOST_SHORT = 56, 20, (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 _LONGEST_COMMENT = 65_535
 _MOST_RECORDS = 100_000
 _MOST_DIRECTORY = 64 << 20
@@ -26,6 +27,7 @@ _MOST_SHORTENED, _MOST_DEFLATED = 1032, 256 << 20
 _MOST_CHECKED = 1 << 30
 _AT_ONCE = 1 << 20
 _DAMAGED = "its zip directory is damaged; copy it again"
+_TWO_DIRECTORIES = "its zip directory says two things, and readers differ in which they take; do not use it"
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ def read_archive(opened: Opened) -> Archive:
     problems = []
     if count > _MOST_RECORDS or size > _MOST_DIRECTORY:
         raise Unreadable(f"its zip directory lists {count:,} records in {size:,} bytes; no model has that many")
-    if begin + size != directory_end:
-        raise Unreadable(_DAMAGED)
+    if begin + size != directory_end:  # Python looks for it before its end, torch where it is said to begin
+        raise Unreadable(_TWO_DIRECTORIES if begin + size < directory_end else _DAMAGED)
     records = list(_records(opened.read(begin, size), count))
     _check_names(records)
     _check_places(records, begin)
@@ -130,29 +132,42 @@ def _end(opened: Opened) -> int:
 
 
 def _place(opened: Opened, end: int) -> tuple[int, int, int, int]:
-    """How many records there are, the directory's size and place, and where it has to end."""
-    _, disk, first, _, count, size, begin = struct.unpack("<4s4H2L", opened.read(end, 20))
+    """How many records there are, the directory's size and place, and where it has to end.
+
+    torch writes the long form before the short one, whether it is needed or not, and reads the long one alone; others
+    read the short one, or look for the long one elsewhere. So both must be there, in one place, and say the same.
+    """
+    _, disk, first, *short = struct.unpack("<4s4H2L", opened.read(end, 20))
     if disk or first:
         raise Unreadable("is one of several volumes of a zip archive; join them")
-    if count != 0xFFFF and 0xFFFFFFFF not in (size, begin):
-        # torch writes the long form before the short one, whether it is needed or not
-        return count, size, begin, _long_form(opened, end) if _has_locator(opened, end) else end
-    if not _has_locator(opened, end):
+    found, place = short, end
+    if _has_locator(opened, end):
+        place = end - _LOCATOR_SIZE - _END64_SIZE
+        found = _long_form(opened, end, place)
+        if any(a not in (b, most) for a, b, most in zip(short, found, _MOST_SHORT, strict=True)):
+            raise Unreadable(_TWO_DIRECTORIES)
+    elif any(a == most for a, most in zip(short, _MOST_SHORT, strict=True)):
         raise Unreadable(_DAMAGED)
-    long = _long_form(opened, end)
-    count, size, begin = struct.unpack("<3Q", opened.read(long + 32, 24))
-    return count, size, begin, long
+    here, count, size, begin = found
+    if here != count:
+        raise Unreadable(_TWO_DIRECTORIES)
+    return count, size, begin, place
 
 
 def _has_locator(opened: Opened, end: int) -> bool:
-    return end >= 20 and opened.read(end - 20, 4) == _LOCATOR
+    return end >= _LOCATOR_SIZE and opened.read(end - _LOCATOR_SIZE, 4) == _LOCATOR
 
 
-def _long_form(opened: Opened, end: int) -> int:
-    place = int(struct.unpack("<Q", opened.read(end - 12, 8))[0])
+def _long_form(opened: Opened, end: int, place: int) -> list[int]:
+    """What the long form at `place` says: the records of this volume and of all, the directory's size and place."""
     if opened.read(place, 4) != _END64:
         raise Unreadable(_DAMAGED)
-    return place
+    if struct.unpack("<Q", opened.read(end - 12, 8))[0] != place:
+        raise Unreadable(_TWO_DIRECTORIES)
+    disk, first, *found = struct.unpack("<2L4Q", opened.read(place + 16, 40))
+    if disk or first:
+        raise Unreadable(_TWO_DIRECTORIES)
+    return found
 
 
 def _records(directory: bytes, count: int) -> Iterator[Record]:
@@ -198,15 +213,16 @@ def _check_names(records: list[Record]) -> None:
         name = record.name
         if "\\" in name or "\0" in name or name.startswith("/") or ".." in name.split("/") or name[1:2] == ":":
             raise Unreadable(f'holds a record named "{name[:100]}", which leads out of it; do not unpack it anywhere')
-        if name in seen:
+        if name.lower() in seen:  # torch takes no notice of case
             raise Unreadable(f"holds {name[:100]} twice, and readers differ in which they take; do not use it")
-        seen.add(name)
+        seen.add(name.lower())
 
 
 def _check_places(records: list[Record], directory: int) -> None:
     """Records must lie one behind the other before the directory, and unpack to what memory can hold."""
     ordered = sorted(records, key=lambda record: record.header)
-    for record, after in zip(ordered, [*(one.header for one in ordered[1:]), directory], strict=True):
+    ends = [*(one.header for one in ordered), directory][1:]  # none of an empty archive
+    for record, after in zip(ordered, ends, strict=True):
         if record.header + 30 + record.stored > after:
             raise Unreadable(f"its {record.name[:100]} overlaps what follows it; it is damaged or made to deceive")
         if record.bytes > _MOST_SHORTENED * record.stored + 64:
@@ -217,11 +233,11 @@ def _check_places(records: list[Record], directory: int) -> None:
 
 
 def _check_header(opened: Opened, record: Record) -> None:
-    """The name before the record must be the one the directory gives it: some readers go by that."""
+    """What stands before the record must be what the directory says of it: some readers go by that."""
     header = opened.read(record.header, 30)
-    length = struct.unpack_from("<H", header, 26)[0]
+    method, length = struct.unpack_from("<H", header, 8)[0], struct.unpack_from("<H", header, 26)[0]
     name = opened.read(record.header + 30, length).decode("utf-8", "backslashreplace")
-    if header[:4] != BEGINNING or name != record.name:
+    if header[:4] != BEGINNING or name != record.name or method != record.method:
         raise Unreadable(f"its {record.name[:100]} is not where its zip directory says; it is damaged; copy it again")
 
 

@@ -102,7 +102,8 @@ class Inspection:
     """All of it. Names and texts are the file's own: escape them before they reach a terminal.
 
     `parts` add up to the file's `bytes`; `facts` are what only this kind of file has, as name and value;
-    `storages` is bytes by dtype, as they lie in the file.
+    `storages` is bytes by dtype, as they lie in the file. `classes` are the namespaces of C++ classes of which a
+    program for the lite interpreter makes objects.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class Inspection:
     tensors: tuple[StoredTensor, ...] = ()
     storages: tuple[tuple[str, int], ...] = ()
     bytecode_version: int | None = None
+    classes: tuple[str, ...] = ()
     operators: tuple[Operator, ...] = ()
     extras: tuple[ExtraFile, ...] = ()
     loaders: tuple[Loader, ...] = ()

@@ -21,6 +21,7 @@ from fxconv.inspection.found import (
 )
 from fxconv.inspection.tensors import item_size
 
+MARK = b"PTMF"  # the fourth to the seventh byte
 # Fields of torch's torch/csrc/jit/serialization/mobile_bytecode.fbs, by number.
 _BYTECODE_VERSION, _EXTRA_FILES, _VALUES, _STORAGES, _SOURCES, _OPERATOR_VERSION = 0, 1, 4, 6, 8, 10
 _TENSOR, _FUNCTION = 5, 16  # of the union of values

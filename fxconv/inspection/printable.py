@@ -13,8 +13,15 @@ def printable(text: str, longest: int = _LONGEST) -> str:
 
     What a terminal obeys (escape sequences, text that turns around) must not come from the file.
     """
-    shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text[: longest + 1])
+    shown = visible(text[: longest + 1])
     return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+
+
+def visible(text: str, kept: str = "") -> str:
+    """All of `text`, its control and invisible characters written out, but for those in `kept`."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in kept else _escaped(letter) for letter in text)
 
 
 def _escaped(letter: str) -> str:

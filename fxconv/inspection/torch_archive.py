@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,6 +24,9 @@ _OWN_NAMES = ("__torch__.", "torch.", "collections.OrderedDict")
 # A pickle, and the folder in which its tensors lie.
 _PICKLES = (("data.pkl", "data"), ("constants.pkl", "constants"), ("bytecode.pkl", "bytecode"))
 _FOLDERS = tuple(f"{folder}/" for _, folder in _PICKLES)
+_READ_BY_NAME = {name for name, _ in _PICKLES}
+# C++ classes whose objects a program holds or makes; the namespace says whose they are.
+_CLASS = re.compile(rb"__torch__\.torch\.classes\.(\w*)")
 _FORMAT = "archive format"
 _DEBUG = ("mobile_debug_handles.pkl", "callstack_debug_map.pkl")
 
@@ -30,6 +34,9 @@ _DEBUG = ("mobile_debug_handles.pkl", "callstack_debug_map.pkl")
 def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
     """What an archive of torch's is; None for one of somebody else's. `bare` has the path and the size."""
     names = archive.records.keys()
+    odd = next((name for name in names if name not in _READ_BY_NAME and name.lower() in _READ_BY_NAME), None)
+    if odd is not None:
+        raise Unreadable(f"holds {odd}, which torch takes for {odd.lower()}, and other readers do not; do not use it")
     if "data.pkl" not in names and "bytecode.pkl" not in names:
         return None
     is_script = "constants.pkl" in names
@@ -52,6 +59,7 @@ def inspect_archive(archive: Archive, bare: Inspection) -> Inspection | None:
         facts = (*found.facts, *_module(values.get("data.pkl")))
         found = replace(found, facts=facts, problems=(*found.problems, *problems))
     if "bytecode.pkl" in values:
+        found = replace(found, classes=_classes(archive))
         return _with_bytecode(found, read_bytecode(values["bytecode.pkl"]))
     if is_script:
         return replace(found, operators=operators_in(code_of(archive)))
@@ -67,6 +75,17 @@ def _extras(archive: Archive) -> Iterator[ExtraFile]:
             left -= record.bytes if is_read else 0
             content = archive.read(name, LONGEST_TEXT) if is_read else None
             yield extra_file(name.removeprefix("extra/"), record.bytes, content)
+
+
+def _classes(archive: Archive) -> tuple[str, ...]:
+    """The namespaces of the C++ classes that its pickles name, at once or in two halves, or in a type's text."""
+    found: set[str] = set()
+    for name in archive.records:
+        if name.lower().endswith(".pkl"):
+            # a name's two halves stand on a line each, and torch skips spaces in the text of a type
+            content = archive.read(name, _LONGEST_PICKLE).replace(b"\n", b".").replace(b" ", b"")
+            found.update(namespace.decode() for namespace in _CLASS.findall(content))
+    return tuple(sorted(found))
 
 
 def _with_bytecode(found: Inspection, program: Bytecode) -> Inspection:

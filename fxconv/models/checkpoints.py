@@ -63,8 +63,10 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _torch(path: Path, unsafe: bool) -> Any:
     _check_container(path)
-    sys.path.insert(0, str(Path.cwd()))  # a pickled model's class may lie beside it
+    kept = sys.path.copy()
     try:
+        if unsafe:  # a pickled model's class may lie beside it
+            sys.path.insert(0, str(Path.cwd()))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch has to say about the file is said below
             return torch.load(path, map_location="cpu", weights_only=not unsafe)
@@ -81,7 +83,7 @@ def _torch(path: Path, unsafe: bool) -> Any:
             ) from error
         raise UserError(f"--weights {path}: not a torch checkpoint, or a damaged one; {_SAVE}") from error
     finally:
-        sys.path.pop(0)
+        sys.path[:] = kept
 
 
 def _check_container(path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from fxconv.conversion import Conversion
 
 
@@ -23,8 +23,9 @@ class Report:
         Changes that are alike are shown once; with `unfolded` one by one.
         """
         from fxconv.report import terminal  # here: it imports torch, which other views do without
+        from fxconv.report.screen import Screen
 
-        console = console or Console()
+        console = console or Screen()
         if full:
             terminal.print_report(self.conversion, console, unfolded)
         else:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fxconv.report.screen import fit
+
 # What a report is made of: sentences and tables.
 Part = str | Table
 # Of many names a row shows the first few.
@@ -24,7 +26,7 @@ def grid(*columns: str, header: bool = True) -> Table:
 
 def add(table: Table, *cells: str | Text) -> None:
     """A row whose words stand as they are: brackets in a path or a reason are no markup."""
-    table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+    table.add_row(*(fit(cell) for cell in cells))
 
 
 def show(table: Table, console: Console) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import get_args
 
 import pytest
 from fxconv_commands import REPO, SMALL, assert_user_error
 
 from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, RangeMethod, Recipe, WeightScheme
-from fxconv.config_file import chosen, read, reproducing, text
+from fxconv.config_file import _TYPES, chosen, read, reproducing, text
 from fxconv.errors import UserError
 
 OUTLIERS = REPO / "tests" / "fxconv" / "fxconv_outliers.py"
@@ -45,7 +46,7 @@ def test_every_choice_survives(tmp_path):
     defaults = Config()
     for field in dataclasses.fields(Config):  # or this test says nothing of a new one
         assert field.name not in ("engine", "seed") or getattr(UNUSUAL, field.name) != getattr(defaults, field.name)
-    assert read(written(tmp_path, text(UNUSUAL)), {}) == UNUSUAL
+    assert read(written(tmp_path, text(UNUSUAL)), {"passes": UNUSUAL.passes}) == UNUSUAL
     assert read(written(tmp_path, text(defaults)), {}) == defaults
     assert set(json.loads(text(defaults))) == {"schema", *(field.name for field in dataclasses.fields(Config))}
 
@@ -61,10 +62,11 @@ def test_whole_numbers_are_numbers(tmp_path):
 
 def test_the_command_line_goes_before_the_file(tmp_path):
     path = written(tmp_path, text(UNUSUAL))
-    given = {"seed": 9, "keep_float": (), "java": False, "calib_count": 100}
-    assert chosen(path, given, {"seed", "keep_float"}.__contains__) == dataclasses.replace(
-        UNUSUAL, seed=9, keep_float=()
+    given = {"seed": 9, "keep_float": (), "java": False, "calib_count": 100, "passes": ("other.py:Other",)}
+    assert chosen(path, given, {"seed", "keep_float", "passes"}.__contains__) == dataclasses.replace(
+        UNUSUAL, seed=9, keep_float=(), passes=("other.py:Other",)
     )
+    del given["passes"]
     assert chosen(None, given, lambda field: False) == Config(seed=9)
 
 
@@ -93,6 +95,12 @@ def test_a_budget_is_not_searched_for_again():
         ({"keep_float": "head"}, "'keep_float' is \"head\"; expected a list, such as []"),
         ({"keep_float": [1]}, "'keep_float' is 1; expected text in quotes"),
         ({"block": ["nothing"]}, "'block' is \"nothing\"; expected one of 'conv-bn-fusion'"),
+        (
+            {"passes": ["mine.py:Mine", "my package:Own"]},
+            "names passes whose code would run, which a file alone must not decide; look at them, and give "
+            "--pass mine.py:Mine --pass 'my package:Own' beside --config",
+        ),
+        ("7" * 10_000, "is not JSON; --save-config writes such a file"),
         ({"schema": 2}, "is of schema 2, this fxconv reads 1"),
         ([], "holds no JSON object"),
         ("{", "is not JSON (line 1: "),
@@ -105,6 +113,63 @@ def test_a_mistake_in_a_file_is_told_in_one_line(content, message, tmp_path):
     assert str(error.value).startswith(f"--config {path}: ")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# Of these none is imported, opened or looked up: patterns, and names that fxconv knows.
+_WORDS = {"skip", "until", "keep_float", "runtime"}
+
+
+def test_no_other_choice_of_a_file_is_a_name_of_code_or_of_a_file():
+    """A new one has to be looked at: what it names must not be imported because a file says so."""
+    assert _WORDS | {"passes"} == {name for name, kind in _TYPES.items() if kind is str or str in get_args(kind)}
+
+
+MARKING = """
+import pathlib
+pathlib.Path({mark!r}).write_text("ran")
+
+import rewrites
+import torch
+
+class Mine(rewrites.RewritePass):
+    \"\"\"Does nothing.\"\"\"
+
+    name = "mine"
+
+    def run(self, editor):
+        pass
+
+    @staticmethod
+    def example():
+        return torch.nn.ReLU()
+"""
+
+
+@pytest.mark.parametrize("spec", ["mine.py:Mine", "mine:Mine", "./mine.py:Mine", "package.mine:Mine"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_config_alone_runs_no_code(command, tmp_path, monkeypatch, spec, more):
+    mark = tmp_path / "mark"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "package").mkdir()
+    for place in (tmp_path / "mine.py", tmp_path / "package" / "mine.py"):
+        place.write_text(MARKING.format(mark=str(mark)))
+    spec = spec.replace("./", f"{tmp_path}/")
+    path = written(tmp_path, {"passes": [spec]})
+    run = command("convert", *SMALL, "--config", str(path), *more)
+    assert_user_error(run, f"--config {path}: names passes whose code would run", f"--pass {spec} beside --config")
+    assert not mark.exists()
+
+
+def test_the_command_line_may_name_it(command, tmp_path):
+    mark = tmp_path / "mark"
+    (tmp_path / "mine.py").write_text(MARKING.format(mark=str(mark)))
+    path = written(tmp_path, {"passes": [f"{tmp_path}/mine.py:Gone"], "until": "decompose"})
+    named = f"{tmp_path}/mine.py:Other"
+    run = command("convert", *SMALL, "--config", str(path), "--pass", named)
+    assert_user_error(
+        run, f"--pass {named}: {tmp_path}/mine.py has no 'Other'"
+    )  # what the command line says, not the file
+    assert mark.exists()
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path):

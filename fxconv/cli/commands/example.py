@@ -22,10 +22,10 @@ def example(
     traceback_: TracebackOption = False,
 ) -> None:
     """Draw photographs, preprocess them, and save the array that --example and --calib take."""
-    from fxconv.cli.paths import check_distinct, check_target, model_file
+    from fxconv.cli.paths import check_distinct, check_target, code_file
 
     check_target(output, "-o")
-    check_distinct({"-o": output}, {"DIR": folder, "--model": model_file(model) if model else None})
+    check_distinct({"-o": output}, {"DIR": folder, "--model": code_file(model) if model else None})
     from fxconv.cli import terminal
 
     with terminal.progress(quiet) as progress:

@@ -33,7 +33,8 @@ def sensitivity(
     from fxconv.environment import check
 
     check_target(output.json, "--json")
-    check_distinct({"--json": output.json}, read_files(model, loading.weights, images.calib, loading.example))
+    reads = read_files(model, loading.weights, images.calib, loading.example, config.passes)
+    check_distinct({"--json": output.json}, reads)
     check(config.engine.value)
     from fxconv.cli import terminal
 

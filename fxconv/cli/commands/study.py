@@ -29,15 +29,16 @@ def study(
 ) -> None:
     """How much calibration a model needs, and of what; nothing is converted."""
     config = Config(**choices(draws, calibration, int8, passes))
-    from fxconv.cli.paths import check_distinct, check_target, model_file
+    from fxconv.cli.paths import check_distinct, check_target, code_file
     from fxconv.environment import check
 
     check_target(output.json, "--json")
-    reads = {"the model": model_file(model), "--weights": Path(loading.weights)}
+    reads = {"the model": code_file(model), "--weights": Path(loading.weights)}
     folders: dict[str, Path | None] = {
         f"--sources {name}": Path(name) for name in draws.sources.split(",") if name.strip()
     }
-    check_distinct({"--json": output.json}, reads | folders)
+    code = {f"--pass {spec}": code_file(spec) for spec in config.passes}
+    check_distinct({"--json": output.json}, reads | folders | code)
     check(config.engine.value)
     from fxconv.cli import terminal
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from fxconv.cli.options.calibration import SeedOption
 from fxconv.cli.options.files import AgainstOptions, ArtifactArgument, ProofJsonOption, ReplayOptions
 from fxconv.cli.options.groups import takes_groups
@@ -24,11 +27,15 @@ def verify(
 ) -> None:
     """Run a .ptl's golden inputs again, in a process of its own, and say whether every bit is the same."""
     from fxconv.cli import terminal
-    from fxconv.cli.paths import check_distinct, check_target
+    from fxconv.cli.paths import check_distinct, check_target, code_file
     from fxconv.cli.results import write_report
 
     check_target(json, "--json")
-    check_distinct({"--json": json}, {"FILE": file, "--photographs": other.photographs})
+    python = shutil.which(replay.python) if replay.python is not None else None
+    reads = {"FILE": file, "--photographs": other.photographs, "--python": Path(python) if python else None}
+    if other.against is not None:
+        reads |= {"--against": code_file(other.against), "--weights": Path(loading.weights)}
+    check_distinct({"--json": json}, reads)
     if other.against is None and other.photographs is not None:
         raise UserError("--photographs goes with --against MODEL; name the model, or leave the photographs out")
     compared, proof, absent = None, None, ""

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+from fxconv.inspection.printable import visible
 from fxconv.report.tables import Part
 
 
 def text(value: object) -> str:
-    """A value as text, in an element or an attribute."""
-    return html.escape(str(value), quote=True)
+    """A value as text, in an element or an attribute: what turns text around, or is not seen, is written out."""
+    return html.escape(visible(str(value), "\n\t"), quote=True)
 
 
 def element(name: str, content: str, **attributes: object) -> str:

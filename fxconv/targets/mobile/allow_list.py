@@ -3,20 +3,21 @@
 A lite-interpreter file is a program. Its operators may write files (`aten::save`), map them into memory
 (`aten::from_file`) or call other machines, and loading it runs the `__setstate__` methods in it. So its operators are
 read first, without loading it, and each has to be named here: what nobody has looked at is refused.
+
+The first to read it is `fxconv.inspection`, which runs nothing, and refuses an archive that shows one reader this and
+another that. Only what it took, and found to name no other operators and classes, is read by torch.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
-import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import UserError
+from fxconv.inspection import Inspection, Kind, inspect
 from fxconv.inspection.effects import EFFECTS
 
 _NO_PROGRAM = BY_NAME["no-bytecode"]
@@ -126,9 +127,6 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 # Namespaces of the C++ classes whose objects are packed weights.
 _CLASSES = frozenset({"quantized", "xnnpack", "rnn"})
-_CLASS = re.compile(rb"__torch__\.torch\.classes\.(\w*)")
-# Structure, without weights: bytes of a pickle in an archive.
-_MOST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -151,65 +149,55 @@ def refused(operators: Iterable[str]) -> list[Refused]:
     return found
 
 
-def check_there(path: Path) -> None:
-    """Raises `UserError` when there is no file."""
+def inspected(path: Path) -> Inspection:
+    """What a file is, before anything of torch reads it.
+
+    Raises `UserError` when there is none, for what `fxconv inspect` refuses, for what is no file of the lite
+    interpreter, and for one that names operators or classes that are not allowed.
+    """
     if not path.is_file():
         raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a .ptl")
+    found = inspect(path)
+    if found.kind is Kind.TORCHSCRIPT:
+        raise UserError(f"{path}: {_NO_PROGRAM.cause.removeprefix('the file ')}; {_NO_PROGRAM.cure}")
+    if found.kind is not Kind.LITE:
+        raise UserError(f"{path}: is no archive of the lite interpreter ({found.kind.value}); give a .ptl")
+    _refuse(path, _refused_by_name(found))
+    return found
 
 
 def operators_of(path: Path) -> tuple[str, ...]:
     """The operators of all functions in a lite-interpreter file, sorted; it is neither loaded nor run.
 
-    Raises `UserError` for what is no such file.
+    Raises `UserError` for what is no such file, and for one that must not be run.
     """
+    inspected(path)
     from torch.jit.mobile import _get_model_ops_and_info
 
-    check_there(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return tuple(sorted(_get_model_ops_and_info(str(path))))
+            found = tuple(sorted(_get_model_ops_and_info(str(path))))
     except Exception as error:  # torch's own are of many types
-        what = "is no file of the lite interpreter, or is damaged; give a .ptl"
-        if _NO_PROGRAM.matches(str(error)):
-            what = f"{_NO_PROGRAM.cause.removeprefix('the file ')}; {_NO_PROGRAM.cure}"
-        raise UserError(f"{path}: {what}") from error
-
-
-def _classes(path: Path) -> set[str]:
-    """The namespaces of the C++ classes that a file makes objects of. Raises `UserError` for a deceiving archive."""
-    found: set[str] = set()
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [entry.filename for entry in archive.infolist()]
-            if len(set(names)) < len(names):  # which of two is read is a matter of taste
-                raise UserError(f"{path}: holds two files of one name; it was made to deceive")
-            for entry in archive.infolist():
-                if entry.filename.endswith(".pkl"):
-                    if entry.file_size > _MOST_BYTES:
-                        raise UserError(f"{path}: holds a pickle of {entry.file_size:,} bytes; it was made to deceive")
-                    found.update(name.decode() for name in _CLASS.findall(archive.read(entry)))
-    except zlib.error as error:
-        raise UserError(f"{path}: is damaged: a record in it does not unpack; give a .ptl") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{path}: is damaged ({type(error).__name__}); give a .ptl") from error
+        raise UserError(f"{path}: is no file of the lite interpreter, or is damaged; give a .ptl") from error
+    _refuse(path, refused(found))
     return found
 
 
-def refused_in(path: Path) -> list[Refused]:
-    """What keeps a file from being loaded and run: operators, and classes of objects, that are not allowed.
+def _refused_by_name(found: Inspection) -> list[Refused]:
+    """What keeps a file from being loaded and run: operators, and classes of objects, that are not allowed."""
+    return [
+        *refused(one.full_name for one in found.operators),
+        *(
+            Refused(f"torch.classes.{namespace}", "makes objects of it, which are no packed weights")
+            for namespace in found.classes
+            if namespace not in _CLASSES
+        ),
+    ]
 
-    Nothing in it is run. Raises `UserError` for what is no file of the lite interpreter.
-    """
-    found = refused(operators_of(path))
-    for namespace in sorted(_classes(path) - _CLASSES):
-        found.append(Refused(f"torch.classes.{namespace}", "makes objects of it, which are no packed weights"))
-    return found
 
-
-def check(path: Path) -> None:
-    """Raises `UserError`, in one line, for a file that must not be run."""
-    found = refused_in(path)
+def _refuse(path: Path, found: Sequence[Refused]) -> None:
+    """Raises `UserError`, in one line, for a file with something in it that must not be run."""
     if found:
         first, more = found[0], f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(f"{path}: not run, because {first.name} {first.reason}{more}; only what computes is run here")

@@ -17,7 +17,7 @@ from fxconv.measures.latency import Runs, interleaved
 from fxconv.models.loading import parse_input_size
 from fxconv.models.signature import in_words
 from fxconv.progress import Progress
-from fxconv.targets.mobile.allow_list import check_there
+from fxconv.targets.mobile.allow_list import inspected
 from fxconv.targets.mobile.op_profile import Call, op_profile
 from fxconv.targets.proof.metadata import inputs_in
 from fxconv.targets.proof.peak_memory import peak_memory
@@ -136,7 +136,7 @@ def bench(
     environment = check("qnnpack")
     given = given_input(input_size, example)
     for path in paths:
-        check_there(path)
+        inspected(path)  # before anything of torch reads it
     inputs, peaks = [input_of(path, given) for path in paths], list[int]()
     for index, (path, values) in enumerate(zip(paths, inputs, strict=True)):
         progress("measuring memory", index, len(paths))

@@ -1,6 +1,7 @@
 """Whether a file proves itself: its golden inputs run again, in a process of its own, by this torch or another one.
 
-Nothing of the file is loaded before its operators were read and found to do nothing but compute.
+torch reads nothing of the file before `fxconv.inspection` took it, and loads nothing of it before its operators were
+read and found to do nothing but compute.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import UserError
 from fxconv.inspection.printable import printable
-from fxconv.targets.mobile.allow_list import check_there
+from fxconv.targets.mobile.allow_list import inspected
 from fxconv.targets.proof.own_process import Ended, Failed, answer, words_for
 
 SECONDS, MEGABYTES = 300, 4096
@@ -100,7 +101,7 @@ def check_runnable(path: Path, seconds: int = SECONDS, megabytes: int = MEGABYTE
 
     Its operators are read in a process of its own: there are files on which torch's reader crashes.
     """
-    check_there(path)
+    inspected(path)
     process_answer(
         words_for("fxconv.targets.proof.prove", "child", "check", str(path), str(seconds), str(megabytes)),
         path,
@@ -116,7 +117,7 @@ def prove(path: Path, python: str | None = None, seconds: int = SECONDS, megabyt
 
     Raises `UserError` for a file that holds no golden inputs, may do more than compute, or does not run.
     """
-    check_there(path)
+    inspected(path)
     try:
         replay.golden_in(str(path))  # most files that are none of fxconv's end here, at no cost
     except replay.HasNone as error:
@@ -193,7 +194,7 @@ def child() -> None:
 
     replay.limit(int(seconds), int(megabytes))
     try:
-        allow_list.check(Path(path))
+        allow_list.operators_of(Path(path))
         told: dict[str, Any] = replay.replayed(path) if what == "prove" else {}
     except UserError as error:
         told = {"error": str(error), "whole": True}

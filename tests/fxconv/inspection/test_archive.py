@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.hostile.archives import overlapping, records_of, zip_of
+from benchmarks.hostile.archives import (
+    overlapping,
+    records_of,
+    two_counts,
+    two_directories,
+    two_long_directories,
+    zip_of,
+)
 from fxconv.errors import UserError
 from fxconv.inspection import inspect
+from fxconv.inspection.archive import _TWO_DIRECTORIES
 
 STATE = {"data.pkl": b"\x80\x02}.", "version": b"3\n", "extra/a": b"text"}
 
@@ -116,7 +125,56 @@ def test_encrypted(refusal):
 
 def test_a_directory_that_begins_elsewhere(refusal):
     data = zip_of(STATE)
-    assert refusal(changed(data, len(data) - 6, "<I", entry(data) - 1)) == "its zip directory is damaged; copy it again"
+    assert refusal(changed(data, len(data) - 6, "<I", entry(data) - 1)) == _TWO_DIRECTORIES
+    assert refusal(changed(data, len(data) - 6, "<I", entry(data) + 1)) == "its zip directory is damaged; copy it again"
+
+
+@pytest.mark.parametrize("made", [two_directories, two_long_directories, two_counts])
+def test_two_directories_of_which_readers_take_one_each(refusal, tmp_path, made):
+    shown, hidden = {**STATE, "extra/a": b"shown"}, {**STATE, "extra/a": b"inner" * 20}
+    if made is two_counts:
+        del shown["extra/a"]
+    data = made(shown, hidden)
+    (tmp_path / "file").write_bytes(data)
+    assert torch._C.PyTorchFileReader(str(tmp_path / "file")).get_record("extra/a") == b"inner" * 20
+    if made is not two_counts:
+        assert zipfile.ZipFile(tmp_path / "file").read("archive/extra/a") == b"shown"
+    assert refusal(data) == _TWO_DIRECTORIES
+
+
+@pytest.mark.parametrize(("place", "form"), [(-14, "<H"), (-12, "<H"), (-10, "<I"), (-6, "<I")])
+def test_a_short_form_that_says_something_else_than_the_long_one(refusal, tmp_path, place, form):
+    torch.save({"a": torch.ones(9)}, tmp_path / "net.pth")
+    data = (tmp_path / "net.pth").read_bytes()
+    assert data[-42:-38] == b"PK\x06\x07"  # torch writes both
+    assert refusal(changed(data, len(data) + place, form, 1)) == _TWO_DIRECTORIES
+
+
+def test_two_numbers_of_records(refusal):
+    data = zip_of(STATE)
+    assert refusal(changed(data, len(data) - 14, "<H", 2)) == _TWO_DIRECTORIES
+
+
+def test_nothing_in_it(refusal):
+    assert refusal(zip_of({})).startswith("is a zip archive that torch did not write (nothing in it)")
+
+
+def test_names_of_which_torch_takes_one_for_the_other(refusal, tmp_path):
+    other = zip_of({**STATE, "Extra/A": b"other"})
+    assert "holds archive/Extra/A twice, and readers differ" in refusal(other)
+    (tmp_path / "file").write_bytes(zip_of({"DATA.PKL": b"\x80\x02}.", "bytecode.pkl": b"\x80\x02).", "version": b"3"}))
+    assert torch._C.PyTorchFileReader(str(tmp_path / "file")).get_record("data.pkl") == b"\x80\x02}."
+    assert "holds DATA.PKL, which torch takes for data.pkl" in refusal((tmp_path / "file").read_bytes())
+
+
+def test_a_file_that_begins_as_two_kinds_do(refusal):
+    data = zip_of(STATE)
+    assert "begins as two kinds of file do" in refusal(data[:4] + b"PTMF" + data[8:])
+
+
+def test_a_record_packed_otherwise_than_its_header_says(refusal):
+    data = zip_of(STATE)
+    assert "is not where its zip directory says" in refusal(changed(data, 8, "<H", 8))
 
 
 def test_bytes_behind_it_are_a_problem(tmp_path):

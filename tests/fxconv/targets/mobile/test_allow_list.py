@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,7 @@ from torch import nn
 
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import UserError
-from fxconv.targets.mobile import allow_list
-from fxconv.targets.mobile.allow_list import ALLOWED, Refused, check, operators_of, refused, refused_in
+from fxconv.targets.mobile.allow_list import ALLOWED, Refused, _refuse, operators_of, refused
 from fxconv.targets.mobile.lite_file import load_lite
 
 UNKNOWN = "is not known to do nothing but compute"
@@ -96,8 +96,6 @@ def test_all_operators_of_a_file_are_known_without_running_it(small_conversion, 
     path = tmp_path / "x.ptl"
     small_conversion.save(path)
     assert operators_of(path) == small_conversion.artifact.operators
-    assert refused_in(path) == []
-    check(path)
 
 
 class WritesWhenRun(nn.Module):
@@ -134,7 +132,7 @@ def test_a_file_that_writes_files_is_refused_before_it_can(kind, tmp_path):
     path = saved(kind(str(target)), tmp_path / "hostile.ptl")
     target.unlink(missing_ok=True)  # scripting may have loaded it
     with pytest.raises(UserError, match=r"hostile.ptl: not run, because aten::save writes files; only what computes"):
-        check(path)
+        operators_of(path)
     assert not target.exists()
 
 
@@ -146,39 +144,74 @@ def test_loading_alone_runs_what_a_file_says(tmp_path):
     assert target.exists()
 
 
-def test_several_are_counted(monkeypatch, tmp_path):
-    path = saved(nn.ReLU(), tmp_path / "x.ptl")
-    monkeypatch.setattr(allow_list, "operators_of", lambda path: ("aten::save", "mine::one", "mine::two"))
-    with pytest.raises(UserError, match=r"aten::save writes files \(and 2 more\); only"):
-        check(path)
+def test_several_are_counted():
+    with pytest.raises(UserError, match=r"x.ptl: not run, because aten::save writes files \(and 2 more\); only"):
+        _refuse(Path("x.ptl"), refused(["aten::save", "mine::one", "mine::two"]))
+    _refuse(Path("x.ptl"), [])
 
 
-def test_objects_of_other_classes_are_refused(tmp_path):
+@pytest.fixture
+def reader(monkeypatch):
+    """Files that torch's reader of operators is given."""
+    import torch.jit.mobile
+
+    given: list[str] = []
+    monkeypatch.setattr(torch.jit.mobile, "_get_model_ops_and_info", lambda path: given.append(path) or {})
+    return given
+
+
+def test_objects_of_packed_weights_may_be_made(tmp_path, reader):
     path = saved(nn.ReLU(), tmp_path / "x.ptl")
     packed = rewritten(path, tmp_path / "a.ptl", more=b"c__torch__.torch.classes.quantized\nLinearPackedParamsBase\n.")
-    assert refused_in(packed) == []
-    other = rewritten(path, tmp_path / "b.ptl", more=b"c__torch__.torch.classes.c10d\nProcessGroup\n.")
-    assert refused_in(other) == [Refused("torch.classes.c10d", "makes objects of it, which are no packed weights")]
+    assert operators_of(packed) == () and reader == [str(packed)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"c__torch__.torch.classes.c10d\nProcessGroup\n.", id="as torch writes it"),
+        pytest.param(b"c__torch__.torch\nclasses.c10d.ProcessGroup\n.", id="its halves apart elsewhere"),
+        pytest.param(b"c__torch__\ntorch.classes.c10d.ProcessGroup\n.", id="its halves apart at the start"),
+        pytest.param(b"X\x28\0\0\0__torch__ . torch.classes .c10d.ProcessGroup.", id="the text of a type, with spaces"),
+    ],
+)
+@pytest.mark.parametrize("record", ["more", "MORE", "deep/more"])
+def test_objects_of_other_classes_are_refused_before_torch_reads_the_file(tmp_path, reader, content, record):
+    path = rewritten(saved(nn.ReLU(), tmp_path / "x.ptl"), tmp_path / "a.ptl", **{record: content})
+    with pytest.raises(UserError, match=r"because torch.classes.c10d makes objects of it, which are no packed weights"):
+        operators_of(path)
+    assert reader == []
+
+
+def test_operators_are_refused_before_torch_reads_the_file(tmp_path, reader):
+    path = saved(WritesWhenRun(str(tmp_path / "written")), tmp_path / "hostile.ptl")
+    with pytest.raises(UserError, match="aten::save writes files"):
+        operators_of(path)
+    assert reader == []
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_archive_that_says_two_things_is_refused(tmp_path):
-    path = rewritten(saved(nn.ReLU(), tmp_path / "x.ptl"), tmp_path / "a.ptl", bytecode=b"another")
-    with pytest.raises(UserError, match=r"a.ptl: holds two files of one name; it was made to deceive"):
-        refused_in(path)
+@pytest.mark.parametrize("name", ["bytecode", "BYTECODE", "Data"])
+def test_an_archive_that_says_two_things_is_refused_before_torch_reads_it(tmp_path, reader, name):
+    path = rewritten(saved(nn.ReLU(), tmp_path / "x.ptl"), tmp_path / "a.ptl", **{name: b"another"})
+    with pytest.raises(UserError, match=rf"a.ptl: holds archive/{name}.pkl twice, and readers differ"):
+        operators_of(path)
+    assert reader == []
 
 
 def test_what_is_no_such_file_is_told_in_one_line(tmp_path):
     (tmp_path / "text.ptl").write_text("text")
     torch.jit.script(nn.ReLU()).save(tmp_path / "full.pt")
+    torch.save({"a": torch.ones(2)}, tmp_path / "weights.pth")
     for name, words in {
         "gone.ptl": "gone.ptl: no such file; give a .ptl",
         ".": ": not a file; give a .ptl",
-        "text.ptl": "text.ptl: is no file of the lite interpreter, or is damaged; give a .ptl",
+        "text.ptl": 'text.ptl: is a text that begins "text", no model; ',
+        "weights.pth": "weights.pth: is no archive of the lite interpreter (state_dict); give a .ptl",
         "full.pt": BY_NAME["no-bytecode"].cure,
     }.items():
         with pytest.raises(UserError) as error:
-            check(tmp_path / name)
-        assert str(error.value).endswith(words)
+            operators_of(tmp_path / name)
+        assert words in str(error.value)
         assert name != "full.pt" or "full.pt: has no program for the lite interpreter; save it" in str(error.value)
         assert "\n" not in str(error.value)
