@@ -146,8 +146,8 @@ class Config:
 
     `min_sqnr` is in decibels, int8 against float; None asks for 10, or for 3 of random weights, which deep networks
     answer by amplifying every rounding. `min_agreement`, from 0 to 100, is the least percentage of answers that must be
-    float's on images used for nothing else; None asks for none. `block` names the passes of optimize_for_mobile not to run;
-    `java` also blocks prepacking, whose operators the Java runtime lacks. `passes` are `module:Class` specs of the
+    float's on images used for nothing else; None asks for none. `block` names the passes of optimize_for_mobile not to
+    run; `java` also blocks prepacking, whose operators the Java runtime lacks. `passes` are `module:Class` specs of the
     user's own passes, `skip` and `until` names of passes. `keep_float` are patterns for paths of modules that run
     in float. `max_drop`, from 0 to 100, is by how many percentage points int8 may answer worse than
     float; `held_out` the most images, not used for calibration, to judge that by. `recipe` is auto, none, or

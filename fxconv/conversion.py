@@ -27,6 +27,7 @@ from fxconv.measures.judge import Judge, Judgement
 from fxconv.measures.latency import Latency
 from fxconv.measures.layer_cost import LayerCost
 from fxconv.measures.layer_survey import Layer
+from fxconv.measures.noise_gain import amplifies_noise
 from fxconv.models import preconditions
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.model_info import ModelInfo
@@ -234,8 +235,8 @@ def convert(
             quantized, judgement = _judge(job, held_out, quantized)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
         given = as_data(held_out) if held_out is not None and config.max_drop is None else None
-        lesson = lesson if config.mode is Mode.qat else None
-        return completed(job, quantized, judgement, output, layers, labels, lesson, given)
+        trained_on = lesson if config.mode is Mode.qat else None
+        return completed(job, quantized, judgement, output, layers, labels, trained_on, given)
 
 
 def prepare_qat(

@@ -1,7 +1,8 @@
 """The noise of each part of an output about its own mean: what a loud neighbour or a large offset cannot hide.
 
-The SQNR of a whole output says little of a channel of scores beside boxes in pixels, or of what varies by 1 about 1000:
-the power is the boxes', and the offset's. So each channel is looked at by itself, and what does not vary lends no power.
+The SQNR of a whole output says little of a channel of scores beside boxes in pixels, or of what varies by 1 about
+1000: the power is the boxes', and the offset's. So each channel is looked at by itself, and what does not vary lends
+no power.
 """
 
 from __future__ import annotations
@@ -42,11 +43,15 @@ class PartNoise:
     @property
     def words(self) -> str:
         """Which it is and how it does, in words."""
-        made = f" (made by {self.layer})" if self.layer else ""
-        place = f"{self.part} of output {self.output}" if self.part else f"output {self.output}"
         if self.is_constant:
-            return f"{place}{made} is constant in int8, and not in float"
-        return f"{place}{made} has {self.sqnr_db:.1f} dB about its mean"
+            return f"{self.place} is constant in int8, and not in float"
+        return f"{self.place} has {self.sqnr_db:.1f} dB about its mean"
+
+    @property
+    def place(self) -> str:
+        """Which it is, in words."""
+        place = f"{self.part} of output {self.output}" if self.part else f"output {self.output}"
+        return f"{place} (made by {self.layer})" if self.layer else place
 
 
 class OutputParts:

@@ -59,6 +59,17 @@ class Fidelity:
         """The share of equal answers, from 0 to 1; None where there is nothing to count."""
         return self.same / self.asked if self.same is not None and self.asked else None
 
+    def missing(self, least: float | None) -> str:
+        """How it falls short of `least` percent of equal answers, in words; "" when it does not, or none is asked."""
+        if least is None:
+            return ""
+        if self.agreement is None:
+            why = self.problem or f"its outputs have no answers to count, but a {self.measure}"
+            return f"not measured: {why}; required: {least:g} % (--min-agreement)"
+        if 100 * self.agreement >= least:
+            return ""
+        return f"{self.same} of {self.asked} {self.measure}; required: {least:g} % (--min-agreement)"
+
 
 def not_measured(problem: str) -> Fidelity:
     """The reason why it says nothing."""
@@ -136,7 +147,9 @@ class _Tally:
             same, asked = matched(ours, theirs)
             self.boxes = [self.boxes[0] + same, self.boxes[1] + asked]
         self.similarity.add(wanted, got, returned)
-        self.returned.append([torch.empty(value.shape, dtype=value.dtype, device="meta") for value in wanted[:returned]])
+        self.returned.append(
+            [torch.empty(value.shape, dtype=value.dtype, device="meta") for value in wanted[:returned]]
+        )
         self.parts += [OutputParts(place) for place in range(len(self.parts), returned)]
         for parts, a, b in zip(self.parts, wanted[:returned], got[:returned], strict=False):
             if a.shape == b.shape:

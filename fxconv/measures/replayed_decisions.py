@@ -25,7 +25,7 @@ from fxconv.models.dispatch import passed_on
 from fxconv.models.graph_calls import GraphResults, Inputs
 from rewrites.parts import graphs_in
 
-# What Python asks a tensor of one value for: a branch or a loop, which select nothing among values.
+# What Python asks a tensor of one value for.
 _NUMBER = "aten::_local_scalar_dense"
 _SUPPRESSING = "torchvision::nms"
 # Operators that hand back values along a dim and, second, where they stood.
@@ -90,6 +90,11 @@ def _decides(func: Any, args: tuple[Any, ...], out: Any) -> bool:
     if func._schema.name == _NUMBER:
         return True
     return any(isinstance(leaf, Tensor) and not leaf.is_floating_point() for leaf in tree_leaves(out))
+
+
+def _branches(name: str, out: Any) -> bool:
+    """Whether a decision is one number or truth value, as of a branch or a loop, which select nothing among values."""
+    return name == _NUMBER or (isinstance(out, Tensor) and out.dtype == torch.bool and out.numel() == 1)
 
 
 def _answered(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, other: Any) -> Any:
@@ -181,7 +186,7 @@ def _both(floating: nn.Module, int8: nn.Module, image: Inputs) -> _Run:
         result = _tensors(_run(int8, image, replaying, theirs))
     except Diverged as error:
         diverged = f"int8 decides otherwise than float does ({error})"
-    selects = any(name != _NUMBER for name, _ in recording.made)
+    selects = not all(_branches(name, out) for name, out in recording.made)
     graphs = _tensors(ours.values), _tensors(theirs.values)
     boxes = recording.boxes, replaying.boxes
     return _Run(original, result, *graphs, frozenset(ours.handed_on), boxes, selects, diverged)

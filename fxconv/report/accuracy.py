@@ -9,13 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from fxconv.config import Teacher
+from fxconv.measures.fidelity import Fidelity
 from fxconv.measures.judge import Judgement
+from fxconv.models.model_info import ModelInfo
 from fxconv.quantization.recipe_search.recipe import CHANGING, STEPS, ChosenRecipe
 from fxconv.report.tables import Part, add, count, decibels, grid, percent, print_parts, section, show, size, some
 
 if TYPE_CHECKING:
     from fxconv.analysis.sensitivity import Sensitivity
     from fxconv.analysis.study import Study
+    from fxconv.conversion import Conversion
     from fxconv.quantization.fine_tuned import FineTuned
 
 
@@ -69,6 +72,9 @@ def recipe_parts(recipe: ChosenRecipe) -> Iterator[Part]:
             STEPS[gain.step],
         )
     yield table
+    for gain in recipe.gains:
+        if gain.why_not:
+            yield f"{gain.step.value} left out: {gain.why_not}"
     if recipe.sqnr_db is not None:
         same = f", same top-1 {percent(recipe.agreement)}" if recipe.agreement is not None else ""
         yield f"with the ranges of all calibration images {decibels(recipe.sqnr_db)}{same}"
@@ -85,6 +91,46 @@ def recipe_parts(recipe: ChosenRecipe) -> Iterator[Part]:
         yield f"{count(channels, 'channel')} of {count(layers, 'layer')} moved by what they always carry"
     if recipe.reason:
         yield f"not tried: {recipe.reason}"
+
+
+def fidelity_rows(fidelity: Fidelity, info: ModelInfo) -> list[tuple[str, str]]:
+    """How int8 answers beside float on images used for nothing else."""
+    random = "; random weights, which say little of trained ones" if info.is_random else ""
+    if fidelity.problem:
+        return [("fidelity", f"not measured: {fidelity.problem}{random}")]
+    words = [fidelity_counts(fidelity)]
+    if fidelity.measure != "relative error" and fidelity.sqnr_db is not None:
+        words.append(decibels(fidelity.sqnr_db))
+    if fidelity.worst is not None:
+        words.append(f"at worst {decibels(fidelity.worst.sqnr_db)} about its mean ({fidelity.worst.place})")
+    on = f"on {count(fidelity.images, 'image')} used for nothing else"
+    return [("fidelity", f"{fidelity.grade}: {', '.join(words)} {on}{random}")]
+
+
+def fidelity_counts(fidelity: Fidelity) -> str:
+    """The measure that fits the outputs, in words."""
+    if fidelity.same is not None:
+        return f"{fidelity.same:,} of {fidelity.asked:,} {fidelity.measure}"
+    value = "-" if fidelity.value is None else f"{fidelity.value:.3g}"
+    return f"{fidelity.measure} {value}"
+
+
+def print_fidelity(conversion: Conversion, console: Console) -> None:
+    section(console, "Fidelity: int8 beside float")
+    print_parts(fidelity_parts(conversion), console)
+
+
+def fidelity_parts(conversion: Conversion) -> Iterator[Part]:
+    """What was measured, on what, and the grade; and what was compared for the proof."""
+    fidelity = conversion.fidelity
+    yield from (words for _, words in fidelity_rows(fidelity, conversion.model))
+    if fidelity.source:
+        yield fidelity.source
+    row = next((row for row in conversion.ledger if row.stage == "int8"), None)
+    if row is not None and row.compared:
+        yield f"against {row.against} only {row.compared} was compared"
+    if row is not None and row.worst is not None:
+        yield f"on {count(row.images, 'calibration image')}: {row.worst.words}, the worst of what the model returns"
 
 
 def trained(training: FineTuned | None) -> list[tuple[str, str]]:

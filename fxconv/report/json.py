@@ -110,6 +110,8 @@ def report(conversion: Conversion) -> dict[str, Any]:
     content = {
         **heading(conversion.model, conversion.config),
         "verdict": conversion.verdict,
+        "proven": conversion.proven,
+        "fidelity": {**asdict(conversion.fidelity), "agreement": conversion.fidelity.agreement},
         "environment": asdict(conversion.environment),
         "passes": passes(conversion.rewritten),
         "key_map": dict(conversion.rewritten.key_map),

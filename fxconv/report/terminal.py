@@ -11,7 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from fxconv.config import Mode
-from fxconv.report.accuracy import judged, print_judgement, print_recipe, print_training, recovered, trained
+from fxconv.report.accuracy import (
+    fidelity_rows,
+    judged,
+    print_fidelity,
+    print_judgement,
+    print_recipe,
+    print_training,
+    recovered,
+    trained,
+)
 from fxconv.report.review import in_parts, print_rewriting
 from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, decibels, grid, milliseconds, percent, section, show, size, some
@@ -86,7 +95,6 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     active = sum(bool(result.edits) for result in rewritten.results)
     stages = {row.stage: row for row in conversion.ledger}
     int8, lowered = stages["int8"], [row for row in conversion.ledger if row.against == "int8"]
-    agreement = f", same top-1 on {percent(int8.top1_agreement, 0)}" if int8.top1_agreement is not None else ""
     exact = all(row.max_abs_diff == 0 for row in lowered)
     names = ", ".join(row.stage for row in lowered)
     rows = [
@@ -102,7 +110,8 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *recovered(conversion.recipe),
         *trained(conversion.training),
         *judged(conversion.judgement),
-        (f"against {_FLOAT.get(int8.against, int8.against)}", f"{decibels(int8.sqnr_db)}{agreement} ({_images(int8)})"),
+        (f"against {_FLOAT.get(int8.against, int8.against)}", _against(int8)),
+        *fidelity_rows(conversion.fidelity, conversion.model),
         *_frozen(conversion),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         ("golden inputs", golden_words(conversion)),
@@ -156,6 +165,13 @@ def _function(row: StageParity) -> str:
     if row.max_abs_diff == 0:
         return "computes exactly what the original does"
     return f"differs from the original by at most {row.max_abs_diff:.2g} (required: {row.rule})"
+
+
+def _against(row: StageParity) -> str:
+    """How near int8 comes, and whether that is what the model returns or what leads up to it."""
+    agreement = f", same top-1 on {percent(row.top1_agreement, 0)}" if row.top1_agreement is not None else ""
+    compared = f"; compared was {row.compared}" if row.compared else ""
+    return f"{decibels(row.sqnr_db)}{agreement} ({_images(row)}){compared}"
 
 
 def _images(row: StageParity) -> str:
@@ -216,6 +232,7 @@ def print_report(conversion: Conversion, console: Console, unfolded: bool = Fals
     show(audit_table(conversion.audit, conversion.config.mode is not Mode.dynamic), console)
     section(console, "Parity ledger")
     show(ledger_table(conversion), console)
+    print_fidelity(conversion, console)
     print_recipe(conversion.recipe, console)
     if conversion.training is not None:
         print_training(conversion.training, console)

@@ -72,7 +72,9 @@ def cure(audit: Audit, ledger: Sequence[StageParity], config: Config, advice: st
     if stage == "int8":
         return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
     if failed is None:
-        return "calibrate on more of what the model will see (--calib, --calib-count), or ask for less (--min-agreement)"
+        return (
+            "calibrate on more of what the model will see (--calib, --calib-count), or ask for less (--min-agreement)"
+        )
     return cure_of(failed.problem, advice)
 
 

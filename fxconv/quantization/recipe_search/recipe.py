@@ -58,7 +58,7 @@ class StepGain:
     """One step: whether it is part of the result, and what it was judged by.
 
     The SQNR in decibels and the share of equal answers, from 0 to 1 (None without class scores), with the steps chosen
-    before it, and with it as well.
+    before it, and with it as well. `why_not` says what it was left out for.
     """
 
     step: Recipe
@@ -67,6 +67,7 @@ class StepGain:
     sqnr_after: float
     agreement_before: float | None
     agreement_after: float | None
+    why_not: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,23 +145,35 @@ def tried(
 
     `judged` says how like float int8 is with some steps, None when there is no int8 module with them. Every step has a
     reason of its own to help, and a few images measure it to a decibel: a step is taken unless the outputs are
-    further from float's than with fewer steps by more than that, or more answers change than may by chance.
+    further from float's than with fewer steps by more than that, or fewer answers are float's than with fewer steps by
+    more than chance: than with any number of them, for many steps may each take a little.
     """
     steps: tuple[Recipe, ...] = ()
     now, gains = judged(()) or Similarity(), list[StepGain]()
-    best = now
+    best = agreeing = now
     for step in STEPS:
         if step not in candidates:
             continue
         found = judged((*steps, step))
         if found is None:
             continue
-        helps = found.sqnr_db >= best.sqnr_db - _NOISE and not _falls(best, found)
-        gains.append(StepGain(step, helps or is_asked, now.sqnr_db, found.sqnr_db, now.agreement, found.agreement))
+        why_not = "" if is_asked else _why_not(best, agreeing, found)
+        gain = now.sqnr_db, found.sqnr_db, now.agreement, found.agreement
+        gains.append(StepGain(step, not why_not, *gain, why_not))
         if gains[-1].is_applied:
             steps, now = (*steps, step), found
             best = max(best, now, key=lambda one: one.sqnr_db)
+            agreeing = max(agreeing, now, key=lambda one: one.agreement or 0.0)
     return steps, tuple(gains)
+
+
+def _why_not(best: Similarity, agreeing: Similarity, found: Similarity) -> str:
+    """What a step harms, in words; "" where it does not. The first two are the best so far, each in one measure."""
+    if found.sqnr_db < best.sqnr_db - _NOISE:
+        return f"SQNR falls from {best.sqnr_db:.1f} dB to {found.sqnr_db:.1f}"
+    if _falls(agreeing, found):
+        return f"same top-1 falls from {agreeing.same} to {found.same} of {found.asked}, more than chance explains"
+    return ""
 
 
 def _falls(before: Similarity, after: Similarity) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fxconv.measures.layer_survey import SURVEYED, Layer
-from fxconv.report.accuracy import judgement_parts, recipe_parts, training_parts
+from fxconv.report.accuracy import fidelity_parts, judgement_parts, recipe_parts, training_parts
 from fxconv.report.html.markup import element, from_parts, table, text
 from fxconv.report.html.plots import FAIR_DB, POOR_DB, beyond, by_layer, grade, histogram, ranking
 from fxconv.report.tables import count, decibels, percent
@@ -23,7 +23,7 @@ _LEAST_ADDED = 1e-4
 
 def accuracy(conversion: Conversion) -> str:
     """The section, as far as there is something to tell."""
-    parts = []
+    parts = [element("h3", "Fidelity: int8 beside float"), from_parts(fidelity_parts(conversion))]
     layers = conversion.layers
     if any(layer.sqnr_db is not None for layer in layers):
         worst = _worst(layers)
@@ -46,7 +46,7 @@ def accuracy(conversion: Conversion) -> str:
         if judgement.ranking:
             parts.append(element("h3", "Sensitivity: what each layer costs when it alone is in int8"))
             parts.append(ranking(judgement.ranking))
-    return "\n".join(parts) or element("p", "The layers were not compared in this conversion.")
+    return "\n".join(parts)
 
 
 def _worst(layers: Sequence[Layer]) -> list[Layer]:

@@ -197,16 +197,69 @@ def test_without_the_float_models_decisions_there_is_nothing_to_compare(model, c
     both = compared_outputs(
         fusion.fuse(converted.rewritten.module), converted.int8, forward.outputs(model, images), images
     )
-    replayed = parity.close_enough("int8", *both, 10)
+    replayed = parity.close_enough("int8", both.wanted, both.got, 10)
     assert replayed.passed and replayed.sqnr_db > 25
 
 
-def test_what_its_graphs_give_is_compared_and_not_what_is_selected_by_it(model, converted, batches):
+def test_what_it_returns_is_compared_and_what_its_graphs_give_before(model, converted, batches):
     images = [(batches[0][:1],)]
-    wanted, got = compared_outputs(fused(converted), converted.int8, forward.outputs(model, images), images)
-    # three levels of the backbone, logits and box regressions; no boxes, scores and labels
-    assert [len(wanted[0]), len(got[0])] == [5, 5]
-    assert wanted[0][3].shape == (1, 8 * 8 + 4 * 4 + 2 * 2, 3) and wanted[0][4].shape == (1, 84, 4)
+    both = compared_outputs(fused(converted), converted.int8, forward.outputs(model, images), images)
+    # boxes, scores and labels; then three levels of the backbone, logits and box regressions
+    wanted, got = both.wanted[0], both.got[0]
+    assert (both.returned, len(wanted), len(got), both.incomparable) == (3, 8, 8, "")
+    assert wanted[6].shape == (1, 8 * 8 + 4 * 4 + 2 * 2, 3) and wanted[7].shape == (1, 84, 4)
+    # the heads are given the levels as they are, and nothing is selected by a single channel of those
+    assert both.last == (6, 7)
+    ((ours, theirs),) = both.boxes
+    assert len(ours) == len(theirs) > 0 and all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
+
+
+class Branching(nn.Module):
+    """A layer, and a branch that floats and int8 take otherwise: the sum of int8 is another one."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__()
+        self.inside, self.least = Inside(), least
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inside(x)
+        return y * 2 if y.sum() > self.least else y
+
+
+def test_a_branch_is_taken_as_float_takes_it_and_what_is_returned_compared(batches):
+    rewritten = rewrite(Branching(-1e9), example=(torch.ones(1, 3, 4, 4),)).module
+    louder = copy.deepcopy(rewritten)
+    louder.least = 1e9  # this one takes the other branch, but for the replay
+    image = (torch.randn(1, 3, 4, 4),)
+    returned = forward.outputs(rewritten, [image])
+    both = compared_outputs(rewritten, louder, returned, [image])
+    assert both.returned == 1 and both.incomparable == "" and both.last == ()
+    assert torch.equal(both.got[0][0], returned[0][0])
+
+
+class Asking(nn.Module):
+    """As many questions as it is told to ask, before what it returns."""
+
+    def __init__(self, questions: int) -> None:
+        super().__init__()
+        self.inside, self.questions = Inside(), questions
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inside(x)
+        for _ in range(self.questions):
+            if y.sum() > 1e9:
+                return y * 2
+        return y
+
+
+def test_where_int8_asks_otherwise_only_what_leads_up_to_it_is_compared():
+    floating = rewrite(Asking(1), example=(torch.ones(1, 3, 4, 4),)).module
+    other = copy.deepcopy(floating)
+    other.questions = 2
+    image = (torch.randn(1, 3, 4, 4),)
+    both = compared_outputs(floating, other, forward.outputs(floating, [image]), [image])
+    assert both.returned == 0 and "decides otherwise" in both.incomparable
+    assert len(both.wanted[0]) == len(both.got[0]) == 1 and both.last == (0,)
 
 
 def test_where_nothing_is_selected_what_the_model_returns_is_compared_too():
@@ -218,7 +271,8 @@ def test_where_nothing_is_selected_what_the_model_returns_is_compared_too():
     assert not isinstance(rewritten, fx.GraphModule)
     image = (torch.randn(1, 3, 4, 4),)
     returned = forward.outputs(rewritten, [image])
-    wanted, got = compared_outputs(rewritten, rewritten, returned, [image])
+    both = compared_outputs(rewritten, rewritten, returned, [image])
+    wanted, got = both.wanted, both.got
     assert torch.equal(wanted[0][0], returned[0][0]) and torch.equal(got[0][0], returned[0][0])
     assert torch.equal(2 * wanted[0][1], returned[0][0])
 
@@ -232,11 +286,8 @@ def test_a_noisy_head_fails_although_the_decisions_are_replayed(model, converted
     )
     head.set_weight_bias(flipped, head.bias())
     images = [(batches[0][:1],)]
-    row = parity.close_enough(
-        "int8",
-        *compared_outputs(fused(converted), noisy, forward.outputs(model, images), images),
-        10,
-    )
+    both = compared_outputs(fused(converted), noisy, forward.outputs(model, images), images)
+    row = parity.close_enough("int8", both.wanted, both.got, 10)
     assert not row.passed and "SQNR" in row.problem
 
 

@@ -17,6 +17,7 @@ from fxconv.config import Config, Recipe, WeightScheme
 from fxconv.data.calibration import Batches
 from fxconv.errors import UserError
 from fxconv.measures.model_similarity import similarity_of
+from fxconv.measures.output_comparison import Noise
 from fxconv.measures.similarity import Similarity
 from fxconv.quantization import engine
 from fxconv.quantization.observers import weight_observer
@@ -26,7 +27,7 @@ from fxconv.quantization.recipe_search.recipe import STEPS, TRIED, tried
 def like(noise: float, same: int = 100) -> Similarity:
     """A comparison with this noise power per signal power, and so many equal answers of 100."""
     found = Similarity()
-    found.powers, found.same, found.asked = [(1.0, noise)], same, 100
+    found.noises, found.same, found.asked = [Noise(signal=1.0, noise=noise)], same, 100
     return found
 
 
@@ -48,6 +49,22 @@ def test_steps_are_tried_on_top_of_those_taken() -> None:
 def test_a_step_that_costs_answers_is_left_out() -> None:
     assert tried(lambda steps: like(0.01, 80) if steps else like(0.1, 95))[0] == ()
     assert tried(lambda steps: like(0.01 / len(steps), 94) if steps else like(0.1, 95))[0] == TRIED
+
+
+def test_answers_lost_little_by_little_are_not_lost_beyond_chance() -> None:
+    # each step loses no more answers than chance may take, and comes nearer to float
+    found = {0: 95, 1: 92, 2: 89, 3: 86, 4: 83, 5: 80}
+    steps, gains = tried(lambda steps: like(0.1 / (1 + len(steps)), found[len(steps)]))
+    assert len(steps) == 1  # 92 of 100 might be chance, 89 are not
+    assert [gain.why_not for gain in gains][1:] == [
+        "same top-1 falls from 95 to 89 of 100, more than chance explains"
+    ] * 4
+    assert not gains[0].why_not
+
+
+def test_a_step_that_is_left_out_says_why() -> None:
+    _, (gain, *_) = tried(lambda steps: like(0.2 if steps else 0.1))
+    assert gain.why_not == "SQNR falls from 10.0 dB to 7.0" and not gain.is_applied
 
 
 def test_a_loss_as_small_as_chance_is_none_but_such_losses_do_not_add_up() -> None:
