@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -130,10 +131,10 @@ def plain(model: nn.Module) -> nn.Module:
 def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the model") -> forward.Outputs:
     """The float model's outputs, against which everything is compared.
 
-    An artifact hands out tensors, alone or in tuples, lists and dicts: raises `UserError` for anything else, for inputs
-    the model cannot take, for outputs that nothing can be compared with, and for answers to the first image that depend
-    on what ran before: nothing, the image itself, or another one. Copies run, with parameters shared: `model` stays as
-    it is, unless it writes into its own parameters.
+    An artifact hands out tensors, alone or in tuples, lists and dicts. A number beside them is one, and None is nothing,
+    here as there: raises `UserError` for anything else, for inputs the model cannot take, for outputs that nothing can
+    be compared with, and for answers to the first image that depend on what ran before: nothing, the image itself, or
+    another one. Copies run, with parameters shared: `model` stays as it is, unless it writes into its own parameters.
     """
     given, original = f"an input of {in_words(images[0])}", model
     model = copied(model, what, sharing_parameters)
@@ -148,9 +149,11 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
             raise
         raise cannot_take(error, what, given) from error
     held = [*tree_leaves(returned), *forward.leaves(returned)]  # a dict keeps its keys, the fields of others are lost
-    others = sorted({type(leaf).__name__ for leaf in held if not isinstance(leaf, (Tensor, dict))})
-    if others:
-        raise UserError(f"{what} returns {', '.join(others)} beside or instead of tensors; return tensors only")
+    taken = (Tensor, dict, list, tuple, NoneType)
+    others = {type(leaf).__name__ for leaf in held if not isinstance(leaf, taken) and not forward.is_number(leaf)}
+    if others or not any(isinstance(leaf, Tensor) for leaf in held):
+        names = ", ".join(sorted(others or {type(leaf).__name__ for leaf in held})) or "nothing"
+        raise UserError(f"{what} returns {names} beside or instead of tensors; return tensors only")
     if lost := _lost(found):
         raise UserError(f"{what} gives {lost} for {given}; mend its weights or its forward")
     if changed:

@@ -21,6 +21,7 @@ from fxconv import config_file, replay
 from fxconv.config import Config
 from fxconv.environment import VERSION
 from fxconv.errors import UserError
+from fxconv.models import forward
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.quantization.quantize import QuantizedModel
@@ -161,17 +162,9 @@ def _described(tensor: Tensor) -> dict[str, Any]:
     return {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
 
 
-def named(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
+def named(value: Any) -> list[tuple[str, Tensor]]:
     """The tensors in what a model returns, in order: by their keys or places, with dots; a lone one is `output`."""
-    if isinstance(value, Tensor):
-        return [(name or "output", value)]
-    if isinstance(value, dict):
-        members = list(value.items())
-    elif isinstance(value, (list, tuple)):
-        members = list(zip(getattr(value, "_fields", range(len(value))), value, strict=True))
-    else:
-        return []
-    return [found for key, member in members for found in named(member, f"{name}.{key}" if name else str(key))]
+    return [(name or "output", tensor) for name, tensor in forward.named_tensors(value)]
 
 
 def _preprocessing(how: Preprocessing | None, in_graph: bool) -> dict[str, Any] | None:
