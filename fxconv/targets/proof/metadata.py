@@ -34,6 +34,7 @@ from rewrites import PassResult
 FILE, SCHEMA = "fxconv.json", 1
 _LAYOUTS = {4: "NCHW", 5: "NCTHW"}
 _DETECTION = ("x", "y", "score", "class", "valid")
+_TYPES = {"float32": torch.float32, "uint8": torch.uint8, "int64": torch.int64, "int32": torch.int32, "bool": torch.bool}
 # Numbers in the inputs that a file asks for: beyond that it is not believed.
 _MOST_VALUES = 1 << 28
 
@@ -224,9 +225,7 @@ def inputs_in(path: Path) -> list[Tensor] | None:
         sound = all(type(side) is int and side > 0 for side in sides)
         if not kinds or not sound or sum(math.prod(shape) for shape, _ in kinds) > _MOST_VALUES:
             raise ValueError
-        return [
-            torch.zeros(shape, dtype={"float32": torch.float32, "uint8": torch.uint8}[kind]) for shape, kind in kinds
-        ]
+        return [torch.zeros(shape, dtype=_TYPES[kind]) for shape, kind in kinds]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: what its {FILE} says of the inputs is damaged; give --input-size or --example"
