@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -147,7 +147,7 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
     except Exception as error:  # whatever the user's own forward raises
         if is_out_of_memory(error):
             raise
-        raise cannot_take(error, what, given) from error
+        raise cannot_take(error, what, given, float_asked_for(original, images[0])) from error
     held = [*tree_leaves(returned), *forward.leaves(returned)]  # a dict keeps its keys, the fields of others are lost
     taken = (Tensor, dict, list, tuple, NoneType)
     others = {type(leaf).__name__ for leaf in held if not isinstance(leaf, taken) and not forward.is_number(leaf)}
@@ -200,6 +200,18 @@ def cannot_take(error: Exception, what: str, given: str, cure: str = "") -> User
         return UserError(f"{what} cannot take {given} ({words})" + (f"; {cure}" if cure else ""))
     mend = f"mend it there, or {cure}" if is_size and cure else "mend it there"
     return UserError(f"{_line(frame)}, failed with {described(error)} on {given}; {mend}")
+
+
+def float_asked_for(model: nn.Module, image: tuple[Any, ...]) -> str:
+    """How to mend the type of an input of whole numbers or truth values that a model would take as float32; "" else."""
+    for place, value in enumerate(image):
+        if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex():
+            continue
+        with suppress(Exception):  # whatever the user's own forward raises
+            forward.returned(sharing_parameters(model), (*image[:place], value.float(), *image[place + 1 :]))
+            which = f"input {place}" if len(image) > 1 else "the input"
+            return f"{which} is {str(value.dtype).removeprefix('torch.')}; give float32, preprocessed as in training"
+    return ""
 
 
 def _line(frame: traceback.FrameSummary) -> str:
