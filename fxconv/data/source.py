@@ -36,6 +36,10 @@ _RANDOM_WEIGHTS = (
 )
 
 
+# What torch says of an embedding that is given pixels.
+_NO_INDICES = "Expected tensor for argument #1 'indices'"
+
+
 @dataclass(frozen=True)
 class Source:
     """A loaded model, its calibration data, what the user must know about both, and the choices settled by them.
@@ -207,6 +211,8 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> list[
             count = len(images[0])
             what = f"an input of {size}" if count == 1 else f"{count} images of {size} at a time"
             asked = preconditions.float_asked_for(loaded.module, signature.arguments(single))
+            if signature.count == 1 and _NO_INDICES in str(error):
+                asked = "it takes indices, which are no images: give --example FILE.npy with rows of them, int64 [N, T]"
             raise preconditions.cannot_take(error, model, what, asked or cure) from error
         nan = any(leaf.isnan().any() for leaf in outputs if isinstance(leaf, Tensor))
         lost = empty[0] if empty else "its outputs are NaN" if nan else None

@@ -185,3 +185,31 @@ def test_none_where_nobody_wants_them():
     names = [name for name, text in without.report.json().items() if name == "artifact" and text["golden"]["cases"]]
     assert names == []
     assert fxconv.convert(model, calibration=data, recipe=("none",)).golden.cases > 0
+
+
+@pytest.mark.parametrize(
+    ("example", "spec"),
+    [
+        (torch.tensor([[3, 1, 4]]), {"shape": [1, 3], "dtype": "int64", "low": 1, "high": 4}),
+        (torch.tensor([2], dtype=torch.int32), {"shape": [1], "dtype": "int32", "low": 2, "high": 2}),
+        (torch.tensor([[True, False]]), {"shape": [1, 2], "dtype": "bool", "first": True}),
+    ],
+)
+def test_inputs_that_are_no_images_are_drawn_like_the_example(example, spec):
+    assert input_spec(example, None) == spec
+    drawn = replay.input_from(replay.pixels(spec["shape"], 1, 1), spec)
+    assert (drawn.dtype, drawn.shape) == (example.dtype, example.shape)
+
+
+class Picked(nn.Module):
+    """A row for each index."""
+
+    def forward(self, x, index):
+        return x[index]
+
+
+def test_the_format_is_another_where_inputs_are_of_other_types_alone():
+    specs = [input_spec(torch.rand(5, 3), None), input_spec(torch.tensor([0, 4]), None)]
+    picked = golden(fx.symbolic_trace(Picked()), bytes(1_000_000), specs, "qnnpack", False, MOBILE)
+    assert json.loads(picked.text)["format"] == replay.FORMAT_OF_OTHER_TYPES == 2
+    assert json.loads(of(30_000).text)["format"] == replay.FORMAT == 1
