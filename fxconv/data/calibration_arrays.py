@@ -130,8 +130,9 @@ class NamedArrays(CalibrationData):
     """Inputs of a network that takes several: one array `[N, ...]` for each, from an .npz file.
 
     They hold floats, preprocessed, indices or truth values. A network that takes nothing but indices gets its one array
-    so, too, from either kind of file. `option` is the command-line option that named the file. The arrays are named as the parameters of the network's
-    forward, or stand in their order. When one of them has the shape `image`, they are a single row, without N.
+    so, too, from either kind of file. `option` is the command-line option that named the file. The arrays are named as
+    the parameters of the network's forward, or stand in their order. When one of them has the shape `image`, they are a
+    single row, without N.
     """
 
     def __init__(

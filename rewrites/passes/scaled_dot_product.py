@@ -75,6 +75,7 @@ class ScaledDotProduct(RewritePass):
             op, word = ("call_method", target) if isinstance(target, str) else ("call_function", target.__name__)
             return editor.insert_call(node, op, target, args, f"{node.name}_{word}", _REASON, kwargs=kwargs)
 
+        hidden: fx.Node | None = None
         scale = settings["scale"]
         if scale is None:
             scale = call(operator.pow, call("size", settings["query"], -1), -0.5)
@@ -88,12 +89,15 @@ class ScaledDotProduct(RewritePass):
         elif mask is not None:
             known = None if is_truth(mask) else constant_tensor(editor.graph_module, mask)
             if known is None or known.dtype is torch.bool:
-                scores = call("masked_fill", scores, call("logical_not", mask), -math.inf)
+                hidden = call("logical_not", mask)
+                scores = call("masked_fill", scores, hidden, -math.inf)
             else:
                 scores = call(operator.add, scores, mask)
         path = editor.free_path(module_scope(node), "softmax")
         editor.graph_module.add_submodule(path, nn.Softmax(-1).train(editor.graph_module.training))
         weights = editor.insert_call(node, "call_module", path, (scores,), f"{node.name}_softmax", _REASON)
+        if hidden is not None and is_truth(mask):  # where all is hidden the function gives zeros, and a softmax NaN
+            weights = call("masked_fill", weights, call("all", hidden, -1, True), 0.0)
         editor.retarget(node, "call_function", operator.matmul, (weights, settings["value"]), {}, _REASON)
 
     @staticmethod

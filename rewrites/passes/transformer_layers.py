@@ -165,7 +165,7 @@ class TransformerLayers(RewritePass):
     Why: tracing stops at torch's own modules, so that each of these layers would be one float operation.
 
     A padding mask of truth values goes to the attentions; where torch's encoder makes zeros of padding, so does what is
-    written.
+    written. Where all of a row is padding, torch's fast path gives NaN, and what is written numbers.
 
     Leaves alone: calls with `is_causal`, a `key_padding_mask` that is not known to hold truth values or stands beside
     another mask, activations that are functions of somebody else's.

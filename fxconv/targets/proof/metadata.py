@@ -34,7 +34,13 @@ from rewrites import PassResult
 FILE, SCHEMA = "fxconv.json", 1
 _LAYOUTS = {4: "NCHW", 5: "NCTHW"}
 _DETECTION = ("x", "y", "score", "class", "valid")
-_TYPES = {"float32": torch.float32, "uint8": torch.uint8, "int64": torch.int64, "int32": torch.int32, "bool": torch.bool}
+_TYPES = {
+    "float32": torch.float32,
+    "uint8": torch.uint8,
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "bool": torch.bool,
+}
 # Numbers in the inputs that a file asks for: beyond that it is not believed.
 _MOST_VALUES = 1 << 28
 

@@ -213,3 +213,35 @@ def test_the_format_is_another_where_inputs_are_of_other_types_alone():
     picked = golden(fx.symbolic_trace(Picked()), bytes(1_000_000), specs, "qnnpack", False, MOBILE)
     assert json.loads(picked.text)["format"] == replay.FORMAT_OF_OTHER_TYPES == 2
     assert json.loads(of(30_000).text)["format"] == replay.FORMAT == 1
+
+
+class OfAllTypes(nn.Module):
+    """What the lite interpreter can return."""
+
+    def forward(self, x):
+        whole = x.mul(100).to(torch.int64)
+        return [
+            x, x.double(), x.half(), torch.complex(x, 1 - x), torch.complex(x, x).conj(), x > 0.5, whole,
+            whole.to(torch.int32), whole.to(torch.int16), whole.to(torch.int8), whole.to(torch.uint8), x.argmax(1),
+        ]  # fmt: skip
+
+
+def test_outputs_of_all_types_are_kept_and_compared_as_what_they_are():
+    graph = fx.symbolic_trace(OfAllTypes())
+    module = MOBILE.load(to_bytes(torch.jit.script(graph)))
+    kept = json.loads(
+        golden(graph, bytes(10_000_000), [input_spec(torch.rand(1, 3, 8, 8), None)], "qnnpack", False, MOBILE).text
+    )
+    case = kept["cases"][0]
+    dtypes = [output["dtype"] for output in case["outputs"]]
+    assert len(set(dtypes)) == 10 and {"complex64", "bool", "float16", "int8"} < set(dtypes)
+    assert replay.case_replayed(module, kept, case)["exact"]
+    for place, dtype in enumerate(dtypes):
+
+        def off(x, place=place):
+            found = list(module(x))
+            found[place] = ~found[place] if found[place].dtype is torch.bool else found[place].neg().add(1)
+            return found
+
+        told = replay.case_replayed(off, kept, case)
+        assert not told["passed"] and told["problem"].startswith(f"output {place} differs, by at most "), dtype

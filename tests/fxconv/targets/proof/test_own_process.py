@@ -42,7 +42,16 @@ def test_a_function_of_fxconvs_runs_with_this_processes_modules_and_its_argument
     assert answer(words_for("somebodys", "told", "a", "b c")) == {"words": ["a", "b c"]}
 
 
-TYPES = [torch.float32, torch.float64, torch.float16, torch.complex64, torch.bool, torch.uint8, torch.int32, torch.int64]
+TYPES = [
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.complex64,
+    torch.bool,
+    torch.uint8,
+    torch.int32,
+    torch.int64,
+]
 
 
 @pytest.mark.parametrize("dtype", TYPES)
