@@ -34,6 +34,8 @@ if __name__ == "__main__":  # what lies beside this file is not what others mean
 import torch
 
 FILE, FORMAT = "golden.json", 1
+# Of a file that takes whole numbers or truth values: the drawing of those came later.
+FORMAT_OF_OTHER_TYPES = 2
 # SQNR, in decibels. Where a float island lies between int8 layers, sums may come in another order: the mobile passes
 # re-associate them, and so does another machine.
 ISLAND_SQNR_DB = 40.0
@@ -82,10 +84,22 @@ def input_from(drawn: torch.Tensor, spec: dict[str, Any]) -> torch.Tensor:
     """What the model takes from drawn uint8 values.
 
     Of uint8 they are as drawn. Floats are (value / 255 - mean) / std in float32, with a mean and a deviation for each
-    channel, along the second dimension, or one for all.
+    channel, along the second dimension, or one for all. Other whole numbers lie from `low` to `high`, both included:
+    low + value * (high - low + 1) / 256, rounded down. Truth values are whether the value is 128 or more; but each row,
+    along the last dimension, begins with `first`, and ends with the opposite where it has an end: a mask that hides
+    all of a row, or nothing, makes numbers of it that are none.
     """
     if spec["dtype"] == "uint8":
         return drawn
+    if spec["dtype"] == "bool":
+        truth = drawn >= 128
+        truth[..., -1:] = not spec["first"]
+        truth[..., :1] = spec["first"]
+        return truth
+    if "low" in spec:
+        count = spec["high"] - spec["low"] + 1
+        whole = torch.div(drawn.to(torch.int64) * count, 256, rounding_mode="floor") + spec["low"]
+        return whole.to(getattr(torch, spec["dtype"]))
     each = [-1 if place == 1 and drawn.dim() > 1 else 1 for place in range(drawn.dim())]
     mean, std = (
         torch.tensor(spec[key], dtype=torch.float32).reshape(each if len(spec[key]) > 1 else [1] * drawn.dim())
@@ -115,7 +129,7 @@ def flat(value: Any) -> list[torch.Tensor]:
 
 def content(tensor: torch.Tensor) -> bytes:
     """The values, little-endian, row by row; of a float, a zero has no sign."""
-    whole = tensor.detach().cpu()
+    whole = tensor.detach().cpu().resolve_conj().resolve_neg()
     whole = (whole + 0.0 if whole.is_floating_point() else whole).contiguous()
     return ctypes.string_at(whole.data_ptr(), whole.numel() * whole.element_size()) if whole.numel() else b""
 
@@ -134,20 +148,36 @@ def compared(output: torch.Tensor, expected: dict[str, Any]) -> dict[str, Any]:
         return found
     found["exact"] = sha256(output) == expected["sha256"]
     if "data" in expected:
-        kept = torch.frombuffer(bytearray(base64.b64decode(expected["data"])), dtype=output.dtype).double()
-        ours = output.flatten()[:: expected["every"]].double()
+        kept = torch.frombuffer(bytearray(base64.b64decode(expected["data"])), dtype=output.dtype)
+        ours = output.flatten()[:: expected["every"]]
         if kept.shape != ours.shape:
             found["problem"] = f"has {len(ours)} values to compare, {len(kept)} were kept"
             return found
-        off = torch.where(kept == ours, torch.zeros_like(kept), (kept - ours).abs())
-        found["compared"], found["largest"] = len(kept), off.max().item()
-        noise, signal = off.square().sum().item(), kept.square().sum().item()
-        if signal > 0 and 0 < noise < math.inf:
-            found["sqnr_db"] = 10 * math.log10(signal / noise)
+        found["compared"] = len(kept)
+        found["largest"], found["sqnr_db"] = distance(kept, ours)
     if not found["exact"]:
         off_by = "" if found["largest"] is None else f", by at most {found['largest']:.3g}"
         found["problem"] = f"differs{off_by}" if found["largest"] else "differs where no value was kept"
     return found
+
+
+def distance(kept: torch.Tensor, ours: torch.Tensor) -> tuple[float, float | None]:
+    """The largest difference between the values of two tensors of one type, and the SQNR in decibels where it is one.
+
+    Complex numbers are their real and imaginary parts. A whole number, a class index say, or a truth value is right or
+    wrong: the power of all of them is how many there are, and that of the noise how many differ.
+    """
+    if kept.is_complex():
+        kept, ours = torch.view_as_real(kept.resolve_conj()), torch.view_as_real(ours.resolve_conj())
+    same = kept == ours
+    is_counted = not kept.is_floating_point()
+    kept, ours = kept.double(), ours.double()
+    off = torch.where(same, torch.zeros_like(kept), (kept - ours).abs())
+    noise, signal = off.square().sum().item(), kept.square().sum().item()
+    if is_counted:
+        noise, signal = float((~same).sum()), float(same.numel())
+    is_one = signal > 0 and 0 < noise < math.inf
+    return off.max().item(), 10 * math.log10(signal / noise) if is_one else None
 
 
 def passes(found: dict[str, Any], rule: str) -> bool:
@@ -209,7 +239,7 @@ def golden_in(path: str) -> dict[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise NotReplayed(f"holds a damaged {FILE} ({type(error).__name__})") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in (FORMAT, FORMAT_OF_OTHER_TYPES):
         raise NotReplayed("holds golden inputs of another format; a newer fxconv knows it")
     return found
 

@@ -90,8 +90,8 @@ def trace(model: nn.Module, example: Mapping[str, Any] | None = None) -> tuple[f
     `example` are arguments of its forward by name, of which the shapes count; without them nothing is known of any
     value. Returns the graph module and the modules that stayed whole. `graph_module.meta["classes"]` maps every module
     path of the original to its class, and `meta["fixed"]` lists the decisions taken for the example's sizes. As far as
-    it is known, a node's `meta["shape"]` is the shape of its value, `meta["members"]` how many tensors it holds, and
-    `meta["source"]` the file and line that called it, outside torch.
+    it is known, a node's `meta["shape"]` is the shape of its value, `meta["dtype"]` its type, `meta["members"]`
+    how many tensors it holds, and `meta["source"]` the file and line that called it, outside torch.
     Raises `UntraceableError` when the outermost forward itself does not trace.
     """
     with unchanged(model):
@@ -151,6 +151,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
         value = node.meta.pop("value", None)
         if isinstance(value, Tensor):
             node.meta["shape"] = tuple(value.shape)
+            node.meta["dtype"] = value.dtype
         elif isinstance(value, (tuple, list)) and value and all(isinstance(member, Tensor) for member in value):
             node.meta["members"] = len(value)
         if isinstance(node.type, str) or node.op == "output":

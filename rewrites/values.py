@@ -269,6 +269,11 @@ def _is_fractional(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point or dtype.is_complex
 
 
+def is_truth(node: object) -> bool:
+    """Whether a node's value is known to be a tensor of truth values, as a mask that selects is."""
+    return isinstance(node, fx.Node) and node.meta.get("dtype") is torch.bool
+
+
 def constant_tensor(graph_module: fx.GraphModule, node: fx.Node) -> torch.Tensor | None:
     """The value of a node that is made of parameters, buffers and literals alone; None when an input has a part in it.
 

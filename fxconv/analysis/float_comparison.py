@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
@@ -18,6 +19,7 @@ from fxconv.config import MIN_SQNR, Config
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.source import open_source
 from fxconv.errors import UserError, described
+from fxconv.inspection.printable import printable
 from fxconv.models import forward, preconditions
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Progress
@@ -32,6 +34,8 @@ from fxconv.verification.parity import StageParity
 IMAGES = 32
 # Bytes of what one process is given and hands back: of many large images a few at a time.
 _AT_ONCE = 256 << 20
+# What a file calls its inputs, in a message.
+_LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,10 @@ def compare_with_float(
     if told.get("detections"):
         raise UserError(f"{path}: returns detections, which the float model does not: convert it without --postprocess "
                         "to compare, and verify the file of detections by its golden inputs")  # fmt: skip
-    size = input_size or _size(metadata.inputs_in(path))
+    inputs = metadata.inputs_in(path)
+    size = input_size or _size(inputs)
+    if inputs is not None and (photographs is None or photographs.is_dir()):
+        _check_images(path, inputs, [str(one.get("name")) for one in told["inputs"]])
     progress("loading the model", 0, 1)
     source = open_source(model, weights, size, photographs, None, Config(seed=seed), unsafe_load, heads=heads)
     signature, module = source.loaded.signature, preconditions.copied(source.loaded.module, model)
@@ -106,6 +113,16 @@ def _size(inputs: Sequence[Tensor] | None) -> str | None:
     """What `--input-size` would say of the images that a file takes; None where it says nothing, or takes others."""
     images = [tensor for tensor in inputs or () if tensor.ndim in (4, 5)]
     return "x".join(map(str, images[0].shape[1:])) if images else None
+
+
+def _check_images(path: Path, inputs: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Raises `UserError` for a file that takes anything that images cannot fill."""
+    for tensor, name in zip(inputs, names, strict=True):
+        if tensor.ndim not in (4, 5) or tensor.dtype not in (torch.float32, torch.uint8):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            listed = printable(f"{name} ({kind} {list(tensor.shape)})", _LONGEST)
+            raise UserError(f"{path}: images cannot fill its input {listed}; give --photographs FILE.npz, "
+                            f"with rows of {printable(' and '.join(names), _LONGEST)}")  # fmt: skip
 
 
 def _for_the_file(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,15 @@ from fxconv.errors import UserError
 # Rows of a Fortran-order file lie scattered over all of it; each pass over the file gathers this many.
 _GATHERED = 16
 _BLOCK = 1 << 20
+# What an input holds that is no image: class indices or tokens, and masks.
+_INDICES = (np.dtype(np.int64), np.dtype(np.int32))
+_OF_INPUTS = (*_INDICES, np.dtype(np.bool_))
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array in a file, of floating-point numbers or uint8, at least one row long.
+    """An array in a file, of floating-point numbers, uint8, or what is no image: indices and truth values.
 
     `option` is the command-line option that named it, `member` the name of the array in an .npz file.
     """
@@ -99,7 +102,8 @@ def open_array(path: Path, option: str, ranks: tuple[int, ...] = (4,)) -> ArrayF
 def open_arrays(path: Path, names: tuple[str, ...], option: str) -> tuple[ArrayFile, ...]:
     """The arrays of an .npz file for the inputs `names`: those so named, or all in their order when none is.
 
-    Raises `UserError` in one line when they are not as many, or not all of floating-point numbers.
+    They hold floating-point numbers, indices (int64, int32) or truth values. Raises `UserError` in one line when they
+    are not as many, or hold something else.
     """
     file_path, member = _file(path, option)
     wanted = f"the model takes {len(names)} inputs ({', '.join(names)})"
@@ -111,7 +115,7 @@ def open_arrays(path: Path, names: tuple[str, ...], option: str) -> tuple[ArrayF
         known = [name for name in names if name in members]
         if len(members) != len(names) or (known and len(known) != len(names)):
             raise UserError(f"{option} {path}: holds {', '.join(members) or 'no arrays'} and {wanted}; {cure}")
-        found = tuple(_usable(_described(file_path, name, option)) for name in known or members)
+        found = tuple(_usable(_described(file_path, name, option), _OF_INPUTS) for name in known or members)
     for array in found:
         if array.dtype == np.uint8:
             raise UserError(
@@ -120,18 +124,41 @@ def open_arrays(path: Path, names: tuple[str, ...], option: str) -> tuple[ArrayF
     return found
 
 
+def holds_indices(path: Path, option: str) -> bool:
+    """Whether a file is one array of indices, `[N]` or `[N, T]`, which no image is. Raises `UserError` as others do."""
+    file_path, member = _file(path, option)
+    with _trouble(option, str(file_path)):
+        if member is None and _is_archive(file_path) and len(_members(file_path)) != 1:
+            return False
+        found = _lone(file_path, member, option)
+    return found.dtype in _INDICES and len(found.shape) in (1, 2)
+
+
+def open_indices(path: Path, option: str) -> ArrayFile:
+    """The array of a file that `holds_indices`."""
+    file_path, member = _file(path, option)
+    with _trouble(option, str(file_path)):
+        return _usable(_lone(file_path, member, option), _INDICES)
+
+
+def _lone(path: Path, member: str | None, option: str) -> ArrayFile:
+    """The array that a file holds, or the one that is named."""
+    return _chosen(path, member, option, (1, 2)) if _is_archive(path) else _described(path, None, option)
+
+
 def whole_arrays(path: Path, option: str) -> list[npt.NDArray[Any]]:
     """All arrays of `FILE.npy` or `FILE.npz`, in their order, as they stand; of `FILE.npz:NAME` that one.
 
-    Raises `UserError` in one line when there is none, or one is not of floating-point numbers or uint8, or empty.
+    Raises `UserError` in one line when there is none, or one is empty, or holds what no input is.
     """
     file_path, member = _file(path, option)
     with _trouble(option, str(file_path)):
         is_archive = _is_archive(file_path)
         if member or not is_archive:
-            files = [open_array(path, option)]
+            chosen = _chosen(file_path, member, option, (4,)) if is_archive else _described(file_path, None, option)
+            files = [_usable(chosen, _OF_INPUTS)]
         else:
-            files = [_usable(_described(file_path, name, option)) for name in _members(file_path)]
+            files = [_usable(_described(file_path, name, option), _OF_INPUTS) for name in _members(file_path)]
         if not files:
             raise UserError(f"{option} {path}: a zip archive without arrays")
         for one in files:
@@ -161,17 +188,18 @@ def _members(path: Path) -> list[str]:
         return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
 
-def _usable(found: ArrayFile) -> ArrayFile:
-    """The array itself. Raises `UserError` when it is not of floating-point numbers or uint8."""
+def _usable(found: ArrayFile, others: Collection[np.dtype[Any]] = ()) -> ArrayFile:
+    """The array itself. Raises `UserError` when it is not of floating-point numbers, uint8, or one of the `others`."""
     if found.dtype.hasobject:
         raise UserError(
             f"{found.option} {found.name}: holds Python objects, which are not unpickled; save an array of numbers"
         )
-    if not _is_usable(found.dtype):
+    if not _is_usable(found.dtype) and found.dtype not in others:
         kind = "structures" if found.dtype.names else str(found.dtype)
-        raise UserError(
-            f"{found.option} {found.name}: values of type {kind}; expected float32 (preprocessed) or uint8 (pixels)"
-        )
+        expected = "float32 (preprocessed) or uint8 (pixels)"
+        if others:
+            expected = f"float32 (preprocessed), {', '.join(map(str, others))} or uint8 (pixels)"
+        raise UserError(f"{found.option} {found.name}: values of type {kind}; expected {expected}")
     return found
 
 

@@ -73,10 +73,17 @@ class CalibrationData(ABC):
         return [tuple(each[None].contiguous() for each in row) for row in islice(self.images(), count)]
 
 
-class Batches(CalibrationData):
-    """Floating-point tensors `[N, ...]` given from Python; each is used as one batch, as float32.
+# What an input holds that is no image: class indices or tokens, and masks.
+_WHOLE = (torch.int64, torch.int32, torch.bool)
+# A lone tensor of more dims than `[N, T]` is an image whoever gave it, and no row of tokens.
+_MOST_DIMS_OF_INDICES = 2
 
-    For a network of several inputs a batch is a tuple or list of tensors, one for each, of the same N.
+
+class Batches(CalibrationData):
+    """Tensors `[N, ...]` given from Python; each is used as one batch, of floating-point numbers as float32.
+
+    For a network of several inputs a batch is a tuple or list of tensors, one for each, of the same N. Indices and
+    truth values (int64, int32, bool) stay what they are, beside others or as rows `[N]` and `[N, T]`.
     """
 
     def __init__(self, batches: Iterable[Tensor | Sequence[Tensor]]) -> None:
@@ -89,13 +96,13 @@ class Batches(CalibrationData):
             or not all(isinstance(t, Tensor) and t.ndim and len(t) for b in given for t in b)
         ):
             raise ValueError("calibration needs at least one tensor [N, ...] with N at least 1")
-        if not all(tensor.is_floating_point() for batch in given for tensor in batch):
+        if not all(tensor.is_floating_point() or _may_be_whole(tensor, batch) for batch in given for tensor in batch):
             raise ValueError(
                 "the calibration tensors hold integers; give float32, preprocessed as the network's inputs"
             )
         if any(len(tensor) != len(batch[0]) for batch in given for tensor in batch):
             raise ValueError("the tensors of one calibration batch are of different N; a batch is one tensor an input")
-        self._batches = [tuple(tensor.detach().float() for tensor in batch) for batch in given]
+        self._batches = [tuple(map(_as_taken, batch)) for batch in given]
         if not all(tensor.isfinite().all() for batch in self._batches for tensor in batch):
             raise ValueError("the calibration tensors hold values that are not finite (NaN or infinite)")
         self.count = sum(len(batch[0]) for batch in self._batches)
@@ -113,6 +120,15 @@ class Batches(CalibrationData):
             place += len(batch[0])
             if kept.start < kept.stop and kept.start < len(batch[0]):
                 yield tuple(tensor[kept] for tensor in batch)
+
+
+def _may_be_whole(tensor: Tensor, batch: Sequence[Tensor]) -> bool:
+    """Whether whole numbers or truth values may be what an input takes, and no image that was not preprocessed."""
+    return tensor.dtype in _WHOLE and (len(batch) > 1 or tensor.ndim <= _MOST_DIMS_OF_INDICES)
+
+
+def _as_taken(tensor: Tensor) -> Tensor:
+    return tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
 
 
 def as_data(given: CalibrationData | Iterable[Tensor | Sequence[Tensor]]) -> CalibrationData:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fxconv.data import photographs
-from fxconv.data.arrays import ArrayFile, open_array, open_arrays
+from fxconv.data.arrays import ArrayFile, open_array, open_arrays, open_indices
 from fxconv.data.calibration import CalibrationData
 from fxconv.errors import UserError
 from fxconv.models.preprocessing import Preprocessing
@@ -119,11 +119,20 @@ def _float_row(array: ArrayFile, index: int, row: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-class NamedArrays(CalibrationData):
-    """Inputs of a network that takes several: one float array `[N, ...]` for each, from an .npz file.
+def _row(array: ArrayFile, index: int, row: npt.NDArray[Any]) -> Tensor:
+    """A row as the network takes it: float32, or the whole numbers or truth values that it is."""
+    if np.issubdtype(array.dtype, np.floating):
+        return _float_row(array, index, row)
+    return torch.from_numpy(np.array(row))  # a copy: what is read is read-only
 
-    `option` is the command-line option that named the file. The arrays are named as the parameters of the network's
-    forward, or stand in their order. When one of them has the shape `image`, they are a single row, without N.
+
+class NamedArrays(CalibrationData):
+    """Inputs of a network that takes several: one array `[N, ...]` for each, from an .npz file.
+
+    They hold floats, preprocessed, indices or truth values. A network that takes nothing but indices gets its one array
+    so, too, from either kind of file. `option` is the command-line option that named the file. The arrays are named as
+    the parameters of the network's forward, or stand in their order. When one of them has the shape `image`, they are a
+    single row, without N.
     """
 
     def __init__(
@@ -135,20 +144,21 @@ class NamedArrays(CalibrationData):
         batch_size: int,
         option: str = "--calib",
     ) -> None:
-        self.arrays = open_arrays(path, names, option)
+        self.arrays = open_arrays(path, names, option) if len(names) > 1 else (open_indices(path, option),)
         shapes = [array.shape for array in self.arrays]
-        self._is_row = image in shapes
+        self._is_row = image in [array.shape for array in self.arrays if np.issubdtype(array.dtype, np.floating)]
         rows = {shape[:1] for shape in shapes}
         if any(0 in shape or not shape for shape in shapes) or (len(rows) > 1 and not self._is_row):
             listed = ", ".join(f"{array.member} {array.shape}" for array in self.arrays)
             raise UserError(f"{option} {path}: the arrays must hold the same number of rows, [N, ...]: {listed}")
         self.shapes = shapes if self._is_row else [shape[1:] for shape in shapes]
+        self.dtypes = [array.dtype for array in self.arrays]
         self.found = found = 1 if self._is_row else shapes[0][0]
         self.start = 0
         self.count, self.batch_size = min(count, found), batch_size
-        members = ", ".join(str(array.member) for array in self.arrays)
-        self.source = f"first {self.count} of {found} rows of {members} in {path}"
-        self._where = f"{members} in {path}"
+        members = ", ".join(str(array.member) for array in self.arrays if array.member)
+        self._where = f"{members} in {path}" if members else str(path)
+        self.source = f"first {self.count} of {found} rows of {self._where}"
         if option == "--example":
             self.source += f" ({option}), for images cannot fill all inputs"
 
@@ -161,8 +171,8 @@ class NamedArrays(CalibrationData):
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         if self._is_row:
-            yield tuple(_float_row(array, 0, np.stack(list(array.rows(array.shape[0])))) for array in self.arrays)
+            yield tuple(_row(array, 0, np.stack(list(array.rows(array.shape[0])))) for array in self.arrays)
             return
         rows = zip(*(array.rows(self.start + self.count) for array in self.arrays), strict=True)
         for index, row in islice(enumerate(rows), self.start, None):
-            yield tuple(_float_row(array, index, values) for array, values in zip(self.arrays, row, strict=True))
+            yield tuple(_row(array, index, values) for array, values in zip(self.arrays, row, strict=True))

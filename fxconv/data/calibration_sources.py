@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fxconv.data.arrays import split_name
+from fxconv.data.arrays import holds_indices, split_name
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.calibration_arrays import Arrays, NamedArrays
 from fxconv.data.calibration_generated import Generated
@@ -33,6 +33,6 @@ def open_calibration(
         raise UserError(f"{option} {path}: no such file or folder")
     if path.is_dir():
         return Photographs(path, preprocessing, count, batch_size, seed, option)
-    if len(names) > 1:
+    if len(names) > 1 or holds_indices(path, option):
         return NamedArrays(path, names, preprocessing.shape, count, batch_size, option)
     return Arrays(path, preprocessing, count, batch_size, option)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
-from fxconv.data.arrays import open_array, split_name
+from fxconv.data.arrays import holds_indices, open_array, split_name
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.calibration_arrays import NamedArrays
 from fxconv.data.calibration_photographs import Photographs
@@ -34,6 +34,10 @@ from fxconv.models.signature import in_words
 _RANDOM_WEIGHTS = (
     "deep networks with random weights amplify rounding: trained weights give a far higher SQNR than these"
 )
+
+
+# What torch says of an embedding that is given pixels.
+_NO_INDICES = "Expected tensor for argument #1 'indices'"
 
 
 @dataclass(frozen=True)
@@ -161,11 +165,12 @@ def open_inputs(
     signature, image = loaded.signature, loaded.preprocessing.shape
     if example is None:
         return _open(loaded, calib, config), None
-    if signature.count == 1:
+    if signature.count == 1 and not holds_indices(example, "--example"):
         return _open(loaded, calib, config), signature.arguments(read_example(example, loaded))
     rows = NamedArrays(example, signature.names, image, config.calib_count, config.batch_size, "--example")
     arguments = signature.arguments(rows.examples(1)[0])
-    odd = [f"{name} {shape}" for name, shape in zip(signature.names, rows.shapes, strict=True) if shape != image]
+    kinds = zip(signature.names, rows.shapes, rows.dtypes, strict=True)
+    odd = [f"{name} {shape}" for name, shape, kind in kinds if shape != image or not np.issubdtype(kind, np.floating)]
     if not odd or (calib is not None and not calib.is_dir()):
         return _open(loaded, calib, config), arguments
     if calib is not None:
@@ -205,7 +210,10 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> list[
                 raise
             count = len(images[0])
             what = f"an input of {size}" if count == 1 else f"{count} images of {size} at a time"
-            raise preconditions.cannot_take(error, model, what, cure) from error
+            asked = preconditions.float_asked_for(loaded.module, signature.arguments(single))
+            if signature.count == 1 and _NO_INDICES in str(error):
+                asked = "it takes indices, which are no images: give --example FILE.npy with rows of them, int64 [N, T]"
+            raise preconditions.cannot_take(error, model, what, asked or cure) from error
         nan = any(leaf.isnan().any() for leaf in outputs if isinstance(leaf, Tensor))
         lost = empty[0] if empty else "its outputs are NaN" if nan else None
         if lost is not None:

@@ -25,22 +25,51 @@ def cloned(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, inputs))
 
 
+def named_leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """What nested inputs or outputs hold, in order, each by its keys and places with dots; a lone leaf by "".
+
+    Subclasses of dict and dataclasses of anybody's are looked into.
+    """
+    if isinstance(value, dict):
+        members = list(value.items())
+    elif isinstance(value, (list, tuple)):
+        members = list(zip(getattr(value, "_fields", range(len(value))), value, strict=True))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        members = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    elif not (held := tree_leaves(value)) or held[0] is not value:  # of a class that somebody told torch of
+        members = list(enumerate(held))
+    else:
+        return [(name, value)]
+    return [found for key, member in members for found in named_leaves(member, f"{name}.{key}" if name else str(key))]
+
+
 def leaves(value: Any) -> list[Any]:
     """What nested inputs or outputs hold, in order, subclasses of dict and dataclasses of anybody's included."""
-    found: list[Any] = []
-    for leaf in tree_leaves(value):
-        if isinstance(leaf, dict):
-            found += leaves(list(leaf.values()))
-        elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
-            found += leaves([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
-        else:
-            found.append(leaf)
-    return found
+    return [leaf for _, leaf in named_leaves(value)]
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether a leaf of an output is a number or truth value of Python's, which a file returns as a tensor."""
+    return isinstance(leaf, (bool, int, float))
+
+
+def tensor_of(number: float) -> Tensor:
+    """A number or truth value as a tensor of no dims: int64, float32 or bool."""
+    return torch.full([], number)  # torch.tensor would be a constant to a trace
+
+
+def named_tensors(value: Any) -> list[tuple[str, Tensor]]:
+    """The tensors in nested inputs or outputs, in order, as `named_leaves` has them.
+
+    A number among them is a tensor, and None is nothing: so an artifact returns them.
+    """
+    known = [(name, tensor_of(leaf) if is_number(leaf) else leaf) for name, leaf in named_leaves(value)]
+    return [(name, leaf) for name, leaf in known if isinstance(leaf, Tensor)]
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """The tensors in nested inputs or outputs, in order."""
-    return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
+    """The tensors in nested inputs or outputs, in order; a number among them as one, None as nothing."""
+    return [tensor for _, tensor in named_tensors(value)]
 
 
 def returned(module: Callable[..., Any], image: tuple[Any, ...]) -> list[Tensor]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -130,10 +131,10 @@ def plain(model: nn.Module) -> nn.Module:
 def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the model") -> forward.Outputs:
     """The float model's outputs, against which everything is compared.
 
-    An artifact hands out tensors, alone or in tuples, lists and dicts: raises `UserError` for anything else, for inputs
-    the model cannot take, for outputs that nothing can be compared with, and for answers to the first image that depend
-    on what ran before: nothing, the image itself, or another one. Copies run, with parameters shared: `model` stays as
-    it is, unless it writes into its own parameters.
+    An artifact hands out tensors, alone or in tuples, lists and dicts; a number beside them is one, and None is none, here
+    as there. Raises `UserError` for anything else, for inputs the model cannot take, for outputs that nothing can
+    be compared with, and for answers to the first image that depend on what ran before: nothing, the image itself, or
+    another one. Copies run, with parameters shared: `model` stays as it is, unless it writes into its own parameters.
     """
     given, original = f"an input of {in_words(images[0])}", model
     model = copied(model, what, sharing_parameters)
@@ -146,11 +147,13 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
     except Exception as error:  # whatever the user's own forward raises
         if is_out_of_memory(error):
             raise
-        raise cannot_take(error, what, given) from error
+        raise cannot_take(error, what, given, float_asked_for(original, images[0])) from error
     held = [*tree_leaves(returned), *forward.leaves(returned)]  # a dict keeps its keys, the fields of others are lost
-    others = sorted({type(leaf).__name__ for leaf in held if not isinstance(leaf, (Tensor, dict))})
-    if others:
-        raise UserError(f"{what} returns {', '.join(others)} beside or instead of tensors; return tensors only")
+    taken = (Tensor, dict, list, tuple, NoneType)
+    others = {type(leaf).__name__ for leaf in held if not isinstance(leaf, taken) and not forward.is_number(leaf)}
+    if others or not any(isinstance(leaf, Tensor) for leaf in held):
+        names = ", ".join(sorted(others or {type(leaf).__name__ for leaf in held})) or "nothing"
+        raise UserError(f"{what} returns {names} beside or instead of tensors; return tensors only")
     if lost := _lost(found):
         raise UserError(f"{what} gives {lost} for {given}; mend its weights or its forward")
     if changed:
@@ -197,6 +200,18 @@ def cannot_take(error: Exception, what: str, given: str, cure: str = "") -> User
         return UserError(f"{what} cannot take {given} ({words})" + (f"; {cure}" if cure else ""))
     mend = f"mend it there, or {cure}" if is_size and cure else "mend it there"
     return UserError(f"{_line(frame)}, failed with {described(error)} on {given}; {mend}")
+
+
+def float_asked_for(model: nn.Module, image: tuple[Any, ...]) -> str:
+    """How to mend the type of an input of whole numbers or truth values that a model would take as float32; "" else."""
+    for place, value in enumerate(image):
+        if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex():
+            continue
+        with suppress(Exception):  # whatever the user's own forward raises
+            forward.returned(sharing_parameters(model), (*image[:place], value.float(), *image[place + 1 :]))
+            which = f"input {place}" if len(image) > 1 else "the input"
+            return f"{which} is {str(value.dtype).removeprefix('torch.')}; give float32, preprocessed as in training"
+    return ""
 
 
 def _line(frame: traceback.FrameSummary) -> str:

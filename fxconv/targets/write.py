@@ -54,12 +54,12 @@ def make(
     config: Config,
     has_islands: bool,
     clock: Clock,
-    told: Callable[[Lowered], str],
+    described: Callable[[Lowered], str],
     specs: Sequence[dict[str, Any]],
 ) -> Made:
     """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory.
 
-    `told` is what the artifact, lowered so, says of itself, `specs` are its golden inputs'.
+    `described` gives what the artifact, lowered so, says of itself, `specs` are its golden inputs'.
     """
     with clock.step("lowering"):
         lowered = target.lower(wrapped.module, wrapped.example, config)
@@ -72,13 +72,12 @@ def make(
         found = NO_GOLDEN
         if config.golden:
             found = golden.golden(wrapped.module, lowered.content, specs, config.engine.value, has_islands, target)
-        extra = {metadata.FILE: told(lowered)} | ({replay.FILE: found.text} if found.text else {})
+        extra = {metadata.FILE: described(lowered)} | ({replay.FILE: found.text} if found.text else {})
     with clock.step("lowering"):
         lowered = replace(lowered, content=b"")  # of a large model two are too many
         written = target.write(lowered, extra, config)
-    return Made(
-        written.content, lowered.method, lowered.warnings, ledger, found, written.needs, lowered.frozen_branches
-    )
+    told = (*wrapped.warnings, *lowered.warnings)
+    return Made(written.content, lowered.method, told, ledger, found, written.needs, lowered.frozen_branches)
 
 
 def read_back(

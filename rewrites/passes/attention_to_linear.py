@@ -6,13 +6,14 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.modules import LinearRows, bind
-from rewrites.values import callee, calls_of, constant_tensor, modules_read_inside, submodule
+from rewrites.values import callee, calls_of, constant_tensor, is_truth, modules_read_inside, submodule
 
 _REASON = "its linear layers become int8 ones"
 
@@ -32,6 +33,7 @@ class _Call:
     node: fx.Node
     inputs: tuple[fx.Node, fx.Node, fx.Node]
     mask: fx.Node | None
+    padding: fx.Node | None
     outputs: tuple[fx.Node, ...]
     unread: tuple[fx.Node, ...]
 
@@ -52,11 +54,14 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> _Call:
     inputs = tuple(settings[name] for name in ("query", "key", "value"))
     if not all(isinstance(value, fx.Node) for value in inputs):
         raise Refusal("an input is not a tensor of this graph")
-    if settings["key_padding_mask"] is not None:
+    padding = settings["key_padding_mask"]
+    if padding is not None and not is_truth(padding):
         raise Refusal("a key_padding_mask depends on the input; what it masks is not known before the model runs")
     if settings["is_causal"] is not False:
         raise Refusal("is_causal says something of the mask that the mask need not bear out")
     mask = settings["attn_mask"]
+    if mask is not None and padding is not None:
+        raise Refusal("a key_padding_mask stands beside another mask")
     if mask is not None:
         given = constant_tensor(graph_module, mask) if isinstance(mask, fx.Node) else None
         if given is None or given.ndim != 2:
@@ -69,7 +74,7 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> _Call:
         takers[which].append(user)
     if any(user.users for user in takers[1]):
         raise Refusal("its attention weights, its second result, are read as well")
-    return _Call(node, inputs, mask, tuple(takers[0]), tuple(takers[1]))
+    return _Call(node, inputs, mask, padding, tuple(takers[0]), tuple(takers[1]))
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
@@ -107,8 +112,9 @@ class AttentionToLinear(RewritePass):
     Why: left whole it is one float operation; its linear layers, a quarter to a third of a vision transformer's
     parameters, would stay float.
 
-    Leaves alone: `add_bias_kv`, `add_zero_attn`, a `key_padding_mask`, `is_causal`, a mask that depends on the input
-    or has more than two dimensions, and calls whose attention weights are read. Declared tolerance: 1e-5 of the
+    Leaves alone: `add_bias_kv`, `add_zero_attn`, `is_causal`, a mask that depends on the input or has more than two
+    dimensions, a `key_padding_mask` that is not known to hold truth values or stands beside another mask, and calls
+    whose attention weights are read. Declared tolerance: 1e-5 of the
     output's largest magnitude, because the fused kernel adds up in another order.
     """
 
@@ -177,6 +183,11 @@ class AttentionToLinear(RewritePass):
             is_bool = given is not None and given.dtype.is_floating_point is False
             # True means masked here, and taking part there
             settings["attn_mask"] = method("logical_not", call.mask) if is_bool else call.mask
+        if call.padding is not None:
+            # [N, S] to [N, 1, 1, S], for each head and query; without a batch, [S], to [1, 1, S]
+            hidden = method("unsqueeze", method("unsqueeze", call.padding, -2), -3)
+            settings["attn_mask"] = method("logical_not", hidden)
+            settings["attn_mask"].meta["dtype"] = torch.bool
         attended = editor.insert_call(
             node, "call_function", F.scaled_dot_product_attention, operands, f"{node.name}_attended", _REASON, path,
             settings,

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.values import constant_tensor, is_scalar, module_scope
+from rewrites.values import constant_tensor, is_scalar, is_truth, module_scope
 
 _REASON = "the attention is written out, so that each of its operations can be ruled on"
 
@@ -36,7 +36,8 @@ def _decide(graph_module: fx.GraphModule, node: fx.Node) -> dict[str, Any]:
         raise Refusal("is_causal is computed when the model runs")
     if settings["attn_mask"] is not None and settings["is_causal"]:
         raise Refusal("it has a mask and is_causal, which torch refuses as well")
-    if isinstance(settings["attn_mask"], fx.Node) and constant_tensor(graph_module, settings["attn_mask"]) is None:
+    mask = settings["attn_mask"]
+    if isinstance(mask, fx.Node) and not is_truth(mask) and constant_tensor(graph_module, mask) is None:
         raise Refusal("its mask depends on the input: whether it is added or selects is not known before it runs")
     return settings
 
@@ -50,8 +51,9 @@ class ScaledDotProduct(RewritePass):
     Why: the fused function is one float operation that needs three float tensors; written out, the operations around
     it see what they are read by, and its parts stand in the report.
 
-    Leaves alone: a dropout other than 0, `enable_gqa`, a mask that depends on the input. Declared tolerance: 1e-5 of
-    the output's largest magnitude, because the fused kernel adds up in another order.
+    Leaves alone: a dropout other than 0, `enable_gqa`, a mask that depends on the input and is not known to hold truth
+    values. Declared tolerance: 1e-5 of the output's largest magnitude, because the fused kernel adds up in another
+    order.
     """
 
     name = "scaled-dot-product"
@@ -73,6 +75,7 @@ class ScaledDotProduct(RewritePass):
             op, word = ("call_method", target) if isinstance(target, str) else ("call_function", target.__name__)
             return editor.insert_call(node, op, target, args, f"{node.name}_{word}", _REASON, kwargs=kwargs)
 
+        hidden: fx.Node | None = None
         scale = settings["scale"]
         if scale is None:
             scale = call(operator.pow, call("size", settings["query"], -1), -0.5)
@@ -84,14 +87,17 @@ class ScaledDotProduct(RewritePass):
             allowed = call("tril", call(torch.ones_like, scores, dtype=torch.bool))
             scores = call("masked_fill", scores, call("logical_not", allowed), -math.inf)
         elif mask is not None:
-            is_bool = constant_tensor(editor.graph_module, mask).dtype is torch.bool  # type: ignore[union-attr]
-            if is_bool:
-                scores = call("masked_fill", scores, call("logical_not", mask), -math.inf)
+            known = None if is_truth(mask) else constant_tensor(editor.graph_module, mask)
+            if known is None or known.dtype is torch.bool:
+                hidden = call("logical_not", mask)
+                scores = call("masked_fill", scores, hidden, -math.inf)
             else:
                 scores = call(operator.add, scores, mask)
         path = editor.free_path(module_scope(node), "softmax")
         editor.graph_module.add_submodule(path, nn.Softmax(-1).train(editor.graph_module.training))
         weights = editor.insert_call(node, "call_module", path, (scores,), f"{node.name}_softmax", _REASON)
+        if hidden is not None and is_truth(mask):  # where all is hidden the function gives zeros, and a softmax NaN
+            weights = call("masked_fill", weights, call("all", hidden, -1, True), 0.0)
         editor.retarget(node, "call_function", operator.matmul, (weights, settings["value"]), {}, _REASON)
 
     @staticmethod

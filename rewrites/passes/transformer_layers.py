@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.values import submodule
+from rewrites.values import is_truth, submodule
 
 _REASON = "torch's own layer is looked into like any other"
 
@@ -46,15 +46,30 @@ _SIGNATURES: dict[type[nn.Module], Callable[..., dict[str, Any]]] = {
 def _check(layer: Any, settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         if name.endswith("key_padding_mask") and value is not None:
-            raise Refusal(f"its {name} depends on the input; what it masks is not known before the model runs")
+            if not is_truth(value):
+                raise Refusal(f"its {name} depends on the input; what it masks is not known before the model runs")
+            if settings[name.replace("key_padding_", "")] is not None:
+                raise Refusal(f"its {name} stands beside another mask")
         if name.endswith("is_causal") and value is not False:
             raise Refusal(f"{name} says something of the mask that the mask need not bear out")
+    if isinstance(layer, nn.TransformerEncoder) and settings["src_key_padding_mask"] is not None:
+        _check_padding(layer, settings["src"])
     for inner in getattr(layer, "layers", [layer]):
         if type(inner) not in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer):
             raise Refusal(f"it stacks layers of a class that is not torch's own, {type(inner).__name__}")
         activation = inner.activation
         if not isinstance(activation, nn.Module) and not (activation.__module__ or "").startswith("torch"):
             raise Refusal(f"its activation {activation.__name__} is a function that is not torch's own")
+
+
+def _check_padding(encoder: nn.TransformerEncoder, source: Any) -> None:
+    if not encoder.use_nested_tensor:
+        return
+    if not encoder.mask_check:
+        raise Refusal("mask_check=False takes padding to be at the end, which the mask need not bear out")
+    shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
+    if shape is None:
+        raise Refusal("whether its input has a batch, whose padding it makes zeros of, is not known")
 
 
 class _Writer:
@@ -68,6 +83,10 @@ class _Writer:
         name = f"{path.replace('.', '_')}_{target.__name__}"
         return self.editor.insert_call(self.node, "call_function", target, args, name, _REASON, path)
 
+    def method(self, path: str, target: str, *args: Any) -> fx.Node:
+        name = f"{path.replace('.', '_')}_{target}"
+        return self.editor.insert_call(self.node, "call_method", target, args, name, _REASON, path)
+
     def part(self, path: str, part: str, *args: Any, **kwargs: Any) -> fx.Node:
         held = self.held.setdefault(path, [])
         if part not in held:
@@ -79,20 +98,41 @@ class _Writer:
 
     def stack(self, path: str, stacked: Any, settings: dict[str, Any]) -> fx.Node:
         first = next(iter(settings))
+        source = settings[first]
         for index, layer in enumerate(stacked.layers):
             settings = {**settings, first: self.layer(f"{path}.layers.{index}", layer, settings)}
         self.held[path] = ["layers"]
         value: fx.Node = settings[first]
+        if first == "src" and settings["src_key_padding_mask"] is not None:
+            has_batch = stacked.use_nested_tensor and len(source.meta["shape"]) == 3
+            value = self.zeros_for_padding(path, value, settings["src_key_padding_mask"]) if has_batch else value
         return value if stacked.norm is None else self.part(path, "norm", value)
+
+    def zeros_for_padding(self, path: str, value: fx.Node, mask: fx.Node) -> fx.Node:
+        """What torch's encoder gives in eval mode: zeros for padding, where that is at the end of each row of a batch.
+
+        It runs on nested tensors then. Where in any row anything follows padding, it computes the padding as well.
+        """
+        ends, others = slice(None, -1), slice(1, None)
+        before = self.function(path, operator.getitem, mask, (slice(None), ends))
+        behind = self.function(path, operator.getitem, mask, (slice(None), others))
+        followed = self.function(path, operator.and_, before, self.method(path, "logical_not", behind))
+        at_the_end = self.method(path, "logical_not", self.method(path, "any", followed))
+        padding = self.method(path, "unsqueeze", self.function(path, operator.and_, mask, at_the_end), -1)
+        return self.method(path, "masked_fill", value, padding, 0.0)
 
     def layer(self, path: str, layer: Any, settings: dict[str, Any]) -> fx.Node:
         first = next(iter(settings))
         value: fx.Node = settings[first]
 
-        def attended(part: str, memory: str, mask: str) -> Callable[[fx.Node], fx.Node]:
+        def attended(part: str, memory: str, of: str) -> Callable[[fx.Node], fx.Node]:
+            masks = {"attn_mask": settings[f"{of}_mask"]}
+            if (padding := settings[f"{of}_key_padding_mask"]) is not None:
+                masks["key_padding_mask"] = padding
+
             def attend(x: fx.Node) -> fx.Node:
                 keys = settings.get(memory, x)
-                both = self.part(path, part, x, keys, keys, attn_mask=settings[mask], need_weights=False)
+                both = self.part(path, part, x, keys, keys, need_weights=False, **masks)
                 return self.function(path, operator.getitem, both, 0)
 
             return attend
@@ -105,9 +145,9 @@ class _Writer:
                 x = self.function(path, layer.activation, x)
             return self.part(path, "linear2", x)
 
-        blocks = [attended("self_attn", "", "src_mask" if first == "src" else "tgt_mask")]
+        blocks = [attended("self_attn", "", first)]
         if first == "tgt":
-            blocks.append(attended("multihead_attn", "memory", "memory_mask"))
+            blocks.append(attended("multihead_attn", "memory", "memory"))
         for number, block in enumerate([*blocks, forward], start=1):
             if layer.norm_first:
                 value = self.function(path, operator.add, value, block(self.part(path, f"norm{number}", value)))
@@ -124,7 +164,11 @@ class TransformerLayers(RewritePass):
 
     Why: tracing stops at torch's own modules, so that each of these layers would be one float operation.
 
-    Leaves alone: calls with a `key_padding_mask` or `is_causal`, activations that are functions of somebody else's.
+    A padding mask of truth values goes to the attentions; where torch's encoder makes zeros of padding, so does what is
+    written. Where all of a row is padding, torch's fast path gives NaN, and what is written numbers.
+
+    Leaves alone: calls with `is_causal`, a `key_padding_mask` that is not known to hold truth values or stands beside
+    another mask, activations that are functions of somebody else's.
     Declared tolerance: 1e-5 of the output's largest magnitude, because torch's fast path adds up in another order.
     """
 

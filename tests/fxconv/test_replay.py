@@ -257,3 +257,56 @@ def _base64(values):
 
 def _bytes(text):
     return base64.b64decode(text)
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("int64", 0, 4), ("int64", -3, 30000), ("int32", 7, 7)])
+def test_whole_numbers_lie_within_the_range_of_the_examples(dtype, low, high):
+    spec = {"shape": [40, 50], "dtype": dtype, "low": low, "high": high}
+    drawn = replay.input_from(replay.pixels(spec["shape"], 5, 1), spec)
+    assert drawn.dtype is getattr(torch, dtype)
+    assert low <= drawn.min() <= low + (high - low) // 100 and high - (high - low) // 100 <= drawn.max() <= high
+
+
+@pytest.mark.parametrize("shape", [[64, 9], [64, 2], [3, 1, 4, 4]])
+@pytest.mark.parametrize("first", [True, False])
+def test_no_row_of_a_mask_is_all_one_value(shape, first):
+    spec = {"shape": shape, "dtype": "bool", "first": first}
+    drawn = replay.input_from(replay.pixels(shape, 3, 1), spec)
+    assert drawn.dtype is torch.bool and bool((drawn[..., 0] == first).all())
+    assert bool(drawn.any(-1).all()) and not bool(drawn.all(-1).any())
+
+
+def test_a_mask_of_one_column_is_the_examples():
+    spec = {"shape": [5, 1], "dtype": "bool", "first": False}
+    assert not replay.input_from(replay.pixels([5, 1], 3, 1), spec).any()
+
+
+def _beside(was, now):
+    kept = base64.b64encode(replay.content(was)).decode()
+    expected = {"shape": list(was.shape), "dtype": str(was.dtype)[6:], "sha256": replay.sha256(was)}
+    return replay.compared(now, {**expected, "every": 1, "data": kept})
+
+
+def test_of_a_complex_output_the_imaginary_part_counts():
+    was = torch.complex(torch.ones(10), torch.ones(10))
+    assert _beside(was, was.clone())["exact"]
+    found = _beside(was, torch.complex(torch.ones(10), torch.full((10,), 1.5)))
+    assert found["largest"] == 0.5 and found["sqnr_db"] == pytest.approx(10 * math.log10(20 / 2.5))
+    assert not replay.passes(found, "island") and found["problem"] == "differs, by at most 0.5"
+
+
+def test_a_conjugate_is_kept_as_what_it_is():
+    lazy = torch.complex(torch.ones(3), torch.ones(3)).conj()
+    assert replay.content(lazy) == replay.content(lazy.resolve_conj()) != replay.content(lazy.conj())
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize(("wrong", "passed"), [(1, True), (3, False)])
+def test_a_whole_number_is_right_or_wrong(dtype, wrong, passed):
+    """Of 20,000 values 40 dB are two: by how much one is off says nothing of a class index."""
+    was = torch.ones(20_000, dtype=dtype)
+    now = was.clone()
+    now[:wrong] = 0
+    found = _beside(was, now)
+    assert found["sqnr_db"] == pytest.approx(10 * math.log10(20_000 / wrong)) and found["largest"] == 1
+    assert replay.passes(found, "island") is passed and not replay.passes(found, "equal")

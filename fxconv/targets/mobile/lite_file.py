@@ -104,8 +104,9 @@ def _macs(name: str, args: tuple[Any, ...], out: Any) -> int:
     if name in ("aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::mkldnn_convolution"):
         return layer_macs(args[1], args[0], out, False)
     if name in _FUSED_LINEAR:
-        tokens = args[0].numel() // args[0].shape[-1]
-        return int(tokens * sum(args[position].numel() for position in _FUSED_LINEAR[name]))
+        weights = [args[position] for position in _FUSED_LINEAR[name]]
+        tokens = args[0].numel() // weights[0].shape[-1]  # what is taken may be nested, and have no shape
+        return int(tokens * sum(weight.numel() for weight in weights))
     if name in ("aten::addmm", "aten::mm"):
         return int(out.numel() * args[-1].shape[0])
     return 0

@@ -110,12 +110,14 @@ def input_of(path: Path, given: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]
     if said is None:
         raise UserError(f"{path}: does not say what it takes; give --input-size or --example")
     generator = torch.Generator().manual_seed(0)
-    return tuple(
-        torch.randint(0, 256, like.shape, generator=generator, dtype=torch.uint8)
-        if like.dtype == torch.uint8
-        else torch.randn(like.shape, generator=generator)
-        for like in said
-    )
+    return tuple(_drawn(like, generator) for like in said)
+
+
+def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers drawn at random, of a tensor's shape and type; of whole numbers, which may be indices, zeros."""
+    if like.dtype == torch.uint8:
+        return torch.randint(0, 256, like.shape, generator=generator, dtype=torch.uint8)
+    return torch.randn(like.shape, generator=generator) if like.is_floating_point() else like
 
 
 def bench(

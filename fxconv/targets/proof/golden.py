@@ -30,6 +30,8 @@ _CELL, _LEAST_SIDE = 8, 32
 # How many cases, and of each output at most how many values: the first of these that there is room for.
 _LADDER = ((CASES, None), (2, None), (1, None), *((2, most) for most in (4096, 1024, 256)), (1, 256), (1, 64), (1, 0))
 _GOLDEN_RATIO = 2654435769
+# What inputs may be in the first format; releases that know no other say so of the second.
+_FIRST = ("float32", "uint8")
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,16 @@ def input_spec(example: Tensor, normalization: tuple[Sequence[float], Sequence[f
     """One input as `fxconv.replay.input_from` reads it: like `example` in shape and type.
 
     `normalization` are the mean and deviation of what the model takes, for each channel; without, drawn values are
-    spread over the range of the example's.
+    spread over the range of the example's. So are whole numbers, whatever they count or name: none is beyond it.
     """
     shape = list(example.shape)
     if example.dtype == torch.uint8:
         return {"shape": shape, "dtype": "uint8"}
+    if example.dtype == torch.bool:
+        return {"shape": shape, "dtype": "bool", "first": bool(example.flatten()[0])}
+    if not example.is_floating_point():
+        kind = str(example.dtype).removeprefix("torch.")
+        return {"shape": shape, "dtype": kind, "low": int(example.min()), "high": int(example.max())}
     if normalization is None:
         low, high = (float(value) for value in torch.aminmax(example))
         width = high - low if high > low else 1.0
@@ -117,8 +124,9 @@ def _made(
 ) -> Golden:
     room = int(SHARE * size)
     sides = [side for spec in specs for side in spec["shape"][-2:]]
+    has_others = any(spec["dtype"] not in _FIRST for spec in specs)
     content: dict[str, Any] = {
-        "format": replay.FORMAT,
+        "format": replay.FORMAT_OF_OTHER_TYPES if has_others else replay.FORMAT,
         "engine": engine,
         "rule": "island" if has_islands else "equal",
         "outputs_of": whose,

@@ -21,6 +21,7 @@ from fxconv import config_file, replay
 from fxconv.config import Config
 from fxconv.environment import VERSION
 from fxconv.errors import UserError
+from fxconv.models import forward
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.quantization.quantize import QuantizedModel
@@ -33,6 +34,13 @@ from rewrites import PassResult
 FILE, SCHEMA = "fxconv.json", 1
 _LAYOUTS = {4: "NCHW", 5: "NCTHW"}
 _DETECTION = ("x", "y", "score", "class", "valid")
+_TYPES = {
+    "float32": torch.float32,
+    "uint8": torch.uint8,
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "bool": torch.bool,
+}
 # Numbers in the inputs that a file asks for: beyond that it is not believed.
 _MOST_VALUES = 1 << 28
 
@@ -161,17 +169,9 @@ def _described(tensor: Tensor) -> dict[str, Any]:
     return {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
 
 
-def named(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
+def named(value: Any) -> list[tuple[str, Tensor]]:
     """The tensors in what a model returns, in order: by their keys or places, with dots; a lone one is `output`."""
-    if isinstance(value, Tensor):
-        return [(name or "output", value)]
-    if isinstance(value, dict):
-        members = list(value.items())
-    elif isinstance(value, (list, tuple)):
-        members = list(zip(getattr(value, "_fields", range(len(value))), value, strict=True))
-    else:
-        return []
-    return [found for key, member in members for found in named(member, f"{name}.{key}" if name else str(key))]
+    return [(name or "output", tensor) for name, tensor in forward.named_tensors(value)]
 
 
 def _preprocessing(how: Preprocessing | None, in_graph: bool) -> dict[str, Any] | None:
@@ -231,9 +231,7 @@ def inputs_in(path: Path) -> list[Tensor] | None:
         sound = all(type(side) is int and side > 0 for side in sides)
         if not kinds or not sound or sum(math.prod(shape) for shape, _ in kinds) > _MOST_VALUES:
             raise ValueError
-        return [
-            torch.zeros(shape, dtype={"float32": torch.float32, "uint8": torch.uint8}[kind]) for shape, kind in kinds
-        ]
+        return [torch.zeros(shape, dtype=_TYPES[kind]) for shape, kind in kinds]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: what its {FILE} says of the inputs is damaged; give --input-size or --example"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -36,8 +37,15 @@ def words_for(module: str, function: str, *arguments: str) -> list[str]:
 def packed(tensors: Iterable[Tensor]) -> bytes:
     """Tensors as the bytes that `unpacked` takes, on the other side of a pipe."""
     content = io.BytesIO()
-    np.savez(content, *(tensor.numpy() for tensor in tensors))
+    np.savez(content, *map(_array, tensors))
     return content.getvalue()
+
+
+def _array(tensor: Tensor) -> npt.NDArray[Any]:
+    """The values as what they are; of bfloat16, which numpy has not, as float32, which has all of its values."""
+    whole = tensor.detach().resolve_conj().resolve_neg()
+    found: npt.NDArray[Any] = (whole.float() if whole.dtype == torch.bfloat16 else whole).numpy()
+    return found
 
 
 def unpacked(content: bytes) -> list[Tensor]:

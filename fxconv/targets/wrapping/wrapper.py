@@ -16,6 +16,7 @@ from fxconv.models.signature import InputSignature
 from fxconv.targets.wrapping import heatmaps
 from fxconv.targets.wrapping.heatmaps import Heatmaps
 from fxconv.targets.wrapping.normalization import InGraphNormalization, check_same
+from fxconv.targets.wrapping.odd_outputs import OddOutputs
 from fxconv.targets.wrapping.tensors import taking_tensors
 from fxconv.verification.audit import AUDIT_INPUTS
 
@@ -26,7 +27,7 @@ class WrappedModel:
 
     `example` is what one call takes, for which it gave `returned`, and `tensors` are the same for each image;
     `reference` is what it gives for those, nothing where it is no single graph and is run anew wherever it counts.
-    `inside` is its normalization, None where it takes normalized tensors.
+    `inside` is its normalization, None where it takes normalized tensors. `warnings` are what the user must know of it.
     """
 
     module: nn.Module
@@ -35,6 +36,7 @@ class WrappedModel:
     reference: forward.Outputs
     returned: Any
     inside: InGraphNormalization | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class ModelWrapper:
 
     `network_example` is what one call of the network takes; `maps` says where its heatmaps are, None where no peaks are
     looked for, and `step` the quantization step of their logits, where ties are broken by noise. `inside` is
-    normalization in the artifact, None where it takes normalized tensors.
+    normalization in the artifact, None where it takes normalized tensors; `odd` is what it returns beside tensors, None
+    where it returns tensors alone.
     """
 
     signature: InputSignature
@@ -52,6 +55,7 @@ class ModelWrapper:
     maps: Heatmaps | None = None
     step: float | None = None
     inside: InGraphNormalization | None = None
+    odd: OddOutputs | None = None
 
     @classmethod
     def of(
@@ -70,7 +74,7 @@ class ModelWrapper:
         """
         step = heatmaps.logit_step(int8, maps, image, config.ties) if maps is not None else None
         inside = InGraphNormalization.of(preprocessing, example) if config.normalize_in_graph else None
-        return cls(signature, config, example, maps, step, inside)
+        return cls(signature, config, example, maps, step, inside, OddOutputs.of(int8, image))
 
     @property
     def example(self) -> tuple[Tensor, ...]:
@@ -85,8 +89,10 @@ class ModelWrapper:
         """The network with all that goes into the artifact."""
         example = self.network_example
         whole = taking_tensors(network, self.signature)
+        if self.odd is not None:
+            whole = self.odd.left_out(whole)
         if self.maps is not None:
-            whole = heatmaps.with_peaks(network, self.maps, self.config, self.step)
+            whole = heatmaps.with_peaks(whole, self.maps, self.config, self.step)
         return whole if self.inside is None else self.inside.module(whole, len(example), example[0].ndim)
 
     def wrapped(
@@ -105,4 +111,5 @@ class ModelWrapper:
             reference = forward.outputs(whole, taken) if isinstance(whole, fx.GraphModule) else []
         with torch.no_grad():
             returned = whole(*forward.cloned(self.example))
-        return WrappedModel(whole, self.example, taken, reference, returned, self.inside)
+        told = self.odd.warnings if self.odd is not None else ()
+        return WrappedModel(whole, self.example, taken, reference, returned, self.inside, told)

@@ -132,13 +132,32 @@ ONE, TWO = torch.ones(1), torch.zeros(2)
     "value",
     [
         (ONE, TWO), {"a": ONE, "b": [TWO]}, Output(a=ONE, b=TWO), Found(ONE, TWO), Found(ONE, Output(b=(TWO,))),
-        Pair(ONE, Found(TWO)), [Output(a=Found(ONE)), 3, TWO],
+        Pair(ONE, Found(TWO)), [Output(a=Found(ONE)), None, TWO],
     ],
 )  # fmt: skip
 def test_tensors_in_order(value):
     first, second = forward.tensors(value)
     assert first is ONE and second is TWO
     assert forward.outputs(lambda: value, [()])[0][1].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype"), [(3, torch.int64), (0.5, torch.float32), (True, torch.bool), (-1, torch.int64)]
+)
+def test_a_number_is_a_tensor_of_no_dims(number, dtype):
+    (found, last) = forward.tensors({"stride": number, "out": [None, ONE]})
+    assert (found.dtype, found.shape, found.item()) == (dtype, (), number)
+    assert last is ONE
+
+
+def test_leaves_by_their_keys_and_places():
+    value = {"main": ONE, "aux": None, "deep": [TWO, Pair(ONE, Found(TWO))], "size": torch.Size([2, 3])}
+    assert forward.named_leaves(value) == [
+        ("main", ONE), ("aux", None), ("deep.0", TWO), ("deep.1.a", ONE), ("deep.1.b.boxes", TWO),
+        ("deep.1.b.scores", None), ("size.0", 2), ("size.1", 3),
+    ]  # fmt: skip
+    assert forward.named_leaves(ONE) == [("", ONE)]
+    assert forward.named_leaves([]) == []
 
 
 def test_leaves_that_are_no_tensors_are_told():

@@ -340,3 +340,34 @@ def test_the_least_sqnr_is_a_finite_number(text, command):
 def test_seeds_have_an_end(command):
     assert_user_error(command("convert", *SMALL, "--seed", str(2**63)), "'--seed'")
     assert command("diff", SMALL[0], "--input-size", "32", "--seed", str(2**63 - 1)).status == 0
+
+
+@pytest.mark.parametrize("value", [None, 3, (None, 0.5), [], {}, "text", object()])
+def test_a_model_that_returns_no_tensors_is_refused(value):
+    with pytest.raises(UserError, match="beside or instead of tensors; return tensors only"):
+        preconditions.reference(Net(behind=lambda self, x: value).eval(), [(torch.rand(1, 3, 8, 8),)])
+
+
+def test_nothing_and_numbers_beside_tensors_are_taken():
+    model = Net(behind=lambda self, x: {"out": x, "aux": None, "stride": 4, "scale": [0.5, True]}).eval()
+    ((out, stride, scale, flag),) = preconditions.reference(model, [(torch.rand(1, 3, 8, 8),)])
+    assert out.shape == (1, 4) and (stride.item(), scale.item(), flag.item()) == (4, 0.5, True)
+
+
+class Labelled(nn.Module):
+    """An image and a class index."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.embedding = nn.Conv2d(3, 8, 3), nn.Embedding(5, 8)
+
+    def forward(self, x, label):
+        return self.conv(x) + self.embedding(label)[:, :, None, None]
+
+
+def test_an_input_that_should_be_float32_is_named():
+    image, label = torch.randint(0, 255, (1, 3, 8, 8)), torch.tensor([4])
+    with pytest.raises(UserError, match=r"; input 0 is int64; give float32, preprocessed as in training$"):
+        preconditions.reference(Labelled().eval(), [(image, label)])
+    assert preconditions.float_asked_for(Labelled().eval(), (torch.rand(1, 3, 8, 8), label)) == ""
+    assert preconditions.reference(Labelled().eval(), [(torch.rand(1, 3, 8, 8), label)])[0][0].shape == (1, 8, 6, 6)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from passcheck import check, images, model, text
 
+from rewrites import rewrite
 from rewrites.passes import ScaledDotProduct
 
 RULE = ScaledDotProduct()
@@ -77,3 +78,13 @@ def test_refuses_a_dropout():
 
     result = run_pass(traced(model(attend(dropout_p=0.5))), RULE)
     assert [skip.reason for skip in result.skips] == ["its dropout is not 0, so that it draws random numbers"]
+
+
+@torch.no_grad()
+def test_a_mask_of_truth_values_that_depends_on_the_input():
+    original = model(lambda self, x, mask: F.scaled_dot_product_attention(x, x, x, mask[:, None]))
+    x, mask = torch.randn(2, 5, 8), torch.tensor([[True, False, True, True, False], [False] * 5])
+    whole = rewrite(original, example=(x, mask | True))
+    assert not any(node.target is F.scaled_dot_product_attention for node in whole.graph_module.graph.nodes)
+    for given in (mask, ~mask, mask.flip(-1)):  # where nothing is left to attend to there are zeros
+        assert torch.allclose(original(x, given), whole.module(x, given), atol=1e-5)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from passcheck import check, images, model
 from torch import nn
 
+from rewrites import rewrite
 from rewrites.passes import TransformerLayers
 
 RULE = TransformerLayers()
@@ -103,3 +104,87 @@ class Own(nn.TransformerEncoderLayer):
 def test_refuses(forward, layer, reason):
     checked = check(RULE, model(forward, layer=layer), *TOKENS)
     assert checked.result.edits == () and checked.skips == {"layer": reason}
+
+
+# Padding at the end of each row, all of a row; in front; none.
+AT_THE_END = torch.tensor([[0, 0, 0, 0, 1], [0, 0, 1, 1, 1]]).bool()
+ALL_OF_A_ROW = torch.tensor([[0, 0, 0, 1, 1], [1, 1, 1, 1, 1]]).bool()
+IN_FRONT = torch.tensor([[1, 0, 0, 0, 0], [0, 0, 0, 0, 1]]).bool()
+PADDINGS = {"at the end": AT_THE_END, "all of a row": ALL_OF_A_ROW, "in front": IN_FRONT, "none": IN_FRONT & AT_THE_END}
+
+
+def padded(layer: nn.Module) -> nn.Module:
+    forward = {
+        nn.TransformerEncoder: lambda self, x, mask: self.layer(x, src_key_padding_mask=mask),
+        nn.TransformerEncoderLayer: lambda self, x, mask: self.layer(x, src_key_padding_mask=mask),
+        nn.TransformerDecoder: lambda self, x, mask: self.layer(x, x + 1, memory_key_padding_mask=mask),
+        nn.TransformerDecoderLayer: lambda self, x, mask: self.layer(x, x + 1, tgt_key_padding_mask=mask),
+    }[type(layer)]
+    return model(forward, layer=layer).eval()
+
+
+def encoder(norm: nn.Module | None = None, **settings: object) -> nn.TransformerEncoder:
+    if norm is not None:
+        nn.init.normal_(norm.bias)  # what it makes of a row of zeros
+    return nn.TransformerEncoder(encoder_layer(**settings), 2, norm)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:enable_nested_tensor is True")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(encoder_layer, id="layer"),
+        pytest.param(encoder, id="encoder, which makes zeros of padding at the end"),
+        pytest.param(lambda: encoder(nn.LayerNorm(16)), id="encoder, whose norm has the zeros"),
+        pytest.param(lambda: encoder(norm_first=True), id="encoder that computes padding"),
+        pytest.param(decoder_layer, id="decoder layer"),
+        pytest.param(lambda: nn.TransformerDecoder(decoder_layer(), 2), id="decoder"),
+    ],
+)
+@torch.no_grad()
+def test_a_padding_mask(layer):
+    """Whatever the mask of the example was: where padding is decides what torch's encoder computes."""
+    torch.manual_seed(0)
+    original = padded(layer())
+    whole = rewrite(original, example=(*TOKENS, AT_THE_END))
+    assert next(result for result in whole.results if result.name == RULE.name).skips == ()
+    assert not any("Transformer" in type(part).__name__ for part in whole.module.modules())
+    for name, mask in PADDINGS.items():
+        wanted, found = original(*TOKENS, mask), whole.module(*TOKENS, mask)
+        assert not found.isnan().any(), name
+        off = (wanted - found).abs()[~wanted.isnan()]  # torch's fast path gives NaN where all of a row is hidden
+        assert off.numel() and off.max() <= 1e-5 * wanted.nan_to_num().abs().max(), name
+
+
+@torch.no_grad()
+def test_a_padding_mask_without_a_batch():
+    torch.manual_seed(0)
+    original = padded(encoder())
+    x, mask = TOKENS[0][0], AT_THE_END[0]
+    whole = rewrite(original, example=(x, mask))
+    assert torch.allclose(original(x, mask), whole.module(x, mask), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "mask", "reason"),
+    [
+        (encoder_layer, AT_THE_END.float(), "its src_key_padding_mask depends on the input; what it masks is not"),
+        (
+            lambda: nn.TransformerEncoder(encoder_layer(), 1, mask_check=False), AT_THE_END,
+            "mask_check=False takes padding to be at the end, which the mask need not bear out",
+        ),
+    ],
+)  # fmt: skip
+def test_refuses_a_padding_mask(make, mask, reason):
+    whole = rewrite(padded(make()), example=(*TOKENS, mask))
+    (skip,) = next(result for result in whole.results if result.name == RULE.name).skips
+    assert skip.reason.startswith(reason)
+
+
+def test_refuses_two_masks():
+    both = model(
+        lambda self, x, mask: self.layer(x, self.first, mask), layer=encoder_layer(), first=torch.zeros(5, 5).bool()
+    )
+    whole = rewrite(both, example=(*TOKENS, AT_THE_END))
+    (skip,) = next(result for result in whole.results if result.name == RULE.name).skips
+    assert skip.reason == "its src_key_padding_mask stands beside another mask"

@@ -185,3 +185,63 @@ def test_none_where_nobody_wants_them():
     names = [name for name, text in without.report.json().items() if name == "artifact" and text["golden"]["cases"]]
     assert names == []
     assert fxconv.convert(model, calibration=data, recipe=("none",)).golden.cases > 0
+
+
+@pytest.mark.parametrize(
+    ("example", "spec"),
+    [
+        (torch.tensor([[3, 1, 4]]), {"shape": [1, 3], "dtype": "int64", "low": 1, "high": 4}),
+        (torch.tensor([2], dtype=torch.int32), {"shape": [1], "dtype": "int32", "low": 2, "high": 2}),
+        (torch.tensor([[True, False]]), {"shape": [1, 2], "dtype": "bool", "first": True}),
+    ],
+)
+def test_inputs_that_are_no_images_are_drawn_like_the_example(example, spec):
+    assert input_spec(example, None) == spec
+    drawn = replay.input_from(replay.pixels(spec["shape"], 1, 1), spec)
+    assert (drawn.dtype, drawn.shape) == (example.dtype, example.shape)
+
+
+class Picked(nn.Module):
+    """A row for each index."""
+
+    def forward(self, x, index):
+        return x[index]
+
+
+def test_the_format_is_another_where_inputs_are_of_other_types_alone():
+    specs = [input_spec(torch.rand(5, 3), None), input_spec(torch.tensor([0, 4]), None)]
+    picked = golden(fx.symbolic_trace(Picked()), bytes(1_000_000), specs, "qnnpack", False, MOBILE)
+    assert json.loads(picked.text)["format"] == replay.FORMAT_OF_OTHER_TYPES == 2
+    assert json.loads(of(30_000).text)["format"] == replay.FORMAT == 1
+
+
+class OfAllTypes(nn.Module):
+    """What the lite interpreter can return."""
+
+    def forward(self, x):
+        whole = x.mul(100).to(torch.int64)
+        return [
+            x, x.double(), x.half(), torch.complex(x, 1 - x), torch.complex(x, x).conj(), x > 0.5, whole,
+            whole.to(torch.int32), whole.to(torch.int16), whole.to(torch.int8), whole.to(torch.uint8), x.argmax(1),
+        ]  # fmt: skip
+
+
+def test_outputs_of_all_types_are_kept_and_compared_as_what_they_are():
+    graph = fx.symbolic_trace(OfAllTypes())
+    module = MOBILE.load(to_bytes(torch.jit.script(graph)))
+    kept = json.loads(
+        golden(graph, bytes(10_000_000), [input_spec(torch.rand(1, 3, 8, 8), None)], "qnnpack", False, MOBILE).text
+    )
+    case = kept["cases"][0]
+    dtypes = [output["dtype"] for output in case["outputs"]]
+    assert len(set(dtypes)) == 10 and {"complex64", "bool", "float16", "int8"} < set(dtypes)
+    assert replay.case_replayed(module, kept, case)["exact"]
+    for place, dtype in enumerate(dtypes):
+
+        def off(x, place=place):
+            found = list(module(x))
+            found[place] = ~found[place] if found[place].dtype is torch.bool else found[place].neg().add(1)
+            return found
+
+        told = replay.case_replayed(off, kept, case)
+        assert not told["passed"] and told["problem"].startswith(f"output {place} differs, by at most "), dtype

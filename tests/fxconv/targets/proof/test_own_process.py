@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 
-from fxconv.targets.proof.own_process import Ended, Failed, answer, words_for
+from fxconv.targets.proof.own_process import Ended, Failed, answer, packed, unpacked, words_for
 
 
 def python(program):
@@ -39,3 +40,30 @@ def test_a_function_of_fxconvs_runs_with_this_processes_modules_and_its_argument
     (tmp_path / "somebodys.py").write_text("import sys, json\ndef told(): print(json.dumps({'words': sys.argv[2:]}))\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert answer(words_for("somebodys", "told", "a", "b c")) == {"words": ["a", "b c"]}
+
+
+TYPES = [
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.complex64,
+    torch.bool,
+    torch.uint8,
+    torch.int32,
+    torch.int64,
+]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_tensors_cross_a_pipe_as_what_they_are(dtype):
+    given = [torch.tensor([[0, 1], [1, 0]]).to(dtype), torch.zeros((), dtype=dtype), torch.zeros(0, 3, dtype=dtype)]
+    found = unpacked(packed(given))
+    assert [value.dtype for value in found] == [dtype] * 3
+    assert all(map(torch.equal, given, found))
+
+
+def test_a_conjugate_and_a_bfloat16_cross_a_pipe_too():
+    lazy, short = torch.complex(torch.ones(2), torch.ones(2)).conj(), torch.tensor([1.5], dtype=torch.bfloat16)
+    first, second, third = unpacked(packed([lazy, lazy.imag, short]))
+    assert torch.equal(first, lazy.resolve_conj()) and second.tolist() == [-1, -1]
+    assert third.dtype is torch.float32 and third.tolist() == [1.5]
