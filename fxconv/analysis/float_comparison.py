@@ -20,6 +20,10 @@ from fxconv.data.calibration import CalibrationData
 from fxconv.data.source import open_source
 from fxconv.errors import UserError, described
 from fxconv.inspection.printable import printable
+from fxconv.measures.channel_noise import part_noises
+from fxconv.measures.fidelity import Fidelity, fidelity_of_outputs, not_measured
+from fxconv.measures.noise_gain import amplifies_noise
+from fxconv.measures.output_comparison import shape_problem
 from fxconv.models import forward, preconditions
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Progress
@@ -29,7 +33,7 @@ from fxconv.targets.proof.prove import MEGABYTES, SECONDS, check_runnable, proce
 from fxconv.targets.registry import target_of
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.verification import parity
-from fxconv.verification.parity import StageParity
+from fxconv.verification.parity import AMPLIFYING, StageParity
 
 IMAGES = 32
 # Bytes of what one process is given and hands back: of many large images a few at a time.
@@ -43,6 +47,7 @@ class FloatComparison:
     """How a file answers beside the float model: `row` is like the parity ledger's, `source` says on what.
 
     `notes` are what the user must know, among it where the file says that it wants other preprocessing than the model.
+    `fidelity` is in the words of a conversion's; whether calibration used those images is not known here.
     """
 
     model: str
@@ -50,6 +55,7 @@ class FloatComparison:
     source: str
     row: StageParity
     notes: tuple[str, ...]
+    fidelity: Fidelity
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -102,11 +108,17 @@ def compare_with_float(
     for start in range(0, len(pixels), at_once):
         found += _outputs(path, pixels[start : start + at_once], seconds, megabytes)
     least = next(value for value in (min_sqnr, source.config.min_sqnr, MIN_SQNR) if value is not None)
-    row = parity.close_enough("file", original, found, least, "float")
+    parts = () if shape_problem(original, found) else part_noises(original, found)
+    row = parity.like_float("file", original, found, least, "float", parts)
+    arguments = [signature.arguments(each) for each in tensors]
+    faithful = fidelity_of_outputs(arguments, original, found, source.data.source)
+    if source.info.is_random and amplifies_noise(module, arguments):
+        row, faithful = parity.not_asked_for(row, AMPLIFYING), not_measured(AMPLIFYING)
     images = source.data.source
     if len(tensors) < source.data.count:
         images = f"{len(tensors)} images out of {images}"
-    return FloatComparison(source.info.name, source.info.weights, images, row, (*source.warnings, *notes))
+    notes = [*source.warnings, *notes, *row.warnings]
+    return FloatComparison(source.info.name, source.info.weights, images, row, tuple(notes), faithful)
 
 
 def _size(inputs: Sequence[Tensor] | None) -> str | None:

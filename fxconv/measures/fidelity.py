@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -88,6 +88,18 @@ def fidelity_of(
     is_whole_graph = isinstance(int8, fx.GraphModule)
     for image, both in _single(original, int8, images) if is_whole_graph else _in_parts(floating, int8, images):
         tally.add(image, both)
+    return graded(replace(tally.found(), source=source))
+
+
+def fidelity_of_outputs(
+    images: Sequence[Inputs], wanted: forward.Outputs, got: forward.Outputs, source: str
+) -> Fidelity:
+    """The same of outputs that somebody has already, for each image."""
+    if len(images) < FEWEST:
+        return not_measured(f"{len(images)} images of at least {FEWEST} were given")
+    tally = _Tally()
+    for image, ours, theirs in zip(images, wanted, got, strict=True):
+        tally.add(image, ComparedOutputs([ours], [theirs], len(ours)))
     return graded(replace(tally.found(), source=source))
 
 

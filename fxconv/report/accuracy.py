@@ -11,7 +11,6 @@ from rich.text import Text
 from fxconv.config import Teacher
 from fxconv.measures.fidelity import Fidelity
 from fxconv.measures.judge import Judgement
-from fxconv.models.model_info import ModelInfo
 from fxconv.quantization.recipe_search.recipe import CHANGING, STEPS, ChosenRecipe
 from fxconv.report.tables import Part, add, count, decibels, grid, percent, print_parts, section, show, size, some
 
@@ -93,21 +92,20 @@ def recipe_parts(recipe: ChosenRecipe) -> Iterator[Part]:
         yield f"not tried: {recipe.reason}"
 
 
-def fidelity_rows(fidelity: Fidelity, info: ModelInfo) -> list[tuple[str, str]]:
-    """How int8 answers beside float on images used for nothing else."""
-    random = "; random weights, which say little of trained ones" if info.is_random else ""
+def fidelity_words(fidelity: Fidelity, is_random: bool, used: str = " used for nothing else") -> str:
+    """How int8 answers beside float, with the grade; `used` says of the images what was done with them besides."""
+    random = "; random weights, which say little of trained ones" if is_random else ""
     if fidelity.problem:
-        return [("fidelity", f"not measured: {fidelity.problem}{random}")]
-    words = [fidelity_counts(fidelity)]
+        return f"not measured: {fidelity.problem}{random if 'random weights' not in fidelity.problem else ''}"
+    words = [_counts(fidelity)]
     if fidelity.measure != "relative error" and fidelity.sqnr_db is not None:
         words.append(decibels(fidelity.sqnr_db))
     if fidelity.worst is not None:
         words.append(f"at worst {decibels(fidelity.worst.sqnr_db)} about its mean ({fidelity.worst.place})")
-    on = f"on {count(fidelity.images, 'image')} used for nothing else"
-    return [("fidelity", f"{fidelity.grade}: {', '.join(words)} {on}{random}")]
+    return f"{fidelity.grade}: {', '.join(words)}; {count(fidelity.images, 'image')}{used}{random}"
 
 
-def fidelity_counts(fidelity: Fidelity) -> str:
+def _counts(fidelity: Fidelity) -> str:
     """The measure that fits the outputs, in words."""
     if fidelity.same is not None:
         return f"{fidelity.same:,} of {fidelity.asked:,} {fidelity.measure}"
@@ -123,7 +121,7 @@ def print_fidelity(conversion: Conversion, console: Console) -> None:
 def fidelity_parts(conversion: Conversion) -> Iterator[Part]:
     """What was measured, on what, and the grade; and what was compared for the proof."""
     fidelity = conversion.fidelity
-    yield from (words for _, words in fidelity_rows(fidelity, conversion.model))
+    yield fidelity_words(fidelity, conversion.model.is_random)
     if fidelity.source:
         yield fidelity.source
     row = next((row for row in conversion.ledger if row.stage == "int8"), None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from fxconv.report.accuracy import fidelity_words
 from fxconv.report.json import plain
 from fxconv.report.tables import add, count, decibels, grid, percent, section, show
 
@@ -73,3 +74,5 @@ def _print_against(path: Path, against: FloatComparison, console: Console) -> No
     found = row.problem or f"{decibels(row.sqnr_db)} (required: {row.rule}){agreement}"
     console.print(Text.assemble((str(path), "bold"), ": ", verdict, f": {found}"), soft_wrap=True)
     console.print(Text(f"beside {against.model} ({against.weights}), on {against.source}"), soft_wrap=True)
+    told = fidelity_words(against.fidelity, against.weights.startswith("random"), "")
+    console.print(Text(f"fidelity {told}"), soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fxconv.config import Mode
 from fxconv.report.accuracy import (
-    fidelity_rows,
+    fidelity_words,
     judged,
     print_fidelity,
     print_judgement,
@@ -111,7 +111,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *trained(conversion.training),
         *judged(conversion.judgement),
         (f"against {_FLOAT.get(int8.against, int8.against)}", _against(int8)),
-        *fidelity_rows(conversion.fidelity, conversion.model),
+        ("fidelity", fidelity_words(conversion.fidelity, conversion.model.is_random)),
         *_frozen(conversion),
         ("lowered", f"{names}: {'bit for bit the int8 module' if exact else _worst(lowered)}"),
         ("golden inputs", golden_words(conversion)),

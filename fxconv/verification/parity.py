@@ -145,14 +145,14 @@ def like_float(
     lost = [part for part in ordered if part.sqnr_db < least or (part.is_constant and min_sqnr >= LOST_DB)]
     row = replace(
         row,
-        rule=f"{row.rule}, and {least:g} dB about its mean in every channel",
         worst=ordered[0] if ordered else None,
         faint=tuple(part for part in ordered if part.sqnr_db < FAINT_DB or part.is_constant),
     )
     if not row.passed or not lost:
         return row
     more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-    return replace(row, passed=False, problem=f"{lost[0].words}{more}")
+    rule = f"{least:g} dB about its mean in every part"
+    return replace(row, passed=False, problem=f"{lost[0].words}{more}", rule=rule)
 
 
 def not_asked_for(row: StageParity, why: str) -> StageParity:

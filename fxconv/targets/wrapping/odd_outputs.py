@@ -43,10 +43,9 @@ class OddOutputs:
     @classmethod
     def of(cls, module: nn.Module, arguments: tuple[Any, ...]) -> OddOutputs | None:
         """Those of a module, called so; None where it returns nothing but tensors."""
-        is_graph = isinstance(module, fx.GraphModule)
-        if is_graph and not _may_be_odd(module):
+        if isinstance(module, fx.GraphModule) and not _may_be_odd(module):
             return None
-        with torch.no_grad(), nullcontext() if is_graph else unchanged(module):
+        with torch.no_grad(), nullcontext() if isinstance(module, fx.GraphModule) else unchanged(module):
             returned = module(*forward.cloned(arguments))
         if not any(map(_is_odd, forward.leaves(returned))):
             return None
