@@ -160,14 +160,14 @@ def check_place(target: Path, option: str = "") -> None:
 
 def _imported_from(target: Path) -> str:
     """The module that this process has imported from the file, under any name of it; "" where there is none."""
-    status = target.stat()
+    status, final = target.stat(), os.path.realpath(target)
+    attribute = "__cached__" if final.endswith(".pyc") else "__file__"
     for name, module in list(sys.modules.items()):
-        for attribute in ("__file__", "__cached__"):
-            place = getattr(module, "__dict__", {}).get(attribute)
-            if isinstance(place, str):
-                with suppress(OSError, ValueError):
-                    if os.path.samestat(Path(place).stat(), status):
-                        return name
+        place = getattr(module, "__dict__", {}).get(attribute)
+        if isinstance(place, str):
+            with suppress(OSError, ValueError):
+                if os.path.samestat(os.stat(place), status):  # noqa: PTH116  a Path each of thousands takes time
+                    return name
     return ""
 
 
