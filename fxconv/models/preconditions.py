@@ -131,8 +131,8 @@ def plain(model: nn.Module) -> nn.Module:
 def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the model") -> forward.Outputs:
     """The float model's outputs, against which everything is compared.
 
-    An artifact hands out tensors, alone or in tuples, lists and dicts; a number beside them is one, and None is none, here
-    as there. Raises `UserError` for anything else, for inputs the model cannot take, for outputs that nothing can
+    An artifact hands out tensors, alone or in tuples, lists and dicts; a number beside them is one, and None is none,
+    here as there. Raises `UserError` for anything else, for inputs the model cannot take, for outputs that nothing can
     be compared with, and for answers to the first image that depend on what ran before: nothing, the image itself, or
     another one. Copies run, with parameters shared: `model` stays as it is, unless it writes into its own parameters.
     """
