@@ -135,6 +135,14 @@ def agreement(reference: Outputs, found: Outputs) -> float | None:
 
 
 def constant_outputs(reference: Outputs) -> list[int]:
-    """The outputs that hold one and the same value everywhere, on all images: comparing them says nothing."""
+    """The outputs that hold one and the same value everywhere, on all images: comparing them says nothing.
+
+    A lone number, as of a size, is no such output.
+    """
     flat = [torch.cat([value.flatten() for value in values]) for values in zip(*reference, strict=True)]
-    return [index for index, values in enumerate(flat) if values.numel() > 1 and bool((values == values[0]).all())]
+    numbers = {index for index, values in enumerate(zip(*reference, strict=True)) if not values[0].ndim}
+    return [
+        index
+        for index, values in enumerate(flat)
+        if index not in numbers and values.numel() > 1 and bool((values == values[0]).all())
+    ]

@@ -43,13 +43,14 @@ class OddOutputs:
     @classmethod
     def of(cls, module: nn.Module, arguments: tuple[Any, ...]) -> OddOutputs | None:
         """Those of a module, called so; None where it returns nothing but tensors."""
-        if isinstance(module, fx.GraphModule) and not _may_be_odd(module):
+        graph = module if isinstance(module, fx.GraphModule) else None
+        if graph is not None and not _may_be_odd(graph):
             return None
-        with torch.no_grad(), nullcontext() if isinstance(module, fx.GraphModule) else unchanged(module):
+        with torch.no_grad(), unchanged(module) if graph is None else nullcontext():
             returned = module(*forward.cloned(arguments))
         if not any(map(_is_odd, forward.leaves(returned))):
             return None
-        leaves = forward.named_leaves(_returned(module)) if isinstance(module, fx.GraphModule) else []
+        leaves = forward.named_leaves(_returned(graph)) if graph is not None else []
         return cls(returned, tuple(name for name, leaf in leaves if isinstance(leaf, fx.Node)))
 
     def left_out(self, module: nn.Module) -> nn.Module:

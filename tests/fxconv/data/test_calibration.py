@@ -345,3 +345,33 @@ def test_tensors_of_several_inputs_come_in_tuples_or_lists():
     assert [tuple(t.shape) for t in data.examples(1)[0]] == [(1, 3, 4, 4), (1, 5)]
     with pytest.raises(ValueError, match="of one calibration batch are of different N"):
         Batches([(torch.zeros(2, 3), torch.ones(3, 3))])
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool])
+def test_indices_and_truth_values_stay_what_they_are(dtype, tmp_path):
+    image, other = torch.zeros(3, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 1]).to(dtype)
+    ((images, kept),) = Batches([(image, other)]).batches()
+    assert images.dtype is torch.float32 and kept.dtype is dtype and torch.equal(kept, other)
+    np.savez(tmp_path / "x.npz", image=image.numpy(), other=other.numpy())
+    rows = NamedArrays(tmp_path / "x.npz", ("image", "other"), SMALL.shape, 3, 3)
+    ((images, kept),) = rows.batches()
+    assert images.dtype is torch.float32 and kept.dtype is dtype and torch.equal(kept, other)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 7)])
+def test_indices_alone_are_rows_of_them(shape, tmp_path):
+    ids = torch.arange(4).reshape(4, *[1] * (len(shape) - 1)).expand(shape)
+    assert torch.equal(next(Batches([ids]).batches())[0], ids)
+    np.save(tmp_path / "ids.npy", ids.numpy())
+    data = open_calibration(tmp_path / "ids.npy", SMALL, 3, 2, 0)
+    assert [tuple(batch.shape) for (batch,) in data.batches()] == [(2, *shape[1:]), (1, *shape[1:])]
+    assert data.source == f"first 3 of 4 rows of {tmp_path / 'ids.npy'}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [torch.zeros(1, 3, 4, 4).long(), torch.zeros(1, 4, 4).int(), (torch.zeros(1, 3, 4, 4), torch.zeros(1).byte())],
+)
+def test_images_of_integers_are_refused(given):
+    with pytest.raises(ValueError, match="hold integers; give float32, preprocessed"):
+        Batches([given])
