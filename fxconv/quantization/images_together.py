@@ -106,7 +106,8 @@ def _is_alike(module: nn.Module, signature: InputSignature, pair: ImagePair, tol
         return _equal(both, [*alone[0], *alone[1]], tolerance)
     if not len(both) == len(alone[0]) == len(alone[1]):
         return False
-    return all(_is_joined(*values, tolerance) for values in zip(both, *alone, strict=True))
+    triples = zip(both, alone[0], alone[1], strict=True)
+    return all(_is_joined(joined, first, second, tolerance) for joined, first, second in triples)
 
 
 def _is_joined(both: Tensor, first: Tensor, second: Tensor, tolerance: float) -> bool:
