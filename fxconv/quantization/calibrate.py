@@ -16,13 +16,13 @@ from torch.utils._pytree import tree_map
 from fxconv.config import Config, RangeMethod, Recipe, WeightScheme
 from fxconv.data.calibration import Calibration, CalibrationData
 from fxconv.errors import UserError
-from fxconv.measures.output_comparison import within
 from fxconv.models import forward, preconditions
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock, Progress
 from fxconv.quantization import fusion, static
 from fxconv.quantization.float_changes import Change
+from fxconv.quantization.images_together import ImagePair, answers_together, is_for_one_image
 from fxconv.quantization.observers import RangeObserver
 from fxconv.quantization.recipes import bias_absorption, equalization
 from fxconv.quantization.recipes.adaround import InputGrams
@@ -180,19 +180,17 @@ def _laid_out(value: Any, layout: torch.memory_format) -> Any:
 def must_be_single(model: nn.Module, rewritten: Rewritten, signature: InputSignature, data: CalibrationData) -> bool:
     """Whether images have to be calibrated with one at a time, as the artifact will see them.
 
-    Code that did not trace may decide by all images of a batch together; and a graph may hold for a batch of one only,
-    when the forward made something of the example's size.
+    Code that did not trace may decide by all images of a batch together; a graph may hold for a batch of one only,
+    when the forward made something of the example's size; and the model itself may answer images in company otherwise.
     """
     if not isinstance(rewritten.module, fx.GraphModule):
         return True
-    if not rewritten.fixed or min(data.count, data.batch_size) < 2:
+    pair = ImagePair.of(data)
+    if pair is None:
         return False
-    pair = [signature.arguments(next(data.batches(2)))]
-    try:
-        wanted, found = forward.outputs(model, pair), forward.outputs(rewritten.module, pair)
-    except Exception:  # whatever a graph made for one image raises for two
+    if is_for_one_image(model, rewritten, signature, pair):
         return True
-    return not within(wanted, found, rewritten.tolerance)
+    return not answers_together(rewritten.module, signature, pair)
 
 
 class _Watched:

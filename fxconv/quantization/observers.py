@@ -13,7 +13,7 @@ from torch.ao.quantization import MinMaxObserver, PerChannelMinMaxObserver
 from torch.ao.quantization.observer import UniformQuantizationObserverBase
 
 from fxconv.config import RangeMethod, WeightScheme
-from fxconv.quantization.range_methods import METHODS, Histogram
+from fxconv.quantization.range_methods import METHODS, Histogram, holding
 
 # Of each row of a batch about this many values are kept, or one in so many of a large one: primes, lest the values that
 # are kept all lie in the same columns of an image.
@@ -147,7 +147,8 @@ class RangeObserver(UniformQuantizationObserverBase):
             if method is not RangeMethod.minmax and least != most:
                 steps = self.quant_max - self.quant_min
                 self._bins = self._bins or self._histogram()
-                self._intervals[method] = METHODS[method](self._bins, least, most, steps)
+                ends = METHODS[method](self._bins, least, most, steps)
+                self._intervals[method] = holding(self._bins, ends, least, most)
         low, high = self._intervals[method]
         return torch.tensor(low, dtype=torch.float32), torch.tensor(high, dtype=torch.float32)
 

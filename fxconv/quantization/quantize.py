@@ -32,7 +32,7 @@ class QuantizedModel:
 
     `means` are those of the layers' inputs by which biases were corrected, none when they were not; `rounded` are the
     layers whose weights were rounded adaptively; `statistics` is what its ranges were made of, `training` how its
-    weights were fine-tuned, None when fxconv did not.
+    weights were fine-tuned, None when fxconv did not. `singly` says that images go through it one at a time.
     """
 
     rewritten: Rewritten
@@ -45,6 +45,7 @@ class QuantizedModel:
     rounded: frozenset[str] = frozenset()
     statistics: CalibrationStatistics | None = None
     training: FineTuned | None = None
+    singly: bool = False
 
     def floating(self) -> nn.Module:
         """The fused float module that int8 was made of: changed as the recipe has it, its biases not corrected."""
@@ -70,12 +71,16 @@ def quantize(
             plain = rewrite_with(task.model, task.passes, task.image, share_parameters=True)
             refused.update(keep_float.chosen(plain, task.config.keep_float))
     recipe = ChosenRecipe(steps) if steps is not None else None
+    singly: bool | None = None
     while True:
         with task.clock.step("rewriting"):
             passes = refusals.keeping_float(task.passes, refused)
             rewritten = rewrite_with(task.model, passes, task.image, share_parameters=True)
+        if singly is None:  # of the model, whatever of it is in float
+            with task.clock.step("verification"):
+                singly = must_be_single(task.model, rewritten, task.signature, task.data)
         with fusion.fused_once(rewritten.module):
-            statistics, made, recipe = _attempt(task, rewritten, refused, recipe)
+            statistics, made, recipe = _attempt(task, rewritten, refused, recipe, singly)
         if made.is_taken(refused) and recipe is not None:
             break
         found = dict(made.refused)
@@ -96,19 +101,22 @@ def quantize(
         used,
         made.rounded,
         statistics,
+        singly=singly,
     )
 
 
 def _attempt(
-    task: QuantizationTask, rewritten: Rewritten, refused: Mapping[str, str], recipe: ChosenRecipe | None
+    task: QuantizationTask,
+    rewritten: Rewritten,
+    refused: Mapping[str, str],
+    recipe: ChosenRecipe | None,
+    singly: bool,
 ) -> tuple[CalibrationStatistics, ConvertedModule, ChosenRecipe | None]:
     """What calibration saw, the model quantized as far as it goes, and the recipe: `recipe` when it is given.
 
     Where more is refused than `refused` no recipe may have been chosen yet.
     """
     config, clock, image = task.config, task.clock, task.image
-    with clock.step("verification"):
-        singly = must_be_single(task.model, rewritten, task.signature, task.data)
     run = functools.partial(observe_images, task.model, rewritten, task.signature, task.data, singly, config, clock)
     values = sum(leaf.numel() for leaf in tree_leaves(image) if isinstance(leaf, Tensor))
     taken = recipe.steps if recipe is not None else ()

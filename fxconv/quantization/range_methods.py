@@ -17,6 +17,8 @@ _ROUNDS, _CLOSER = 3, 2
 _LEAST = 0.01
 # What `percentile` cuts off at either end.
 _CUT_SHARE = 1e-4
+# A range that cuts off more than this share of the power it should hold is none: half of what the audit lets pass.
+MOST_LOST = 0.05
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,22 @@ def percentile(histogram: Histogram, least: float, most: float, steps: int) -> t
     cut = torch.tensor([_CUT_SHARE, 1 - _CUT_SHARE], dtype=torch.float64)
     low, high = histogram.values[torch.searchsorted(below, cut).clamp(max=len(below) - 1)].tolist()
     return min(low, 0.0), max(high, 0.0)
+
+
+def holding(
+    histogram: Histogram, ends: tuple[float, float], least: float, most: float, lost: float = MOST_LOST
+) -> tuple[float, float]:
+    """These ends, or both moved towards the extremes until no more than the share `lost` of the power lies beyond.
+
+    One value in ten thousand is little to cut, but of a value with few and loud outliers it may be most of the power.
+    """
+    above = _Tail(histogram.values, histogram.counts)
+    below = _Tail(-histogram.values.flip(0), histogram.counts.flip(0))
+    power = (histogram.counts * histogram.values**2).sum()
+    shares = torch.linspace(0, 1, 101, dtype=torch.float64)
+    lows, highs = ends[0] + (least - ends[0]) * shares, ends[1] + (most - ends[1]) * shares
+    first = int((above.squares(highs) + below.squares(-lows) <= lost * power).int().argmax())
+    return (lows[first].item(), highs[first].item()) if first else ends
 
 
 METHODS = {

@@ -39,7 +39,7 @@ STEPS = 2
 # An operation fails when more than this share of its values is off,
 OFF_SHARE = 0.001
 # or when its range cuts off more than this share of the power of what it should give: 10 dB, as for a whole network.
-# A share of values would fail sound ranges: where few values were seen, the noise of int8 carries some beyond the ends.
+# What int8's noise carries beyond all that the float module gives is no fault of the range: calibration saw none of it.
 CUT_SHARE = 0.1
 
 
@@ -68,6 +68,11 @@ class OpAudit:
     off: float
     cut: float
     problem: str = ""
+
+    @property
+    def is_only_cut(self) -> bool:
+        """Whether nothing is wrong but that the range is too narrow for the values."""
+        return self.problem == _cut_problem(self.cut)
 
 
 @dataclass(frozen=True)
@@ -219,8 +224,6 @@ class _Auditor(fx.Interpreter):
         super().__init__(int8)
         self.int8, self.changes = int8, changes
         self.floating, self.expected, self.watched = floating, expected, watched
-        # Without running statistics a batch norm gives other values in batches than for single images.
-        self.batchwise = any(getattr(part, "running_mean", part) is None for part in floating.modules())
         self.nodes = {node.name: node for node in floating.graph.nodes}
         self.counts: dict[fx.Node, _Count] = {}
 
@@ -258,7 +261,7 @@ class _Auditor(fx.Interpreter):
             if not torch.equal(reference, result):
                 count.problem = count.problem or "gives other values than its input holds"
             return
-        low, high = distinguishable(self.floating, self.nodes[node.name])
+        low, high = self._reach(node)
         for wanted, got in zip(tree_leaves(reference), tree_leaves(result), strict=True):
             if not isinstance(got, Tensor) or not got.is_quantized:
                 continue
@@ -279,6 +282,12 @@ class _Auditor(fx.Interpreter):
             beyond[beyond.abs() <= scale / 2] = 0
             count.power += float(seen.double().square().sum())
             count.beyond += float(beyond.square().sum())
+
+    def _reach(self, node: fx.Node) -> tuple[float, float]:
+        """The interval that the range of a node has to hold: what its readers can tell apart and float gives."""
+        low, high = distinguishable(self.floating, self.nodes[node.name])
+        least, most = self.watched.extremes.get(str(node.target), (-math.inf, math.inf))
+        return max(low, least), min(high, most)
 
     def _own_problem(self, node: fx.Node, args: Any, result: Any) -> str:
         """What is wrong with the weights and the output range of a node, whatever it computes; empty when nothing."""
@@ -304,7 +313,7 @@ class _Auditor(fx.Interpreter):
 
     def _observed_problem(self, path: str, expected: Expected) -> str:
         """The audited inputs are among those it was calibrated on, so it must have observed what they give."""
-        if path not in self.watched.extremes or self.batchwise:
+        if path not in self.watched.extremes:
             return ""
         least, most = self.watched.extremes[path]
         # single images round otherwise than batches, which is all there is to a constant's width
@@ -336,9 +345,13 @@ class _Auditor(fx.Interpreter):
                     f"the worst {count.worst} steps"
                 )
             if not (cut <= CUT_SHARE or self.changes.trained):
-                problems.append(f"{100 * cut:.3g} % of its power lies outside its range")
+                problems.append(_cut_problem(cut))
             operator, problem = operator_name(self.int8, node), "; ".join(problems)
             yield OpAudit(operation_path(node), operator, count.values, count.worst, off, cut, problem)
+
+
+def _cut_problem(cut: float) -> str:
+    return f"{100 * cut:.3g} % of its power lies outside its range"
 
 
 def _is_audited(module: nn.Module | None, node: fx.Node, given: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fxconv.config import Config
+from fxconv.config import Config, RangeMethod
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.quantization.passes import suspected
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
@@ -13,6 +13,9 @@ from fxconv.verification.audit import Audit
 from fxconv.verification.parity import EQUALIZED, FIDELITY_STAGES, STAGES, TRAINED, StageParity
 
 # Layers that a cure names.
+_NAMED = 3
+
+# Layers whose names a cure gives.
 _NAMED = 3
 
 
@@ -63,6 +66,11 @@ def cure(audit: Audit, ledger: Sequence[StageParity], config: Config, advice: st
     stage = failed.stage if failed is not None else ""
     if stage == TRAINED:
         return "train with a lower --learning-rate, or accept it (--min-sqnr)"
+    if audit.failed and all(op.is_only_cut for op in audit.failed):
+        widest = "" if config.observer is RangeMethod.minmax else ", take the widest ranges (--observer minmax)"
+        kept = " ".join(f"--keep-float {op.where}" for op in audit.failed[:_NAMED])
+        more = "calibrate on more of what the model will see (--calib, --calib-count)"
+        return f"{more}{widest}, or leave it in float ({kept})"
     if audit.failed or stage in ("rewritten", "fused", EQUALIZED):
         if config.passes:
             return suspected(config.passes)

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from fxconv.config import RangeMethod
 from fxconv.models.graph_calls import Inputs
 from fxconv.quantization.observers import RangeObserver
+from fxconv.quantization.range_methods import MOST_LOST
 from fxconv.quantization.scales import carries, source
 from rewrites.parts import graphs_in
 from rewrites.values import calls_of, submodule
@@ -29,9 +30,8 @@ _VALUES, _FEWEST, _MOST = 2 * 3 * 224 * 224, 2, 16
 _TRIED = (RangeMethod.histogram, RangeMethod.percentile, RangeMethod.minmax)
 # Ranges that differ by less than this share of the wider one are the same.
 _SAME = 0.03
-# A range that loses more than this share of the power it should hold is none, whoever reads it: half of what the audit
-# lets pass.
-_LOST = 0.05
+# With fewer values than this in an image each image is looked at by itself: one that is loud may be all that is cut.
+_FEW = 8192
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ class _Readers:
         # and, of ranges that cut, to the values themselves
         self.lost: dict[tuple[RangeObserver, RangeMethod], float] = {}
         self.power: dict[RangeObserver, float] = {}
+        # the largest share of an image's power that a range cuts off, where images have few values
+        self.cut: dict[tuple[RangeObserver, RangeMethod], float] = {}
         self._found: dict[nn.Module, list[tuple[RangeObserver, RangeMethod, Any]]] = {}
 
     def __enter__(self) -> _Readers:
@@ -147,7 +149,10 @@ class _Readers:
                 ends = observer.quant_min, observer.quant_max
                 rounded = torch.fake_quantize_per_tensor_affine(value, scale, zero_point, *ends)
                 if method is not RangeMethod.minmax:
-                    self.lost[observer, method] = self.lost.get((observer, method), 0.0) + _power(rounded - value)
+                    key = observer, method
+                    self.lost[key] = self.lost.get(key, 0.0) + _power(rounded - value)
+                    low, high = ((end - zero_point) * scale for end in ends)
+                    self.cut[key] = max(self.cut.get(key, 0.0), _cut_of_an_image(observer, value, low, high))
                 given = [*leaves[: reading.leaf], rounded, *leaves[reading.leaf + 1 :]]
                 new_args, new_kwargs = tree_unflatten(given, structure)
                 result = module.forward(*new_args, **new_kwargs)
@@ -166,11 +171,23 @@ class _Readers:
         """The method with the least noise beside the signal, summed over the readers."""
         totals: dict[RangeObserver, dict[RangeMethod, float]] = {}
         for (observer, method, module), noise in self.noise.items():
-            if self.lost.get((observer, method), 0.0) > _LOST * self.power[observer]:
+            lost, cut = (found.get((observer, method), 0.0) for found in (self.lost, self.cut))
+            if lost > MOST_LOST * self.power[observer] or cut > MOST_LOST:
                 continue
             of = totals.setdefault(observer, {})
             of[method] = of.get(method, 0.0) + (noise / self.signal[module] if self.signal[module] else math.inf)
         return {observer: min(found, key=found.__getitem__) for observer, found in totals.items()}
+
+
+def _cut_of_an_image(observer: RangeObserver, value: Tensor, low: float, high: float) -> float:
+    """The largest share of the power of one image that lies outside [low, high]; 0 where images have many values."""
+    rows = value.flatten(1) if value.ndim > 1 else value.reshape(1, -1)
+    if not 0 < rows.shape[1] < _FEW:
+        return 0.0
+    seen = rows.clamp(observer.low, observer.high).float()
+    powers = seen.square().sum(1)
+    beyond = (seen - seen.clamp(low, high)).square().sum(1)
+    return float(torch.where(powers > 0, beyond / powers, 0.0).max())
 
 
 def _power(value: Tensor) -> float:

@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 from fxconv.quantization.observers import RangeObserver
 from fxconv.quantization.static import int8_layers
 from fxconv.quantization.trained_weights import Trained
+from fxconv.quantization.training.contiguous_convolutions import keep_contiguous
 
 # Where torch keeps the parameter of which a parametrized weight is made.
 _ORIGINAL = "parametrizations.weight.original"
@@ -75,6 +76,7 @@ class FakeQuantized(nn.Module):
         _own_parameters(observed)
         _fake_weights(observed)
         _fake_activations(observed)
+        keep_contiguous(observed)
         self.module = observed.eval()
 
     def forward(self, *inputs: Any, **named: Any) -> Any:

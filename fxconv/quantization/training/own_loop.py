@@ -27,7 +27,8 @@ class Trainable(FakeQuantized):
 
     It has weights of its own, batch norms folded into them; the model is not touched. `module.parameters()` are what
     an optimizer takes, `state_dict()` what a checkpoint keeps. `job` is what `finish` goes on with, `seconds` what its
-    steps have taken so far.
+    steps have taken so far. What the model computes over a batch (`y / y.max()`), it computes over the batches
+    that it is given: train such a model on one image at a time, as its artifact will see them.
     """
 
     def __init__(

@@ -12,8 +12,9 @@ from fxconv.config import Config, Recipe
 from fxconv.data.calibration import CalibrationData
 from fxconv.errors import ConversionError, UserError
 from fxconv.quantization import refusals, static
-from fxconv.quantization.calibrate import leaves_the_layout, must_be_single
+from fxconv.quantization.calibrate import leaves_the_layout
 from fxconv.quantization.convert import convert_calibrated
+from fxconv.quantization.images_together import ImagePair, is_for_one_image
 from fxconv.quantization.quantize import QuantizedModel
 from fxconv.quantization.task import QuantizationTask
 from fxconv.quantization.trained_weights import Trained
@@ -32,10 +33,11 @@ def check_trainable(task: QuantizationTask, rewritten: Rewritten) -> None:
             "--mode qat wants a model that traces whole; this one is converted in parts, around code that selects by "
             "values and gives nothing to learn from; use --mode static"
         )
-    if must_be_single(task.model, rewritten, task.signature, task.data):
-        fixed = f" ({rewritten.fixed[0].place})" if rewritten.fixed else ""
+    pair = ImagePair.of(task.data) if rewritten.fixed else None
+    if pair is not None and is_for_one_image(task.model, rewritten, task.signature, pair):
         raise UserError(
-            f"--mode qat trains on batches, and this model's graph holds for one image only{fixed}; use --mode static"
+            "--mode qat trains on batches, and this model's graph holds for one image only "
+            f"({rewritten.fixed[0].place}); use --mode static"
         )
 
 
@@ -95,6 +97,7 @@ def fine_tuned(
             train_set = training_set.read(task.model, task.signature, images, config, clock.progress)
             if leaves_the_layout(quantized.rewritten):  # a step takes half the time then
                 train_set = replace(train_set, layout=torch.channels_last)
+            train_set = replace(train_set, singly=quantized.singly)
             done = fine_tuning.fine_tune(module, train_set, config, clock.progress, checkpoint)
     made = requantized(task, quantized, module.trained()) if done.kept else quantized
     with clock.step("judging"):

@@ -32,7 +32,8 @@ class TrainingSet:
     model; the row of a mirrored image is that of the image and their number. Batches lie in memory as `layout` says.
     `spreads` are the variances of the float model's outputs over all images, which errors are measured by. `answers`
     are the float model's outputs for the images of the rows `validation`, which tell when to stop; the others, `rows`,
-    are trained on. With too few images all serve for both, and `is_unseen` is False.
+    are trained on. With too few images all serve for both, and `is_unseen` is False. Images go through a module one by
+    one, `singly`, where they change each other's answers.
     """
 
     source: str
@@ -46,6 +47,7 @@ class TrainingSet:
     answers: list[list[Tensor]]
     spreads: list[float]
     layout: torch.memory_format = torch.contiguous_format
+    singly: bool = False
 
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, ...]:
         """Each input of these images as a tensor `[N, ...]`."""
@@ -67,9 +69,14 @@ class TrainingSet:
 
     def loss(self, module: nn.Module, rows: Sequence[int]) -> Tensor:
         """How far a module's outputs for these images are from what is right, a mean over them."""
-        outputs = float_outputs(module(*forward.cloned(self.signature.arguments(self.batch(rows)))))
         right = [self.right[row] for row in rows]
-        return self.loss_of(outputs, right)
+        return self.loss_of(self.outputs(module, rows), right)
+
+    def outputs(self, module: nn.Module, rows: Sequence[int]) -> list[Tensor]:
+        """What a module gives for these images that can be learnt from, a row for each."""
+        calls = [[row] for row in rows] if self.singly else [rows]
+        given = [float_outputs(module(*forward.cloned(self.signature.arguments(self.batch(some))))) for some in calls]
+        return [torch.cat(each) for each in zip(*given, strict=True)] if self.singly else given[0]
 
     def loss_of(self, outputs: Sequence[Tensor], right: Sequence[Any]) -> Tensor:
         """The same of outputs that are there already."""
@@ -179,7 +186,7 @@ def check_batches(module: nn.Module, train_set: TrainingSet) -> None:
         raise UserError("the model has no weights to train; use --mode static")
     rows = train_set.validation[:2]
     with torch.no_grad():
-        found = float_outputs(module(*forward.cloned(train_set.signature.arguments(train_set.batch(rows)))))
+        found = train_set.outputs(module, rows)
     wanted = [(len(rows), *value.shape[1:]) for value in train_set.answers[0]]
     if [tuple(value.shape) for value in found] != wanted:
         raise UserError(

@@ -141,8 +141,22 @@ def test_percentile_cuts_one_in_ten_thousand_at_either_end():
     low, high = ends(seen(RangeMethod.percentile, values))
     assert low == pytest.approx(-0.9998, abs=4e-3)
     assert high == pytest.approx(0.9998, abs=4e-3)
-    spiked = torch.cat([torch.rand(99_999), torch.tensor([1000.0])]).view(100, 1000)
-    assert ends(seen(RangeMethod.percentile, spiked))[1] < 1.01
+    assert ends(seen(RangeMethod.percentile, with_a_spike(10.0)))[1] < 1.01
+
+
+def with_a_spike(height: float) -> Tensor:
+    return torch.cat([torch.rand(99_999), torch.tensor([height])]).view(100, 1000)
+
+
+@pytest.mark.parametrize("method", RangeMethod)
+def test_no_range_cuts_off_more_than_a_twentieth_of_the_power(method):
+    # one value in a hundred thousand, and nearly all of the power
+    values = with_a_spike(1000.0)
+    low, high = ends(seen(method, values))
+    beyond = (values - values.clamp(low, high)).square().sum() / values.square().sum()
+    assert beyond <= 0.0501
+    if method is RangeMethod.percentile:
+        assert beyond > 0.04 and high == pytest.approx(1000 * (1 - 0.05**0.5), rel=0.02)
 
 
 def test_values_nobody_can_tell_apart_count_as_the_bound():

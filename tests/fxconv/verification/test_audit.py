@@ -108,6 +108,21 @@ def test_a_range_that_cuts_off_a_tenth_of_the_power_fails():
     assert row.problem == "14.7 % of its power lies outside its range"
 
 
+def test_what_int8_carries_beyond_all_that_float_gives_is_not_cut_off():
+    # 25.5 is the end of the range, and the greatest value of the float module; the noise before it makes 45.5 of it
+    floating = one_stub()
+    int8 = copy.deepcopy(floating)
+    int8.set_submodule("quant", Moved(0.1, 0))
+    watched = auditing.watch(floating, [(torch.tensor([3.0, 25.5]),)])
+    (row,) = auditing.audit(int8, floating, {}, watched, [(torch.tensor([3.0, 45.5]),)]).operations
+    assert (row.cut, row.problem) == (0.0, "")
+    # a range that cuts off what float gives is caught on the same values
+    int8.set_submodule("quant", Moved(0.05, 0))
+    (row,) = auditing.audit(int8, floating, {}, watched, [(torch.tensor([3.0, 45.5]),)]).operations
+    assert row.cut == pytest.approx(12.75**2 / (3**2 + 25.5**2))
+    assert row.is_only_cut
+
+
 def test_what_rounds_to_an_end_is_not_cut_off():
     # one step holds it all, as when a range was widened for a sum of a much larger range
     assert by_hand(torch.tensor([0.04, -0.04, 0.02]), 0.1, 0).cut == 0

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from fxconv.config import Config, RangeMethod
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
 from fxconv.verification.audit import Audit, OpAudit
 from fxconv.verification.parity import EQUALIZED, STAGES, TRAINED, StageParity
-from fxconv.verification.verdict import is_verified
+from fxconv.verification.verdict import cure, is_verified
 
 OPERATION = OpAudit("conv", "Conv2d", 100, 1, 0.0, 0.0)
 AUDIT = Audit((OPERATION,), 4)
@@ -43,3 +44,22 @@ def test_an_operation_that_failed_the_audit_verifies_nothing() -> None:
 
 def test_an_audit_without_inputs_verifies_nothing() -> None:
     assert not is_verified(replace(AUDIT, inputs=0), LEDGER, RECIPE)
+
+
+CUT = replace(OPERATION, cut=0.147, problem="14.7 % of its power lies outside its range")
+
+
+def test_the_cure_of_a_range_that_cuts_is_the_users() -> None:
+    said = cure(Audit((OPERATION, CUT), 4), LEDGER, Config(), "")
+    assert said == (
+        "calibrate on more of what the model will see (--calib, --calib-count), take the widest ranges "
+        "(--observer minmax), or leave it in float (--keep-float conv)"
+    )
+    assert "minmax" not in cure(Audit((CUT,), 4), LEDGER, Config(observer=RangeMethod.minmax), "")
+
+
+def test_the_cure_of_anything_else_is_not() -> None:
+    off = replace(OPERATION, problem="half of it is off")
+    both = replace(CUT, problem=f"its bias is not the float layer's; {CUT.problem}")
+    for failed in ((off,), (CUT, off), (both,)):
+        assert cure(Audit(failed, 4), LEDGER, Config(), "").startswith("the model is not at fault")

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 import fxconv
 from fxconv.config import Config, RangeMethod, Recipe
 from fxconv.quantization import static
+from fxconv.quantization.observers import RangeObserver
 from fxconv.quantization.passes import selected
-from fxconv.quantization.recipes.reader_ranges import search_ranges
+from fxconv.quantization.recipes.reader_ranges import _cut_of_an_image, search_ranges
 from rewrites import rewrite
 
 
@@ -110,3 +111,15 @@ def test_it_pays_where_the_reader_does_not_listen() -> None:
         assert done.verified, done.verdict
         rows.append({row.stage: row for row in done.ledger}["int8"].sqnr_db)
     assert rows[1] > rows[0] + 3
+
+
+def test_one_loud_image_is_not_cut_where_images_have_few_values() -> None:
+    # three values in 36000 of all images, a hundredth of their power, but nearly all that one image has
+    made = torch.Generator().manual_seed(0)
+    given = torch.randn(60, 600, 1, 1, generator=made)
+    given[0] *= 0.05
+    given[0, :3] = 12.0
+    observer = RangeObserver(method=RangeMethod.percentile, dtype=torch.quint8, quant_min=0, quant_max=255)
+    assert _cut_of_an_image(observer, given, -6.0, 6.0) == pytest.approx(0.25, abs=0.01)
+    assert _cut_of_an_image(observer, given[1:], -6.0, 6.0) == 0
+    assert _cut_of_an_image(observer, given.repeat(1, 20, 1, 1), -6.0, 6.0) == 0  # of many the whole is judged
