@@ -330,7 +330,7 @@ class Editor:
         self._set_module(path, holder)
 
     def move_parameter(self, node: fx.Node, name: str, path: str, reason: str) -> None:
-        """Let the parameter `name` of the module that `node` calls stand at `path` instead; the module has none then."""
+        """Let the parameter `name` of the module `node` calls stand at `path` instead; the module has none then."""
         module, before = submodule(self.graph_module, node), self.line(node)
         assert module is not None
         self._place(path, module, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, fx, nn
 
@@ -12,7 +12,7 @@ from rewrites.edits import Editor
 from rewrites.fusion import fusable_nodes
 from rewrites.kernels import MULTIPLY_ACCUMULATE
 from rewrites.parts import prefixed
-from rewrites.values import calls_of, callee, module_scope, modules_read_inside, submodule, tensor_nodes
+from rewrites.values import callee, calls_of, module_scope, modules_read_inside, submodule, tensor_nodes
 
 _CONVOLUTIONS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
@@ -31,25 +31,21 @@ def behind(graph_module: fx.GraphModule, node: fx.Node) -> set[fx.Node]:
     return found
 
 
-def last_layers(graph_module: fx.GraphModule) -> dict[fx.Node, tuple[fx.Node, ...]]:
-    """The layers that no layer is behind, each with the nodes that run as one with it.
-
-    Layers are the convolutions and linear layers; what is behind them may be anything else.
-    """
-    chains = {chain[0]: tuple(chain) for chain in fusable_nodes(graph_module)}
-    leads_on, found = set[fx.Node](), dict[fx.Node, tuple[fx.Node, ...]]()
-    tensors = tensor_nodes(graph_module)
+def leading_to(graph_module: fx.GraphModule, is_layer: Callable[[fx.Node], bool]) -> set[fx.Node]:
+    """The nodes whose tensors such a layer reads, at once or after any operations."""
+    tensors, found = tensor_nodes(graph_module), set[fx.Node]()
     for node in reversed(graph_module.graph.nodes):
-        if node not in tensors:
-            continue
-        is_layer = callee(graph_module, node) in MULTIPLY_ACCUMULATE
-        if not leads_on.isdisjoint(node.users):
-            leads_on.add(node)
-        elif is_layer:
-            found[node] = chains.get(node, (node,))
-        if is_layer:
-            leads_on.add(node)
-    return dict(reversed(found.items()))
+        if node in tensors and any(user in found or (user in tensors and is_layer(user)) for user in node.users):
+            found.add(node)
+    return found
+
+
+def last_layers(graph_module: fx.GraphModule) -> dict[fx.Node, tuple[fx.Node, ...]]:
+    """The convolutions and linear layers that none is behind, each with the nodes that run as one with it."""
+    layers = {node for node in graph_module.graph.nodes if callee(graph_module, node) in MULTIPLY_ACCUMULATE}
+    leads_on = leading_to(graph_module, layers.__contains__)
+    chains = {chain[0]: tuple(chain) for chain in fusable_nodes(graph_module)}
+    return {node: chains.get(node, (node,)) for node in graph_module.graph.nodes if node in layers - leads_on}
 
 
 def bias_holder(graph_module: fx.GraphModule, chain: tuple[fx.Node, ...]) -> nn.Module:

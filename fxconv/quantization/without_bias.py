@@ -1,0 +1,86 @@
+"""What the last layers give without their biases, observed beside what they give."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.ao.quantization import QConfig
+
+from fxconv.quantization.expected_ranges import has_seen, own_range
+from fxconv.quantization.observers import RangeObserver
+from rewrites.base import Refusal
+from rewrites.parts import graphs_in, prefixed
+from rewrites.passes.bias_to_add import bias_holder, last_layers
+
+
+class WithoutBias:
+    """Observers of the outputs of a module's last int8 layers less their biases, by the paths of the layers.
+
+    They see what the module `observed` runs on while this is entered. The biases are those that `BiasToAdd` would take
+    out of the `rewritten` module.
+    """
+
+    def __init__(self, rewritten: nn.Module, observed: nn.Module) -> None:
+        self.observers: dict[str, RangeObserver] = {}
+        self.hooks: list[Any] = []
+        self.watched: dict[nn.Module, Any] = {}
+        for path, bias in _biases(rewritten):
+            layer = observed.get_submodule(path)
+            if isinstance(own_range(layer), RangeObserver) and isinstance(layer.qconfig, QConfig):
+                beside = layer.qconfig.activation()
+                beside.low, beside.high = -math.inf, math.inf  # whoever reads it reads the sum
+                self.observers[path] = beside
+                self.watched[layer] = _noting(beside, bias)
+
+    def __enter__(self) -> WithoutBias:
+        self.hooks = [layer.register_forward_hook(note) for layer, note in self.watched.items()]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks.clear()  # what is left of them can be neither copied nor saved
+        self.watched.clear()  # the module is not kept for this
+        for observer in self.observers.values():
+            observer.catch_up()  # what waits would take memory for as long as this is kept
+
+    def add(self, other: WithoutBias) -> None:
+        """Take in what another one saw of the same layers, in a copy of the module."""
+        for path, observer in self.observers.items():
+            observer.merge(other.observers[path])
+
+    def but(self, paths: Collection[str]) -> WithoutBias:
+        """The same without the layers at these paths."""
+        left = copy.copy(self)
+        left.observers = {path: observer for path, observer in self.observers.items() if path not in paths}
+        return left
+
+    def steps(self) -> dict[str, float]:
+        """The steps of these outputs, of the layers that were reached."""
+        seen = {path: observer for path, observer in self.observers.items() if has_seen(observer)}
+        return {path: float(observer.calculate_qparams()[0]) for path, observer in seen.items()}
+
+
+def _biases(rewritten: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The paths of the last layers, and the bias of each that can be taken out, as it is added to the output."""
+    for place, graph in graphs_in(rewritten).items():
+        for node, chain in last_layers(graph).items():
+            try:
+                bias: Any = bias_holder(graph, chain).bias
+            except Refusal:
+                continue
+            layer = graph.get_submodule(str(node.target))
+            if bias.any():
+                behind = 0 if isinstance(layer, nn.Linear) else len(layer.kernel_size)  # type: ignore[arg-type]
+                yield prefixed(place, str(node.target)), bias.detach().reshape(-1, *(1 for _ in range(behind)))
+
+
+def _noting(observer: RangeObserver, bias: Tensor) -> Any:
+    def note(_: nn.Module, __: Any, output: Tensor) -> None:
+        observer(output.detach() - bias)
+
+    return note
