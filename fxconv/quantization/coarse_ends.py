@@ -5,7 +5,8 @@ apart are joined there, the finer ones are lost in the steps they share; a bias,
 multiplied, may dwarf what it meets. Where the steps of such a result are several times those a part of it would have by
 itself,
 
-- what joins tensors or takes a constant runs in float, on parts that leave int8 in steps of their own;
+- what joins tensors or takes a constant runs in float, on parts that leave int8 in steps of their own; and so does a
+  sigmoid of values near each other, whose kernel has the same steps whatever it is given;
 - the bias of a layer is left out of int8 and added behind.
 
 All that is computed of it runs in float as well.
@@ -14,9 +15,10 @@ All that is computed of it runs in float as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, fx, nn
 from torch.ao.quantization import QuantStub
 
@@ -29,6 +31,13 @@ from rewrites.modules import Add, Cat, Mul, MulScalar, ScalarArithmetic, Stack, 
 from rewrites.parts import graphs_in, prefixed
 from rewrites.passes.bias_to_add import behind, leading_to
 from rewrites.values import constant_tensor, submodule, tensor_nodes
+
+# What is computed by kernels whose steps are the same whatever they are given.
+_CURVES: dict[type, Callable[[Tensor], Tensor]] = {
+    nn.Sigmoid: torch.sigmoid,
+    nn.Hardsigmoid: nn.functional.hardsigmoid,
+    nn.Tanh: torch.tanh,
+}
 
 # Steps so many times a part's own leave it 32 of its 256 or fewer, and cost it 18 dB or more of the 40 or so it has.
 COARSE = 8.0
@@ -89,16 +98,13 @@ class _Ends:
         self.nodes = [node for node in graph_module.graph.nodes if node in tensors and node not in leads_on]
 
     def operations(self) -> Iterator[tuple[fx.Node, str]]:
-        """What joins tensors or takes a constant in steps too coarse for a part of it, and why that is so."""
+        """What joins tensors, takes a constant or has fixed steps where these are too coarse for a part; and why."""
         for node in self.nodes:
-            if not (parts := self._parts(node)):
-                continue
+            if isinstance(self._operator(node), MulScalar) or not (parts := self._parts(node)):
+                continue  # a product with one number has the steps of what is multiplied
             step, finest = self._step(node), min(parts, key=lambda part: part.step)
             if math.isfinite(step) and step >= COARSE * finest.step > 0:
-                words = (
-                    "joins tensors of different scales" if self._joins(node) else "has a constant that dwarfs the rest"
-                )
-                yield node, f"it {words}: {_left(finest.node.name, step / finest.step)}"
+                yield node, f"{self._cause(node)}: {_left(finest.node.name, step / finest.step)}"
 
     def biases(self) -> Iterator[tuple[fx.Node, str]]:
         """The layers whose steps are too coarse for what they give without their biases, and why that is so."""
@@ -111,8 +117,11 @@ class _Ends:
         module = submodule(self.graph_module, node)
         return module is not None and type(weighted(module)) in MULTIPLY_ACCUMULATE
 
-    def _joins(self, node: fx.Node) -> bool:
-        return isinstance(self._operator(node), (Cat, Stack))
+    def _cause(self, node: fx.Node) -> str:
+        kind = self._operator(node)
+        if isinstance(kind, (Cat, Stack)):
+            return "it joins tensors of different scales"
+        return "the steps of its kernel are fixed" if type(kind) in _CURVES else "its constant dwarfs what it meets"
 
     def _operator(self, node: fx.Node) -> nn.Module | None:
         module = submodule(self.graph_module, node)
@@ -142,6 +151,8 @@ class _Ends:
         kind = self._operator(node)
         if isinstance(kind, (Cat, Stack)):
             return [self._finest(value) for value in node.all_input_nodes]
+        if type(kind) in _CURVES:
+            return self._bent(node, _CURVES[type(kind)])
         if isinstance(kind, ScalarArithmetic):
             return [self._times(node.all_input_nodes[0], abs(kind.scalar) if isinstance(kind, MulScalar) else 1.0)]
         if not isinstance(kind, (Add, Mul)):
@@ -156,6 +167,15 @@ class _Ends:
         sizes = constants[0].detach().abs()
         is_product = isinstance(kind, Mul) and bool(sizes.any())
         return [self._times(others[0], float(sizes[sizes > 0].min()) if is_product else 1.0)]
+
+    def _bent(self, node: fx.Node, curve: Callable[[Tensor], Tensor]) -> list[_Part]:
+        """What a kernel with a range of its own is given, in the steps it would have if it were spread over 256."""
+        given = source(self.graph_module, node.all_input_nodes[0])
+        if given is None or not has_seen(given.observer):
+            return []
+        step, zero_point = given.qparams()
+        low, high = curve(torch.tensor([-zero_point * step, (255 - zero_point) * step])).tolist()
+        return [_Part(node, (high - low) / 255)]
 
     def _times(self, value: fx.Node, factor: float) -> _Part:
         part = self._finest(value)

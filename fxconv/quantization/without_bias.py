@@ -13,6 +13,7 @@ from torch.ao.quantization import QConfig
 from fxconv.quantization.expected_ranges import has_seen, own_range
 from fxconv.quantization.observers import RangeObserver
 from rewrites.base import Refusal
+from rewrites.fusion import weighted
 from rewrites.parts import graphs_in, prefixed
 from rewrites.passes.bias_to_add import bias_holder, last_layers
 
@@ -34,7 +35,7 @@ class WithoutBias:
                 beside = layer.qconfig.activation()
                 beside.low, beside.high = -math.inf, math.inf  # whoever reads it reads the sum
                 self.observers[path] = beside
-                self.watched[layer] = _noting(beside, bias)
+                self.watched[weighted(layer)] = _noting(beside, bias)  # an activation behind it reads the sum, too
 
     def __enter__(self) -> WithoutBias:
         self.hooks = [layer.register_forward_hook(note) for layer, note in self.watched.items()]

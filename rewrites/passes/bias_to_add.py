@@ -41,21 +41,24 @@ def leading_to(graph_module: fx.GraphModule, is_layer: Callable[[fx.Node], bool]
 
 
 def last_layers(graph_module: fx.GraphModule) -> dict[fx.Node, tuple[fx.Node, ...]]:
-    """The convolutions and linear layers that none is behind, each with the nodes that run as one with it."""
+    """The convolutions and linear layers that none is behind, each with the batch norm that runs as one with it."""
     layers = {node for node in graph_module.graph.nodes if callee(graph_module, node) in MULTIPLY_ACCUMULATE}
     leads_on = leading_to(graph_module, layers.__contains__)
-    chains = {chain[0]: tuple(chain) for chain in fusable_nodes(graph_module)}
-    return {node: chains.get(node, (node,)) for node in graph_module.graph.nodes if node in layers - leads_on}
+    norms = {
+        chain[0]: chain[1]
+        for chain in fusable_nodes(graph_module)
+        if callee(graph_module, chain[1]) in _NORMS and chain[0] in layers
+    }
+    last = [node for node in graph_module.graph.nodes if node in layers - leads_on]
+    return {node: (node, norms[node]) if node in norms else (node,) for node in last}
 
 
 def bias_holder(graph_module: fx.GraphModule, chain: tuple[fx.Node, ...]) -> nn.Module:
-    """The module of a layer, or of what is fused with it, whose bias is added last. Raises `Refusal` where none is."""
+    """The module of a layer, or its batch norm, whose bias is added last. Raises `Refusal` where none can be moved."""
     head, end = chain[0], chain[-1]
     layer, holder = submodule(graph_module, head), submodule(graph_module, end)
     if type(layer) not in (*_CONVOLUTIONS, nn.Linear):
         raise Refusal("it is no convolution or linear layer with a bias of its own")
-    if holder is not layer and type(holder) not in _NORMS:
-        raise Refusal(f"{end.target}, which is fused with it, reads the sum")
     if holder is not layer and type(layer) is nn.Linear:
         raise Refusal(f"torch folds no batch norm without a bias, such as {end.target} would be, into a linear layer")
     assert holder is not None
@@ -72,14 +75,16 @@ class BiasToAdd(RewritePass):
     """The bias of a layer at the end is added behind it, by an addition in float.
 
     What it does: the layer, or the batch norm that is fused with it, hands its bias on to an addition behind it. The
-    parameter stays the one it is, under a name beside the layer's: `fc.bias` becomes `fc_bias`. The sum is formed in
-    another order, so results may differ by float32 rounding.
+    parameter stays the one it is, under a name beside the layer's: `fc.bias` becomes `fc_bias`. An
+    activation that was fused with the layer reads the sum, in float.
 
     Why: the int8 steps of a layer's output are spread over all of its range. Where the bias is large and the products
     vary by little, most steps are spent on values that never come, and int8 answers a constant.
 
-    Leaves alone: layers that were not named to it (all that no other layer is behind, unless any are named), those
-    whose activation is fused and reads the sum, and those whose bias is read or used in another place as well.
+    Leaves alone: layers that were not named to it (all that no other layer is behind, unless any are named), and those
+    whose bias is read or used in another place as well.
+
+    Declared tolerance: 1e-5 of the output's largest magnitude, because the sum is formed in another order.
     """
 
     name = "bias-to-add"
