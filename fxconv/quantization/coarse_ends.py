@@ -138,7 +138,7 @@ class _Ends:
     def _finest(self, node: fx.Node) -> _Part:
         """The finest part of a value."""
         if (bare := self._without_bias(node)) is not None:
-            return _Part(node, bare)
+            return _Part(node, min(bare, self._step(node)))
         if parts := self._parts(node):
             return min(parts, key=lambda part: part.step)
         if carries(self.graph_module, node) and node.all_input_nodes:
@@ -158,10 +158,8 @@ class _Ends:
         if not isinstance(kind, (Add, Mul)):
             return []
         known = {value: self._constant(value) for value in node.all_input_nodes}
-        others, constants = (
-            [value for value in known if known[value] is None],
-            [c for c in known.values() if c is not None],
-        )
+        others = [value for value, constant in known.items() if constant is None]
+        constants = [constant for constant in known.values() if constant is not None]
         if len(others) != 1 or len(constants) != 1:
             return []
         sizes = constants[0].detach().abs()

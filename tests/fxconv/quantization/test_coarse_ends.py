@@ -196,9 +196,14 @@ def test_a_sigmoid_of_values_near_each_other():
     assert worst(model, made) > 14
 
 
-@pytest.mark.parametrize("recipe", [(Recipe.none,), (Recipe.auto,)], ids=["none", "auto"])
-def test_the_images_are_looked_at_once(recipe, monkeypatch):
+@pytest.mark.parametrize(
+    ("recipe", "first"),
+    [((Recipe.none,), None), ((Recipe.auto,), None), ((Recipe.auto,), 4)],
+    ids=["none", "auto", "auto, the first ones apart"],
+)
+def test_the_images_are_looked_at_once(recipe, first, monkeypatch):
     seen = []
+    monkeypatch.setattr("fxconv.quantization.quantize.first_images", lambda *_: first)
     observe = calibrate._Watched._observe
 
     def observing(self, batch):
