@@ -160,7 +160,9 @@ def _attempt(
     ends = coarse_ends(rewritten.module, observed, statistics.bare.steps() if statistics.bare is not None else {})
     if ends.refused.keys() - refused.keys() or ends.biases.keys() - biases.keys():
         made = ConvertedModule(None, {**refusals.never_reached(observed), **ends.refused})
-        return _Attempt(statistics, made, recipe, ends.biases, _Seen(few, statistics, frozenset(ends.layers)))
+        is_exact = statistics.bare is None or statistics.bare.are_exact(ends.layers)
+        known = _Seen(few, statistics, frozenset(ends.layers)) if is_exact else None
+        return _Attempt(statistics, made, recipe, ends.biases, known)
     if CHANGING & set(taken):
         before = statistics.calibration
         observed, statistics = run(taken, statistics.plan(rewritten, taken, config.weight_scheme))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.ao.quantization import QConfig
 
@@ -16,6 +17,10 @@ from rewrites.base import Refusal
 from rewrites.fusion import weighted
 from rewrites.parts import graphs_in, prefixed
 from rewrites.passes.bias_to_add import bias_holder, last_layers
+
+_EPSILON = torch.finfo(torch.float32).eps
+# Units of the last place: what float32 tells apart in as many steps as int8, and what it holds a hundred times finer.
+_TOLD, _EXACT = 256.0, 256.0 * 100
 
 
 class WithoutBias:
@@ -27,6 +32,7 @@ class WithoutBias:
 
     def __init__(self, rewritten: nn.Module, observed: nn.Module) -> None:
         self.observers: dict[str, RangeObserver] = {}
+        self.largest: dict[str, float] = {}
         self.hooks: list[Any] = []
         self.watched: dict[nn.Module, Any] = {}
         for path, bias in _biases(rewritten):
@@ -34,7 +40,7 @@ class WithoutBias:
             if isinstance(own_range(layer), RangeObserver) and isinstance(layer.qconfig, QConfig):
                 beside = layer.qconfig.activation()
                 beside.low, beside.high = -math.inf, math.inf  # whoever reads it reads the sum
-                self.observers[path] = beside
+                self.observers[path], self.largest[path] = beside, float(bias.abs().max())
                 self.watched[weighted(layer)] = _noting(beside, bias)  # an activation behind it reads the sum, too
 
     def __enter__(self) -> WithoutBias:
@@ -61,9 +67,24 @@ class WithoutBias:
         return left
 
     def steps(self) -> dict[str, float]:
-        """The steps of these outputs, of the layers that were reached."""
-        seen = {path: observer for path, observer in self.observers.items() if has_seen(observer)}
-        return {path: float(observer.calculate_qparams()[0]) for path, observer in seen.items()}
+        """The steps of these outputs, of the layers whose sums tell them apart: in float32 they take 256 steps, too."""
+        told = {path: observer for path, observer in self.observers.items() if self._ulps(path) >= _TOLD}
+        return {path: float(observer.calculate_qparams()[0]) for path, observer in told.items()}
+
+    def are_exact(self, paths: Collection[str]) -> bool:
+        """Whether what was seen of these layers is what they give with no bias at all, but for a hundredth of a step.
+
+        The sum was rounded as its size has it, and the bias taken off afterwards.
+        """
+        return all(self._ulps(path) >= _EXACT for path in paths)
+
+    def _ulps(self, path: str) -> float:
+        """The width of what a layer gives without its bias, in units of the last place of the sum."""
+        observer = self.observers[path]
+        if not has_seen(observer):
+            return 0.0
+        least, most = observer.min_val.item(), observer.max_val.item()
+        return (most - least) / (_EPSILON * (self.largest[path] + max(abs(least), abs(most))))
 
 
 def _biases(rewritten: nn.Module) -> Iterator[tuple[str, Tensor]]:

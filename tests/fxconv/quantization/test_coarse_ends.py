@@ -220,6 +220,22 @@ def test_the_images_are_looked_at_once(recipe, first, monkeypatch):
     assert worst(model, made) > 14
 
 
+@pytest.mark.parametrize(
+    ("offset", "looked_at", "is_moved"),
+    [(900.0, 8, True), (30_000.0, 16, True), (1e8, 8, False)],
+    ids=["observed with its bias", "too fine for that", "too fine for float32"],
+)
+def test_what_the_bias_leaves_in_float32_is_what_counts(offset, looked_at, is_moved, monkeypatch):
+    seen = []
+    observe = calibrate._Watched._observe
+    monkeypatch.setattr(
+        calibrate._Watched, "_observe", lambda self, batch: (seen.append(len(batch[0])), observe(self, batch))
+    )
+    made = quantized(net(lambda self, f: self.last(f), last=shifted(nn.Conv2d(8, 6, 1), offset)))
+    assert ("last_add" in reasons(made)) is is_moved
+    assert sum(seen) == looked_at
+
+
 def test_kept_in_float_by_name_it_says_so():
     model = net(lambda self, f: torch.cat(sigmoids(self, f), 1))
     made = quantized(model, keep_float=("cat",))
