@@ -300,14 +300,17 @@ class Editor:
         reason: str,
         scope: str | None = None,
         kwargs: dict[str, Any] | None = None,
+        written_at: fx.Node | None = None,
     ) -> fx.Node:
         """Put a call in front of `before`, written in the module at path `scope` (default: where `before` was).
 
-        `op` and `target` are those of an fx.Node; the module that a `call_module` names is there already.
+        `op` and `target` are those of an fx.Node; the module that a `call_module` names is there already. What the
+        call does was written at the node `written_at`, `before` unless given.
         """
         with self.graph.inserting_before(before):
             fresh = self.graph.create_node(op, target, tuple(args), kwargs or {}, name)
-        fresh.meta = {key: value for key, value in before.meta.items() if key not in ("shape", "members")}
+        written = (written_at or before).meta
+        fresh.meta = {key: value for key, value in written.items() if key not in ("shape", "members")}
         fresh.meta |= self._new_mark(reason)
         if scope is not None:
             fresh.meta["scope"] = scope
@@ -325,6 +328,15 @@ class Editor:
         for name in parts:
             holder.add_module(name, whole.get_submodule(name))
         self._set_module(path, holder)
+
+    def move_parameter(self, node: fx.Node, name: str, path: str, reason: str) -> None:
+        """Let the parameter `name` of the module `node` calls stand at `path` instead; the module has none then."""
+        module, before = submodule(self.graph_module, node), self.line(node)
+        assert module is not None
+        self._place(path, module, name)
+        module.register_parameter(name, None)
+        self._mark(node, reason)
+        self._record("replace", node.name, before, self.line(node), reason)
 
     def copy_module(self, node: fx.Node, path: str, module: nn.Module, reason: str) -> None:
         """Let this call site have a module of its own at `path`."""

@@ -29,11 +29,15 @@ from fxconv.quantization.recipes.adaround import InputGrams
 from fxconv.quantization.recipes.bias_correction import InputMeans
 from fxconv.quantization.recipes.channels import ChannelExtremes
 from fxconv.quantization.recipes.reader_ranges import images_needed, search_ranges
+from fxconv.quantization.without_bias import WithoutBias
 from rewrites import Rewritten
 from rewrites.parts import graphs_in
 
 # What asks how a tensor lies in memory, or reads it as it lies there.
 _ABOUT_MEMORY = frozenset({"as_strided", "stride", "is_contiguous", "storage_offset", "data_ptr"})
+
+# The name that torch gives a module's observer.
+OBSERVER = "activation_post_process"
 
 # Images that go through together, however they come: fewer take longer, and so do more, which the caches do not hold.
 _AT_ONCE = 4
@@ -44,7 +48,7 @@ class CalibrationStatistics:
     """What one calibration saw, of a float module changed as `planned`: histograms, channels' means and extremes.
 
     `examples` are calls with a few of the images, `again` runs all of them through a module. `methods` are filled when
-    they are first asked for.
+    they are first asked for. `bare` is what the last layers gave without their biases, where nothing was changed.
     """
 
     calibration: Calibration
@@ -55,11 +59,34 @@ class CalibrationStatistics:
     again: Callable[[nn.Module], Any]
     examples: tuple[Inputs, ...] = ()
     methods: dict[str, RangeMethod] = field(default_factory=dict)
+    bare: WithoutBias | None = None
 
     @property
     def means(self) -> dict[str, Tensor]:
         """The mean of each input channel of each layer, by its path."""
         return self.inputs.means
+
+    def carried_over(
+        self, rewritten: Rewritten, config: Config, steps: Collection[Recipe], unbiased: Collection[str]
+    ) -> tuple[nn.Module, CalibrationStatistics] | None:
+        """An observed module that has seen this and runs less in int8, and what it has seen; None where it needs more.
+
+        What runs in float changes no range of what float gives elsewhere. The layers at the paths `unbiased` have lost
+        their biases.
+        """
+        seen = dict(self.observers)
+        for path in unbiased:
+            assert self.bare is not None
+            seen[f"{path}.{OBSERVER}"] = self.bare.observers[path]
+        observed = static.observe(rewritten.module, config, steps)
+        own = static.observers(observed)
+        if any(
+            path not in seen or (one.low, one.high) != (seen[path].low, seen[path].high) for path, one in own.items()
+        ):
+            return None
+        for path, observer in own.items():
+            observer.merge(seen[path])
+        return observed, replace(self, observers=own, bare=self.bare.but(unbiased) if self.bare is not None else None)
 
     def input_grams(self, rewritten: Rewritten) -> dict[str, Tensor]:
         """What rounding needs to know of the inputs of each layer of the float module, by its path."""
@@ -124,7 +151,10 @@ def observe_images(
         with clock.step("calibration"):
             observed = static.observe(rewritten.module, config, steps, planned)
             means, extremes = InputMeans(observed), ChannelExtremes(observed)
+            bare = WithoutBias(rewritten.module, observed) if not planned else None
             with ExitStack() as watching:
+                if bare is not None:
+                    watching.enter_context(bare)
                 if config.recipe != (Recipe.none,):
                     watching.enter_context(means)
                     if not planned:
@@ -141,6 +171,8 @@ def observe_images(
             calibrated = calibrated.beside(before.calibration)
             means.add(before.inputs)
             extremes.add(before.extremes)
+            if bare is not None and before.bare is not None:
+                bare.add(before.bare)
             for path, observer in observers.items():
                 observer.merge(before.observers[path])
         methods = dict(before.methods) if before is not None else {}
@@ -150,7 +182,7 @@ def observe_images(
 
         examples = before.examples if before is not None else tuple(watched.examples)
         return observed, CalibrationStatistics(
-            calibrated, observers, means, extremes, planned, again, examples, methods
+            calibrated, observers, means, extremes, planned, again, examples, methods, bare
         )
 
     if leaves_the_layout(rewritten):

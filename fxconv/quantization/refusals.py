@@ -34,7 +34,7 @@ from fxconv.quantization.scales import Source, own_observer, readers, source
 from rewrites.base import RewritePass
 from rewrites.modules import Add, AddReLU, CappedFloatFunctional, CappedReLU, ChannelReLU, MulScalar, ScalarArithmetic
 from rewrites.parts import graphs_in, own_modules, prefixed
-from rewrites.passes import QuantBoundaries
+from rewrites.passes import BiasToAdd, QuantBoundaries
 from rewrites.values import submodule
 
 # What qnnpack takes of the ratio of an input's step to the sum's.
@@ -76,9 +76,16 @@ class Foreseen:
     smallest_steps: Mapping[str, Mapping[str, float]]
 
 
-def keeping_float(rules: Sequence[RewritePass], refused: Mapping[str, str]) -> tuple[RewritePass, ...]:
-    """The same passes, the last of which leaves these operations in float."""
-    return tuple(QuantBoundaries(refused) if isinstance(rule, QuantBoundaries) else rule for rule in rules)
+def keeping_float(
+    rules: Sequence[RewritePass], refused: Mapping[str, str], biases: Mapping[str, str] | None = None
+) -> tuple[RewritePass, ...]:
+    """The same passes, the last of which leaves these operations in float.
+
+    The `biases` of layers, by the names of their nodes, are added behind them.
+    """
+    settled = (*([BiasToAdd(biases)] if biases else []), QuantBoundaries(refused))
+    each = [settled if isinstance(rule, QuantBoundaries) else (rule,) for rule in rules]
+    return tuple(rule for group in each for rule in group)
 
 
 def met(int8: nn.Module, image: tuple[Any, ...]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rewrites.base import RewritePass
 from rewrites.passes.arithmetic_to_functional import ArithmeticToFunctional
 from rewrites.passes.attention_to_linear import AttentionToLinear
+from rewrites.passes.bias_to_add import BiasToAdd
 from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
 from rewrites.passes.factor_conv3d import FactorConv3d
@@ -66,8 +67,11 @@ def passes_with(*own: RewritePass, passes: Sequence[RewritePass] = DEFAULT_PASSE
     return (*passes[:place], *own, *passes[place:])
 
 
-# Not in the default order: takes the place of ArithmeticToFunctional on request.
-ALTERNATIVES: tuple[RewritePass, ...] = (WrapArithmetic(),)
+# Not in the default order.
+ALTERNATIVES: tuple[RewritePass, ...] = (
+    BiasToAdd(),  # in front of QuantBoundaries, for layers of which calibration shows that their bias dwarfs the rest
+    WrapArithmetic(),  # takes the place of ArithmeticToFunctional on request
+)
 
 WRAPPED_PASSES: tuple[RewritePass, ...] = tuple(
     WrapArithmetic() if isinstance(rule, ArithmeticToFunctional) else rule for rule in DEFAULT_PASSES
@@ -79,6 +83,7 @@ __all__ = [
     "WRAPPED_PASSES",
     "ArithmeticToFunctional",
     "AttentionToLinear",
+    "BiasToAdd",
     "Decompose",
     "DropInferenceNoops",
     "FactorConv3d",
