@@ -240,7 +240,7 @@ other batches, as the kind asks. No check of fxconv's own is used.
 
 *Refused* is exit status 1 or 2 and no file; *named* of these say the deciding line, the channel or the output. *Told*
 is a file that is wrong, of which a warning names the line, or what it is about. *Right* answers like float: at least
-{least:g} dB for each output, {channel:g} dB for each channel about its own mean, 95 % of whole numbers and truth
+{least:g} dB for each output, {channel:g} dB for each channel about its own mean, 90 % of whole numbers and truth
 values. *Silent wrong* is a file that was verified without such a word, and is wrong. *Cured* are the kinds for which
 fxconv has a way to answer right. A twin is unharmed when it is right, with no less int8, and without that warning.
 """

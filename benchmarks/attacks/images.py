@@ -38,7 +38,7 @@ CALIBRATION: dict[str, Callable[[], list[Tensor]]] = {
     "batches of 4": lambda: list(smooth(8, 1).split(4)),
 }
 PROBES: dict[str, Callable[[], list[Tensor]]] = {
-    "others": lambda: list(smooth(3, 52).split(1)),
+    "others": lambda: list(smooth(20, 52).split(1)),
     "others and batches": lambda: [smooth(1, 52), smooth(3, 53)],
     "a bright pixel": _bright_pixel,
     "a brighter image": lambda: [smooth(1, 54), smooth(1, 55) + 0.6],

@@ -120,7 +120,7 @@ for title, above, attacked, sound in (
         "a parametrization",
         "class Halved(nn.Module):\n    def forward(self, weight):\n        return weight * 0.5",
         "nn.utils.parametrize.register_parametrization(self.stem, 'weight', Halved())",
-        "self.unused = 1",
+        "with torch.no_grad():\n    self.stem.weight.mul_(0.5)",
     ),
     (
         "__call__ of a class",

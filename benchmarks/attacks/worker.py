@@ -32,7 +32,8 @@ from benchmarks.attacks.images import CALIBRATION, PROBES
 from benchmarks.attacks.judge import compare, outcome
 from fxconv.cli import exit_status
 
-_POOR = "poor"
+# The grade of a fidelity that tells of a wrong file by itself.
+_POOR = '"poor"'
 
 
 def tried(attack: Attack, is_sound: bool, method: str, folder: Path) -> dict[str, Any]:
@@ -53,27 +54,31 @@ def tried(attack: Attack, is_sound: bool, method: str, folder: Path) -> dict[str
         status, said = end.status, end.line
         if "INTERNAL ERROR" in said or status not in (1, 2):
             crash = traceback.format_exc(limit=-3)
-    row: dict[str, Any] = {"share": None, "warnings": [], "method": method, "sqnr": None, "trouble": ""}
+    row: dict[str, Any] = {
+        "share": None,
+        "warnings": [],
+        "method": method,
+        "sqnr": None,
+        "trouble": "",
+        "fidelity": None,
+    }
     comparison = None
     if conversion is not None:
         said = conversion.verdict if not conversion.verified else ""
         status = 0 if conversion.verified else 1
-        told = [*conversion.warnings, *_fidelity(conversion.report.json())]
         if conversion.verified:
             comparison = judged(path, conversion.artifact.data, attack, folder)
             row |= {"sqnr": comparison.sqnr, "trouble": comparison.trouble}
-        row |= {
-            "share": conversion.artifact.int8_macs_share,
-            "warnings": told,
-            "method": conversion.config.method.value,
-        }
+        row |= {"share": conversion.artifact.int8_macs_share, "warnings": list(conversion.warnings)}
+        row |= {"method": conversion.config.method.value, "fidelity": conversion.report.json().get("fidelity")}
     lines = names(attack, path, [said, *row["warnings"]])
-    ended = outcome(status == 0, comparison, bool(lines), crash)
+    is_poor = _POOR in json.dumps(row["fidelity"])
+    ended = outcome(status == 0, comparison, bool(lines) or is_poor, crash)
     said = said.replace(str(path), path.name).replace(str(folder), "")
     return row | {
         "outcome": ended,
         "named": bool(lines),
-        "says": said or next(iter(lines), ""),
+        "says": said or next(iter(lines), "fidelity: poor" if is_poor else ""),
         "status": status,
         "crash": crash,
         "seconds": time.perf_counter() - start,
@@ -103,12 +108,6 @@ def load(path: Path) -> nn.Module:
     spec.loader.exec_module(module)
     net: nn.Module = module.make_net()
     return net.eval()
-
-
-def _fidelity(report: dict[str, Any]) -> list[str]:
-    """What the report says of the fidelity, where it says that it is poor."""
-    said = json.dumps(report.get("fidelity") or "")
-    return [f"fidelity: constant or wrong by a channel: {said}"] if _POOR in said else []
 
 
 def main() -> None:
