@@ -173,7 +173,7 @@ class _Tally:
             _counted(self.numbers, a == b)
         elif _is_classes_of_pixels(image, a):
             _counted(self.pixels, a.argmax(1) == b.argmax(1))
-        elif a.ndim == 3:
+        elif a.ndim == 3 and a.is_floating_point():
             self.has_vectors = True
             x, y = a.double(), b.double()
             self.products += torch.stack([(x * y).sum(), x.square().sum(), y.square().sum()])
@@ -207,7 +207,7 @@ def _counted(tally: list[int], same: Tensor) -> None:
 
 def _is_classes_of_pixels(image: Inputs, value: Tensor) -> bool:
     """Whether an output has scores of classes for each pixel of an image: so many channels, and its size."""
-    if value.ndim != 4 or value.shape[1] < _FEWEST_CLASSES or value.shape[1] == _COLOURS:
+    if value.ndim != 4 or not value.is_floating_point() or value.shape[1] < _FEWEST_CLASSES or value.shape[1] == _COLOURS:
         return False
     sizes = [leaf.shape[-2:] for leaf in forward.tensors(image) if leaf.ndim >= 3]
     return value.shape[-2:] in sizes

@@ -53,6 +53,15 @@ def test_classes_of_pixels_are_counted_where_the_output_has_the_size_of_the_imag
     assert smaller.measure == "relative error"
 
 
+def test_complex_outputs_have_a_relative_error_of_both_parts():
+    def wanted(x: Tensor) -> Tensor:
+        return torch.complex(x, x).repeat(1, 2, 1, 1)
+
+    found = measured(wanted, lambda x: torch.complex(x, -x).repeat(1, 2, 1, 1), images(16, 3, 8, 8))
+    assert found.measure == "relative error" and found.value == pytest.approx(2**0.5, rel=1e-4)
+    assert found.grade == "poor" and found.worst is not None and "imaginary" in found.worst.part
+
+
 def test_an_image_has_a_relative_error():
     found = measured(lambda x: x, lambda x: x * 1.09, images(16, 3, 8, 8))
     assert found.measure == "relative error" and found.value == pytest.approx(0.09, rel=1e-4) and found.grade == "good"
