@@ -11,7 +11,7 @@ from fxconv.data.calibration import Batches
 from fxconv.data.calibration_arrays import Arrays, NamedArrays
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.calibration_photographs import Photographs
-from fxconv.data.held_out import held_out
+from fxconv.data.held_out import held_out, unused
 from fxconv.models.preprocessing import Preprocessing
 
 SMALL = Preprocessing(16, 16, mean=(0.0,) * 3, std=(1.0,) * 3, resize=1.0)
@@ -119,3 +119,50 @@ def test_tensors_from_python_serve_for_both_and_the_warning_says_so():
 def test_what_is_given_is_taken():
     judged = held_out(Batches([torch.zeros(2, 3, 4, 4)]), 4, [torch.ones(3, 3, 4, 4)])
     assert (judged.data.count, judged.is_unseen, judged.warning) == (3, True, "")
+
+
+# -- images that nothing was done with ------------------------------------------------------------------------
+
+
+def seen(found) -> set[int]:
+    return {round(float(values.mean()) * 255) for (values,) in found.images}
+
+
+def test_what_is_behind_those_that_something_was_chosen_by(folder):
+    data = Photographs(folder, SMALL, 8, 4, seed=0)
+    first = greys(held_out(data, 4).data)
+    found = unused(data, 4, 100, 2)
+    assert len(found.images) == 8 and all(len(values) == 1 for (values,) in found.images)
+    assert seen(found).isdisjoint(first | greys(data)) and found.problem == ""
+    assert found.source.startswith("the last 8 of 12 of 20 photographs")
+
+
+def test_at_most_so_many_and_none_where_they_are_few(folder):
+    data = Photographs(folder, SMALL, 8, 4, seed=0)
+    assert len(unused(data, 0, 5, 2).images) == 5
+    few = unused(data, 4, 100, 9)
+    assert few.images == () and few.problem.startswith("8 images of 9 are left that nothing was chosen by")
+    assert unused(Batches([torch.ones(9, 3, 4, 4)]), 0, 5, 1).problem.startswith("no image is left")
+
+
+def test_generated_images_behind_the_first():
+    data = Generated(SMALL, 4, 2, seed=0)
+    found = unused(data, 3, 5, 1)
+    (all_others,) = (data.others(8),)
+    wanted = list(all_others.images())[3:]
+    assert len(found.images) == 5
+    assert all(torch.equal(a[0], b) for (a,), (b,) in zip(found.images, wanted, strict=True))
+
+
+def test_what_was_trained_on_is_not_among_them(folder):
+    data = Photographs(folder, SMALL, 8, 4, seed=0)
+    lesson = Photographs(folder, SMALL, 16, 4, seed=3)
+    found = unused(data, 0, 100, 1, lesson)
+    assert found.images and seen(found).isdisjoint(greys(data) | greys(lesson))
+    told = unused(Generated(SMALL, 4, 2, seed=0), 0, 5, 1, Generated(SMALL, 4, 2, seed=1))
+    assert told.problem == "what it was trained on may be among what is left of the calibration data"
+
+
+def test_those_that_are_given_serve():
+    data = Batches([torch.ones(9, 3, 4, 4)])
+    assert len(unused(data, 5, 100, 2, given=Batches([torch.ones(7, 3, 4, 4)])).images) == 7
