@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from benchmarks.faults.audits import AUDIT, DYNAMIC
 from benchmarks.faults.corrections import CORRECTIONS, RANGES
+from benchmarks.faults.fidelity import FIDELITY
 from benchmarks.faults.files import PROOF, STAGING
 from benchmarks.faults.ledger import LEDGER, SIZES
 from benchmarks.faults.measures import MEASURES, PEAKS
@@ -17,6 +18,7 @@ PLANTED = {
     "The kernel audit": AUDIT,
     "The audit of dynamic quantization": DYNAMIC,
     "The ledger, and what verifies": LEDGER,
+    "Int8 beside float": FIDELITY,
     "Other input sizes": SIZES,
     "Corrections of weights and biases": CORRECTIONS,
     "Ranges, and what kernels refuse": RANGES,

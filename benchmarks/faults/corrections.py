@@ -118,8 +118,8 @@ CORRECTIONS = (
     Mutant(
         "a range that loses nearly all of the power may be taken",
         f"{_RECIPES}/reader_ranges.py",
-        "_LOST = 0.05",
-        "_LOST = 0.95",
+        "if lost > MOST_LOST * self.power[observer] or cut > MOST_LOST:",
+        "if lost > 0.95 * self.power[observer] or cut > 0.95:",
         (f"{_READER_TEST}::test_a_range_that_loses_what_it_should_hold_is_none",),
     ),
     Mutant(

@@ -54,8 +54,8 @@ MEASURES = (
     Mutant(
         "of several outputs the best one's SQNR counts",
         _SIMILARITY,
-        "return min((_decibels(signal, noise)",
-        "return max((_decibels(signal, noise)",
+        "return min((noise.sqnr",
+        "return max((noise.sqnr",
         (f"{_SIMILARITY_TEST}::test_the_worst_of_several_outputs_counts",),
     ),
     Mutant(
