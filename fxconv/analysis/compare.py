@@ -81,6 +81,9 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterato
     if sources[0] != sources[1]:
         yield Difference("calibration", "source", *sources)
     yield from _ledger(first["parity"], second["parity"])
+    faithful = [_faithful(report.get("fidelity")) for report in (first, second)]
+    if faithful[0] != faithful[1]:
+        yield Difference("fidelity", "", *faithful)
     artifacts = [
         {key: value for key, value in report["artifact"].items() if key not in _LEFT_OUT} for report in (first, second)
     ]
@@ -145,6 +148,17 @@ def _ledger(first: list[Any], second: list[Any]) -> Iterator[Difference]:
         a, b = (_row(each.get(stage)) for each in stages)
         if a != b:
             yield Difference("ledger", stage, a, b)
+
+
+def _faithful(fidelity: Mapping[str, Any] | None) -> str:
+    """How int8 answers beside float, in words; reports of before do not say."""
+    if fidelity is None:
+        return "not there"
+    if fidelity["problem"]:
+        return f"not measured: {fidelity['problem']}"
+    asked, value = fidelity["asked"], fidelity["value"]
+    counted = f"{fidelity['same']} of {asked} {fidelity['measure']}" if asked else f"{fidelity['measure']} {value:.3g}"
+    return f"{fidelity['grade']}: {counted}"
 
 
 def _row(row: Mapping[str, Any] | None) -> str:

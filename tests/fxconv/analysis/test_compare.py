@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -74,6 +75,19 @@ def test_what_another_arithmetic_changes(reports, command):
     run = command("compare", str(a), str(b))
     assert "Asked for: 2 differences\n" in run.stdout
     assert "arithmetic\n- functional\n+ wrap\n" in run.stdout
+
+
+def test_how_faithful_both_are(reports):
+    first = read_report(reports("a"))
+    assert first["fidelity"]["asked"] == 16
+    second = copy.deepcopy(first)
+    assert list(differences(first, second)) == []
+    second["fidelity"].update(grade="poor", same=3)
+    (found,) = differences(first, second)
+    same = first["fidelity"]["same"]
+    assert (found.section, found.second) == ("fidelity", "poor: 3 of 16 same top-1") and f": {same} of 16" in found.first
+    del second["fidelity"]
+    assert [found.second for found in differences(first, second)] == ["not there"]
 
 
 def test_layers_kept_in_float_are_islands(reports):
