@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,8 @@ def answers(wanted: Iterator[Trial]) -> Iterator[tuple[Trial, dict[str, Any]]]:
     try:
         for number, trial in enumerate(wanted):
             start, most = time.perf_counter(), _SECONDS + (0 if number else _STARTS)
-            print(json.dumps(trial.request), file=process.stdin, flush=True)
+            with suppress(BrokenPipeError):  # it has ended, and says nothing more
+                print(json.dumps(trial.request), file=process.stdin, flush=True)
             ready, _, _ = select.select([process.stdout], [], [], most)
             line = process.stdout.readline() if ready else ""
             if not line:
