@@ -166,6 +166,13 @@ def test_a_row_tells_what_must_not_be(tmp_path: Path) -> None:
     assert finished(attack, kept, "told", "told", outcome="refused", says="no").wrong == ["twin: refused: no"]
 
 
+def test_of_what_has_a_cure_half_must_be_right(tmp_path: Path) -> None:
+    kept, cured = adversary.Kept(tmp_path / "found.jsonl"), next(attack for attack in ATTACKS if attack.is_cured)
+    rows = [finished(cured, kept, "right", "told"), finished(ATTACKS[0], kept, "right", "right")]
+    assert not ATTACKS[0].is_cured and adversary.of_the_cured(rows) == (1, 2)
+    assert "1 of 2 right where there is a cure" in adversary.summary(rows)
+
+
 def test_the_page_counts_by_kind_and_lists_what_must_not_be(tmp_path: Path) -> None:
     kept = adversary.Kept(tmp_path / "found.jsonl")
     rows = [finished(attack, kept, *["right"] * len(attack.methods)) for attack in ATTACKS]
