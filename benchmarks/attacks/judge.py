@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 # What an int8 file must reach on images like calibration's, in dB; a channel about its own mean may have 6 less.
 LEAST = 8.0
-_OF_A_CHANNEL = 6.0
+OF_A_CHANNEL = 6.0
 _VALUES = 16
 _VARIES = 1e-3
 # An offset of 1000 leaves float32 so much of what varies by 1 that its rounding is no matter.
@@ -82,7 +82,7 @@ def _worst(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
     found += [sqnr(a - a.mean(), b - a.mean()) for a, b in values if a.ndim == 2 and a.shape[1] > 1]
     for shape in {a.shape[1:] for a, _ in values if a.ndim > 1}:
         a, b = (torch.cat(each) for each in zip(*(pair for pair in values if pair[0].shape[1:] == shape), strict=True))
-        found += [decibels + _OF_A_CHANNEL for decibels in (_about(a, b, a.mean(0)), *_channels(a, b))]
+        found += [decibels + OF_A_CHANNEL for decibels in (_about(a, b, a.mean(0)), *_channels(a, b))]
     return min(found)
 
 

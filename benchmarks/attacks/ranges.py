@@ -124,7 +124,7 @@ _pair(
     "one of two outputs",
     (
         "return self.box(f), (self.box(f) - self.box(f * 1.01)) * 100",
-        "return self.box(f), (self.box(f) - self.box(f * -1.0)) * 100",
+        "return self.box(f), (self.box(f) - self.box(f * 0.3)) * 100",
     ),
 )
 
@@ -183,3 +183,12 @@ for title, last in (
         (last.format(sizes[0]), last.format(sizes[1])),
         is_cured=True,
     )
+# qnnpack pads every call of a convolution with the zero point of the first
+for title, last in (
+    (
+        "a padded convolution, at another zero point",
+        "return self.cls(self.body[2](f)) + self.cls(self.body[2](f * {0}))",
+    ),
+    ("two calls of a padded convolution, two outputs", "return self.body[2](f), self.body[2](f * {0})"),
+):
+    _pair(title, "module used twice", (last.format("-1.0"), last.format("0.9")), is_cured=True)

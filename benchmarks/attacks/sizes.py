@@ -27,7 +27,7 @@ for kind, probes, asked in (("decision by a size", "sizes", _ASKED), ("decision 
         place, effect = PLACES[number % len(PLACES)], _EFFECTS[number % len(_EFFECTS)]
         attacked = network(f"if {ask}:  {HERE}\n    {effect}", place)
         sound = network(f"if {{other}}:\n    {effect}", place)
-        enter(Attack(kind, f"{ask}, {place}", attacked, sound, probes, is_cured=True))
+        enter(Attack(kind, f"{ask}, {place}", attacked, sound, probes))
 
 # What is asked of the size, and the same without Python's numbers.
 _NUMBERS = (

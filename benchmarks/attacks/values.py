@@ -24,7 +24,7 @@ for title, last, init in (
     ("rfft of a difference", "return torch.fft.rfft((self.head(y) - self.head(y * 1.01)) * {0})", "pass"),
 ):
     loud = "100.0" if "1.01" in last else "1000.0"
-    sound = last.replace("1.01", "-1.0") if "1.01" in last else last
+    sound = last.replace("1.01", "0.3") if "1.01" in last else last
     enter(
         Attack(
             "complex output",
@@ -44,11 +44,6 @@ for title, attacked, sound in (
         "return self.head(y).argmax(1)",
     ),
     ("argmax beside an offset", "return (self.head(y) + 1000.0).argmax(1)", "return self.head(y).argmax(1)"),
-    (
-        "rounded to whole numbers",
-        "return (self.head(y) * 2000).round().to(torch.int32)",
-        "return (self.head(y) * 0.5).round().to(torch.int32)",
-    ),
     (
         "a mask beside scores",
         "s = self.head(y); return s, (s - s.mean()) * 1e3 > (s * 1e3).detach().abs().mean() - 1e3 * s.mean()",

@@ -76,25 +76,9 @@ def scores(x: Tensor) -> Tensor:
         (lambda x: x, lambda x: x.view(99), False),
     ],
     ids=[
-        *(
-            "little noise",
-            "other answers",
-            "an offset",
-            "an offset of scores",
-            "faint scores",
-            "a faint operand",
-            "the second output",
-        ),
-        *(
-            "the second output",
-            "the imaginary part",
-            "truth values",
-            "other truth values",
-            "other classes",
-            "another shape",
-            "no numbers",
-        ),
-        "a file that fails",
+        *("little noise", "other answers", "an offset", "an offset of scores", "faint scores", "a faint operand"),
+        *("the second output", "the imaginary part", "truth values", "other truth values", "other classes"),
+        *("another shape", "no numbers", "a file that fails"),
     ],
 )
 def test_the_judge_sees_what_is_wrong_with_a_file(floating: Any, file: Any, is_right: bool) -> None:
@@ -142,6 +126,7 @@ def test_what_is_named_is_the_marked_line_or_what_the_kind_asks_for() -> None:
         ("guard that never fires", "trace", "refused"),
         ("loop as long as data says", "trace", "refused"),
         ("size as a number", "auto", "right"),
+        ("memory of earlier inputs", "auto", "refused"),
         ("random numbers", "auto", "refused"),
         ("code that is elsewhere", "auto", "refused"),
     ],
@@ -179,6 +164,13 @@ def test_a_row_tells_what_must_not_be(tmp_path: Path) -> None:
     assert finished(attack, kept, "right", "right", share=0.95).wrong == ["twin: 95% in int8 instead of 100%"]
     assert "warned" in finished(attack, kept, "told", "told", named=True).twins_fault
     assert finished(attack, kept, "told", "told", outcome="refused", says="no").wrong == ["twin: refused: no"]
+
+
+def test_of_what_has_a_cure_half_must_be_right(tmp_path: Path) -> None:
+    kept, cured = adversary.Kept(tmp_path / "found.jsonl"), next(attack for attack in ATTACKS if attack.is_cured)
+    rows = [finished(cured, kept, "right", "told"), finished(ATTACKS[0], kept, "right", "right")]
+    assert not ATTACKS[0].is_cured and adversary.of_the_cured(rows) == (1, 2)
+    assert "1 of 2 right where there is a cure" in adversary.summary(rows)
 
 
 def test_the_page_counts_by_kind_and_lists_what_must_not_be(tmp_path: Path) -> None:
