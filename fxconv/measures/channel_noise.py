@@ -18,6 +18,8 @@ from fxconv.models.forward import Outputs
 
 # A channel is looked at when it has so many values, and one is further from their mean than this share of the largest.
 FEWEST = 16
+# With fewer values than that, but so many, those that are noisier than three quarters are looked at together.
+_VERY_FEW = 8
 VARYING = 1e-3
 # What an output varies by, of its largest value, that is not rounding: sums of float32 in another order move less.
 _NOT_ROUNDING = 1e-5
@@ -59,7 +61,8 @@ class OutputParts:
 
     A channel is a slice along the second dimension; of outputs of three dimensions, rows of features or channels of
     values, along the third as well, where there are no more than 512 of them. It is looked at when it has 16 values and
-    one of them is further from their mean than 1e-3 of the largest. Whole numbers and truth values have no noise that
+    one of them is further from their mean than 1e-3 of the largest; with 8 to 15 the one that is noisier than three
+    quarters of them is. Whole numbers and truth values have no noise that
     could be told by power.
     """
 
@@ -183,12 +186,20 @@ class _Sums:
 
     def channels(self, output: int, which: str, along: str) -> Iterator[PartNoise]:
         """Those that vary."""
-        if self.count < FEWEST:
+        if self.count < _VERY_FEW:
             return
-        of = f" of {which}" if which else ""
+        of, found = f" of {which}" if which else "", list[PartNoise]()
         for channel in (self.reach > VARYING * self.peak).nonzero().flatten().tolist():
             sqnr = decibels(float(self.power[channel]), float(self.noise[channel]))
-            yield PartNoise(output, f"channel {channel}{along}{of}", sqnr, bool(self.is_constant[channel]))
+            found.append(PartNoise(output, f"channel {channel}{along}{of}", sqnr, bool(self.is_constant[channel])))
+        if self.count >= FEWEST:
+            yield from found
+        elif found:
+            # of so few values one channel says little by itself, but not all of those that are worse than most
+            place = (len(found) - 1) // 4
+            ordered = sorted(found, key=lambda part: (not part.is_constant, part.sqnr_db))
+            more = f" and {place} noisier of {len(found)}" if place else ""
+            yield replace(ordered[place], part=ordered[place].part + more)
 
     def whole(self, output: int, which: str) -> PartNoise | None:
         """All of them, each about its mean."""

@@ -52,8 +52,9 @@ def unwrapped(model: Any) -> Any:
 def check(model: Any, what: str) -> None:
     """Raises `UserError` for a model that holds what no artifact can carry; `what` begins the message.
 
-    These are TorchScript, parameters without values, a forward set on one of torch's own layers, and forward hooks: a
-    graph records the layer, and not what code of the user's does in its place or beside it.
+    These are TorchScript, parameters without values, a forward set on one of torch's own layers, a `__call__` of a
+    class's own, and forward hooks: a graph records the layer, and not what code of the user's does in its place or
+    beside it.
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"{what} is a {type(model).__name__}, not an nn.Module")
@@ -69,9 +70,18 @@ def check(model: Any, what: str) -> None:
     if own := forwards_of_their_own(model):
         cure = "write it into the forward that calls the layer, or make the layer a class of your own"
         raise UserError(f"{what}: {own[0]} has a forward of its own, set on that layer, which int8 would drop; {cure}")
+    if called := [path for path, part in model.named_modules() if _calls_itself(type(part))]:
+        cure = "write what it does into forward"
+        place = called[0] or "the outermost module"
+        raise UserError(f"{what}: {place} has a __call__ of its own, around its forward, which int8 would drop; {cure}")
     for path, kind, hook in _hooks(model):
         cure = _TOOLS.get(_home(hook), "remove it, and write what it does into forward")
         raise UserError(f"{what}: {path} has a {kind} ({_name(hook)}), which no artifact can carry; {cure}")
+
+
+def _calls_itself(kind: type) -> bool:
+    """Whether a class, or one of the user's that it is made of, says itself what a call does."""
+    return any("__call__" in vars(one) and not one.__module__.startswith("torch.") for one in kind.__mro__)
 
 
 def _hooks(model: nn.Module) -> Iterator[tuple[str, str, Callable[..., Any]]]:

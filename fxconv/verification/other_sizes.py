@@ -14,6 +14,8 @@ from fxconv.verification.other_inputs import OtherInputs
 # Height and width of the inputs tried, as shares of the example's, rounded to the next multiple of 32 pixels beyond.
 _SHARES = ((0.75, 1.25), (1.25, 1.0))
 _MULTIPLE = 32
+# And one of sides that are no such multiples, about half as long again: what pads up to one does nothing at the others.
+_HALVES = (1.5, 1.5)
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,14 @@ class SizeCheck:
 
 
 def other_sizes(other: OtherInputs, tensors: tuple[Tensor, ...]) -> tuple[SizeCheck, ...]:
-    """Try the artifact, which takes `tensors`, at two other sizes, where anything in it may depend on the size.
+    """Try the artifact, which takes `tensors`, at three other sizes, where anything in it may depend on the size.
 
     Those that the float model does not take are left out.
     """
     if not other.may_differ:
         return ()
     checks, tensors = [], other.floats(tensors)
-    for shares in _SHARES:
+    for shares in (*_SHARES, _HALVES):
         resized = tuple(_resized(value, shares) for value in tensors)
         if [value.shape for value in tensors] == [value.shape for value in resized]:
             continue
@@ -62,11 +64,17 @@ def _beyond(side: int, share: float) -> int:
     return max(_MULTIPLE, rounded(side * share / _MULTIPLE) * _MULTIPLE)
 
 
+def _between(side: int, share: float) -> int:
+    """About `share` of a side, in the middle between two multiples."""
+    return int(side * share // _MULTIPLE) * _MULTIPLE + _MULTIPLE // 2
+
+
 def _resized(value: Tensor, shares: tuple[float, float]) -> Tensor:
     """An image at these shares of its height and width; any other tensor as it is."""
     if value.ndim < 3 or not value.is_floating_point():
         return value
-    sides = [_beyond(side, share) for side, share in zip(value.shape[-2:], shares, strict=True)]
+    rounded = _between if shares is _HALVES else _beyond
+    sides = [rounded(side, share) for side, share in zip(value.shape[-2:], shares, strict=True)]
     flat = value.reshape(1, -1, *value.shape[-2:])
     with torch.no_grad():
         return F.interpolate(flat, sides, mode="bilinear", align_corners=False).reshape(*value.shape[:-2], *sides)

@@ -79,13 +79,13 @@ def test_what_another_arithmetic_changes(reports, command):
 
 def test_how_faithful_both_are(reports):
     first = read_report(reports("a"))
-    assert first["fidelity"]["asked"] == 16
+    assert first["fidelity"]["asked"] == 100
     second = copy.deepcopy(first)
     assert list(differences(first, second)) == []
     second["fidelity"].update(grade="poor", same=3)
     (found,) = differences(first, second)
     same = first["fidelity"]["same"]
-    assert (found.section, found.second) == ("fidelity", "poor: 3 of 16 same top-1") and f": {same} of 16" in found.first
+    assert (found.section, found.second) == ("fidelity", "poor: 3 of 100 same top-1") and f": {same} of 100" in found.first
     del second["fidelity"]
     assert [found.second for found in differences(first, second)] == ["not there"]
 

@@ -156,6 +156,19 @@ def meta() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, device="meta"))
 
 
+class Calling(nn.Conv2d):
+    """Does something of its own around its forward."""
+
+    def __call__(self, x):
+        return -super().__call__(x)
+
+
+def calling() -> nn.Module:
+    net = Net()
+    net.conv = Calling(3, 8, 3, padding=1)
+    return net
+
+
 def hooked() -> nn.Module:
     net = Net()
     net.conv.register_forward_hook(lambda module, inputs, output: output * 2)
@@ -185,6 +198,7 @@ REFUSED = {
     scripted_part: ": 1 is TorchScript, scripted or traced; give the float nn.Module it was made of",
     lazy: ": 0.weight, 0.bias not initialized yet; run one input through the model first",
     meta: ": 1.weight, 1.bias on the meta device, which holds no values; make them, or load them",
+    calling: ": conv has a __call__ of its own, around its forward, which int8 would drop; write what it does into",
     hooked: ": conv has a forward hook (hooked.<locals>.<lambda>), which no artifact can carry; remove it, and",
     hooked_before: ": the outermost module has a forward pre-hook (print), which no artifact can carry; remove it, and",
     weight_normed: ": conv has a forward pre-hook (WeightNorm), which no artifact can carry; call "

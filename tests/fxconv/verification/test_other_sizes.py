@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import fxconv
 from fxconv.config import Method
-from fxconv.verification.other_sizes import SizeCheck, _resized
+from fxconv.verification.other_sizes import _HALVES, SizeCheck, _resized
 
 
 def test_the_sizes_tried():
@@ -44,6 +44,18 @@ def test_a_warning_is_a_sentence():
     assert decided.warning.endswith("at 64x32 it fails; decided at net.py:7 (x)")
 
 
+@pytest.mark.parametrize(("side", "between"), [(32, 48), (64, 112), (96, 144), (224, 336), (300, 464)])
+def test_a_side_between_two_multiples(side, between):
+    value = _resized(torch.zeros(1, 3, side, side), _HALVES)
+    assert value.shape[-2:] == (between, between)
+
+
+def test_what_pads_to_a_multiple_is_seen_where_the_side_is_none():
+    conversion = converted(lambda y, x: y * 2 if x.shape[3] % 32 else y)
+    assert [check.size for check in conversion.sizes if check.problem] == [(112, 112)]
+    assert any("at 112x112 it computes something else" in warning for warning in conversion.warnings)
+
+
 class Halved(nn.Module):
     """Two convolutions; between them something by the size of the image."""
 
@@ -69,16 +81,16 @@ def test_a_decision_that_holds_at_other_sizes():
     conversion = converted(lambda y, x: y * 2 if x.shape[2] > 8 else y)
     assert conversion.verified
     assert [entry.code for entry in conversion.rewritten.fixed] != []
-    assert conversion.sizes == (SizeCheck((32, 96), ""), SizeCheck((96, 64), ""))
+    assert conversion.sizes == (SizeCheck((32, 96), ""), SizeCheck((96, 64), ""), SizeCheck((112, 112), ""))
     assert not [words for words in conversion.warnings if "input size only" in words]
 
 
 def test_a_decision_that_does_not_hold_at_other_sizes():
     conversion = converted(lambda y, x: y * 2 if x.shape[2] > 40 else y)
     assert conversion.verified
-    first, second = conversion.sizes
+    first, second, third = conversion.sizes
     assert first.size == (32, 96) and first.problem.startswith("it computes something else than the model (SQNR")
-    assert second == SizeCheck((96, 64), "")
+    assert second == SizeCheck((96, 64), "") and third == SizeCheck((112, 112), "")
     assert first.warning in conversion.warnings
     assert "test_other_sizes.py:" in first.decided and "if x.shape[2] > 40" in first.decided
 
@@ -86,7 +98,7 @@ def test_a_decision_that_does_not_hold_at_other_sizes():
 def test_a_table_made_for_one_size():
     conversion = converted(lambda y, x: y + y.new_ones(y.shape[2], y.shape[3]))
     assert conversion.verified
-    assert [check.problem for check in conversion.sizes] == ["it fails (RuntimeError)"] * 2
+    assert [check.problem for check in conversion.sizes] == ["it fails (RuntimeError)"] * 3
 
 
 def test_a_model_that_takes_one_size_only_is_not_tried():
@@ -107,7 +119,7 @@ def test_a_detector_holds_at_other_sizes():
     torch.manual_seed(0)
     conversion = fxconv.convert(networks.detector().eval(), [torch.randn(4, 3, 64, 64)], recipe=("none",))
     assert conversion.verdict == "converted and verified"
-    assert conversion.sizes == (SizeCheck((32, 96), ""), SizeCheck((96, 64), ""))
+    assert conversion.sizes == (SizeCheck((32, 96), ""), SizeCheck((96, 64), ""), SizeCheck((112, 112), ""))
 
 
 def test_a_traced_model_with_sizes_of_the_example_in_it():
@@ -123,7 +135,7 @@ def test_a_traced_model_with_sizes_of_the_example_in_it():
     conversion = fxconv.convert(Grid().eval(), [torch.randn(4, 3, 64, 64)], recipe=("none",))
     assert conversion.verified
     problems = [check.problem for check in conversion.sizes]
-    assert [problem.partition(" (")[0] for problem in problems] == ["tracing has fixed what depends on the size"] * 2
+    assert [problem.partition(" (")[0] for problem in problems] == ["tracing has fixed what depends on the size"] * 3
 
 
 class Rooted(nn.Module):
@@ -146,9 +158,9 @@ def test_what_only_a_trace_fixes(method):
         assert done.sizes == ()
         assert not any("size" in warning for warning in done.warnings)
         return
-    narrow, wide = done.sizes
+    narrow, wide, large = done.sizes
     assert narrow.size == (32, 96)
     assert narrow.problem.startswith("tracing has fixed what depends on the size")
-    assert wide == SizeCheck((96, 64), "")
+    assert wide == SizeCheck((96, 64), "") and large.problem.startswith("tracing has fixed")
     assert narrow.warning in done.warnings
     assert any("tracing took decisions once" in warning for warning in done.warnings)
