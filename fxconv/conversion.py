@@ -361,6 +361,7 @@ def _conversion(
             *(warning for row in proof.ledger for warning in row.warnings),
             *range_warnings(uninformative),
             *made.warnings,
+            *examined.warnings,
             *(check.warning for check in examined.sizes if check.warning),
             *(check.warning for check in examined.batches if check.warning),
         ),

@@ -207,7 +207,12 @@ def _counted(tally: list[int], same: Tensor) -> None:
 
 def _is_classes_of_pixels(image: Inputs, value: Tensor) -> bool:
     """Whether an output has scores of classes for each pixel of an image: so many channels, and its size."""
-    if value.ndim != 4 or not value.is_floating_point() or value.shape[1] < _FEWEST_CLASSES or value.shape[1] == _COLOURS:
+    if (
+        value.ndim != 4
+        or not value.is_floating_point()
+        or value.shape[1] < _FEWEST_CLASSES
+        or value.shape[1] == _COLOURS
+    ):
         return False
     sizes = [leaf.shape[-2:] for leaf in forward.tensors(image) if leaf.ndim >= 3]
     return value.shape[-2:] in sizes

@@ -27,6 +27,7 @@ from fxconv.verification.lowered_outputs import comparable_outputs
 from fxconv.verification.other_batches import BatchCheck, other_batches
 from fxconv.verification.other_inputs import OtherInputs
 from fxconv.verification.other_sizes import SizeCheck, other_sizes
+from fxconv.verification.other_ways import one_way_warnings
 from fxconv.verification.parity import BETWEEN_IMAGES, RELOADED_IMAGES, StageParity
 from rewrites import Rewritten
 
@@ -113,6 +114,7 @@ class Examined:
     sizes: tuple[SizeCheck, ...]
     batches: tuple[BatchCheck, ...]
     latency: Latency
+    warnings: tuple[str, ...] = ()
 
 
 def examine(
@@ -141,6 +143,7 @@ def examine(
         load, is_traced = partial(target.load, path), made.method is Method.trace
         other = OtherInputs(model, rewritten, wrapped.module, signature, load, is_traced, wrapped.inside)
         sizes, batches = other_sizes(other, wrapped.tensors[0]), other_batches(other, wrapped.tensors)
+        warnings = () if is_traced else one_way_warnings(other, some)
     with clock.step("latency"):
         latency = measure(load(), target.load(float_content), wrapped.example)
-    return Examined(row, artifact, sizes, batches, latency)
+    return Examined(row, artifact, sizes, batches, latency, warnings)

@@ -13,30 +13,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from fxconv.targets.mobile.checks_in_code import is_check
+from fxconv.models.checks_in_code import is_check
+from fxconv.models.number_reads import GIVES_NUMBERS, is_library, is_torchvision
 from fxconv.targets.mobile.trace_values import TraceValues
-from rewrites import location
 from rewrites.location import short
 
-# Everything that gives the numbers in a tensor to Python.
-_GIVES_NUMBERS = frozenset(
-    {
-        *(Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__complex__, Tensor.__index__),
-        *(Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__contains__, Tensor.__dlpack__),
-        *(Tensor.equal, Tensor.allclose, Tensor.is_nonzero, torch.equal, torch.allclose, torch.is_nonzero),
-        *(Tensor.__deepcopy__, Tensor.__reduce_ex__),
-    }
-)
 # They make as many tensors as there are rows.
 _GIVES_ROWS = frozenset(
     {
@@ -49,10 +38,6 @@ _MAKES_CONSTANTS = frozenset(
     {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor, Tensor.data.__get__}  # type: ignore[attr-defined]
 )
 _MAKES_TEXT = frozenset({Tensor.__repr__, Tensor.__format__})
-_TORCH, _TORCHVISION, _PYTHON, _REWRITES = (
-    f"{Path(str(module.__file__)).parent}/" for module in (torch, torchvision, linecache, location)
-)
-_FXCONV = f"{Path(__file__).parents[2]}/"
 # A message names this many lines.
 _SHOWN = 3
 
@@ -89,18 +74,6 @@ def named(places: Sequence[str]) -> str:
     return ", ".join(places[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")
 
 
-def is_torch(filename: str) -> bool:
-    """Whether code is torch's own, wherever torch lies."""
-    return filename.startswith(_TORCH)
-
-
-def _is_library(filename: str) -> bool:
-    """Whether code is torch's, Python's or fxconv's own, which asks on behalf of somebody."""
-    if filename.startswith(_PYTHON):
-        return "-packages/" not in filename or is_torch(filename)
-    return filename.startswith((_TORCH, _FXCONV, _REWRITES))
-
-
 @contextmanager
 def watched() -> Iterator[FrozenBranches]:
     """While it is open, one trace is watched.
@@ -124,9 +97,9 @@ class _Watch(TorchFunctionMode):
         if torch._C._is_tracing() and func in _WATCHED:
             tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
             frames = list(_frames(sys._getframe(1)))
-            own = next((place for place, frame in enumerate(frames) if not _is_library(frame.f_code.co_filename)), 0)
+            own = next((place for place, frame in enumerate(frames) if not is_library(frame.f_code.co_filename)), 0)
             # torchvision writes its code to be traced: what it decides by numbers then is the same for all of them
-            if not frames[own].f_code.co_filename.startswith(_TORCHVISION):
+            if not is_torchvision(frames[own].f_code.co_filename):
                 self._keep(func, tensors, result, frames, own)
         return result
 
@@ -148,7 +121,7 @@ class _Watch(TorchFunctionMode):
         return self.values.depend(tensors) and not (made and self.values.depend(made))
 
 
-_WATCHED = _GIVES_NUMBERS | _GIVES_ROWS | _MAKES_CONSTANTS | _MAKES_TEXT
+_WATCHED = GIVES_NUMBERS | _GIVES_ROWS | _MAKES_CONSTANTS | _MAKES_TEXT
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:

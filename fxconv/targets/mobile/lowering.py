@@ -23,8 +23,9 @@ from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import ConversionError, UserError, message_line
 from fxconv.models import forward
+from fxconv.models.number_reads import is_torch
 from fxconv.quantization.engine import quiet
-from fxconv.targets.mobile.frozen_branches import FrozenBranches, is_torch, named, watched
+from fxconv.targets.mobile.frozen_branches import FrozenBranches, named, watched
 from fxconv.targets.mobile.lite_file import load_lite_bytes
 from fxconv.targets.mobile.source_lines import without_source_lines
 from fxconv.targets.target import Lowered

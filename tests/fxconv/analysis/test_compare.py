@@ -85,7 +85,10 @@ def test_how_faithful_both_are(reports):
     second["fidelity"].update(grade="poor", same=3)
     (found,) = differences(first, second)
     same = first["fidelity"]["same"]
-    assert (found.section, found.second) == ("fidelity", "poor: 3 of 100 same top-1") and f": {same} of 100" in found.first
+    assert (found.section, found.second) == (
+        "fidelity",
+        "poor: 3 of 100 same top-1",
+    ) and f": {same} of 100" in found.first
     del second["fidelity"]
     assert [found.second for found in differences(first, second)] == ["not there"]
 

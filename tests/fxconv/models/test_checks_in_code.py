@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fxconv.targets.mobile import checks_in_code
+from fxconv.models import checks_in_code
 from fxconv.targets.mobile.frozen_branches import watched
 
 

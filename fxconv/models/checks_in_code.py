@@ -54,7 +54,7 @@ def _decides_to_raise(statement: ast.stmt, frame: FrameType) -> bool:
     position = _position(frame)
     if not isinstance(statement, (ast.If, ast.Assert)) or not _asks(statement, position):
         return False
-    if isinstance(statement, ast.If) and not (_raises(statement.body) or _raises(statement.orelse)):
+    if isinstance(statement, ast.If) and not (always_raises(statement.body) or always_raises(statement.orelse)):
         return False
     return not any(_keeps(node, position) for node in ast.walk(statement.test))
 
@@ -81,12 +81,14 @@ def _keeps(node: ast.AST, position: _Position) -> bool:
     return not (isinstance(root, ast.Name) and root.id in _PURE)
 
 
-def _raises(body: Sequence[ast.stmt]) -> bool:
+def always_raises(body: Sequence[ast.stmt]) -> bool:
     """Whether a block always ends by raising."""
     if not body or any(isinstance(node, (ast.Return, ast.Break, ast.Continue)) for node in _own(body)):
         return False
     last = body[-1]
-    return isinstance(last, ast.Raise) or (isinstance(last, ast.If) and _raises(last.body) and _raises(last.orelse))
+    return isinstance(last, ast.Raise) or (
+        isinstance(last, ast.If) and always_raises(last.body) and always_raises(last.orelse)
+    )
 
 
 def _own(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
@@ -106,7 +108,7 @@ def _catches(frame: FrameType) -> bool:
 def _swallows(statement: ast.stmt, frame: FrameType) -> bool:
     if isinstance(statement, ast.Try):
         inside = any(_spans(one, _position(frame)) for one in statement.body)
-        return inside and not all(_raises(handler.body) for handler in statement.handlers)
+        return inside and not all(always_raises(handler.body) for handler in statement.handlers)
     if isinstance(statement, ast.With):
         calls = [item.context_expr.func for item in statement.items if isinstance(item.context_expr, ast.Call)]
         return any(ast.unparse(call).rpartition(".")[2] == "suppress" for call in calls)
