@@ -222,11 +222,14 @@ def convert(
         check_names(labels, job.original[0])
     if config.normalize_in_graph:
         InGraphNormalization.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
+    given = None
+    if held_out is not None:
+        held_out = given = as_data(held_out)
+        preconditions.check_takes(job.model, job.signature.arguments(held_out.examples(1)[0]), "held_out")
+        given = held_out if config.max_drop is None else None
     with engine.engine(config.engine.value), preconditions.faults_told(job.model, job.images):
         if config.mode is Mode.dynamic:
-            return completed(
-                job, dynamic.quantize(job.task, job.info.name), output=output, layers=layers, labels=labels
-            )
+            return completed(job, dynamic.quantize(job.task, job.info.name), None, output, layers, labels, None, given)
         quantized = quantize(job.task)
         if config.mode is Mode.qat:
             quantized = fine_tuned(job.task, quantized, lesson, Path(checkpoint) if checkpoint is not None else None)
@@ -234,7 +237,6 @@ def convert(
         if config.max_drop is not None or is_labelled:
             quantized, judgement = _judge(job, held_out, quantized)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
-        given = as_data(held_out) if held_out is not None and config.max_drop is None else None
         trained_on = lesson if config.mode is Mode.qat else None
         return completed(job, quantized, judgement, output, layers, labels, trained_on, given)
 

@@ -7,7 +7,7 @@ no power.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,13 +18,13 @@ from fxconv.models.forward import Outputs
 
 # A channel is looked at when it has so many values, and one is further from their mean than this share of the largest.
 FEWEST = 16
+VARYING = 1e-3
 # With fewer values than that, but so many, those that are noisier than three quarters are looked at together.
 _VERY_FEW = 8
-VARYING = 1e-3
 # What an output varies by, of its largest value, that is not rounding: sums of float32 in another order move less.
 _NOT_ROUNDING = 1e-5
-# Of outputs of three dimensions; of more slices each has too few values of one kind.
-_MOST = 512
+# Whole numbers of which fewer than this share differ from the one that int8 gives everywhere are rare in float, too.
+_RARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,10 @@ class PartNoise:
     """A part of an output over all images, about its mean.
 
     `part` says which, "" that it is the whole, about the means of its channels. `sqnr_db` is 10 log10 of the power it
-    varies with over that of the noise; `is_constant` says that the compared one has one and the same value everywhere.
-    `layer` is the path of what makes it, "" where that is not known.
+    varies with over that of the noise; `is_constant` says that the compared one has one and the same value everywhere,
+    `is_slight` that the float one hardly varies, by 1e-3 of its largest value at most. `layer` is the path of what
+    makes it, several with commas between, "" where that is not known; `whose` says what it is a part of where that is
+    no output of the model.
     """
 
     output: int
@@ -41,6 +43,8 @@ class PartNoise:
     sqnr_db: float
     is_constant: bool
     layer: str = ""
+    is_slight: bool = False
+    whose: str = ""
 
     @property
     def words(self) -> str:
@@ -52,53 +56,64 @@ class PartNoise:
     @property
     def place(self) -> str:
         """Which it is, in words."""
-        place = f"{self.part} of output {self.output}" if self.part else f"output {self.output}"
+        whose = self.whose or f"output {self.output}"
+        place = f"{self.part} of {whose}" if self.part else whose
         return f"{place} (made by {self.layer})" if self.layer else place
 
 
 class OutputParts:
     """The parts of one output, over the images that are added one by one.
 
-    A channel is a slice along the second dimension; of outputs of three dimensions, rows of features or channels of
-    values, along the third as well, where there are no more than 512 of them. It is looked at when it has 16 values and
-    one of them is further from their mean than 1e-3 of the largest; with 8 to 15 the one that is noisier than three
-    quarters of them is. Whole numbers and truth values have no noise that
-    could be told by power.
+    A channel is a slice along the second dimension; of three dimensions along the shorter one of the last two, for the
+    other one are places. It is looked at when it has 16 values and one of them is further from their mean than 1e-3 of
+    the largest; with 8 to 15 the one that is noisier than three quarters of them is. Whole numbers and truth values
+    have no noise that could be told by power; they may be constant.
     """
 
     def __init__(self, output: int) -> None:
         self.output = output
         self._sums: dict[tuple[str, int], _Sums] = {}
         self._shapes: set[torch.Size] = set()
+        self._numbers = _WholeNumbers()
 
-    def add(self, wanted: Tensor, got: Tensor) -> None:
-        """One image: what float gives, and what is compared with it, of the same shape."""
+    def add(self, wanted: Tensor, got: Tensor, is_by_channel: bool = False) -> None:
+        """One image: what float gives, and what is compared with it, of the same shape.
+
+        With `is_by_channel` the second dimension is that of the channels for sure.
+        """
         self._shapes.add(wanted.shape)
+        if is_whole(wanted) and is_whole(got):
+            self._numbers.add(wanted, got)
         for which, a, b in _real(wanted, got):
-            for dim in _dims(a):
+            for dim in {1, 1 if is_by_channel else _channel_dim(a)}:
                 sums = self._sums.setdefault((which, dim), _Sums())
                 sums.add(_rows(a, dim), _rows(b, dim))
 
     def noises(self) -> list[PartNoise]:
         """What was found of each, what is constant first, then the loudest noise."""
-        found = list[PartNoise]()
+        found = self._numbers.found(self.output)
+        channels = max((dim for _, dim in self._sums), default=1)
         for (which, dim), sums in self._sums.items():
             if dim == 1 and len(self._shapes) == 1:
-                whole = sums.whole(self.output, which)
-                found += [whole] if whole is not None else []
-            if dim < len(next(iter(self._shapes))) and not sums.is_uneven:
+                found += sums.whole(self.output, which)
+            if dim == channels < len(next(iter(self._shapes))) and not sums.is_uneven:
                 found += sums.channels(self.output, which, " along the last dimension" if dim == 2 else "")
         return sorted(found, key=lambda part: (not part.is_constant, part.sqnr_db))
 
 
-def part_noises(reference: Outputs, found: Outputs) -> tuple[PartNoise, ...]:
-    """The noise of every output about its mean, and of every channel that varies in float; the worst of each first."""
+def part_noises(reference: Outputs, found: Outputs, known: Collection[int] = ()) -> tuple[PartNoise, ...]:
+    """The noise of every output about its mean, and of every channel that varies in float; the worst of each first.
+
+    Outputs that are `known`, for the layers that make them tell of their channels, are taken as wholes, but for those
+    of two dimensions: it takes all images to have enough values of theirs.
+    """
     noises = list[PartNoise]()
     for output, (wanted, got) in enumerate(zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)):
         parts = OutputParts(output)
         for a, b in zip(wanted, got, strict=True):
             parts.add(a, b)
-        noises += parts.noises()
+        as_whole = output in known and wanted[0].ndim != 2
+        noises += [part for part in parts.noises() if not as_whole or not part.part.startswith("channel")]
     return tuple(noises)
 
 
@@ -106,7 +121,8 @@ def operand_noise(output: int, operand: str, wanted: Sequence[Tensor], got: Sequ
     """The noise of one operand of a cat, given for each image; None where it does not vary."""
     sums = _Sums()
     for a, b in zip(wanted, got, strict=True):
-        sums.add(a.double().reshape(1, -1), b.double().reshape(1, -1))
+        for _, first, second in _real(a, b):
+            sums.add(first.double().reshape(1, -1), second.double().reshape(1, -1))
     return next((replace(part, part=operand) for part in sums.channels(output, "", "")), None)
 
 
@@ -126,13 +142,35 @@ def _real(wanted: Tensor, got: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         yield "", wanted, got
 
 
-def _dims(value: Tensor) -> tuple[int, ...]:
-    return (1, 2) if value.ndim == 3 and value.shape[2] <= _MOST else (1,)
+def _channel_dim(value: Tensor) -> int:
+    """Which dimension is likely to be that of the channels."""
+    return 2 if value.ndim == 3 and value.shape[2] < value.shape[1] else 1
 
 
 def _rows(value: Tensor, dim: int) -> Tensor:
     """A row for each slice along `dim`; the whole is one row of a tensor without that."""
     return value.double().movedim(dim, 0).flatten(1) if value.ndim > dim else value.double().reshape(1, -1)
+
+
+class _WholeNumbers:
+    """Whether whole numbers or truth values are all the same in int8, and not in float."""
+
+    def __init__(self) -> None:
+        self.count = self.others = 0
+        self.got: set[int] = set()
+
+    def add(self, wanted: Tensor, got: Tensor) -> None:
+        """One image."""
+        if wanted.numel() and wanted.shape == got.shape:
+            self.count += wanted.numel()
+            self.others += int((wanted != got).sum())
+            self.got |= {int(end) for end in torch.aminmax(got.long())}
+
+    def found(self, output: int) -> list[PartNoise]:
+        """The output, where that is so."""
+        if len(self.got) != 1 or self.count < FEWEST or self.others <= _RARE * self.count:
+            return []
+        return [PartNoise(output, "", decibels(self.count, self.others), True)]
 
 
 class _Sums:
@@ -185,28 +223,34 @@ class _Sums:
         return self.got_low == self.got_high
 
     def channels(self, output: int, which: str, along: str) -> Iterator[PartNoise]:
-        """Those that vary."""
+        """Those that vary, or vary slightly where int8 does not at all."""
         if self.count < _VERY_FEW:
             return
-        of, found = f" of {which}" if which else "", list[PartNoise]()
-        for channel in (self.reach > VARYING * self.peak).nonzero().flatten().tolist():
+        varying = self.reach > VARYING * self.peak
+        slightly = self.is_constant & (self.reach > _NOT_ROUNDING * self.peak) & ~varying
+        found, of = list[PartNoise](), f" of {which}" if which else ""
+        for channel in (varying | slightly).nonzero().flatten().tolist():
             sqnr = decibels(float(self.power[channel]), float(self.noise[channel]))
-            found.append(PartNoise(output, f"channel {channel}{along}{of}", sqnr, bool(self.is_constant[channel])))
+            is_constant, is_slight = bool(self.is_constant[channel]), bool(slightly[channel])
+            found.append(PartNoise(output, f"channel {channel}{along}{of}", sqnr, is_constant, is_slight=is_slight))
         if self.count >= FEWEST:
             yield from found
-        elif found:
-            # of so few values one channel says little by itself, but not all of those that are worse than most
-            place = (len(found) - 1) // 4
-            ordered = sorted(found, key=lambda part: (not part.is_constant, part.sqnr_db))
-            more = f" and {place} noisier of {len(found)}" if place else ""
+            return
+        # of so few values one channel says little by itself, but not all of those that are worse than most
+        ordered = sorted(
+            (one for one in found if not one.is_slight), key=lambda one: (not one.is_constant, one.sqnr_db)
+        )
+        if ordered:
+            place = (len(ordered) - 1) // 4
+            more = f" and {place} noisier of {len(ordered)}" if place else ""
             yield replace(ordered[place], part=ordered[place].part + more)
 
-    def whole(self, output: int, which: str) -> PartNoise | None:
-        """All of them, each about its mean."""
+    def whole(self, output: int, which: str) -> list[PartNoise]:
+        """All of them, each about its mean, where they vary."""
         if self.is_uneven or self.count < 2 or self.count * len(self.total) < FEWEST:
-            return None
+            return []
         varies = self.reach > _NOT_ROUNDING * self.peak.max()
         if not bool(varies.any()):
-            return None
+            return []
         sqnr = decibels(float(self.power.sum()), float(self.noise.sum()))
-        return PartNoise(output, which, sqnr, bool(self.is_constant[varies].all()))
+        return [PartNoise(output, which, sqnr, bool(self.is_constant[varies].all()))]

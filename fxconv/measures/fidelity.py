@@ -25,6 +25,11 @@ _GOOD_SHARE, _FAIR_SHARE = 0.95, 0.85
 _GOOD_DB, _FAIR_DB = 20.0, 10.0
 # About its mean: where a third of what a part of an output says is noise the whole is fair at best; where all is, poor.
 _FAINT_DB, _LOST_DB = 5.0, 0.0
+# Where answers are equal by chance, or are not for being close calls, this tells more: below the first the whole is
+# fair at best, below the second poor; from 20 dB it is fair at worst.
+_NOISY_DB, _DROWNED_DB = 10.0, 3.0
+# What the lengths of embeddings may differ from 1 by.
+_UNIT = 1e-3
 # Fewer channels than this, or three, may be flow, depth or an image as well as scores of classes.
 _FEWEST_CLASSES = 4
 _COLOURS = 3
@@ -106,15 +111,19 @@ def fidelity_of_outputs(
 def graded(fidelity: Fidelity) -> Fidelity:
     """With its grade.
 
-    Answers that are counted: good from 95 % equal ones, fair from 85 %. Where nothing can be counted, the SQNR of the
-    worst output: good from 20 dB, fair from 10. A part of an output with less than 5 dB about its mean makes it fair at
-    best, one that is lost, below 0 dB or constant, poor.
+    Answers that are counted: good from 95 % equal ones, fair from 85 %; fair at best where the worst output has less
+    than 10 dB, poor below 3, and fair at worst from 20. Where nothing can be counted, that SQNR alone: good from 20 dB,
+    fair from 10. A part of an output with less than 5 dB about its mean makes it fair at best, one that is lost, below
+    0 dB or constant, poor.
     """
     if fidelity.problem:
         return fidelity
     share, decibels = fidelity.agreement, fidelity.sqnr_db
     if share is not None:
         place = (share < _GOOD_SHARE) + (share < _FAIR_SHARE)
+        if decibels is not None:
+            place = max(place, (decibels < _NOISY_DB) + (decibels < _DROWNED_DB))
+            place = min(place, 1) if decibels >= _GOOD_DB else place
     else:
         assert decibels is not None
         place = (decibels < _GOOD_DB) + (decibels < _FAIR_DB)
@@ -146,10 +155,9 @@ class _Tally:
         self.images = 0
         self.similarity = Similarity()
         self.parts: list[OutputParts] = []
-        self.boxes, self.pixels, self.numbers = [0, 0], [0, 0], [0, 0]
-        self.products = torch.zeros(3, dtype=torch.float64)
+        self.boxes = [0, 0]
+        self.outputs: list[_Counts] = []
         self.returned: list[list[Tensor]] = []
-        self.has_vectors = False
 
     def add(self, image: Inputs, both: ComparedOutputs) -> None:
         """One image: what float gave, and what int8 did."""
@@ -163,41 +171,67 @@ class _Tally:
             [torch.empty(value.shape, dtype=value.dtype, device="meta") for value in wanted[:returned]]
         )
         self.parts += [OutputParts(place) for place in range(len(self.parts), returned)]
-        for parts, a, b in zip(self.parts, wanted[:returned], got[:returned], strict=False):
+        self.outputs += [_Counts() for _ in range(len(self.outputs), returned)]
+        pairs = zip(self.parts, self.outputs, wanted[:returned], got[:returned], strict=False)
+        for parts, counts, a, b in pairs:
             if a.shape == b.shape:
                 parts.add(a, b)
-                self._count(image, a, b)
-
-    def _count(self, image: Inputs, a: Tensor, b: Tensor) -> None:
-        if is_whole(a):
-            _counted(self.numbers, a == b)
-        elif _is_classes_of_pixels(image, a):
-            _counted(self.pixels, a.argmax(1) == b.argmax(1))
-        elif a.ndim == 3 and a.is_floating_point():
-            self.has_vectors = True
-            x, y = a.double(), b.double()
-            self.products += torch.stack([(x * y).sum(), x.square().sum(), y.square().sum()])
+                counts.add(image, a, b)
 
     def found(self) -> Fidelity:
-        """All of it, in the measure that fits."""
+        """All of it, in the measure that fits. An output that float never changes says nothing."""
+        varying = [counts for counts in self.outputs if counts.varies]
+        if not varying and not self.boxes[1]:
+            return not_measured("nothing that the model returns changes from image to image")
         sqnr = self.similarity.sqnr_db
-        parts = [part for parts in self.parts for part in parts.noises()]
+        parts = [part for parts in self.parts for part in parts.noises() if not part.is_slight]
         worst = min(parts, key=lambda part: (not part.is_constant, part.sqnr_db), default=None)
         whole = Fidelity(self.images, "", sqnr_db=sqnr, worst=worst)
-        classes = [self.similarity.same, self.similarity.asked] if has_class_scores(self.returned) else [0, 0]
-        for measure, (same, asked) in (
-            ("boxes matched", self.boxes),
-            ("same top-1", classes),
-            ("same class of pixel", self.pixels),
-            ("same whole numbers", self.numbers),
+        is_classes = has_class_scores(self.returned)
+        for measure, tallies in (
+            ("boxes matched", [self.boxes]),
+            ("same top-1", [counts.classes for counts in varying if is_classes and not counts.is_unit]),
+            ("same class of pixel", [counts.pixels for counts in varying]),
+            ("same whole numbers", [counts.numbers for counts in varying]),
         ):
+            same, asked = (sum(tally[place] for tally in tallies) for place in range(2))
             if asked:
                 return replace(whole, measure=measure, same=same, asked=asked)
-        if self.has_vectors:
-            product, first, second = self.products.tolist()
+        vectors = [counts.products for counts in varying if counts.is_vector or counts.is_unit]
+        if vectors:
+            product, first, second = torch.stack(vectors).sum(0).tolist()
             lengths = math.sqrt(first * second)
-            return replace(whole, measure="cosine", value=product / lengths if lengths else None)
+            return replace(whole, measure="cosine", value=product / lengths if lengths else 0.0)
         return replace(whole, measure="relative error", value=10 ** (-sqnr / 20) if sqnr > -math.inf else math.inf)
+
+
+class _Counts:
+    """The answers of one output that are equal, and how many there are, by what they may be."""
+
+    def __init__(self) -> None:
+        self.classes, self.pixels, self.numbers = [0, 0], [0, 0], [0, 0]
+        self.products = torch.zeros(3, dtype=torch.float64)
+        self.is_vector = self.varies = False
+        self.is_unit = True
+        self._first: Tensor | None = None
+
+    def add(self, image: Inputs, a: Tensor, b: Tensor) -> None:
+        """One image."""
+        if self._first is None:
+            self._first = a
+        self.varies |= a.shape != self._first.shape or not torch.equal(a, self._first)
+        self.is_unit &= a.is_floating_point()
+        if is_whole(a):
+            _counted(self.numbers, a == b)
+        elif a.is_floating_point():
+            x, y = a.double(), b.double()
+            self.products += torch.stack([(x * y).sum(), x.square().sum(), y.square().sum()])
+            self.is_vector |= a.ndim == 3
+            self.is_unit &= a.ndim == 2 and bool((x.norm(dim=1) - 1).abs().max() < _UNIT)
+            if _is_classes_of_pixels(image, a):
+                _counted(self.pixels, a.argmax(1) == b.argmax(1))
+            if a.ndim == 2 and a.shape[1] > 1:
+                _counted(self.classes, a.argmax(1) == b.argmax(1))
 
 
 def _counted(tally: list[int], same: Tensor) -> None:

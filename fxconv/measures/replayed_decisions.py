@@ -28,6 +28,8 @@ from rewrites.parts import graphs_in
 # What Python asks a tensor of one value for.
 _NUMBER = "aten::_local_scalar_dense"
 _SUPPRESSING = "torchvision::nms"
+# What stands where by these depends on all values: ones that are nearly equal change places in int8, rightly.
+_BY_RANK = frozenset({"argsort", "nonzero", "searchsorted", "bucketize"})
 # Operators that hand back values along a dim and, second, where they stood.
 _RANKING = frozenset({"topk", "sort", "max", "min", "kthvalue", "median", "mode", "cummax", "cummin"})
 
@@ -43,6 +45,8 @@ class _Decisions(TorchDispatchMode):
         super().__init__()
         self.made: list[tuple[str, Any]] = []
         self.boxes: list[Tensor] = []
+        self.own: list[tuple[Tensor, Tensor]] = []
+        self.branches: list[tuple[bool, bool]] = []
         self.replayed = replayed
         self.inside = 0
 
@@ -62,7 +66,23 @@ class _Decisions(TorchDispatchMode):
             raise Diverged(name)
         other = self.replayed[len(self.made)][1]
         self.made.append((name, other))
-        return _answered(func, args, kwargs or {}, out, other)
+        answer = _answered(func, args, kwargs or {}, out, other)
+        if isinstance(out, Tensor) and isinstance(other, Tensor) and out.shape == other.shape:
+            if _branches(name, out):
+                self.branches.append((bool(other), bool(out)))
+            elif name.removeprefix("aten::") not in _BY_RANK:
+                self.own.append((answer, out))
+        return answer
+
+    def owned(self, result: Sequence[Tensor]) -> list[Tensor]:
+        """What a replaying run returned, with its own answers where it returned those that it was given."""
+        places = {answer.untyped_storage().data_ptr(): (answer, out) for answer, out in self.own}
+        found = []
+        for value in result:
+            answer, out = places.get(value.untyped_storage().data_ptr(), (None, None))
+            same = answer is not None and out is not None and answer.numel() == value.numel()
+            found.append(out.reshape(value.shape) if same and out is not None else value)
+        return found
 
     def hooks_on(self, module: nn.Module) -> list[Any]:
         """Hooks that tell when a graph of `module` is running."""
@@ -123,7 +143,8 @@ class ComparedOutputs:
     box regressions, say, before anything is selected by them. `last` says which of those no other graph is given as
     they are, where something is selected by them; of those that lead to others nobody sees the single channels.
     `incomparable` says why what the model returns is not among them, "" when it is. `boxes` are, for each image, those
-    that float and int8 gave to each suppression of overlapping ones.
+    that float and int8 gave to each suppression of overlapping ones; `origins` says of what graphs give which graph it
+    is, and which of its outputs.
     """
 
     wanted: forward.Outputs
@@ -132,6 +153,7 @@ class ComparedOutputs:
     last: tuple[int, ...] = ()
     incomparable: str = ""
     boxes: tuple[tuple[list[Tensor], list[Tensor]], ...] = ()
+    origins: tuple[tuple[str, int], ...] = ()
 
 
 def compared_outputs(
@@ -139,9 +161,11 @@ def compared_outputs(
 ) -> ComparedOutputs:
     """Outputs of the float model and of its int8 form taking the float model's decisions, for each image.
 
-    What the model returns is among them as long as int8 asks the same questions, whose answers are then the same: the
-    same boxes are selected, the same branch is taken. `floating` has the same graphs as `int8`; `original` is what the
-    original model gives for the same images, None where `floating` itself is what counts.
+    A model that selects nothing but branches runs as it is: where int8 takes another branch, its answer is another one.
+    One that selects gets float's decisions, so that the same boxes are selected, and what it returns is compared as
+    long as it asks the same questions; what it would have answered itself is compared where that is what is returned,
+    and its branches stand behind everything else, as truth values. `floating` has the same graphs as `int8`; `original`
+    is what the original model gives for the same images, None where `floating` itself is what counts.
     """
     with nullcontext() if original is not None else class_by_class():
         runs = [_both(floating, int8, image) for image in images]
@@ -152,14 +176,22 @@ def compared_outputs(
         if not incomparable and [value.shape for value in returned] != [value.shape for value in run.result]:
             incomparable = "int8 selects other values than float does"
     count = 0 if incomparable else len(original[0])
-    wanted = [[*returned[:count], *run.ours] for returned, run in zip(original, runs, strict=True)]
-    got = [[*run.result[:count], *run.theirs] for run in runs]
-    same = min(map(len, (*wanted, *got)))  # where a run ended early
-    handed_on = set[int]().union(*(run.handed_on for run in runs))
     is_selected_by = bool(incomparable) or any(run.selects for run in runs)
-    last = tuple(place for place in range(count, same) if is_selected_by and place - count not in handed_on)
-    cut = [[row[:same] for row in rows] for rows in (wanted, got)]
-    return ComparedOutputs(cut[0], cut[1], count, last, incomparable, tuple(run.boxes for run in runs))
+    graphs = min(min(len(run.ours), len(run.theirs)) for run in runs)  # where a run ended early
+    alike = all(a.shape == b.shape for run in runs for a, b in zip(run.ours[:graphs], run.theirs, strict=False))
+    if not is_selected_by and not alike:
+        graphs = 0  # another branch runs other graphs
+    wanted = [[*returned[:count], *run.ours[:graphs]] for returned, run in zip(original, runs, strict=True)]
+    got = [[*run.result[:count], *run.theirs[:graphs]] for run in runs]
+    if any(run.branches for run in runs):
+        for ours, theirs, run in zip(wanted, got, runs, strict=True):
+            ours.append(torch.tensor([answer for answer, _ in run.branches]))
+            theirs.append(torch.tensor([answer for _, answer in run.branches]))
+    handed_on = set[int]().union(*(run.handed_on for run in runs))
+    places = range(count, count + graphs)
+    last = tuple(place for place in places if is_selected_by and place - count not in handed_on)
+    boxes, origins = tuple(run.boxes for run in runs), tuple(runs[0].origins)
+    return ComparedOutputs(wanted, got, count, last, incomparable, boxes, origins)
 
 
 @dataclass(frozen=True)
@@ -172,6 +204,8 @@ class _Run:
     theirs: list[Tensor]
     handed_on: frozenset[int]
     boxes: tuple[list[Tensor], list[Tensor]]
+    branches: list[tuple[bool, bool]]
+    origins: list[tuple[str, int]]
     selects: bool
     diverged: str
 
@@ -180,16 +214,17 @@ def _both(floating: nn.Module, int8: nn.Module, image: Inputs) -> _Run:
     recording = _Decisions()
     ours = GraphResults()
     original = _tensors(_run(floating, image, recording, ours))
-    replaying, theirs = _Decisions(recording.made), GraphResults()
+    selects = not all(_branches(name, out) for name, out in recording.made)
+    replaying, theirs = _Decisions(recording.made if selects else None), GraphResults()
     result, diverged = list[Tensor](), ""
     try:
         result = _tensors(_run(int8, image, replaying, theirs))
     except Diverged as error:
         diverged = f"int8 decides otherwise than float does ({error})"
-    selects = not all(_branches(name, out) for name, out in recording.made)
+    result = replaying.owned(result)
     graphs = _tensors(ours.values), _tensors(theirs.values)
-    boxes = recording.boxes, replaying.boxes
-    return _Run(original, result, *graphs, frozenset(ours.handed_on), boxes, selects, diverged)
+    boxes, branches = (recording.boxes, replaying.boxes), replaying.branches
+    return _Run(original, result, *graphs, frozenset(ours.handed_on), boxes, branches, ours.origins, selects, diverged)
 
 
 def _run(module: nn.Module, image: Inputs, mode: _Decisions, results: GraphResults) -> Any:

@@ -84,13 +84,16 @@ def _hooked(
 class GraphResults:
     """What the graphs of a module give while it runs, in running order; of a module that is one graph nothing.
 
-    `values` holds what each call gave, whole tensors or lists of them, also when the run ends early; `handed_on` the
-    places, among all tensors in it, of those that another graph was given as they are.
+    `values` holds what each call gave, whole tensors or lists of them, also when the run ends early; `origins` has for
+    each of all tensors in it the path of the graph and which of its outputs it is, `handed_on` the places of those that
+    another graph was given as they are.
     """
 
     def __init__(self) -> None:
         self.values: list[Any] = []
         self.handed_on: set[int] = set()
+        self.origins: list[tuple[str, int]] = []
+        self._paths: dict[nn.Module, str] = {}
         self._kept: list[torch.Tensor] = []  # as long as they live no other tensor lies where they do
 
     def of(self, module: nn.Module, image: Inputs) -> Any:
@@ -98,6 +101,7 @@ class GraphResults:
         graphs = graphs_in(module)
         if "" in graphs:
             return module(*forward.cloned(image))
+        self._paths = {graph: path for path, graph in graphs.items()}
         hooks = [graph.register_forward_pre_hook(self._look, with_kwargs=True) for graph in graphs.values()]
         hooks += [graph.register_forward_hook(self._keep) for graph in graphs.values()]
         try:
@@ -113,7 +117,9 @@ class GraphResults:
             place for place, tensor in enumerate(self._kept) if tensor.untyped_storage().data_ptr() in given
         }
 
-    def _keep(self, _: nn.Module, __: Any, result: Any) -> None:
+    def _keep(self, graph: nn.Module, _: Any, result: Any) -> None:
         values = result if isinstance(result, torch.Tensor) else forward.tensors(result)
-        self._kept += forward.tensors(result)
+        given = forward.tensors(result)
+        self._kept += given
+        self.origins += [(self._paths[graph], place) for place in range(len(given))]
         self.values.append(tree_map(torch.clone, values))

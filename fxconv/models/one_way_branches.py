@@ -126,7 +126,8 @@ class _Running:
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
+    """The frames from this one outwards to where the model was called."""
+    while frame is not None and frame.f_code is not one_way_branches.__code__:
         yield frame
         frame = frame.f_back
 

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
+from fxconv.measures import output_makers
 from fxconv.measures.saturation import distinguishable
 from fxconv.models import forward
 from fxconv.models.graph_calls import inputs_of
@@ -45,10 +46,14 @@ CUT_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Watched:
-    """The float module that was calibrated, on a few inputs: what it returned, and each module's extremes by path."""
+    """The float module that was calibrated, on a few inputs: what it returned, and each module's extremes by path.
+
+    `kept` are the values of the nodes by whose channels its outputs are judged, by name.
+    """
 
     outputs: list[list[Tensor]]
     extremes: dict[str, tuple[float, float]]
+    kept: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class Audit:
     operations: tuple[OpAudit, ...]
     inputs: int
     outputs: list[list[Tensor]] = field(default_factory=list, repr=False, compare=False)
+    kept: dict[str, list[Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def failed(self) -> tuple[OpAudit, ...]:
@@ -106,7 +112,7 @@ class Audit:
 def watch(floating: fx.GraphModule, images: Sequence[tuple[Any, ...]]) -> Watched:
     """Run a graph of the fused float module on the inputs that will be audited."""
     watcher = _Watcher(floating)
-    return Watched(forward.outputs(watcher.run, images), watcher.extremes)
+    return Watched(forward.outputs(watcher.run, images), watcher.extremes, watcher.kept)
 
 
 def watch_all(floating: nn.Module, images: Sequence[tuple[Any, ...]]) -> dict[str, Watched]:
@@ -128,14 +134,15 @@ def audit_all(
     Outputs are kept when the whole is one graph.
     """
     called = inputs_of(int8, images, AUDIT_INPUTS)
-    twins, operations, outputs = graphs_in(floating), [], []
+    twins, operations = graphs_in(floating), list[OpAudit]()
+    outputs, kept = list[list[Tensor]](), dict[str, list[Tensor]]()
     for path, graph in graphs_in(int8).items():
         found = audit(
             graph, twins[path], expected[path], watched[path], called[path], (changes or AllowedChanges()).of(path)
         )
         operations += [replace(op, where=prefixed(path, op.where)) for op in found.operations]
-        outputs = found.outputs if not path else []
-    return Audit(tuple(operations), len(images), outputs)
+        outputs, kept = (found.outputs, found.kept) if not path else ([], {})
+    return Audit(tuple(operations), len(images), outputs, kept)
 
 
 class _Watcher(fx.Interpreter):
@@ -145,16 +152,24 @@ class _Watcher(fx.Interpreter):
         super().__init__(floating)
         self.floating = floating
         self.extremes: dict[str, tuple[float, float]] = {}
+        self.kept: dict[str, list[Tensor]] = {name: [] for name in output_makers.watched(floating)}
 
     def run_node(self, n: fx.Node) -> Any:
         """One node."""
         result = super().run_node(n)
+        _keep(self.kept, n, result)
         if n.op == "call_module" and isinstance(result, Tensor) and result.is_floating_point() and result.numel():
             low, high = distinguishable(self.floating, n)
             before = self.extremes.get(str(n.target), (math.inf, -math.inf))
             least, most = (min(max(value.item(), low), high) for value in torch.aminmax(result))
             self.extremes[str(n.target)] = (min(before[0], least), max(before[1], most))
         return result
+
+
+def _keep(kept: dict[str, list[Tensor]], node: fx.Node, result: Any) -> None:
+    """Put aside what a node gives, if its values are looked at."""
+    if node.name in kept and isinstance(result, Tensor):
+        kept[node.name].append(result.dequantize() if result.is_quantized else result.clone())
 
 
 def audit(
@@ -174,7 +189,7 @@ def audit(
         return Audit((rewired,), len(images))
     auditor = _Auditor(int8, floating, expected, watched, changes or AllowedChanges())
     outputs = forward.outputs(auditor.run, images)
-    return Audit((*auditor.results(), *auditor.missed()), len(images), outputs)
+    return Audit((*auditor.results(), *auditor.missed()), len(images), outputs, auditor.kept)
 
 
 def _rewired(int8: fx.GraphModule, floating: fx.GraphModule) -> OpAudit | None:
@@ -226,8 +241,15 @@ class _Auditor(fx.Interpreter):
         self.floating, self.expected, self.watched = floating, expected, watched
         self.nodes = {node.name: node for node in floating.graph.nodes}
         self.counts: dict[fx.Node, _Count] = {}
+        self.kept: dict[str, list[Tensor]] = {name: [] for name in watched.kept}
 
     def run_node(self, n: fx.Node) -> Any:
+        """One node, of which is kept what is looked at."""
+        result = self._audited(n)
+        _keep(self.kept, n, result)
+        return result
+
+    def _audited(self, n: fx.Node) -> Any:
         """One node; the reference is computed first, for an operation may write into its input."""
         with self._set_current_node(n):
             args, kwargs = self.fetch_args_kwargs_from_env(n)

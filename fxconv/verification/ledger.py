@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import fx, nn
 
 from fxconv.config import Config, Teacher
-from fxconv.measures.channel_noise import named, part_noises
+from fxconv.measures.channel_noise import PartNoise, named, part_noises
 from fxconv.measures.output_comparison import shape_problem
-from fxconv.measures.output_makers import makers, operand_noises
-from fxconv.measures.replayed_decisions import compared_outputs
+from fxconv.measures.output_makers import judged_outputs, layer_noises, makers
+from fxconv.measures.replayed_decisions import ComparedOutputs, compared_outputs
 from fxconv.models import forward
 from fxconv.quantization import fusion
 from fxconv.quantization.quantize import QuantizedModel
@@ -19,6 +20,7 @@ from fxconv.quantization.training.train import fake_quantized
 from fxconv.verification import parity
 from fxconv.verification.audit import AUDIT_INPUTS, Audit, Watched
 from fxconv.verification.parity import EQUALIZED, FUSED_IMAGES, TRAINED, StageParity
+from rewrites.parts import graphs_in, prefixed
 
 
 def float_rows(
@@ -81,19 +83,36 @@ def int8_row(
     reference: forward.Outputs,
     images: Sequence[tuple[Any, ...]],
     least: float,
+    watched: Watched | None = None,
+    audited: Audit | None = None,
 ) -> StageParity:
-    """The int8 module against the original, outputs and channels; one that is no single graph decides as that does."""
+    """The int8 module against the original, outputs and channels; one that is no single graph decides as that does.
+
+    What was `watched` of `floating`, and `audited` of `int8`, tells of the channels of layers that make the outputs.
+    """
     if isinstance(int8, fx.GraphModule):
         assert isinstance(floating, fx.GraphModule)
         if shape_problem(original, reference):
             return parity.close_enough("int8", original, reference, least)
-        parts = named(part_noises(original, reference), makers(floating))
-        parts += operand_noises(floating, int8, images)
+        parts, known = tuple[PartNoise, ...](), set[int]()
+        if watched is not None and audited is not None and audited.kept:
+            parts, known = layer_noises(floating, watched.kept, audited.kept), judged_outputs(floating)
+        parts += named(part_noises(original, reference, known), makers(floating))
         return parity.like_float("int8", original, reference, least, looked_at=parts)
     few = images[:AUDIT_INPUTS]
     both = compared_outputs(floating, int8, original[: len(few)], few)
     seen = [*range(both.returned), *both.last]
     wanted, got = ([[row[place] for place in seen] for row in rows] for rows in (both.wanted, both.got))
     parts = () if shape_problem(wanted, got) else part_noises(wanted, got)
+    parts = tuple(_of_a_graph(part, seen[part.output], both, floating) for part in parts)
     why = f"what leads up to it, for {both.incomparable}" if both.incomparable else ""
     return parity.like_float("int8", both.wanted, both.got, least, looked_at=parts, compared=why)
+
+
+def _of_a_graph(part: PartNoise, place: int, both: ComparedOutputs, floating: nn.Module) -> PartNoise:
+    """A part of what a graph gives with the words for that; one of what the model returns as it is."""
+    if place < both.returned:
+        return part
+    path, output = both.origins[place - both.returned]
+    names = makers(graphs_in(floating)[path])[output].split(", ")
+    return replace(part, layer=", ".join(prefixed(path, name) for name in names), whose=f"what {path} gives")

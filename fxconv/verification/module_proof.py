@@ -84,7 +84,7 @@ def prove_module(
         if quantized.recipe.is_trained:
             ledger += trained_rows(quantized, config, original, reference, images, least)
         else:
-            row = int8_row(floating, int8, original, reference, images, least)
+            row = int8_row(floating, int8, original, reference, images, least, watched.get(""), audited)
             ledger.append(parity.not_asked_for(row, AMPLIFYING) if amplifies_noise else row)
     return ModuleProof(tuple(ledger), audited, surveyed, reference)
 

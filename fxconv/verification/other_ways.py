@@ -23,6 +23,6 @@ def one_way_warnings(other: OtherInputs, images: Sequence[tuple[Tensor, ...]]) -
     if not lines:
         return ()
     return (
-        f"decided alike by the numbers in a tensor for all {len(calls)} images that were compared: {some(list(lines))}; "
-        "what is computed otherwise was not compared, and its ranges may be too narrow: calibrate on images of both kinds",
+        f"decided alike by the numbers in a tensor for all {len(calls)} images compared: {some(list(lines))}; what is "
+        "computed otherwise was not compared, and its ranges may be too narrow: calibrate on images of both kinds",
     )

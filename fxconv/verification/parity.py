@@ -134,15 +134,16 @@ def like_float(
 ) -> StageParity:
     """A quantized module against a float one: at least `min_sqnr` decibels, and no part of an output lost.
 
-    A part that `looked_at` has is lost when it is constant, or has less than 0 dB about its mean. Where `min_sqnr` is
-    below that, the user accepts so much noise in a part, too.
+    A part that `looked_at` has is lost when it is constant, or has less than 0 dB about its mean, unless it hardly
+    varies in float either. Where `min_sqnr` is below that, the user accepts so much noise in a part, too.
     """
     row = replace(close_enough(stage, reference, found, min_sqnr, against), compared=compared)
     if not reference or not reference[0]:
         return replace(row, passed=False, problem="nothing that could be compared came out of it")
     least = min(LOST_DB, min_sqnr)
     ordered = sorted(looked_at, key=lambda part: (not part.is_constant, part.sqnr_db))
-    lost = [part for part in ordered if part.sqnr_db < least or (part.is_constant and min_sqnr >= LOST_DB)]
+    varying = [part for part in ordered if not part.is_slight]
+    lost = [part for part in varying if part.sqnr_db < least or (part.is_constant and min_sqnr >= LOST_DB)]
     row = replace(
         row,
         worst=ordered[0] if ordered else None,

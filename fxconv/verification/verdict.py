@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,9 +12,6 @@ from fxconv.quantization.passes import suspected
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
 from fxconv.verification.audit import Audit
 from fxconv.verification.parity import EQUALIZED, FIDELITY_STAGES, STAGES, TRAINED, StageParity
-
-# Layers that a cure names.
-_NAMED = 3
 
 # Layers whose names a cure gives.
 _NAMED = 3
@@ -76,7 +74,7 @@ def cure(audit: Audit, ledger: Sequence[StageParity], config: Config, advice: st
             return suspected(config.passes)
         return "the model is not at fault: send this line and the output of --report to fxconv's authors"
     if stage == "int8" and failed is not None and failed.worst is not None and failed.worst.words in failed.problem:
-        return f"keep what makes it in float ({_keeping(failed)}), or accept it (--min-sqnr below 0)"
+        return f"keep what makes it in float ({_keeping(failed)}){_accepting(failed)}"
     if stage == "int8":
         return "calibrate on more of what the model will see (--calib, --calib-count), or accept it (--min-sqnr)"
     if failed is None:
@@ -86,7 +84,13 @@ def cure(audit: Audit, ledger: Sequence[StageParity], config: Config, advice: st
     return cure_of(failed.problem, advice)
 
 
+def _accepting(row: StageParity) -> str:
+    """How to accept what is lost, where it is a number."""
+    least = min(part.sqnr_db for part in row.faint)
+    return f", or accept it (--min-sqnr {math.floor(min(least, -1.0))})" if math.isfinite(least) else ""
+
+
 def _keeping(row: StageParity) -> str:
     """The option that keeps the layers in float that make what is lost."""
-    layers = dict.fromkeys(part.layer for part in row.faint if part.layer)
+    layers = dict.fromkeys(layer for part in row.faint for layer in part.layer.split(", ") if layer)
     return " ".join(f"--keep-float {layer}" for layer in list(layers)[:_NAMED]) or "--keep-float PATTERN"

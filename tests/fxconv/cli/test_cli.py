@@ -139,9 +139,9 @@ def test_a_real_network_is_converted_and_verified(real_network):
 def test_without_report_about_ten_lines_are_printed(small_process):
     lines = small_process.stdout.splitlines()
     assert lines[0] == "tiny: converted and verified"
-    assert 8 <= len(lines) <= 14
+    assert 8 <= len(lines) <= 15
     assert [line.split("  ")[0] for line in lines[1:]] == [
-        *("weights", "rewritten", "int8", "audit", "recipe", "against float"),
+        *("weights", "rewritten", "int8", "audit", "recipe", "against float", "fidelity"),
         *("lowered", "golden inputs", "size", "latency"),
         *("calibrated on", "time", "written"),
     ]

@@ -27,7 +27,7 @@ OLD = b"the artifact of last week"
 # Every step a conversion announces; `test_these_are_all_stages` keeps the list complete.
 STAGES = (
     *("loading", "reading images", "rewriting", "verification", "calibration", "conversion", "audit"),
-    *("recipe", "lowering", "latency"),
+    *("fidelity", "recipe", "lowering", "latency"),
 )
 
 

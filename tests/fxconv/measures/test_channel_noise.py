@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from fxconv.measures.channel_noise import FEWEST, PartNoise, operand_noise, part_noises
+from fxconv.verification import parity
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -57,9 +58,14 @@ def test_rows_of_boxes_and_scores(shape):
     assert noises[f"channel 4{words}"].sqnr_db < 5 < 30 < noises[f"channel 0{words}"].sqnr_db
 
 
-def test_slices_of_few_values_of_many_kinds_are_not_looked_at():
-    wanted = [drawn(1, 3, 600)]
-    assert {part.split(" along")[0] for part in found(wanted, wanted)} == {"", "channel 0", "channel 1", "channel 2"}
+def test_places_are_no_channels():
+    # rows of anchors: one of them sees nothing, and its scores are the same everywhere
+    wanted = [drawn(1, 40, 3) for _ in range(8)]
+    for one in wanted:
+        one[:, 5] = 1 + 0.01 * drawn(1, 3)
+    noises = found(wanted, [rounded(one, 0.2) for one in wanted])
+    assert set(noises) == {"", *(f"channel {index} along the last dimension" for index in range(3))}
+    assert all(part.sqnr_db > 15 for part in noises.values())
 
 
 def test_what_does_not_vary_says_nothing():
@@ -99,8 +105,23 @@ def test_both_parts_of_a_complex_output():
     assert noises["channel 1 of the real part"].sqnr_db == float("inf")
 
 
-def test_whole_numbers_have_no_power():
-    assert found([torch.arange(64).view(1, 1, 64)], [torch.zeros(1, 1, 64, dtype=torch.long)]) == {}
+def test_whole_numbers_have_no_power_but_may_be_constant():
+    numbers = torch.arange(64).view(1, 1, 64)
+    assert found([numbers], [numbers + 1]) == {}
+    assert found([numbers], [torch.zeros_like(numbers)])[""].is_constant
+    rare = torch.zeros(1, 1, 400, dtype=torch.bool)
+    rare[..., :4] = True  # 1 of 100, of which int8 may have none
+    assert found([rare], [torch.zeros_like(rare)]) == {}
+    rare[..., :8] = True
+    assert found([rare], [torch.zeros_like(rare)])[""].words == "output 0 is constant in int8, and not in float"
+
+
+def test_what_hardly_varies_is_told_where_it_is_constant_and_fails_nothing():
+    wanted = torch.cat([drawn(1, 1, 8, 8) * 1e5, 1000 + 0.2 * drawn(1, 1, 8, 8)], 1)
+    part = found([wanted], [torch.cat([wanted[:, :1], torch.full((1, 1, 8, 8), 1000.0)], 1)])["channel 1"]
+    assert part.is_constant and part.is_slight
+    row = parity.like_float("int8", [[wanted]], [[wanted]], 10.0, looked_at=[part])
+    assert row.passed and row.faint == (part,)
 
 
 def test_sizes_that_differ_from_image_to_image():

@@ -95,7 +95,32 @@ def test_whole_numbers_are_counted():
     ],
 )
 def test_grades_of_answers(same, worst, grade):
-    assert graded(Fidelity(100, "", "same top-1", same, 100, sqnr_db=3.0, worst=worst)).grade == grade
+    assert graded(Fidelity(100, "", "same top-1", same, 100, sqnr_db=15.0, worst=worst)).grade == grade
+
+
+@pytest.mark.parametrize(
+    ("same", "decibels", "grade"), [(100, 9.0, "fair"), (100, 2.0, "poor"), (50, 20.0, "fair"), (50, 19.0, "poor")]
+)
+def test_close_calls_and_equal_answers_by_chance(same, decibels, grade):
+    assert graded(Fidelity(100, "", "same top-1", same, 100, sqnr_db=decibels)).grade == grade
+
+
+def test_embeddings_have_a_cosine():
+    def unit(x: Tensor) -> Tensor:
+        return nn.functional.normalize(x.flatten(1), dim=1)
+
+    found = measured(unit, lambda x: unit(x + 0.01), images(16, 3, 8, 8))
+    assert found.measure == "cosine" and found.value > 0.99 and found.grade == "good"
+
+
+def test_what_float_never_changes_is_not_counted():
+    def wanted(x: Tensor):
+        return x, torch.arange(4.0)[None], torch.full([], x.shape[2])
+
+    found = measured(wanted, lambda x: (-x, torch.arange(4.0)[None], torch.full([], x.shape[2])), images(16, 3, 8, 8))
+    assert found.measure == "relative error" and found.grade == "poor"
+    nothing = measured(lambda x: torch.zeros(1, 4), lambda x: torch.zeros(1, 4), images(16, 3, 8, 8))
+    assert nothing.problem == "nothing that the model returns changes from image to image" and not nothing.grade
 
 
 @pytest.mark.parametrize(("decibels", "grade"), [(20.0, "good"), (19.9, "fair"), (10.0, "fair"), (9.9, "poor")])

@@ -226,15 +226,64 @@ class Branching(nn.Module):
         return y * 2 if y.sum() > self.least else y
 
 
-def test_a_branch_is_taken_as_float_takes_it_and_what_is_returned_compared(batches):
+def test_a_branch_that_int8_takes_otherwise_is_what_is_compared():
     rewritten = rewrite(Branching(-1e9), example=(torch.ones(1, 3, 4, 4),)).module
-    louder = copy.deepcopy(rewritten)
-    louder.least = 1e9  # this one takes the other branch, but for the replay
     image = (torch.randn(1, 3, 4, 4),)
     returned = forward.outputs(rewritten, [image])
-    both = compared_outputs(rewritten, louder, returned, [image])
+    both = compared_outputs(rewritten, rewritten, returned, [image])
     assert both.returned == 1 and both.incomparable == "" and both.last == ()
     assert torch.equal(both.got[0][0], returned[0][0])
+    other = copy.deepcopy(rewritten)
+    other.least = 1e9
+    both = compared_outputs(rewritten, other, returned, [image])
+    assert torch.equal(2 * both.got[0][0], returned[0][0])
+
+
+class Answering(nn.Module):
+    """Returns a decision, behind a guard that never fires."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.inside, self.sign = Inside(), sign
+
+    def forward(self, x: Tensor) -> Tensor:
+        best = (self.sign * self.inside(x)).flatten(1).argmax(1)
+        return -best if int(best) > 100 else best
+
+
+def test_an_answer_that_is_returned_is_int8s_own():
+    floating = rewrite(Answering(1.0), example=(torch.ones(1, 3, 4, 4),)).module
+    other = copy.deepcopy(floating)
+    other.sign = -1.0
+    images = [(torch.randn(1, 3, 4, 4),) for _ in range(4)]
+    both = compared_outputs(floating, other, forward.outputs(floating, images), images)
+    assert both.returned == 1
+    assert [row[0].tolist() for row in both.got] == [row.tolist() for (row,) in forward.outputs(other, images)]
+    assert not parity.close_enough("int8", both.wanted, both.got, 10).passed
+
+
+class Choosing(nn.Module):
+    """Selects the best, and branches as well."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__()
+        self.inside, self.least = Inside(), least
+
+    def forward(self, x: Tensor) -> Tensor:
+        best = self.inside(x).flatten(1).topk(3)[0]
+        return best if best.sum() > self.least else best + 1e-3
+
+
+def test_branches_beside_a_selection_are_compared_by_themselves():
+    floating = rewrite(Choosing(-1e9), example=(torch.ones(1, 3, 4, 4),)).module
+    images = [(torch.randn(1, 3, 4, 4),) for _ in range(4)]
+    returned = forward.outputs(floating, images)
+    same = compared_outputs(floating, floating, returned, images)
+    assert parity.close_enough("int8", same.wanted, same.got, 10).passed and len(same.wanted[0]) == 3
+    other = copy.deepcopy(floating)
+    other.least = 1e9
+    both = compared_outputs(floating, other, returned, images)
+    assert not parity.close_enough("int8", both.wanted, both.got, 10).passed
 
 
 class Asking(nn.Module):
@@ -247,7 +296,7 @@ class Asking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.inside(x)
         for _ in range(self.questions):
-            if y.sum() > 1e9:
+            if y.flatten(1).argmax(1).sum() > 10**9:
                 return y * 2
         return y
 

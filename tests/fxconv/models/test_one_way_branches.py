@@ -86,7 +86,7 @@ BRANCHES = [
 @pytest.mark.parametrize(("function", "line"), BRANCHES, ids=[function.__name__ for function, _ in BRANCHES])
 def test_a_branch_that_all_take_the_same_way(function, line):
     (found,) = one_way_branches(By(function), [(DARK,), (DARK + 1,)])
-    assert found.startswith("tests/fxconv/models/test_one_way_branches.py:") or found.startswith("test_one_way")
+    assert "test_one_way_branches.py:" in found
     assert found.endswith(f" ({line})")
     assert one_way_branches(By(function), [(DARK,), (BRIGHT,)]) == ()
 
