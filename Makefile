@@ -59,6 +59,7 @@ benchmarks: .venv/done
 	.venv/bin/python benchmarks/arithmetic.py
 	.venv/bin/python benchmarks/robustness.py
 	.venv/bin/python benchmarks/fuzz.py
+	.venv/bin/python benchmarks/adversary.py
 	.venv/bin/python benchmarks/zoo.py
 	.venv/bin/python benchmarks/others.py
 	$(if $(PHOTOGRAPHS),.venv/bin/python benchmarks/accuracy.py --photographs $(PHOTOGRAPHS))

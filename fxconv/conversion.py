@@ -58,7 +58,7 @@ from fxconv.verification.other_batches import BatchCheck
 from fxconv.verification.other_sizes import SizeCheck
 from fxconv.verification.parity import AMPLIFYING, StageParity
 from fxconv.verification.verdict import cure, is_proven, is_verified, verdict
-from fxconv.verification.warnings import constant_warnings, engine_warnings, range_warnings
+from fxconv.verification.warnings import company_warnings, constant_warnings, engine_warnings, range_warnings
 from rewrites import Rewritten
 
 if TYPE_CHECKING:
@@ -361,6 +361,7 @@ def _conversion(
             *(quantized.training.warnings if quantized.training is not None else ()),
             *constant_warnings(job.original),
             *(warning for row in proof.ledger for warning in row.warnings),
+            *company_warnings(quantized.in_company),
             *range_warnings(uninformative),
             *made.warnings,
             *examined.warnings,

@@ -98,6 +98,31 @@ for title, layer, factor in (
 for title, last, init in (
     ("of a convolution", "return self.box(f)", "self.box.weight[0] *= {0}"),
     ("of a linear layer", "return self.fc(self.pool(f))", "self.fc.weight[0] *= {0}"),
+    ("channels last", "return self.box(f).permute(0, 2, 3, 1)", "self.box.weight[0] *= {0}"),
+    (
+        "rows of anchors",
+        "return self.box(f).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4)",
+        "self.box.weight[0] *= {0}",
+    ),
+    (
+        "anchors of a head",
+        "return self.box(f).unflatten(1, (2, 2)).permute(0, 1, 3, 4, 2)",
+        "self.box.weight[0] *= {0}",
+    ),
+    ("without a batch", "return self.box(f)[0]", "self.box.weight[0] *= {0}"),
+    ("pixel shuffle", "return nn.functional.pixel_shuffle(self.box(f), 2)", "self.box.weight[0] *= {0}"),
+    ("a mask", "g = self.box(f); return g[:, 1:] > g[:, 1:].mean((2, 3), keepdim=True)", "self.box.weight[0] *= {0}"),
+    (
+        "an answer behind a guard",
+        "k = self.fc(self.pool(f))[:, 1:].argmax(1)\n        if int(k[0]) > 100:\n            k = -k\n        return k",
+        "self.fc.weight[0] *= {0}",
+    ),
+    (
+        "a branch by a quiet channel",
+        "y = self.box(f); z = self.cls(f)\n        if float(y[:, 1].mean()) > float(self.box.bias[1]):\n"
+        "            z = -z\n        return z",
+        "self.box.weight[0] *= {0}",
+    ),
     ("scaled behind", "return self.box(f) * torch.tensor([{0}, 1.0, 1.0, 1.0]).view(1, 4, 1, 1)", "pass"),
     (
         "between two layers",

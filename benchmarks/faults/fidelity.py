@@ -34,7 +34,7 @@ FIDELITY = (
     Mutant(
         "channels are not looked at",
         _CHANNELS,
-        "if dim < len(next(iter(self._shapes))) and not sums.is_uneven:",
+        "if dim == channels < len(next(iter(self._shapes))) and not sums.is_uneven:",
         "if False:",
         (f"{_CHANNELS_TEST}::test_scores_beside_boxes_in_pixels",),
     ),
@@ -55,8 +55,8 @@ FIDELITY = (
     Mutant(
         "columns of a third dimension are not looked at",
         _CHANNELS,
-        "return (1, 2) if value.ndim == 3 and",
-        "return (1,) if value.ndim == 3 and",
+        "return 2 if value.ndim == 3 and value.shape[2] < value.shape[1] else 1",
+        "return 1",
         (f"{_CHANNELS_TEST}::test_rows_of_boxes_and_scores",),
     ),
     Mutant(
@@ -72,6 +72,27 @@ FIDELITY = (
         "return max(decibels(about_mean, self.noise), decibels(self.values, self.others))",
         "return decibels(about_mean, self.noise)",
         (f"{_OUTPUTS_TEST}::test_classes_count_by_how_many_are_equal_and_pixels_by_how_far_off_they_are",),
+    ),
+    Mutant(
+        "channels are looked for where they do not lie",
+        "fxconv/measures/output_makers.py",
+        "parts.add(a.movedim(one.dim, 1), b.movedim(one.dim, 1), is_by_channel=True)",
+        "parts.add(a.movedim(-2, 1), b.movedim(-2, 1), is_by_channel=True)",
+        (f"{_TWO}::test_a_loud_channel_however_the_output_lies",),
+    ),
+    Mutant(
+        "an answer that int8 was given counts as its own",
+        _REPLAY,
+        "result = replaying.owned(result)",
+        "result = list(result)",
+        (f"{_REPLAY_TEST}::test_an_answer_that_is_returned_is_int8s_own",),
+    ),
+    Mutant(
+        "branches are always float's",
+        _REPLAY,
+        "_Decisions(recording.made if selects else None)",
+        "_Decisions(recording.made)",
+        (f"{_REPLAY_TEST}::test_a_branch_that_int8_takes_otherwise_is_what_is_compared",),
     ),
     Mutant(
         "a decision replaces what the model returns",

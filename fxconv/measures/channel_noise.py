@@ -19,10 +19,12 @@ from fxconv.models.forward import Outputs
 # A channel is looked at when it has so many values, and one is further from their mean than this share of the largest.
 FEWEST = 16
 VARYING = 1e-3
-# With fewer values than that, but so many, those that are noisier than three quarters are looked at together.
+# With fewer values than that, but so many, the noisier half is looked at together, if it has so many decibels less than
+# all of them.
 _VERY_FEW = 8
+_HIDDEN_DB = 10.0
 # What an output varies by, of its largest value, that is not rounding: sums of float32 in another order move less.
-_NOT_ROUNDING = 1e-5
+_NOT_ROUNDING = 1e-6
 # Whole numbers of which fewer than this share differ from the one that int8 gives everywhere are rare in float, too.
 _RARE = 0.01
 
@@ -33,9 +35,9 @@ class PartNoise:
 
     `part` says which, "" that it is the whole, about the means of its channels. `sqnr_db` is 10 log10 of the power it
     varies with over that of the noise; `is_constant` says that the compared one has one and the same value everywhere,
-    `is_slight` that the float one hardly varies, by 1e-3 of its largest value at most. `layer` is the path of what
-    makes it, several with commas between, "" where that is not known; `whose` says what it is a part of where that is
-    no output of the model.
+    `is_slight` that it is told of and no more: it varies by 1e-3 of its largest value at most, or may be no channel.
+    `layer` is the path of what makes it, several with commas between, "" where that is not known; `whose` says what it
+    is a part of where that is no output of the model.
     """
 
     output: int
@@ -66,7 +68,7 @@ class OutputParts:
 
     A channel is a slice along the second dimension; of three dimensions along the shorter one of the last two, for the
     other one are places. It is looked at when it has 16 values and one of them is further from their mean than 1e-3 of
-    the largest; with 8 to 15 the one that is noisier than three quarters of them is. Whole numbers and truth values
+    the largest; with 8 to 15 the one that is noisier than half of them is. Whole numbers and truth values
     have no noise that could be told by power; they may be constant.
     """
 
@@ -104,7 +106,7 @@ class OutputParts:
 def part_noises(reference: Outputs, found: Outputs, known: Collection[int] = ()) -> tuple[PartNoise, ...]:
     """The noise of every output about its mean, and of every channel that varies in float; the worst of each first.
 
-    Outputs that are `known`, for the layers that make them tell of their channels, are taken as wholes, but for those
+    Of outputs that are `known`, for the layers that make them tell of their channels, slices are slight, but for those
     of two dimensions: it takes all images to have enough values of theirs.
     """
     noises = list[PartNoise]()
@@ -112,8 +114,13 @@ def part_noises(reference: Outputs, found: Outputs, known: Collection[int] = ())
         parts = OutputParts(output)
         for a, b in zip(wanted, got, strict=True):
             parts.add(a, b)
-        as_whole = output in known and wanted[0].ndim != 2
-        noises += [part for part in parts.noises() if not as_whole or not part.part.startswith("channel")]
+        found_here = parts.noises()
+        if output in known and wanted[0].ndim != 2:
+            # what lies along this dimension may be places, of which rightly little may be left
+            slices = [replace(part, is_slight=True) for part in found_here if part.part.startswith("channel")]
+            found_here = [part for part in found_here if not part.part.startswith("channel")]
+            found_here += slices if wanted[0].ndim == 4 else []
+        noises += found_here
     return tuple(noises)
 
 
@@ -236,12 +243,12 @@ class _Sums:
         if self.count >= FEWEST:
             yield from found
             return
-        # of so few values one channel says little by itself, but not all of those that are worse than most
-        ordered = sorted(
-            (one for one in found if not one.is_slight), key=lambda one: (not one.is_constant, one.sqnr_db)
-        )
-        if ordered:
-            place = (len(ordered) - 1) // 4
+        # of so few values one channel says little by itself; half of them do, where louder ones hide them
+        telling = (one for one in found if not one.is_slight)
+        ordered = sorted(telling, key=lambda one: (not one.is_constant, one.sqnr_db))
+        place = (len(ordered) - 1) // 2
+        whole = decibels(float(self.power.sum()), float(self.noise.sum()))
+        if ordered and ordered[place].sqnr_db < whole - _HIDDEN_DB:
             more = f" and {place} noisier of {len(ordered)}" if place else ""
             yield replace(ordered[place], part=ordered[place].part + more)
 

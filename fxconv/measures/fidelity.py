@@ -33,6 +33,7 @@ _UNIT = 1e-3
 # Fewer channels than this, or three, may be flow, depth or an image as well as scores of classes.
 _FEWEST_CLASSES = 4
 _COLOURS = 3
+_MAPS = 4
 
 GRADES = ("good", "fair", "poor")
 
@@ -184,7 +185,7 @@ class _Tally:
         if not varying and not self.boxes[1]:
             return not_measured("nothing that the model returns changes from image to image")
         sqnr = self.similarity.sqnr_db
-        parts = [part for parts in self.parts for part in parts.noises() if not part.is_slight]
+        parts = [part for parts in self.parts for part in parts.noises() if not self._says_little(part)]
         worst = min(parts, key=lambda part: (not part.is_constant, part.sqnr_db), default=None)
         whole = Fidelity(self.images, "", sqnr_db=sqnr, worst=worst)
         is_classes = has_class_scores(self.returned)
@@ -203,6 +204,14 @@ class _Tally:
             lengths = math.sqrt(first * second)
             return replace(whole, measure="cosine", value=product / lengths if lengths else 0.0)
         return replace(whole, measure="relative error", value=10 ** (-sqnr / 20) if sqnr > -math.inf else math.inf)
+
+    def _says_little(self, part: PartNoise) -> bool:
+        """Whether a part hardly varies, or is a constant slice of maps, such as the scores of a class that is absent.
+
+        Whether such a slice is lost is judged by the layer that makes it, for every conversion.
+        """
+        is_slice = part.part.startswith("channel") and len(self.returned[0][part.output].shape) >= _MAPS
+        return part.is_slight or (part.is_constant and is_slice)
 
 
 class _Counts:

@@ -20,6 +20,13 @@ GIVES_NUMBERS = frozenset(
     }
 )
 """Everything that gives the numbers in a tensor to Python."""
+SELECTS = frozenset(
+    {
+        *(Tensor.nonzero, torch.nonzero, torch.argwhere, Tensor.argwhere, Tensor.masked_select, torch.masked_select),
+        *(Tensor.unique, torch.unique, Tensor.unique_consecutive, torch.unique_consecutive),
+    }
+)
+"""What gives as many values as the numbers say."""
 _TORCH, _TORCHVISION, _PYTHON, _REWRITES = (
     f"{Path(str(module.__file__)).parent}/" for module in (torch, torchvision, linecache, location)
 )

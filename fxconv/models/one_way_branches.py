@@ -15,13 +15,14 @@ from types import CodeType, FrameType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from fxconv.models import forward
 from fxconv.models.checks_in_code import always_raises, is_check
 from fxconv.models.graph_calls import Inputs
-from fxconv.models.number_reads import GIVES_NUMBERS, is_library, is_torchvision
+from fxconv.models.number_reads import GIVES_NUMBERS, SELECTS, is_library, is_torchvision
 from rewrites.location import short
 from rewrites.surroundings import unchanged
 
@@ -61,7 +62,7 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in GIVES_NUMBERS:
+        if func in GIVES_NUMBERS or func in SELECTS or _is_masked(func, args):
             self._keep(result)
         return result
 
@@ -96,6 +97,13 @@ class _Watch(TorchFunctionMode):
 
     def _never_ran(self, filename: str, block: Sequence[ast.stmt]) -> bool:
         return bool(block) and not always_raises(block) and (filename, block[0].lineno) not in self.ran
+
+
+def _is_masked(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether truth values select by an index: how many of them are true is how many values there are."""
+    return func is Tensor.__getitem__ and any(
+        isinstance(leaf, Tensor) and leaf.dtype == torch.bool for leaf in tree_leaves(args[1:])
+    )
 
 
 class _Running:

@@ -39,6 +39,8 @@ _ABOUT_MEMORY = frozenset({"as_strided", "stride", "is_contiguous", "storage_off
 # The name that torch gives a module's observer.
 OBSERVER = "activation_post_process"
 
+# The reason that is the model's own.
+IN_COMPANY = "it answers an image otherwise beside another one"
 # Images that go through together, however they come: fewer take longer, and so do more, which the caches do not hold.
 _AT_ONCE = 4
 
@@ -209,20 +211,20 @@ def _laid_out(value: Any, layout: torch.memory_format) -> Any:
     return copied
 
 
-def must_be_single(model: nn.Module, rewritten: Rewritten, signature: InputSignature, data: CalibrationData) -> bool:
-    """Whether images have to be calibrated with one at a time, as the artifact will see them.
+def must_be_single(model: nn.Module, rewritten: Rewritten, signature: InputSignature, data: CalibrationData) -> str:
+    """Why images have to be calibrated with one at a time, as the artifact will see them; "" when they need not.
 
     Code that did not trace may decide by all images of a batch together; a graph may hold for a batch of one only,
     when the forward made something of the example's size; and the model itself may answer images in company otherwise.
     """
     if not isinstance(rewritten.module, fx.GraphModule):
-        return True
+        return "the model is converted in parts"
     pair = ImagePair.of(data)
     if pair is None:
-        return False
+        return ""
     if is_for_one_image(model, rewritten, signature, pair):
-        return True
-    return not answers_together(rewritten.module, signature, pair)
+        return "its graph is for one image"
+    return "" if answers_together(rewritten.module, signature, pair) else IN_COMPANY
 
 
 class _Watched:

@@ -13,7 +13,7 @@ from fxconv.config import Config, Recipe
 from fxconv.data.calibration import Calibration
 from fxconv.errors import ConversionError
 from fxconv.quantization import fusion, keep_float, refusals
-from fxconv.quantization.calibrate import CalibrationStatistics, must_be_single, observe_images
+from fxconv.quantization.calibrate import IN_COMPANY, CalibrationStatistics, must_be_single, observe_images
 from fxconv.quantization.coarse_ends import coarse_ends
 from fxconv.quantization.convert import ConvertedModule, convert_calibrated
 from fxconv.quantization.expected_ranges import Expected
@@ -47,6 +47,7 @@ class QuantizedModel:
     statistics: CalibrationStatistics | None = None
     training: FineTuned | None = None
     singly: bool = False
+    in_company: bool = False
 
     def floating(self) -> nn.Module:
         """The fused float module that int8 was made of: changed as the recipe has it, its biases not corrected."""
@@ -72,7 +73,7 @@ def quantize(
             plain = rewrite_with(task.model, task.passes, task.image, share_parameters=True)
             refused.update(keep_float.chosen(plain, task.config.keep_float))
     recipe = ChosenRecipe(steps) if steps is not None else None
-    singly: bool | None = None
+    singly: str | None = None
     seen, biases = None, dict[str, str]()
     while True:
         with task.clock.step("rewriting"):
@@ -82,7 +83,7 @@ def quantize(
             with task.clock.step("verification"):
                 singly = must_be_single(task.model, rewritten, task.signature, task.data)
         with fusion.fused_once(rewritten.module):
-            attempt = _attempt(task, rewritten, refused, biases, recipe, seen, singly)
+            attempt = _attempt(task, rewritten, refused, biases, recipe, seen, bool(singly))
         statistics, made, recipe, seen = attempt.statistics, attempt.made, attempt.recipe, attempt.seen
         if made.is_taken(refused) and recipe is not None:
             break
@@ -105,7 +106,8 @@ def quantize(
         used,
         made.rounded,
         statistics,
-        singly=singly,
+        singly=bool(singly),
+        in_company=singly == IN_COMPANY,
     )
 
 

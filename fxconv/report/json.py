@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from fxconv.models.model_info import ModelInfo
     from fxconv.quantization.fine_tuned import FineTuned
     from fxconv.quantization.recipe_search.recipe import ChosenRecipe
+    from fxconv.verification.parity import StageParity
+
+
+# A report has so many parts of outputs that noise nearly drowns.
+_MOST_FAINT = 32
 
 
 def plain(value: Any) -> Any:
@@ -85,6 +90,11 @@ def _training(training: FineTuned | None) -> dict[str, Any] | None:
     return None if training is None else {**asdict(training), "seconds": training.seconds}
 
 
+def _parity(row: StageParity) -> dict[str, Any]:
+    """A row of the ledger; of thousands of faint channels the worst, and how many there are."""
+    return {**asdict(replace(row, faint=row.faint[:_MOST_FAINT])), "faint_parts": len(row.faint)}
+
+
 def _recipe(recipe: ChosenRecipe) -> dict[str, Any]:
     """The steps, their gains, and which layers were changed."""
     scaled, channels = recipe.capped_channels
@@ -143,7 +153,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
         },
         "layers": [asdict(layer) for layer in conversion.layers],
         "judgement": _judgement(conversion.judgement),
-        "parity": [asdict(row) for row in conversion.ledger],
+        "parity": [_parity(row) for row in conversion.ledger],
         "artifact": {
             "path": str(artifact.path) if artifact.path else None,
             "bytes": artifact.size,

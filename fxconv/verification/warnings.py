@@ -28,6 +28,17 @@ def constant_warnings(original: Outputs) -> tuple[str, ...]:
     return (f"the float model's output {constant} is constant: comparing it says nothing",) if constant else ()
 
 
+def company_warnings(in_company: bool) -> tuple[str, ...]:
+    """Of a model whose answer to an image depends on those beside it."""
+    if not in_company:
+        return ()
+    return (
+        "the model answers an image otherwise beside another one, by statistics over a batch: it was calibrated and "
+        "compared on single images, and what it computes of several may lie outside its ranges; give the file one at a "
+        "time",
+    )
+
+
 def range_warnings(uninformative: Sequence[UninformativeRange]) -> tuple[str, ...]:
     """Of the first few observers by name, for a network with dead channels may have dozens."""
     named = tuple(f"the range of {one.where} says little: {one.problem}" for one in uninformative[:_NAMED])

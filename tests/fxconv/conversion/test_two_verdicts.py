@@ -59,6 +59,37 @@ def test_a_loud_channel_hides_none_of_the_others():
         found.save("never-written.ptl")
 
 
+LAYOUTS = {
+    "channels last": lambda y: y.permute(0, 2, 3, 1),
+    "anchors of a head": lambda y: y.unflatten(1, (2, 2)).permute(0, 1, 3, 4, 2),
+    "rows of boxes": lambda y: y.permute(0, 2, 3, 1).reshape(y.shape[0], -1, 4),
+    "without a batch": lambda y: y[0],
+    "shuffled": lambda y: nn.functional.pixel_shuffle(y, 2),
+    "scores": lambda y: y.sigmoid().permute(0, 2, 3, 1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_loud_channel_however_the_output_lies(layout):
+    class Laid(Heads):
+        def forward(self, x: Tensor) -> Tensor:
+            return LAYOUTS[layout](super().forward(x))
+
+    found = converted(Laid(3000.0))
+    assert not found.verified and "channel " in found.verdict and "(made by head)" in found.verdict
+    assert "--keep-float head" in found.cure
+
+
+def test_places_that_see_nothing_are_no_lost_channels():
+    class Anchors(Heads):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4).sigmoid()
+
+    images = IMAGES[0].clone()
+    images[:, :, 8:] = 0.5  # half of every image is empty
+    assert converted(Anchors(1.0), [images]).verified
+
+
 def test_what_the_message_names_is_what_helps():
     found = converted(Heads(3000.0), keep_float=("head",))
     assert found.verified and int8_row(found).faint == () and found.verdict == "float by choice, verified"

@@ -62,6 +62,14 @@ def test_complex_outputs_have_a_relative_error_of_both_parts():
     assert found.grade == "poor" and found.worst is not None and "imaginary" in found.worst.part
 
 
+def test_a_class_that_is_absent_spoils_no_grade():
+    def wanted(x: Tensor) -> Tensor:
+        return torch.cat([x[..., ::2, ::2], (x[:, :1, ::2, ::2] - 9).sigmoid()], 1)
+
+    found = measured(wanted, lambda x: (wanted(x) * 64).round() / 64, images(16, 3, 8, 8))
+    assert found.grade == "good" and found.worst is not None and not found.worst.is_constant
+
+
 def test_an_image_has_a_relative_error():
     found = measured(lambda x: x, lambda x: x * 1.09, images(16, 3, 8, 8))
     assert found.measure == "relative error" and found.value == pytest.approx(0.09, rel=1e-4) and found.grade == "good"

@@ -71,7 +71,22 @@ def through_a_list(x: Tensor) -> Tensor:
     return x
 
 
+def by_how_many(x: Tensor) -> Tensor:
+    if x[x > 3].numel() > 0:
+        x = -x
+    return x
+
+
+def by_where(x: Tensor) -> Tensor:
+    found = (x > 3).nonzero()
+    if len(found):
+        x = -x
+    return x
+
+
 BRANCHES = [
+    (by_how_many, "if x[x > 3].numel() > 0:"),
+    (by_where, "if len(found):"),
     (asked_at_once, "if x.max() > 3:"),
     (asked_before, "if is_bright:"),
     (with_two_blocks, "if float(x.max()) > 3:"),

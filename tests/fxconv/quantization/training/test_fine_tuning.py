@@ -84,7 +84,10 @@ def test_whatever_the_caller_runs_in(context):
 
 
 def test_training_that_harms_is_not_kept():
-    done, static = distilled(learning_rate=1.0, epochs=9), distilled(mode=Mode.static, epochs=20, learning_rate=3e-5)
+    done, static = (
+        distilled(learning_rate=1.0, epochs=9, min_sqnr=-100.0),
+        distilled(mode=Mode.static, epochs=20, learning_rate=3e-5),
+    )
     assert done.training.kept == 0
     assert done.training.stopped_early
     assert len(done.training.epochs) == 5
