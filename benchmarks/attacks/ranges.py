@@ -112,17 +112,6 @@ for title, last, init in (
     ("without a batch", "return self.box(f)[0]", "self.box.weight[0] *= {0}"),
     ("pixel shuffle", "return nn.functional.pixel_shuffle(self.box(f), 2)", "self.box.weight[0] *= {0}"),
     ("a mask", "g = self.box(f); return g[:, 1:] > g[:, 1:].mean((2, 3), keepdim=True)", "self.box.weight[0] *= {0}"),
-    (
-        "an answer behind a guard",
-        "k = self.fc(self.pool(f))[:, 1:].argmax(1)\n        if int(k[0]) > 100:\n            k = -k\n        return k",
-        "self.fc.weight[0] *= {0}",
-    ),
-    (
-        "a branch by a quiet channel",
-        "y = self.box(f); z = self.cls(f)\n        if float(y[:, 1].mean()) > float(self.box.bias[1]):\n"
-        "            z = -z\n        return z",
-        "self.box.weight[0] *= {0}",
-    ),
     ("scaled behind", "return self.box(f) * torch.tensor([{0}, 1.0, 1.0, 1.0]).view(1, 4, 1, 1)", "pass"),
     (
         "between two layers",
@@ -137,6 +126,15 @@ for title, last, init in (
         (last.replace("{0}", "1000.0"), last.replace("{0}", "1.0")),
         (init.replace("{0}", "1000.0"), init.replace("{0}", "1.0")),
     )
+_GUARDED = (
+    "k = self.fc(self.pool(f))[:, 1:].argmax(1)\n        if int(k[0]) > 100:\n            k = -k\n        return k"
+)
+_pair(
+    "an answer behind a guard",
+    "loud channel",
+    (_GUARDED, "return self.fc(self.pool(f))[:, 1:].argmax(1)"),
+    ("self.fc.weight[0] *= 1000.0", "pass"),
+)
 for title, last in (
     ("a tuple", "return self.box(f) * {0}, self.cls(f)"),
     ("a dict", "return {{'boxes': self.box(f) * {0}, 'scores': self.cls(f)}}"),

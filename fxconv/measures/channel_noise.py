@@ -23,6 +23,8 @@ VARYING = 1e-3
 # all of them.
 _VERY_FEW = 8
 _HIDDEN_DB = 10.0
+# Fewer images say little of what differs from one to the next.
+_SEVERAL = 8
 # What an output varies by, of its largest value, that is not rounding: sums of float32 in another order move less.
 _NOT_ROUNDING = 1e-6
 # Whole numbers of which fewer than this share differ from the one that int8 gives everywhere are rare in float, too.
@@ -120,8 +122,28 @@ def part_noises(reference: Outputs, found: Outputs, known: Collection[int] = ())
             slices = [replace(part, is_slight=True) for part in found_here if part.part.startswith("channel")]
             found_here = [part for part in found_here if not part.part.startswith("channel")]
             found_here += slices if wanted[0].ndim == 4 else []
-        noises += found_here
+        noises += [*found_here, *_between_images(output, wanted, got, found_here)]
     return tuple(noises)
+
+
+def _between_images(
+    output: int, wanted: Sequence[Tensor], got: Sequence[Tensor], parts: Sequence[PartNoise]
+) -> list[PartNoise]:
+    """What differs from image to image, at each place, where all else that an output says hides that int8 loses it.
+
+    It is told of only: few images may happen to be alike.
+    """
+    whole = next((part for part in parts if not part.part), None)
+    is_alike = len({value.shape for value in (*wanted, *got)}) == 1 and wanted[0].is_floating_point()
+    if whole is None or not is_alike or wanted[0].ndim < 3 or len(wanted) < _SEVERAL:
+        return []
+    mean = sum(value.double() for value in wanted[1:]) / len(wanted) + wanted[0].double() / len(wanted)
+    power = sum(float((value - mean).square().sum()) for value in wanted)
+    noise = sum(float(difference(a.double(), b.double()).square().sum()) for a, b in zip(wanted, got, strict=True))
+    sqnr = decibels(power, noise)
+    if sqnr > 0 or sqnr > whole.sqnr_db - _HIDDEN_DB or power == 0:
+        return []
+    return [PartNoise(output, "what differs from image to image", sqnr, False, is_slight=True)]
 
 
 def operand_noise(output: int, operand: str, wanted: Sequence[Tensor], got: Sequence[Tensor]) -> PartNoise | None:

@@ -133,6 +133,16 @@ def test_sizes_that_differ_from_image_to_image():
     assert {f"channel {index}" for index in range(4)} == set(found(wanted, wanted))
 
 
+def test_what_differs_from_image_to_image_is_told_of_where_a_border_hides_it():
+    frame = torch.zeros(1, 2, 8, 8)
+    frame[..., 0] = 1000.0
+    wanted = [frame + drawn(1, 2, 8, 8) for _ in range(8)]
+    noises = found(wanted, [frame.clone() for _ in wanted])
+    part = noises["what differs from image to image"]
+    assert part.is_slight and part.sqnr_db == pytest.approx(0, abs=1) and noises[""].sqnr_db > 40
+    assert "what differs from image to image" not in found(wanted, [one + 0.1 for one in wanted])
+
+
 def test_an_operand_of_a_cat():
     wanted = [drawn(1, 3) for _ in range(8)]
     noise = operand_noise(0, "operand 1 of cat", wanted, [torch.zeros(1, 3) for _ in range(8)])
