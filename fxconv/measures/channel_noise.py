@@ -19,8 +19,8 @@ from fxconv.models.forward import Outputs
 # A channel is looked at when it has so many values, and one is further from their mean than this share of the largest.
 FEWEST = 16
 VARYING = 1e-3
-# With fewer values than that, but so many, the noisier half is looked at together, if it has so many decibels less than
-# all of them.
+# With fewer values than that or than there are channels, but so many, the noisier half is looked at together, if it
+# has so many decibels less than all of them.
 _VERY_FEW = 8
 _HIDDEN_DB = 10.0
 # Fewer images say little of what differs from one to the next.
@@ -70,8 +70,8 @@ class OutputParts:
 
     A channel is a slice along the second dimension; of three dimensions along the shorter one of the last two, for the
     other one are places. It is looked at when it has 16 values and one of them is further from their mean than 1e-3 of
-    the largest; with 8 to 15 the one that is noisier than half of them is. Whole numbers and truth values
-    have no noise that could be told by power; they may be constant.
+    the largest. Where there are fewer values, from 8 on, or fewer than channels, the one that is noisier than half of
+    them is. Whole numbers and truth values have no noise that could be told by power; they may be constant.
     """
 
     def __init__(self, output: int) -> None:
@@ -262,10 +262,10 @@ class _Sums:
             sqnr = decibels(float(self.power[channel]), float(self.noise[channel]))
             is_constant, is_slight = bool(self.is_constant[channel]), bool(slightly[channel])
             found.append(PartNoise(output, f"channel {channel}{along}{of}", sqnr, is_constant, is_slight=is_slight))
-        if self.count >= FEWEST:
+        if self.count >= max(FEWEST, len(self.total)):
             yield from found
             return
-        # of so few values one channel says little by itself; half of them do, where louder ones hide them
+        # of so few values one of so many channels is bad by chance; half of them are not, where louder ones hide them
         telling = (one for one in found if not one.is_slight)
         ordered = sorted(telling, key=lambda one: (not one.is_constant, one.sqnr_db))
         place = (len(ordered) - 1) // 2

@@ -92,6 +92,14 @@ def test_of_few_values_many_channels_are_looked_at_together():
     assert all(part.sqnr_db > 10 for name, part in lone.items())
 
 
+def test_one_of_a_thousand_channels_is_bad_by_chance():
+    wanted = [drawn(1, 1000) for _ in range(100)]
+    got = [one + 0.2 * drawn(1, 1000) for one in wanted]
+    for one in got:
+        one[:, 7] = 0.0
+    assert [part.part for part in part_noises([[one] for one in wanted], [[one] for one in got])] == [""]
+
+
 def test_few_values_say_nothing():
     values = drawn(1, 2, 7)
     assert set(found([values], [values])) <= {""}
