@@ -27,6 +27,8 @@ _HIDDEN_DB = 10.0
 _SEVERAL = 8
 # What an output varies by, of its largest value, that is not rounding: sums of float32 in another order move less.
 _NOT_ROUNDING = 1e-6
+# A whole output that varies by less than this share of its largest value is told of and fails nothing.
+_HARDLY = 5e-5
 # Whole numbers of which fewer than this share differ from the one that int8 gives everywhere are rare in float, too.
 _RARE = 0.01
 
@@ -282,4 +284,5 @@ class _Sums:
         if not bool(varies.any()):
             return []
         sqnr = decibels(float(self.power.sum()), float(self.noise.sum()))
-        return [PartNoise(output, which, sqnr, bool(self.is_constant[varies].all()))]
+        is_slight = not bool((self.reach > _HARDLY * self.peak.max()).any())
+        return [PartNoise(output, which, sqnr, bool(self.is_constant[varies].all()), is_slight=is_slight)]

@@ -41,6 +41,13 @@ def test_an_offset_lends_no_power():
     assert not good[""].is_constant and good[""].sqnr_db > 25
 
 
+def test_an_output_that_hardly_varies_is_told_of():
+    wanted = [1000 + 0.001 * drawn(1, 10) for _ in range(8)]
+    part = found(wanted, [torch.full((1, 10), 1000.0) for _ in wanted])[""]
+    assert part.is_constant and part.is_slight
+    assert not found([1000 + drawn(1, 10) for _ in range(8)], [torch.full((1, 10), 1000.0)] * 8)[""].is_slight
+
+
 def test_an_offset_that_each_channel_has_for_itself_lends_none_either():
     offset = torch.arange(10) * 100.0
     wanted = [offset + drawn(1, 10) for _ in range(8)]
