@@ -64,8 +64,8 @@ def bias_holder(graph_module: fx.GraphModule, chain: tuple[fx.Node, ...]) -> nn.
     assert holder is not None
     if not isinstance(holder._parameters.get("bias"), Tensor):
         raise Refusal(f"{end.target} has no bias")
-    if len(calls_of(graph_module, head)) > 1 or len(calls_of(graph_module, end)) > 1:
-        raise Refusal("it is called at several places, with the same bias")
+    if not set(calls_of(graph_module, head)) <= last_layers(graph_module).keys():
+        raise Refusal("it is called at another place, too, where a layer reads what it gives")
     if id(holder) in modules_read_inside(graph_module):
         raise Refusal(f"the weights of {end.target} are also read by name")
     return holder
@@ -82,7 +82,8 @@ class BiasToAdd(RewritePass):
     vary by little, most steps are spent on values that never come, and int8 answers a constant.
 
     Leaves alone: layers that were not named to it (all that no other layer is behind, unless any are named), and those
-    whose bias is read or used in another place as well.
+    whose bias is read by name, or used in a place that is not at the end as well. Where a layer is called at several
+    places at the end, its one bias is added behind each.
 
     Declared tolerance: 1e-5 of the output's largest magnitude, because the sum is formed in another order.
     """
@@ -96,8 +97,9 @@ class BiasToAdd(RewritePass):
 
     def run(self, editor: Editor) -> None:
         graph_module, ends = editor.graph_module, last_layers(editor.graph_module)
+        moved = set[fx.Node]()
         for node in editor.nodes():
-            if node not in ends:
+            if node not in ends or node in moved:
                 continue
             reason = "nothing but an addition behind it needs the bias"
             if self.layers is not None:
@@ -105,20 +107,21 @@ class BiasToAdd(RewritePass):
                     continue
                 reason = self.layers[name]
             try:
-                holder = bias_holder(graph_module, ends[node])
+                bias_holder(graph_module, ends[node])
             except Refusal as refusal:
                 editor.skip(node, str(refusal))
                 continue
-            self._move(editor, ends[node], holder, reason)
+            parent, _, leaf = str(ends[node][-1].target).rpartition(".")
+            path = editor.free_path(parent, f"{leaf}_bias")
+            editor.move_parameter(ends[node][-1], "bias", path, reason)
+            moved.update(calls_of(graph_module, node))  # the module has one bias, wherever it is called
+            for call in calls_of(graph_module, node):
+                self._add(editor, ends[call], path, reason)
 
     @staticmethod
-    def _move(editor: Editor, chain: tuple[fx.Node, ...], holder: nn.Module, reason: str) -> None:
+    def _add(editor: Editor, chain: tuple[fx.Node, ...], path: str, reason: str) -> None:
         end, layer = chain[-1], submodule(editor.graph_module, chain[0])
-        parent, _, leaf = str(end.target).rpartition(".")
-        path = editor.free_path(parent, f"{leaf}_bias")
-        readers = list(end.users)
-        editor.move_parameter(end, "bias", path, reason)
-        place, scope = end.next, module_scope(end)
+        readers, place, scope = list(end.users), end.next, module_scope(end)
         bias = editor.insert_call(place, "get_attr", path, (), path.replace(".", "_"), reason, scope, written_at=end)
         if isinstance(layer, _CONVOLUTIONS):  # whose channels have so many dimensions behind them
             shape = (-1, *(1 for _ in layer.kernel_size))

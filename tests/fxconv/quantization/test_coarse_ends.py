@@ -174,6 +174,14 @@ def test_a_bias_that_dwarfs_the_products_is_added_behind(_, ends, layer, dim, of
     assert worst(model, made, dim) > 14
 
 
+def test_the_bias_of_a_layer_that_is_called_twice_at_the_end():
+    model = net(lambda self, f: (self.last(f), self.last(f * 0.5)), last=shifted(nn.Conv2d(8, 6, 1), 1000.0))
+    made = quantized(model)
+    assert {"last_add", "last_1_add"} <= reasons(made).keys()
+    assert made.rewritten.key_map["last.bias"] == "last_bias"
+    assert ".quantized" in type(made.int8.get_submodule("last")).__module__
+
+
 def test_the_bias_of_a_fused_batch_norm():
     head = nn.Sequential(nn.Conv2d(8, 6, 1), shifted(nn.BatchNorm2d(6), 800.0))
     model = net(lambda self, f: self.head(f), head=head)

@@ -32,9 +32,9 @@ def read_by_name(self, x):
     [
         pytest.param(
             {"conv": conv()},
-            lambda self, x: self.conv(x) + self.conv(x + 1),
-            "it is called at several places, with the same bias",
-            id="called twice",
+            lambda self, x: self.conv(self.conv(x).relu()),
+            "it is called at another place, too, where a layer reads what it gives",
+            id="called before the end as well",
         ),
         pytest.param({"conv": conv()}, read_by_name, "the weights of conv are also read by name", id="read by name"),
         pytest.param(
@@ -84,6 +84,15 @@ def test_the_bias_of_a_batch_norm_that_is_fused_with_the_layer_goes_behind_both(
 def test_an_activation_that_was_fused_with_it_reads_the_sum():
     checked = check(RULE, model(lambda self, x: self.act(self.conv(x)), conv=conv(), act=nn.ReLU()))
     assert checked.lines[-2:] == ("act = self.act(conv_add)  # ReLU()", "return act")
+
+
+def test_a_layer_that_is_called_at_several_ends_has_one_bias_that_is_added_behind_each():
+    checked = check(RULE, model(lambda self, x: self.conv(x) + self.conv(x + 1), conv=conv()))
+    assert checked.graph_module.get_submodule("conv").bias is None
+    added = [node for node in checked.graph_module.graph.nodes if node.meta.get("float_reason")]
+    assert [node.name for node in added] == ["conv_add", "conv_1_add"]
+    names = [name for name, _ in checked.graph_module.named_parameters() if name.endswith("bias")]
+    assert names == ["conv_bias"]
 
 
 def test_a_layer_that_another_is_behind_keeps_its_bias():
