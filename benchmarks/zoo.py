@@ -72,7 +72,9 @@ class Zoo:
                         self._stopping.set()  # what runs gets the interruption too; what waits must not start
                         raise
         except KeyboardInterrupt:
-            raise SystemExit("interrupted; what is recorded is kept, and the same command goes on from there") from None
+            raise SystemExit(
+                "interrupted; finished networks are recorded, run the same command again to continue"
+            ) from None
 
     def run(self, plan: Plan) -> None:
         """One network in a process of its own; its record, whatever became of the process."""

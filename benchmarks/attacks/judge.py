@@ -58,7 +58,7 @@ def compare(floating: Callable[..., Any], lite: Callable[..., Any], probes: Sequ
 
 
 def outcome(is_verified: bool, comparison: Comparison | None, is_named: bool, crash: str = "") -> str:
-    """One of `OUTCOMES`: a file that was written and is wrong is told of, or silent."""
+    """One of `OUTCOMES`. A wrong file that was written counts as told with a warning that names why, else as silent."""
     if crash:
         return "crashed"
     if not is_verified or comparison is None:

@@ -80,7 +80,7 @@ def compare_with_float(
     """Compare a file with the float model that `model` names, on at most `count` photographs, generated ones without.
 
     The size is the one that the file says it takes. Each image goes through the preprocessing of whoever gets it. At
-    least `min_sqnr` decibels are asked for: 10 unless said, 3 of random weights. The file runs in a process of its
+    least `min_sqnr` decibels are asked for, by default 10, or 3 of random weights. The file runs in a process of its
     own, with the limits of `prove.prove`. Raises `UserError` for what cannot be compared, or must not be run.
     """
     check_runnable(path, seconds, megabytes)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.ao.quantization import QConfig
 
 from fxconv.quantization.expected_ranges import has_seen, own_range
+from fxconv.quantization.forward_hooks import ForwardHooks
 from fxconv.quantization.observers import RangeObserver
 from rewrites.base import Refusal
 from rewrites.fusion import weighted
@@ -23,7 +24,7 @@ _EPSILON = torch.finfo(torch.float32).eps
 _TOLD, _EXACT = 256.0, 256.0 * 100
 
 
-class WithoutBias:
+class WithoutBias(ForwardHooks):
     """Observers of the outputs of a module's last int8 layers less their biases, by the paths of the layers.
 
     They see what the module `observed` runs on while this is entered. The biases are those that `BiasToAdd` would take
@@ -31,10 +32,9 @@ class WithoutBias:
     """
 
     def __init__(self, rewritten: nn.Module, observed: nn.Module) -> None:
+        super().__init__()
         self.observers: dict[str, RangeObserver] = {}
         self.largest: dict[str, float] = {}
-        self.hooks: list[Any] = []
-        self.watched: dict[nn.Module, Any] = {}
         for path, bias in _biases(rewritten):
             layer = observed.get_submodule(path)
             if isinstance(own_range(layer), RangeObserver) and isinstance(layer.qconfig, QConfig):
@@ -43,15 +43,8 @@ class WithoutBias:
                 self.observers[path], self.largest[path] = beside, float(bias.abs().max())
                 self.watched[weighted(layer)] = _noting(beside, bias)  # an activation behind it reads the sum, too
 
-    def __enter__(self) -> WithoutBias:
-        self.hooks = [layer.register_forward_hook(note) for layer, note in self.watched.items()]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks.clear()  # what is left of them can be neither copied nor saved
-        self.watched.clear()  # the module is not kept for this
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         for observer in self.observers.values():
             observer.catch_up()  # what waits would take memory for as long as this is kept
 

@@ -15,6 +15,7 @@ import torch.ao.nn.intrinsic as nni
 from torch import Tensor, fx, nn
 from torch.ao.nn.quantized import FloatFunctional
 
+from fxconv.quantization.forward_hooks import ForwardHooks
 from rewrites.fusion import weighted
 from rewrites.modules import Add, AddReLU, CappedReLU, ChannelReLU
 from rewrites.parts import graphs_in, prefixed
@@ -50,17 +51,16 @@ class ChannelGroup:
         return (*self.layers, *self.sums)
 
 
-class ChannelExtremes:
+class ChannelExtremes(ForwardHooks):
     """The least and greatest value of each channel that may be scaled or moved, over all that a module runs on.
 
     `lows` and `highs` have them by the path of the layer or sum, `[C]`. They are noted while this is entered.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        super().__init__()
         self.lows: dict[str, Tensor] = {}
         self.highs: dict[str, Tensor] = {}
-        self.hooks: list[Any] = []
-        self.watched: dict[nn.Module, Any] = {}
         for group in channel_groups(module):
             behind = weighted(module.get_submodule(group.layers[0])).weight.ndim - 2
             for path in group.values:
@@ -68,16 +68,6 @@ class ChannelExtremes:
                 # behind a ReLU the least matters only where it can be taken off
                 least = None if group.keeps_constants or not has_relu(part) else torch.zeros(())
                 self.watched[part] = self._noting(path, behind, least)
-
-    def __enter__(self) -> ChannelExtremes:
-        self.hooks = [part.register_forward_hook(note) for part, note in self.watched.items()]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks.clear()  # what is left of them can be neither copied nor saved
-        self.watched.clear()  # the module is not kept for this
 
     def add(self, other: ChannelExtremes) -> None:
         """Take in what another one noted of the same groups, in a copy of the module."""

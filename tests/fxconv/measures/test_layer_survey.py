@@ -1,12 +1,10 @@
 """What is told of each layer: how far it is from float, and where its range lies."""
 
-import io
 import math
-import re
-import zipfile
 
 import pytest
 import torch
+from fxconv_archives import records
 from fxconv_networks import Islanded
 from torch import Tensor, nn
 
@@ -130,23 +128,6 @@ def test_each_graph_of_a_model_in_parts_is_surveyed(batches):
     assert [layer.part for layer in layers if layer.operator == "ConvReLU2d"] == ["one", "two"]
     first = next(layer for layer in layers if layer.part == "two" and layer.operator == "Quantize")
     assert first.before_db is None  # its input has come through an int8 graph and code of the model's own
-
-
-def records(content: bytes) -> dict[str, bytes]:
-    """What an archive holds, by name, without the numbers that TorchScript gives classes of one name in a process.
-
-    The length of a text in a pickle goes with them, and what such a number shifts: the digest of everything, and the
-    places of lines in the code.
-    """
-    number = rb"___torch_mangle_\d+"
-    counted = re.compile(rb"X[\s\S]{4}(__torch__[\w.]*?)" + number)
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        shifted = ("serialization_id", ".debug_pkl")
-        named = {name: archive.read(name) for name in archive.namelist() if not name.endswith(shifted)}
-    return {
-        re.sub(number.decode(), "", name): re.sub(number, b"", counted.sub(rb"\1", held))
-        for name, held in named.items()
-    }
 
 
 def test_asking_changes_no_byte(conversion, batches):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
+from fxconv_archives import records
 from torch import Tensor, nn
 
 import fxconv
@@ -15,6 +17,7 @@ from fxconv.quantization import fusion
 from fxconv.quantization.passes import selected
 from fxconv.quantization.recipes.channels import ChannelExtremes, channel_groups
 from fxconv.quantization.recipes.equalization import Equalized, plan
+from fxconv.targets.mobile.target import MOBILE
 from rewrites import rewrite
 from rewrites.modules import ChannelReLU
 
@@ -269,11 +272,18 @@ def test_it_pays_for_uneven_channels() -> None:
     assert found[1] > found[0] + 1
 
 
-def test_the_twin_is_the_float_model_as_it_was() -> None:
+def test_the_twin_is_the_float_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    twins, float_twin = list[bytes](), type(MOBILE).float_twin
+
+    def kept(*given: Any) -> bytes:
+        twins.append(float_twin(*given))
+        return twins[-1]
+
+    monkeypatch.setattr(type(MOBILE), "float_twin", kept)
     model, batches = network("depthwise"), list(images(6).split(1))
-    plain = fxconv.convert(model, batches, recipe=(Recipe.none,))
-    equalized = fxconv.convert(model, batches, recipe=(Recipe.equalization,))
-    assert equalized.artifact.float_bytes == plain.artifact.float_bytes
+    done = [fxconv.convert(model, batches, recipe=(recipe,)) for recipe in (Recipe.none, Recipe.equalization)]
+    assert done[1].recipe.equalized and [one.artifact.float_bytes for one in done] == list(map(len, twins))
+    assert records(twins[0]) == records(twins[1])
 
 
 class Widths(nn.Module):
