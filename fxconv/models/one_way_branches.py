@@ -90,9 +90,9 @@ class _Watch(TorchFunctionMode):
             for statement in statements:
                 if any(self._never_ran(filename, block) for block in _blocks(statement)):
                     yield _place(filename, statement.lineno)
-            if (len(read.answers) == 1 and not read.is_number and not statements) or (
-                len(read.answers) == 1 and any(_tests(one, line) for one in statements)
-            ):
+            # a test on this line, or an expression that nothing else goes by
+            asks = any(_tests(one, line) for one in statements) or not (statements or read.is_number)
+            if asks and len(read.answers) == 1:
                 yield _place(filename, line)
 
     def _never_ran(self, filename: str, block: Sequence[ast.stmt]) -> bool:

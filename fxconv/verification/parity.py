@@ -18,14 +18,15 @@ EQUALIZED = "equalized"
 # And this one where the weights were trained while they were rounded.
 TRAINED = "trained"
 STAGES = ("rewritten", "fused", EQUALIZED, TRAINED, "int8", "scripted", "optimized", "reloaded")
-# SQNR needs several images; that bits are equal shows on few.
 # The stages that say how near int8 comes to float; the others are of what must be equal.
 FIDELITY_STAGES = frozenset({TRAINED, "int8"})
+# Why nothing is asked of how near it comes.
 AMPLIFYING = "the random weights amplify any noise"
-LEDGER_IMAGES = 8
 # SQNR about its mean of a part of an output: below the one its noise is louder than all that it says, below the other a
 # third of what it seems to say is noise.
 LOST_DB, FAINT_DB = 0.0, 5.0
+# SQNR needs several images; that bits are equal shows on few.
+LEDGER_IMAGES = 8
 BETWEEN_IMAGES = 1
 RELOADED_IMAGES = 4
 # That folding batch norms moves nothing shows on few, too; for models of several graphs, which run as a whole for it.
