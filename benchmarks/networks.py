@@ -39,14 +39,19 @@ _SILENT = 1e-3
 
 
 def seeded(
-    name: str, images: int = 20, input_size: str | None = None, batch_size: int = 10, is_trained_like: bool = False
+    name: str,
+    images: int = 20,
+    input_size: str | None = None,
+    batch_size: int = 10,
+    is_trained_like: bool = False,
+    arguments: Sequence[str] = (),
 ) -> tuple[LoadedModel, list[Batch]]:
     """A network with random weights and the statistics of generated images, and those images in batches.
 
     A detector brings images to its own size whatever they come in; with an `input_size` that is the shorter side's.
-    `is_trained_like` draws what `draw_like_trained` says.
+    `is_trained_like` draws what `draw_like_trained` says; `arguments` are what `--model-arg` takes.
     """
-    loaded = loading.load(name, "random", input_size)
+    loaded = loading.load(name, "random", input_size, arguments=arguments)
     if input_size and is_detector(loaded.module) and loaded.module.transform.fixed_size is None:
         side = loaded.preprocessing.height
         loaded.module.transform.min_size, loaded.module.transform.max_size = (side,), 2 * side

@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import re
 import sys
 import threading
 import time
@@ -52,7 +54,7 @@ class Zoo:
 
     def file(self, plan: Plan, suffix: str = ".json") -> Path:
         """Where the record of a network is stored; with another suffix what lies beside it."""
-        return self.folder / f"{plan.model.replace(':', '-')}{suffix}"
+        return self.folder / f"{re.sub('[^A-Za-z0-9_.=-]+', '-', plan.called)}{suffix}"
 
     def record(self, plan: Plan) -> Record | None:
         """What is stored of a network."""
@@ -83,8 +85,11 @@ class Zoo:
         partial = self.file(plan, ".partial")
         words = [str(ROOT / "benchmarks" / "zoo_network.py"), plan.model, "--images", str(plan.images)]
         words += ["--into", str(partial), *(["--input-size", plan.size] if plan.size else [])]
+        words += [word for each in plan.arguments for word in ("--model-arg", each)]
+        searched = [*plan.folders, *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])]
+        around = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(searched)}
         with self.file(plan, ".log").open("w") as log:
-            done = supervised.run(words, self.most_seconds, 1024 * self.most_gib, {"OMP_NUM_THREADS": "1"}, log)
+            done = supervised.run(words, self.most_seconds, 1024 * self.most_gib, around, log)
         if self._stopping.is_set():
             return
         record: Record = {"model": plan.model, "images": plan.images, "ours": {}, "stock": {}, "part": "starting"}

@@ -1,6 +1,7 @@
 """Both flows on one network: what came out, in plain values. `python benchmarks/zoo.py` runs it a process a network.
 
-    python benchmarks/zoo_network.py MODEL --images N [--input-size SIZE] [--no-stock] --into FILE.json
+    python benchmarks/zoo_network.py MODEL --images N [--input-size SIZE] [--model-arg KEY=VALUE]... [--no-stock]
+        --into FILE.json
 
 MODEL is whatever `fxconv convert` takes. FILE is written again after each part, so that what was found is there even
 when the next part takes the process with it.
@@ -16,6 +17,8 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +46,14 @@ FEWEST, MOST, SECONDS, WARM_UP = 5, 60, 2.0, 1
 Record = dict[str, Any]
 
 
-def measured(model: str, size: str | None, images: int, with_stock: bool, into: Path) -> Record:
+def measured(
+    model: str, size: str | None, images: int, with_stock: bool, into: Path, arguments: Sequence[str] = ()
+) -> Record:
     """The record of one network: its input, `ours`, and `stock` where that flow is asked for."""
     record: Record = {"model": model, "images": images, "part": "loading", "ours": {}, "stock": {}}
     save(record, into)
     try:
-        loaded, batches = seeded(model, images, size, BATCH, is_trained_like=True)
+        loaded, batches = seeded(model, images, size, BATCH, is_trained_like=True, arguments=arguments)
     except Exception as error:
         record["ours"] = {"error": in_words(error)}
         return record
@@ -117,10 +122,14 @@ def ours(module: torch.nn.Module, batches: list[Any], path: Path) -> Record:
         "ledger_sqnr_db": parity["int8"].sqnr_db,
         **described_file(written),
         "float_bytes": written.float_bytes,
+        "parts": len(rewritten.graphs),
+        "leaves": [f"{leaf.path}: {leaf.reason}" for leaf in rewritten.leaves],
+        "unfolded_norms": [asdict(norm) for norm in rewritten.unfolded_norms],
         "islands": len(rewritten.islands),
         "reasons": dict(Counter(reasons).most_common()),
         "ms": conversion.latency.int8_ms,
         "float_ms": conversion.latency.float_ms,
+        "rewriting_seconds": conversion.timings.get("rewriting", 0.0),
         "seconds": conversion.timings["total"] - conversion.timings.get("latency", 0.0),
     }
 
@@ -167,6 +176,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--input-size", default=None)
+    parser.add_argument("--model-arg", action="append", default=[])
     parser.add_argument("--no-stock", action="store_true")
     parser.add_argument("--into", type=Path, required=True)
     asked = parser.parse_args()
@@ -174,7 +184,9 @@ def main() -> None:
     torch.set_num_threads(1)
     set_mobile_threads()
     torch.backends.quantized.engine = "qnnpack"
-    save(measured(asked.model, asked.input_size, asked.images, not asked.no_stock, asked.into), asked.into)
+    with_stock = not asked.no_stock
+    found = measured(asked.model, asked.input_size, asked.images, with_stock, asked.into, asked.model_arg)
+    save(found, asked.into)
 
 
 if __name__ == "__main__":

@@ -70,13 +70,23 @@ _ALONE = 400_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """One network: `size` is --input-size (None for its own), `gmacs` one inference in billions, `images` a count."""
+    """One network: `size` is --input-size (None for its own), `gmacs` one inference in billions, `images` a count.
+
+    `arguments` are what `--model-arg` takes, and `folders` where what the network is made of lies, if nowhere else.
+    """
 
     model: str
     size: str | None
     images: int
     gmacs: float
     is_alone: bool = False
+    arguments: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+    @property
+    def called(self) -> str:
+        """The network and its arguments, as they are written on the command line."""
+        return " ".join([self.model, *(f"--model-arg {each}" for each in self.arguments)])
 
 
 def plan(name: str, most_images: int | None = None) -> Plan:

@@ -74,7 +74,7 @@ def summary_line(record: Record) -> str:
         words.append(f"{sqnr(record):.1f} dB")
     stock = record["stock"]
     words.append(
-        f"stock {cut(stock['error'], 60)}" if stock.get("error") else f"stock {_decibels(stock.get('sqnr_db'))}"
+        f"stock {cut(stock['error'], 60)}" if stock.get("error") else f"stock {decibels(stock.get('sqnr_db'))}"
     )
     if record.get("ratio"):
         words.append(f"{record['ratio']:.2f} of its latency")
@@ -104,7 +104,7 @@ def unmet(records: list[Record]) -> list[str]:
 
 def write_table(records: list[Record], code: str) -> None:
     """docs/zoo.json and docs/zoo.md. `code` is the hash of the sources as they are now."""
-    lines = ",\n".join(json.dumps(_rounded(record)) for record in records)
+    lines = ",\n".join(json.dumps(rounded(record)) for record in records)
     head = f'"schema": 1, "machine": {json.dumps(machine())}'
     (ROOT / "docs" / "zoo.json").write_text(f'{{{head}, "networks": [\n{lines}\n]}}\n')
     write(
@@ -201,13 +201,13 @@ def outcome(record: Record) -> list[str]:
         str(record["images"]),
         verdict(record),
         _exactness(ours),
-        _share(ours.get("int8_share")),
-        _share(stock.get("int8_share")),
+        share(ours.get("int8_share")),
+        share(stock.get("int8_share")),
         str(ours.get("quantize_dequantize", "-")),
         str(stock.get("quantize_dequantize", "-")),
         str(ours.get("islands", "-")),
-        _decibels(sqnr(record)),
-        _decibels(stock.get("sqnr_db")),
+        decibels(sqnr(record)),
+        decibels(stock.get("sqnr_db")),
     ]
 
 
@@ -243,7 +243,7 @@ def _lists(records: list[Record]) -> list[str]:
             groups[cut(stock["error"])].append(record["model"])
         elif "sqnr_db" in stock and not stock_correct(record):
             groups[f"a file that runs and is wrong: less than {LEAST_SQNR:g} dB"].append(
-                f"{record['model']} ({_decibels(stock['sqnr_db'])} dB)"
+                f"{record['model']} ({decibels(stock['sqnr_db'])} dB)"
             )
     if groups:
         ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
@@ -254,7 +254,7 @@ def _lists(records: list[Record]) -> list[str]:
 
 def float_reasons(ours: Record) -> str:
     """What is in float, by operator, and the reasons."""
-    shares = ", ".join(f"{share:.0%} in {op}" for op, share in sorted(ours["float_macs"].items(), key=lambda m: -m[1]))
+    shares = ", ".join(f"{part:.0%} in {op}" for op, part in sorted(ours["float_macs"].items(), key=lambda m: -m[1]))
     reasons = "; ".join(f"{reason} ({n} islands)" if n > 1 else reason for reason, n in ours["reasons"].items())
     parts = [f"{ours['int8_share'] or 0:.0%} int8", *([shares] if shares else [])]
     return f"{', '.join(parts)}: {cut(reasons or 'no float islands', 3 * _LONGEST)}"
@@ -265,11 +265,11 @@ def items(pairs: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"- **{name}**: {text}" for name, text in pairs)
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def _decibels(value: float | None) -> str:
+def decibels(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
@@ -283,9 +283,9 @@ def cut(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
