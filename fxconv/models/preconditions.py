@@ -71,7 +71,10 @@ def check(model: Any, what: str) -> None:
         cure = "write it into the forward that calls the layer, or make the layer a class of your own"
         raise UserError(f"{what}: {own[0]} has a forward of its own, set on that layer, which int8 would drop; {cure}")
     if called := [path for path, part in model.named_modules() if _calls_itself(type(part))]:
+        inside = [name for name, _ in model.named_children()]
         cure = "write what it does into forward"
+        if not called[0] and len(inside) == 1:  # a wrapper that has methods beside the network
+            cure = f"give the module inside it, .{inside[0]}"
         place = called[0] or "the outermost module"
         raise UserError(f"{what}: {place} has a __call__ of its own, around its forward, which int8 would drop; {cure}")
     for path, kind, hook in _hooks(model):
