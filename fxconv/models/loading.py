@@ -232,7 +232,11 @@ def _from_package(
         f"RANDOM WEIGHTS: {model.cure}. The artifact shows the conversion, it recognises nothing; give --weights "
         "random to say that this is meant",
     )  # fmt: skip
-    return loaded(build(sized), sized, f"random, seed {seed}", is_random=True, warnings=warnings)
+    try:
+        module = build(sized)
+    except UserError:  # a network that is not made for a size may take it
+        module, sized = build({}), {}
+    return loaded(module, sized, f"random, seed {seed}", is_random=True, warnings=warnings)
 
 
 def _fitting(

@@ -34,6 +34,8 @@ _TOOLS = {
     "torch.nn.utils.prune": "call torch.nn.utils.prune.remove on that layer",
     "torch.ao.quantization.quantize": "give the float model from before torch.ao.quantization.prepare",
 }
+# Hooks that note what layers return for the forward around them, which reads it: a trace runs them as that forward's.
+_RUN_BY_TRACES = frozenset({"transformers.utils.output_capturing"})
 # Raised as a rule by torch, and by the user's own checks, where an input is of a size the layers do not take.
 _ABOUT_SIZE = (RuntimeError, ValueError, IndexError, AssertionError)
 
@@ -92,7 +94,8 @@ def _hooks(model: nn.Module) -> Iterator[tuple[str, str, Callable[..., Any]]]:
     for path, part in model.named_modules():
         for kind, hooks in (("forward pre-hook", part._forward_pre_hooks), ("forward hook", part._forward_hooks)):
             for hook in hooks.values():
-                yield path or "the outermost module", kind, hook
+                if _home(hook) not in _RUN_BY_TRACES:
+                    yield path or "the outermost module", kind, hook
 
 
 def _home(hook: Callable[..., Any]) -> str:

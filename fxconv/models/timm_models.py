@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -150,11 +151,11 @@ def _cached(known: Any) -> Path | None:
     repository, address = getattr(known, "hf_hub_id", None), getattr(known, "url", None)
     if repository:
         try:
-            from huggingface_hub import try_to_load_from_cache
+            hub = importlib.import_module("huggingface_hub")
         except ImportError:
             return None
         for file in (getattr(known, "hf_hub_filename", None), "model.safetensors", "pytorch_model.bin"):
-            found = try_to_load_from_cache(repository, file) if file else None
+            found = hub.try_to_load_from_cache(repository, file) if file else None
             if isinstance(found, str):
                 return Path(found)
     if isinstance(address, str):

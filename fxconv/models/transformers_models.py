@@ -32,6 +32,8 @@ _PURPOSES = re.compile(
 _CLASS = re.compile(r'"([A-Z]\w+)"')
 # What a configuration file says of the file itself, and not of the model.
 _OF_THE_FILE = ("model_type", "architectures", "transformers_version", "auto_map", "_name_or_path", "dtype")
+# The parts of a configuration that may say the size of the images, where it does not say so itself.
+_PARTS = ("vision_config", "backbone_config")
 _OF_CLASSES = ("id2label", "label2id")
 
 
@@ -62,23 +64,24 @@ def opened(text: str, arguments: Mapping[str, Any], checkpoint: Path | None = No
     refuse_weights(arguments, name)
     base = _beside(checkpoint, kind)
     default = _default(kind, name, base, arguments)
-    given = _fields(name, default, arguments)
+
+    def configured(more: Mapping[str, Any]) -> Any:
+        return _configuration(kind, name, _merged(base, _fields(name, default, {**arguments, **more})))
 
     def build(more: Mapping[str, Any]) -> nn.Module:
-        configuration = _configuration(kind, name, _merged(base, {**given, **more}))
+        configuration = configured(more)
         return _made(lambda: kind(configuration), name, "transformers cannot make it")
 
-    def adopt(more: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module | None:
-        return _adopted(kind, _configuration(kind, name, _merged(base, {**given, **more})), state)
+    configured({})  # arguments that do not fit are found before a checkpoint is read
 
     return PackageModel(
         name,
         build,
-        lambda more: _preprocessing(_configuration(kind, name, _merged(base, {**given, **more}))),
+        lambda more: _preprocessing(configured(more)),
         lambda height, width: _sized(default, arguments, height, width),
         "num_labels",
         f"a class has a configuration of its own and no weights: give --weights FILE of a {kind.__name__}",
-        adopt=adopt,
+        adopt=lambda more, state: _adopted(kind, configured(more), state),
         names=_labels(base),
     )
 
@@ -109,6 +112,11 @@ def _class(transformers: ModuleType, text: str) -> Any:
     if first != _IMAGES or needed - {_IMAGES}:
         takes = ", ".join(sorted(needed - {_IMAGES})) if first == _IMAGES else first
         raise UserError(f"{text}: takes {takes}; fxconv converts models of images, which take {_IMAGES} alone")
+    if "video" in (getattr(kind, "input_modalities", None) or ""):
+        raise UserError(
+            f"{text}: takes video with its frames before the channels, [N, T, C, H, W], and fxconv's clips are "
+            "[N, C, T, H, W]; write a module that permutes them, and give FILE.py:FACTORY"
+        )
     return kind
 
 
@@ -173,7 +181,8 @@ def _made(make: Callable[[], Any], name: str, what: str) -> Any:
             return make()
     except Exception as error:  # whatever a field that does not fit raises
         why = " ".join(described(error).split())
-        raise UserError(f"{name}: {what}: {why}; --model-arg KEY=VALUE sets its fields") from error
+        cure = "" if isinstance(error, ImportError) else "; --model-arg KEY=VALUE sets its fields"
+        raise UserError(f"{name}: {what}: {why}{cure}") from error
 
 
 def _fields(name: str, default: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,10 +225,13 @@ def _check_known(key: str, configuration: Any, name: str) -> None:
 
 def _sized(default: Any, arguments: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
     """The field for the size of the images, where the class has one and nobody has set it."""
-    present = getattr(default, "image_size", None)
-    if present is None or "image_size" in arguments or _both(present) == (height, width):
-        return {}
-    return {"image_size": height if height == width and isinstance(present, int) else (height, width)}
+    for part in ("", *_PARTS):
+        key = f"{part}.image_size" if part else "image_size"
+        present = getattr(getattr(default, part, None) if part else default, "image_size", None)
+        if present is not None:
+            wanted = height if height == width and isinstance(present, int) else (height, width)
+            return {} if key in arguments or _both(present) == (height, width) else {key: wanted}
+    return {}
 
 
 def _both(size: Any) -> tuple[int, int] | None:
@@ -234,7 +246,9 @@ def _both(size: Any) -> tuple[int, int] | None:
 def _preprocessing(configuration: Any) -> Preprocessing:
     """Of the size and the channels that a configuration says, normalized as most of these networks were trained."""
     plain = Preprocessing()
-    height, width = _both(getattr(configuration, "image_size", None)) or (plain.height, plain.width)
+    parts = [configuration, *(getattr(configuration, part, None) for part in _PARTS)]
+    sizes = (_both(getattr(part, "image_size", None)) for part in parts)
+    height, width = next((size for size in sizes if size is not None), (plain.height, plain.width))
     channels = getattr(configuration, "num_channels", None)
     return plain.resized(channels if isinstance(channels, int) else None, height, width)
 
