@@ -10,7 +10,7 @@ from pathlib import Path
 from fxconv.data.photographs import SUFFIXES, find
 from fxconv.data.staged_file import StagedFile
 from fxconv.errors import UserError
-from fxconv.models.installed_packages import package_of
+from fxconv.models.installed_packages import TIMM, package_of
 
 
 def check_target(path: Path | None, option: str) -> Path | None:
@@ -113,8 +113,8 @@ def _same(path: Path, other: Path) -> bool:
 def default_output(model: str) -> Path:
     """Where the artifact of `model` goes when nothing is said: its name with .ptl, in the current folder."""
     kind, _, name = model.rpartition(":")
-    if package_of(model) is not None:
-        name = name.lower().replace("/", "_")
+    if package_of(model) == TIMM:
+        name = name.lower().replace("-", "_")
     if kind.lower() == "detector":
         name = f"detector_{name.lower().replace('-', '_')}"
     elif ":" not in model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,15 @@ from fxconv.errors import UserError, described
 
 # What MODEL begins with, and the package that has it. The colon of `timm.models:resnet18` is that of a module.
 TIMM, TRANSFORMERS = "timm:", "transformers:"
+_REGISTERED = re.compile(r"^@register_model\s*(?:\([^)]*\)\s*)?\ndef (\w+)", re.MULTILINE)
+# Of the lists of classes by what they are for, in modeling_auto.py, those of classes that take images alone.
+_PURPOSES = re.compile(
+    r"^MODEL_FOR_(?:IMAGE|MASKED_IMAGE_MODELING|IMAGE_CLASSIFICATION|IMAGE_SEGMENTATION|SEMANTIC_SEGMENTATION|"
+    r"INSTANCE_SEGMENTATION|UNIVERSAL_SEGMENTATION|OBJECT_DETECTION|DEPTH_ESTIMATION|BACKBONE|KEYPOINT_DETECTION|"
+    r"IMAGE_TO_IMAGE|IMAGE_MATTING|NORMAL_ESTIMATION|POSE_ESTIMATION)_MAPPING_NAMES = OrderedDict\(\n(.*?)^\)",
+    re.MULTILINE | re.DOTALL,
+)
+_CLASS = re.compile(r'"([A-Z]\w+)"')
 
 
 def package_of(text: str) -> str | None:
@@ -57,3 +67,21 @@ def source_folder(name: str) -> Path | None:
     except (ImportError, ValueError):  # a ValueError of a module that somebody made by hand
         return None
     return Path(found.origin).parent if found is not None and found.origin is not None else None
+
+
+def names_in_source(prefix: str) -> list[str]:
+    """What can be named in a package, read from its source without importing it; none where it is not installed.
+
+    Of timm all models, of transformers the classes that take images.
+    """
+    folder = source_folder(prefix.removesuffix(":"))
+    if folder is None:
+        return []
+    if prefix == TIMM:
+        texts = (file.read_text(encoding="utf-8") for file in sorted((folder / "models").glob("*.py")))
+        found = {name for text in texts for name in _REGISTERED.findall(text)}
+    else:
+        lists = folder / "models" / "auto" / "modeling_auto.py"
+        sections = _PURPOSES.findall(lists.read_text(encoding="utf-8")) if lists.is_file() else []
+        found = {name for section in sections for name in _CLASS.findall(section)}
+    return sorted(f"{prefix}{name}" for name in found)

@@ -217,7 +217,8 @@ def _from_package(
 
     if path is not None:
         state = read_checkpoint(path, unsafe_load)
-        module, more, classes = _fitting(state, build, ({}, sized) if sized else ({},), model.classes)
+        head = None if model.classes in arguments else model.classes
+        module, more, classes = _fitting(state, build, ({}, sized) if sized else ({},), head)
         if misfits(matched(state, module.state_dict()), module.state_dict()):
             adopted = next((one for each in (more, {}) if (one := model.adopt(each, state)) is not None), None)
             if adopted is not None:
@@ -344,7 +345,7 @@ def _built_for(
     has_auxiliary = any("aux" in key.lower() for key in state)
     switch = next((word for word in ("aux_logits", "aux_loss") if _accepts(name, word)), None)
     given = {**({} if switch is None else {switch: has_auxiliary}), **options}
-    classes = "num_classes" if _accepts(name, "num_classes") else None
+    classes = "num_classes" if _accepts(name, "num_classes") and "num_classes" not in options else None
     module, _, count = _fitting(state, lambda more: _built(name, seed, {**given, **more}), ({},), classes)
     return module, count
 
@@ -354,14 +355,13 @@ def _accepts(name: str, option: str) -> bool:
 
 
 def _options(name: str) -> list[str]:
-    """The arguments that a torchvision builder, or the class it makes, takes by name and with a default."""
+    """The arguments that a torchvision builder, or the class it makes, takes by name."""
     builder = inspect.unwrap(zoo.get_model_builder(name))
     made = builder.__globals__.get(builder.__annotations__.get("return"), builder.__annotations__.get("return"))
     each = [inspect.signature(kind).parameters.values() for kind in (builder, made) if callable(kind)]
-    own = ("weights", "weights_backbone", "progress")
-    return [
-        one.name for parameters in each for one in parameters if one.default is not one.empty and one.name not in own
-    ]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [one.name for parameters in each for one in parameters if one.kind not in variable]
+    return [option for option in named if option not in ("weights", "weights_backbone", "progress")]
 
 
 def parse_heads(text: str | None) -> dict[str, int] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,11 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 
 from fxconv.errors import UserError, described
-from fxconv.models.installed_packages import TIMM, imported, installed_alone, source_folder
+from fxconv.models.installed_packages import TIMM, imported, installed_alone
 from fxconv.models.model_arguments import parameters_of, refuse_weights, unexpected, unknown
 from fxconv.models.package_model import PackageModel
 from fxconv.models.preprocessing import Preprocessing
 
-_REGISTERED = re.compile(r"^@register_model\s*(?:\([^)]*\)\s*)?\ndef (\w+)", re.MULTILINE)
 # Arguments of create_model itself that make another model of one, beside those of the model's class.
 _OF_ANY = ("num_classes", "in_chans", "img_size", "features_only", "out_indices", "drop_rate", "scriptable")
 
@@ -29,16 +27,6 @@ _OF_ANY = ("num_classes", "in_chans", "img_size", "features_only", "out_indices"
 def names() -> list[str]:
     """All that can be named. Raises `UserError` without timm."""
     return [f"{TIMM}{name}" for name in imported("timm", TIMM).list_models()]
-
-
-def names_in_source() -> list[str]:
-    """The same read from timm's source, without importing it; none where it is not installed."""
-    folder = source_folder("timm")
-    if folder is None:
-        return []
-    files = sorted((folder / "models").glob("*.py"))
-    found = {name for file in files for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))}
-    return sorted(f"{TIMM}{name}" for name in found)
 
 
 def opened(text: str, arguments: Mapping[str, Any]) -> PackageModel:

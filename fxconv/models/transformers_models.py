@@ -7,7 +7,6 @@ import difflib
 import inspect
 import io
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -16,20 +15,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from fxconv.errors import UserError, described
-from fxconv.models.installed_packages import TRANSFORMERS, imported, installed_alone, source_folder
+from fxconv.models.installed_packages import TRANSFORMERS, imported, installed_alone, names_in_source
 from fxconv.models.model_arguments import parameters_of, refuse_weights, unknown
 from fxconv.models.package_model import PackageModel
 from fxconv.models.preprocessing import Preprocessing
 
 _IMAGES = "pixel_values"
-# Of the lists of classes by what they are for, in modeling_auto.py, those of classes that take images alone.
-_PURPOSES = re.compile(
-    r"^MODEL_FOR_(?:IMAGE|MASKED_IMAGE_MODELING|IMAGE_CLASSIFICATION|IMAGE_SEGMENTATION|SEMANTIC_SEGMENTATION|"
-    r"INSTANCE_SEGMENTATION|UNIVERSAL_SEGMENTATION|OBJECT_DETECTION|DEPTH_ESTIMATION|BACKBONE|KEYPOINT_DETECTION|"
-    r"IMAGE_TO_IMAGE|IMAGE_MATTING|NORMAL_ESTIMATION|POSE_ESTIMATION)_MAPPING_NAMES = OrderedDict\(\n(.*?)^\)",
-    re.MULTILINE | re.DOTALL,
-)
-_CLASS = re.compile(r'"([A-Z]\w+)"')
 # What a configuration file says of the file itself, and not of the model.
 _OF_THE_FILE = ("model_type", "architectures", "transformers_version", "auto_map", "_name_or_path", "dtype")
 # The parts of a configuration that may say the size of the images, where it does not say so itself.
@@ -40,17 +31,7 @@ _OF_CLASSES = ("id2label", "label2id")
 def names() -> list[str]:
     """The classes that take images. Raises `UserError` without transformers."""
     imported("transformers", TRANSFORMERS)
-    return names_in_source()
-
-
-def names_in_source() -> list[str]:
-    """The same read from the source of transformers, without importing it; none where it is not installed."""
-    folder = source_folder("transformers")
-    lists = None if folder is None else folder / "models" / "auto" / "modeling_auto.py"
-    if lists is None or not lists.is_file():
-        return []
-    sections = _PURPOSES.findall(lists.read_text(encoding="utf-8"))
-    return sorted({f"{TRANSFORMERS}{name}" for section in sections for name in _CLASS.findall(section)})
+    return names_in_source(TRANSFORMERS)
 
 
 def opened(text: str, arguments: Mapping[str, Any], checkpoint: Path | None = None) -> PackageModel:
@@ -100,7 +81,7 @@ def _class(transformers: ModuleType, text: str) -> Any:
             f"{TRANSFORMERS}ViTForImageClassification (fxconv models {TRANSFORMERS} lists them)"
         )
     if kind is None:
-        listed = [name.removeprefix(TRANSFORMERS) for name in names_in_source()]
+        listed = [name.removeprefix(TRANSFORMERS) for name in names_in_source(TRANSFORMERS)]
         near = [name for name in listed if name.lower() == given.lower()]
         near = near or difflib.get_close_matches(given, listed or dir(transformers), n=3)
         hint = f"; did you mean {', '.join(f'{TRANSFORMERS}{name}' for name in near)}?" if near else ""

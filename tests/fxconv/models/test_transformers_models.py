@@ -85,7 +85,7 @@ def test_a_checkpoint_under_names_of_before_is_read_by_the_package(tmp_path):
     assert torch.equal(loaded.module.conv.weight, trained.conv.weight) and not loaded.is_random
     del old["head.bias"]
     torch.save(old, tmp_path / "x.pth")
-    with pytest.raises(UserError, match="it lacks conv.weight, conv.bias, head.bias; the model has no old_conv"):
+    with pytest.raises(UserError, match=r"it lacks conv.weight, conv.bias, head.bias; the model has no old_conv"):
         loading.load(NAME, str(tmp_path / "x.pth"))
 
 

@@ -93,8 +93,9 @@ class Config:
         if isinstance(hidden_size, str):
             raise TypeError("hidden_size expected int,\n got str")
         self.hidden_size, self.image_size, self.num_channels = hidden_size, image_size, num_channels
-        self.id2label = more.pop("id2label", {0: "LABEL_0", 1: "LABEL_1"})
-        vars(self).update(more)
+        self.id2label = {0: "LABEL_0", 1: "LABEL_1"}
+        for key, value in more.items():
+            setattr(self, key, value)
 
     @property
     def num_labels(self) -> int:
