@@ -230,8 +230,8 @@ def _from_package(
         words = f"{model.name.partition(':')[0]}'s own, from its cache ({model.cached})"
         return loaded(model.pretrained(), {}, words, is_random=False)
     warnings = () if weights == "random" or structure_only else (
-        f"RANDOM WEIGHTS: {model.cure}. The artifact shows the conversion, it recognises nothing; give --weights "
-        "random to say that this is meant",
+        f"RANDOM WEIGHTS: {model.without}. The artifact shows the conversion, it recognises nothing; give --weights "
+        "FILE, or --weights random to say that this is meant",
     )  # fmt: skip
     try:
         module = build(sized)

@@ -25,9 +25,9 @@ class PackageModel:
     `build` makes it, with random weights, of the arguments it is called with beside those the user gave; `sized` are
     those by which it takes images of another height and width, none where it takes any. `preprocessing` says what
     arguments make of the input. `classes` is the argument that says how many classes it tells apart. `cached` is the
-    file of its published weights where the package has fetched it before, and `pretrained` the model with those; `cure`
-    says, where there is none, what to do. `adopt` gives the model with a checkpoint of the package's own older names,
-    None where that is no such checkpoint. `names` are what it was trained to tell apart.
+    file of its published weights where the package has fetched it before, and `pretrained` the model with those;
+    `without` says why there are none otherwise. `adopt` gives the model with a checkpoint of the package's own older
+    names, None where that is no such checkpoint. `names` are what it was trained to tell apart.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PackageModel:
     preprocessing: Callable[[Arguments], Preprocessing]
     sized: Callable[[int, int], dict[str, Any]]
     classes: str
-    cure: str
+    without: str
     cached: Path | None = None
     pretrained: Callable[[], nn.Module] | None = None
     adopt: Callable[[Arguments, Mapping[str, Tensor]], nn.Module | None] = _adopts_nothing

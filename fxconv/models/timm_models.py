@@ -41,18 +41,19 @@ def opened(text: str, arguments: Mapping[str, Any]) -> PackageModel:
         return _created(timm, name, {**arguments, **more})
 
     cached = _cached(known)
-    wanted = f"timm's weights of {name} are not in its cache, and fxconv fetches none of timm's"
-    fetch = f"fetch them (python -c \"import timm; timm.create_model('{name}', pretrained=True)\")"
-    if "num_classes" in arguments:
-        cached, wanted = None, f"nobody publishes weights of {name} with num_classes={arguments['num_classes']}"
-        fetch = "give --weights FILE"
+    without = (
+        f"timm's weights of {name} are not in its cache, and fxconv fetches none of timm's "
+        f"(timm.create_model('{name}', pretrained=True) does)"
+    )
+    if "num_classes" in arguments:  # timm would leave the head at random
+        cached, without = None, f"nobody publishes weights of {name} with num_classes={arguments['num_classes']}"
     return PackageModel(
         whole,
         build,
         lambda more: _preprocessing(whole, known, {**arguments, **more}),
         lambda height, width: _sized(known, arguments, height, width),
         "num_classes",
-        f"{wanted}: {fetch}",
+        without,
         cached,
         lambda: _created(timm, name, dict(arguments), pretrained=True, pretrained_cfg_overlay={"file": str(cached)}),
     )

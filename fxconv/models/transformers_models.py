@@ -61,7 +61,7 @@ def opened(text: str, arguments: Mapping[str, Any], checkpoint: Path | None = No
         lambda more: _preprocessing(configured(more)),
         lambda height, width: _sized(default, arguments, height, width),
         "num_labels",
-        f"a class has a configuration of its own and no weights: give --weights FILE of a {kind.__name__}",
+        f"a class has a configuration and no weights of its own: those are in the checkpoints of a {kind.__name__}",
         adopt=lambda more, state: _adopted(kind, configured(more), state),
         names=_labels(base),
     )

@@ -26,14 +26,14 @@ def test_a_class_gives_the_model_of_its_default_configuration():
     assert loaded.signature.names == ("pixel_values",)
     assert loaded.warnings == ()
     (warning,) = loading.load(NAME, "auto").warnings
-    assert warning.startswith("RANDOM WEIGHTS: a class has a configuration of its own and no weights: give --weights")
+    assert warning.startswith("RANDOM WEIGHTS: a class has a configuration and no weights of its own")
 
 
 def test_arguments_are_fields_of_the_configuration():
     given = ["hidden_size=6", "num_labels=5", "num_channels=1", "image_size=[16,24]"]
     loaded = loading.load(NAME, "random", arguments=given)
     assert loaded.preprocessing.shape == (1, 16, 24)
-    assert loaded.module(torch.zeros(1, 1, 16, 24)).logits.shape == (1, 5)
+    assert loaded.module(torch.zeros(1, 1, 16, 24))["logits"].shape == (1, 5)
     assert loaded.module.conv.out_channels == 6
 
 
