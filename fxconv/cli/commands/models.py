@@ -13,7 +13,7 @@ from fxconv.errors import UserError
 PatternArgument = Annotated[
     str,
     typer.Argument(
-        metavar="[PATTERN]",
+        metavar="PATTERN",
         help="Those that a pattern with * and ? fits, such as 'resnet*'; those of an installed package by what they "
         "begin with: timm: or 'timm:mobilenet*', transformers: or 'transformers:*Segmentation'.",
     ),
