@@ -16,6 +16,7 @@ _SMALL = {"true": True, "false": False, "none": None, "null": None}
 _KEY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 # Arguments of the packages' own functions that would fetch a file, or read one: --weights says where they come from.
 _OF_WEIGHTS = ("weights", "weights_backbone", "pretrained", "checkpoint_path", "use_pretrained_backbone")
+_ADDRESSES = ("hf-hub:", "hf_hub:", "local-dir:")
 
 
 def parse(given: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
@@ -52,6 +53,19 @@ def refuse_weights(arguments: Iterable[str], what: str) -> None:
     for key in arguments:
         if key.rpartition(".")[2] in _OF_WEIGHTS or key.startswith("pretrained_cfg"):
             raise UserError(f"--model-arg {key}: where the weights of {what} come from is said by --weights")
+
+
+def refuse_addresses(arguments: Mapping[str, Any], what: str) -> None:
+    """Raise `UserError` for a value by which a package would fetch code or a model: none is fetched, nor run.
+
+    An attention of `OWNER/KERNEL` is code on the network, and so is what begins with `hf-hub:`.
+    """
+    for key, value in arguments.items():
+        words = value if isinstance(value, str) else ""
+        if (key.endswith("_implementation") and "/" in words) or words.startswith(_ADDRESSES):
+            raise UserError(
+                f"--model-arg {key}={words}: {what} would fetch that from the network; name what is installed"
+            )
 
 
 def unknown(key: str, known: Iterable[str], what: str) -> UserError:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fxconv.errors import UserError, described
 from fxconv.models.installed_packages import TRANSFORMERS, imported, installed_alone, names_in_source
-from fxconv.models.model_arguments import parameters_of, refuse_weights, unknown
+from fxconv.models.model_arguments import parameters_of, refuse_addresses, refuse_weights, unknown
 from fxconv.models.package_model import PackageModel
 from fxconv.models.preprocessing import Preprocessing
 
@@ -43,6 +43,7 @@ def opened(text: str, arguments: Mapping[str, Any], checkpoint: Path | None = No
     kind = _class(imported("transformers", text), text)
     name = f"{TRANSFORMERS}{kind.__name__}"
     refuse_weights(arguments, name)
+    refuse_addresses(arguments, name)
     base = _beside(checkpoint, kind)
     default = _default(kind, name, base, arguments)
 

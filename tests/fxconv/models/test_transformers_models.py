@@ -106,6 +106,8 @@ def test_a_checkpoint_under_names_of_before_is_read_by_the_package(tmp_path):
          r"backbone_config has no such argument; did you mean hidden_size"),
         ("WithBackbone", ("hidden_size.x=3",), r"hidden_size of transformers:WithBackbone is no configuration"),
         ("WithBackbone", ("use_pretrained_backbone=True",), r"--model-arg use_pretrained_backbone: where the weights"),
+        ("SmallForImageClassification", ("attn_implementation=owner/kernel",), r"would fetch that from the network"),
+        ("SmallForImageClassification", ("backbone=hf-hub:owner/net",), r"would fetch that from the network"),
         ("SmallForImageClassification", ("hiden_size=3",), r"has no such argument; did you mean hidden_size"),
         ("SmallForImageClassification", ("hidden_size=a",),
          r"its configuration cannot be made: TypeError: .*; --model-arg KEY=VALUE sets its fields"),
