@@ -12,6 +12,7 @@ from rewrites.domains import assign, ruling
 from rewrites.edits import Editor
 from rewrites.kernels import Verdict
 from rewrites.parts import prefixed
+from rewrites.readers import asks_shape_alone
 from rewrites.values import tensor_nodes
 
 
@@ -51,7 +52,8 @@ class QuantBoundaries(RewritePass):
             in_int8 = node in domains.int8
             if node not in domains.int8 | domains.floating:
                 continue
-            across = [user for user in node.users if self._crosses(graph_module, user, domains.int8, in_int8, tensors)]
+            users = [user for user in node.users if not asks_shape_alone(user, node)]
+            across = [user for user in users if self._crosses(graph_module, user, domains.int8, in_int8, tensors)]
             if across and in_int8:
                 editor.insert_module(
                     node, DeQuantStub(), f"dequant_{node.name}", across, f"{across[0].name} reads it in float"
