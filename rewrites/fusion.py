@@ -48,12 +48,12 @@ _TRANSPOSED = {
 }
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # What a batch norm behind it is folded into.
-_HEADS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
+HEADS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
     **{head: (norm,) for head, norm in (_CONVOLUTIONS | _TRANSPOSED).items()},
     nn.Linear: NORMS,
 }
 # What a batch norm in front of it is folded into.
-_NEXT = (*_CONVOLUTIONS, nn.Linear, LinearRows, *NORMS)
+NEXT = (*_CONVOLUTIONS, nn.Linear, LinearRows, *NORMS)
 _NORM_HEADS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _ACTIVATIONS = (nn.ReLU, CappedReLU)
 
@@ -163,7 +163,7 @@ class Fusion:
                 self.calls[id(module)] = self.calls.get(id(module), 0) + 1
         norms = [node for node in nodes if self.is_own(node) and keeps_statistics(submodule(graph_module, node))]
         into = {norm: self._next(norm) for norm in norms}
-        self.forward = {norm: found for norm, found in into.items() if found and self._is(found[0], NORMS)}
+        self.forward = {norm: found for norm, found in into.items() if len(found) == 1 and self._is(found[0], NORMS)}
         self.chains = self._chains(nodes)
         self.heads: dict[fx.Node, fx.Node] = {}
         for head, *others in self.chains:
@@ -182,7 +182,7 @@ class Fusion:
     def _chains(self, nodes: list[fx.Node]) -> list[list[fx.Node]]:
         chains, used = list[list[fx.Node]](), set(self.forward)
         for node in nodes:
-            is_head = self._is(node, tuple(_HEADS)) or (
+            is_head = self._is(node, tuple(HEADS)) or (
                 self._is(node, _NORM_HEADS) and keeps_statistics(submodule(self.graph_module, node))
             )
             if node in used or not is_head:
@@ -195,7 +195,7 @@ class Fusion:
 
     def _chain(self, head: fx.Node) -> list[fx.Node]:
         chain, module = [head], submodule(self.graph_module, head)
-        if self._is(head, tuple(_HEADS)) and (norm := self._norm_behind(head)) is not None:
+        if self._is(head, tuple(HEADS)) and (norm := self._norm_behind(head)) is not None:
             chain.append(norm)
         if type(module) in (*_CONVOLUTIONS, nn.Linear, *_NORM_HEADS):
             activation = sole_reader(chain[-1])
@@ -207,7 +207,7 @@ class Fusion:
         """The batch norm that is the only one to read what a layer gives, of its channels, however they are moved."""
         channels, value = channels_behind(self.graph_module, head), head
         while channels is not None and (reader := sole_reader(value)) is not None:
-            if self._is(reader, _HEADS[type(submodule(self.graph_module, head))]) and reader not in self.forward:
+            if self._is(reader, HEADS[type(submodule(self.graph_module, head))]) and reader not in self.forward:
                 norm: Any = submodule(self.graph_module, reader)
                 fits = channels.axis == 1 and not channels.spread and norm.num_features == channels.count
                 return reader if fits and keeps_statistics(norm) else None
@@ -234,14 +234,13 @@ class Fusion:
             if channels is None or not readers:
                 return ()
             for reader in readers:
-                if self._is(reader, _NEXT):
+                if self._is(reader, NEXT):
                     if not self.is_own(reader) or self.hindrance(reader, channels):
                         return ()
                     found.append(reader)
                 else:
                     queue.append((reader, moved(self.graph_module, reader, channels)))
-        # a batch norm that several read, of which one is a batch norm, is not folded into that one alone
-        return tuple(found) if len(found) == 1 or not any(self._is(node, NORMS) for node in found) else ()
+        return tuple(found)
 
     def hindrance(self, layer: fx.Node, channels: Channels) -> str | None:
         """Why a batch norm cannot be folded into the layer that reads its channels; None where it can."""
