@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from rewrites.values import callee, submodule
@@ -16,6 +17,11 @@ _SWAPS = (torch.transpose, Tensor.transpose, torch.swapaxes, Tensor.swapaxes, to
 _PERMUTES = (torch.permute, Tensor.permute)
 _RESHAPES = (torch.reshape, Tensor.reshape, Tensor.view)
 _COPIES = (Tensor.contiguous, Tensor.clone, torch.clone, Tensor.detach, nn.Identity)
+# What pads with values of the same channel, and how many dimensions at the end.
+_PADS = {
+    nn.ReflectionPad1d: 1, nn.ReplicationPad1d: 1, nn.CircularPad1d: 1,
+    nn.ReflectionPad2d: 2, nn.ReplicationPad2d: 2, nn.CircularPad2d: 2,
+}  # fmt: skip
 _KEEPING_RANK = (
     nn.Linear, nn.ReLU, nn.ReLU6, nn.GELU, nn.Hardswish, nn.BatchNorm1d, nn.LayerNorm, nn.Dropout, *_COPIES,
 )  # fmt: skip
@@ -49,6 +55,8 @@ def moved(graph_module: fx.GraphModule, node: fx.Node, channels: Channels) -> Ch
     kind = callee(graph_module, node)
     if kind in _COPIES:
         return channels
+    if (places := _padded(kind, node)) is not None:
+        return channels if channels.axis < channels.rank - places else None
     if kind in _FLATTENS:
         return _behind_flattening(channels, *_flattened(graph_module, node, channels.rank))
     if kind in _SWAPS and _are_numbers(node.args[1:3], 2):
@@ -62,6 +70,16 @@ def moved(graph_module: fx.GraphModule, node: fx.Node, channels: Channels) -> Ch
     if kind in _RESHAPES:
         return _behind_reshaping(node, channels)
     return None
+
+
+def _padded(kind: Any, node: fx.Node) -> int | None:
+    """How many dimensions at the end a call pads with values of the same channel; None when it does another thing."""
+    if kind is not F.pad:
+        return _PADS.get(kind)
+    given = dict(zip(("pad", "mode"), node.args[1:], strict=False)) | node.kwargs
+    pads = given.get("pad")
+    is_own = given.get("mode") in ("reflect", "replicate", "circular") and isinstance(pads, (tuple, list))
+    return len(pads) // 2 if is_own else None
 
 
 def _listed(node: fx.Node) -> tuple[Any, ...]:
@@ -98,12 +116,20 @@ def _behind_flattening(channels: Channels, start: int, end: int) -> Channels | N
 
 def _behind_reshaping(node: fx.Node, channels: Channels) -> Channels | None:
     sizes = _listed(node)
+    if len(node.args) == 2 and _is_shape_of(node.args[1], node.all_input_nodes[0]):
+        return channels
     is_last = channels.axis == channels.rank - 1 and not channels.spread
     if is_last and sizes and sizes[-1] == channels.count and isinstance(sizes[-1], int):
         return replace(channels, axis=len(sizes) - 1, rank=len(sizes))
     if channels.axis == 1 and len(sizes) == 2 and sizes[1] == -1 and _is_batch_size(sizes[0], node.all_input_nodes[0]):
         return replace(channels, rank=2, spread=channels.spread or channels.rank > 2)
     return None
+
+
+def _is_shape_of(shape: Any, value: fx.Node) -> bool:
+    if not isinstance(shape, fx.Node) or shape.args[0] is not value:
+        return False
+    return shape.args[1:] == ("shape",) if shape.target is getattr else shape.target == "size" and len(shape.args) == 1
 
 
 def _asked_for_its_first_size(size: fx.Node) -> fx.Node | None:

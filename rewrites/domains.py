@@ -94,20 +94,20 @@ def _several_at_once(
 
 
 def _of_what_it_is_folded_into(
-    graph_module: fx.GraphModule,
-    layers: tuple[fx.Node, ...],
-    heads: dict[fx.Node, fx.Node],
-    domains: Domains,
-    forced: dict[fx.Node, str],
+    graph_module: fx.GraphModule, norm: fx.Node, fusion: Fusion, domains: Domains, forced: dict[fx.Node, str]
 ) -> str | None:
     """Why a batch norm that is folded into the layers behind it runs in float; None when all of them are int8."""
-    for layer in layers:
-        head = heads.get(layer, layer)
-        if head in domains.int8 and layer not in forced:
+    for layer in fusion.forward[norm]:
+        head = fusion.heads.get(layer, layer)
+        if head in forced or layer in forced or "float_reason" in head.meta or head in domains.floating:
+            return f"follows {layer.name}, which reads it"
+        if head in domains.int8:
             continue
-        is_int8 = ruling(graph_module, head) is Verdict.INT8 and head not in domains.floating
-        if not is_int8 or head in forced or "float_reason" in head.meta or layer in forced:
-            return f"follows {layer.name}, into which it is folded"
+        if head in fusion.forward:
+            if (why := _of_what_it_is_folded_into(graph_module, head, fusion, domains, forced)) is not None:
+                return why
+        elif ruling(graph_module, head) is not Verdict.INT8:
+            return f"follows {layer.name}, which reads it"
     return None
 
 
@@ -139,7 +139,7 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
                 continue
             why = f"follows {heads[node].name}, with which it is fused"
         if why is None and node in fusion.forward:
-            why = _of_what_it_is_folded_into(graph_module, fusion.forward[node], heads, domains, forced)
+            why = _of_what_it_is_folded_into(graph_module, node, fusion, domains, forced)
             if why is None:
                 domains.int8.add(node)
                 continue

@@ -279,6 +279,7 @@ def fold_norms_forward(graph_module: fx.GraphModule) -> dict[str, tuple[str, ...
         folded[str(norm.target)] = tuple(str(layer.target) for layer in layers)
         norm.replace_all_uses_with(norm.all_input_nodes[0])
         graph_module.graph.erase_node(norm)
+        graph_module.delete_submodule(str(norm.target))
     if folded:
         graph_module.recompile()
     return folded

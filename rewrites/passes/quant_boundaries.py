@@ -10,6 +10,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from rewrites.base import RewritePass
 from rewrites.domains import assign, ruling
 from rewrites.edits import Editor
+from rewrites.fusion import Fusion
 from rewrites.kernels import Verdict
 from rewrites.parts import prefixed
 from rewrites.readers import asks_shape_alone
@@ -43,7 +44,10 @@ class QuantBoundaries(RewritePass):
         domains = assign(graph_module)
         tensors = tensor_nodes(graph_module)
         # by what they read, which may be a stub from now on
-        refused = {node for node in domains.reasons if ruling(graph_module, node) is Verdict.FLOAT}
+        followers = Fusion(graph_module).forward
+        refused = {
+            node for node in domains.reasons if node in followers or ruling(graph_module, node) is Verdict.FLOAT
+        }
         for node in editor.nodes():
             if node in domains.reasons:
                 editor.skip(node, domains.reasons[node])
