@@ -59,13 +59,13 @@ def moved(graph_module: fx.GraphModule, node: fx.Node, channels: Channels) -> Ch
         return channels if channels.axis < channels.rank - places else None
     if kind in _FLATTENS:
         return _behind_flattening(channels, *_flattened(graph_module, node, channels.rank))
-    if kind in _SWAPS and _are_numbers(node.args[1:3], 2):
+    if kind in _SWAPS and _are_numbers(_listed(node), 2):
         order = list(range(channels.rank))
-        first, second = (int(dim) % channels.rank for dim in node.args[1:3])  # type: ignore[call-overload, operator]
+        first, second = (dim % channels.rank for dim in _listed(node))
         order[first], order[second] = order[second], order[first]
         return replace(channels, axis=order.index(channels.axis))
     if kind in _PERMUTES and _are_numbers(_listed(node), channels.rank):
-        order = [int(dim) % channels.rank for dim in _listed(node)]
+        order = [dim % channels.rank for dim in _listed(node)]
         return replace(channels, axis=order.index(channels.axis))
     if kind in _RESHAPES:
         return _behind_reshaping(node, channels)
@@ -76,10 +76,10 @@ def _padded(kind: Any, node: fx.Node) -> int | None:
     """How many dimensions at the end a call pads with values of the same channel; None when it does another thing."""
     if kind is not F.pad:
         return _PADS.get(kind)
-    given = dict(zip(("pad", "mode"), node.args[1:], strict=False)) | node.kwargs
-    pads = given.get("pad")
-    is_own = given.get("mode") in ("reflect", "replicate", "circular") and isinstance(pads, (tuple, list))
-    return len(pads) // 2 if is_own else None
+    given: dict[str, Any] = dict(zip(("pad", "mode"), node.args[1:], strict=False)) | node.kwargs
+    if given.get("mode") not in ("reflect", "replicate", "circular") or not isinstance(given.get("pad"), (tuple, list)):
+        return None
+    return len(given["pad"]) // 2
 
 
 def _listed(node: fx.Node) -> tuple[Any, ...]:
@@ -148,4 +148,4 @@ def _is_batch_size(size: Any, value: Any) -> bool:
     if asked is None:
         return False
     first, second = asked.meta.get("shape"), value.meta.get("shape")
-    return asked is value or (bool(first) and bool(second) and first[0] == second[0])
+    return asked is value or (first is not None and second is not None and first[:1] == second[:1] != ())

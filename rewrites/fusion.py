@@ -203,11 +203,15 @@ class Fusion:
                 chain.append(activation)
         return chain
 
+    def _norms_of(self, head: fx.Node) -> tuple[type[nn.Module], ...]:
+        module = submodule(self.graph_module, head)
+        return HEADS.get(type(module), ()) if module is not None else ()
+
     def _norm_behind(self, head: fx.Node) -> fx.Node | None:
         """The batch norm that is the only one to read what a layer gives, of its channels, however they are moved."""
-        channels, value = channels_behind(self.graph_module, head), head
+        channels, value, kinds = channels_behind(self.graph_module, head), head, self._norms_of(head)
         while channels is not None and (reader := sole_reader(value)) is not None:
-            if self._is(reader, HEADS[type(submodule(self.graph_module, head))]) and reader not in self.forward:
+            if self._is(reader, kinds) and reader not in self.forward:
                 norm: Any = submodule(self.graph_module, reader)
                 fits = channels.axis == 1 and not channels.spread and norm.num_features == channels.count
                 return reader if fits and keeps_statistics(norm) else None
@@ -245,12 +249,13 @@ class Fusion:
     def hindrance(self, layer: fx.Node, channels: Channels) -> str | None:
         """Why a batch norm cannot be folded into the layer that reads its channels; None where it can."""
         module: Any = submodule(self.graph_module, layer)
-        if isinstance(module, NORMS):
+        if type(module) in NORMS:
             fits = keeps_statistics(module) and channels.axis == 1 and not channels.spread
             return None if fits else f"{layer.name} normalizes another dimension, or by statistics of its input"
-        if isinstance(module, (nn.Linear, LinearRows)):
-            is_last = channels.axis == channels.rank - 1 and module.weight.shape[1] % channels.count == 0
-            is_whole = channels.spread or module.weight.shape[1] == channels.count
+        if type(module) in (nn.Linear, LinearRows):
+            features = module.weight.shape[1]
+            is_last = channels.axis == channels.rank - 1 and features % channels.count == 0
+            is_whole = channels.spread or features == channels.count
             return None if is_last and is_whole else f"{layer.name} reads another dimension"
         if channels.axis != 1 or channels.spread or channels.rank != len(module.kernel_size) + 2:
             return f"{layer.name} reads another dimension"

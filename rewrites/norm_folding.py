@@ -46,7 +46,7 @@ def fold_into_next(norm: Any, layer: Any) -> None:
     """
     factor, shift = factor_and_shift(norm)
     dtype = norm.running_mean.dtype
-    if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+    if getattr(layer, "running_mean", None) is not None:
         own_factor, bias = factor_and_shift(layer)
         bias = bias + own_factor * (shift + factor * layer.running_mean.double())
         weight = factor

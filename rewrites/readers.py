@@ -45,7 +45,7 @@ def reads_numbers(user: fx.Node, value: fx.Node) -> bool:
         return user.args[1] not in _ATTRIBUTES
     if _is_stub(user):  # what it converts may be asked for its shape and type
         return any(reads_numbers(reader, user) for reader in user.users)
-    asked = _ASKED.get(_function(user))  # type: ignore[arg-type]
+    asked = _ASKED.get(_function(user))
     if asked is None:
         return True
     operands = (*enumerate(user.args), *user.kwargs.items())

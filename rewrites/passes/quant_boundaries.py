@@ -45,9 +45,7 @@ class QuantBoundaries(RewritePass):
         tensors = tensor_nodes(graph_module)
         # by what they read, which may be a stub from now on
         followers = Fusion(graph_module).forward
-        refused = {
-            node for node in domains.reasons if node in followers or ruling(graph_module, node) is Verdict.FLOAT
-        }
+        refused = {node for node in domains.reasons if node in followers or ruling(graph_module, node) is Verdict.FLOAT}
         for node in editor.nodes():
             if node in domains.reasons:
                 editor.skip(node, domains.reasons[node])
