@@ -1,4 +1,4 @@
-"""Batch norms from the model to a verified artifact: what folds is gone from it, what does not is named in each view."""
+"""Batch norms from the model to a verified artifact: what folds is gone from it, what does not is in each view."""
 
 from __future__ import annotations
 
