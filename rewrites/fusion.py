@@ -36,7 +36,7 @@ from rewrites.values import modules_read_inside, submodule
 
 Root = TypeVar("Root", bound=nn.Module)
 
-_CONVOLUTIONS = {
+CONVOLUTIONS = {
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
@@ -49,11 +49,11 @@ _TRANSPOSED = {
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # What a batch norm behind it is folded into.
 HEADS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
-    **{head: (norm,) for head, norm in (_CONVOLUTIONS | _TRANSPOSED).items()},
+    **{head: (norm,) for head, norm in (CONVOLUTIONS | _TRANSPOSED).items()},
     nn.Linear: NORMS,
 }
 # What a batch norm in front of it is folded into.
-NEXT = (*_CONVOLUTIONS, nn.Linear, LinearRows, *NORMS)
+NEXT = (*CONVOLUTIONS, nn.Linear, LinearRows, *NORMS)
 _NORM_HEADS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _ACTIVATIONS = (nn.ReLU, CappedReLU)
 
@@ -90,7 +90,7 @@ FUSE_CONFIG: dict[str, Any] = {
     "additional_fuser_method_mapping": {
         **{
             (head, norm, CappedReLU): functools.partial(_capped, fuse_conv_bn_relu)
-            for head, norm in _CONVOLUTIONS.items()
+            for head, norm in CONVOLUTIONS.items()
         },
         **{
             (nn.Linear, norm, *activation): fold_into_linear
@@ -197,7 +197,7 @@ class Fusion:
         chain, module = [head], submodule(self.graph_module, head)
         if self._is(head, tuple(HEADS)) and (norm := self._norm_behind(head)) is not None:
             chain.append(norm)
-        if type(module) in (*_CONVOLUTIONS, nn.Linear, *_NORM_HEADS):
+        if type(module) in (*CONVOLUTIONS, nn.Linear, *_NORM_HEADS):
             activation = sole_reader(chain[-1])
             if activation is not None and self._is(activation, _ACTIVATIONS):
                 chain.append(activation)

@@ -12,7 +12,8 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.channel_axis import Channels, moved
 from rewrites.diff import call_name
-from rewrites.fusion import HEADS, NEXT, NORMS, Fusion, channels_behind, keeps_statistics
+from rewrites.fusion import CONVOLUTIONS, HEADS, NEXT, NORMS, Fusion, channels_behind, keeps_statistics
+from rewrites.modules import Add, AddReLU, AddScalar
 from rewrites.readers import value_readers
 from rewrites.values import submodule
 
@@ -45,7 +46,19 @@ class _Reason:
             return "it keeps no running statistics: it normalizes by those of its input"
         if (own := self._not_alone(self.norm)) is not None:
             return f"it {own}"
-        return f"{self._in_front()}; {self._behind()}"
+        return self._as_a_branch() or f"{self._in_front()}; {self._behind()}"
+
+    def _as_a_branch(self) -> str | None:
+        """Why it is not merged into a convolution whose output is added to its own; None where there is none."""
+        given = self.norm.all_input_nodes[0]
+        beside = [node for node in value_readers(given) if type(submodule(self.graph_module, node)) in CONVOLUTIONS]
+        kinds = {type(submodule(self.graph_module, reader)) for reader in value_readers(self.norm)}
+        if not beside or not kinds <= {Add, AddReLU, AddScalar}:
+            return None
+        return (
+            f"it is a branch by itself, added to what {beside[0].name} makes of the same value: merged into that "
+            "convolution, as a reparameterization does, it would have to share the scale of its int8 weights"
+        )
 
     def _not_alone(self, node: fx.Node) -> str | None:
         """What else a module is used for, if anything is."""
