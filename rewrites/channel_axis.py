@@ -72,6 +72,31 @@ def moved(graph_module: fx.GraphModule, node: fx.Node, channels: Channels) -> Ch
     return None
 
 
+def moved_or_averaged(graph_module: fx.GraphModule, node: fx.Node, channels: Channels) -> Channels | None:
+    """The same behind what averages values of one channel too: a factor and a shift of each channel pass through it."""
+    kind, module = callee(graph_module, node), submodule(graph_module, node)
+    if kind in (nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool1d, F.adaptive_avg_pool2d):
+        return channels if channels.axis == 1 else None
+    if isinstance(module, nn.AvgPool2d) and channels.axis == 1:
+        return channels if module.padding in (0, (0, 0)) and module.divisor_override is None else None
+    if kind not in (torch.mean, Tensor.mean):
+        return moved(graph_module, node, channels)
+    given: dict[str, Any] = dict(zip(("dim", "keepdim"), node.args[1:], strict=False)) | node.kwargs
+    dims = given.get("dim")
+    dims = [dims] if isinstance(dims, int) else dims
+    if (
+        set(given) - {"dim", "keepdim"}
+        or not isinstance(dims, (tuple, list))
+        or not _are_numbers(tuple(dims), len(dims))
+    ):
+        return None
+    gone = {dim % channels.rank for dim in dims}
+    if channels.axis in gone or given.get("keepdim", False):
+        return None if channels.axis in gone else channels
+    before = sum(dim < channels.axis for dim in gone)
+    return replace(channels, axis=channels.axis - before, rank=channels.rank - len(gone))
+
+
 def _padded(kind: Any, node: fx.Node) -> int | None:
     """How many dimensions at the end a call pads with values of the same channel; None when it does another thing."""
     if kind is not F.pad:

@@ -21,7 +21,7 @@ from torch import fx, nn
 from torch.ao.quantization.fuser_method_mappings import fuse_conv_bn_relu
 from torch.ao.quantization.quantization_mappings import get_default_static_quant_module_mappings
 
-from rewrites.channel_axis import Channels, moved, rank_of
+from rewrites.channel_axis import Channels, moved, moved_or_averaged, rank_of
 from rewrites.modules import (
     CappedFloatFunctional,
     CappedQFunctional,
@@ -243,7 +243,7 @@ class Fusion:
                         return ()
                     found.append(reader)
                 else:
-                    queue.append((reader, moved(self.graph_module, reader, channels)))
+                    queue.append((reader, moved_or_averaged(self.graph_module, reader, channels)))
         return tuple(found)
 
     def hindrance(self, layer: fx.Node, channels: Channels) -> str | None:

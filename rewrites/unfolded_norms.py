@@ -10,7 +10,7 @@ from typing import Any
 from torch import fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
-from rewrites.channel_axis import Channels, moved
+from rewrites.channel_axis import Channels, moved, moved_or_averaged
 from rewrites.diff import call_name
 from rewrites.fusion import CONVOLUTIONS, HEADS, NEXT, NORMS, Fusion, channels_behind, keeps_statistics
 from rewrites.modules import Add, AddReLU, AddScalar
@@ -135,7 +135,7 @@ class _Reason:
                 if layer and channels is not None and (why := self.fusion.hindrance(reader, channels)) is not None:
                     return why
                 if not layer:
-                    further = moved(self.graph_module, reader, channels) if channels is not None else None
+                    further = moved_or_averaged(self.graph_module, reader, channels) if channels is not None else None
                     if further is None:
                         return f"{reader.name} ({self._kind(reader)}), which reads it, is no layer to fold it into"
                     queue.append((reader, further))

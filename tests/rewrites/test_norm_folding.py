@@ -100,6 +100,14 @@ def before_a_reflecting_pad(self, x):
     return self.last(self.pad(self.bn(torch.relu(self.conv(x)))))
 
 
+def before_an_average(self, x):
+    return self.last(self.pool(self.bn(torch.relu(self.conv(x)))).flatten(1))
+
+
+def before_a_mean(self, x):
+    return self.last(self.bn(torch.relu(self.conv(x))).mean((-1, 2)))
+
+
 def before_a_flattening(self, x):
     return self.last(torch.flatten(self.bn(torch.relu(self.conv(x))), 1))
 
@@ -150,6 +158,8 @@ FOLDED = {
     "into a convolution behind a pad that reflects": (
         before_a_reflecting_pad, conv_parts(conv(8, 6, 3), pad=nn.ReflectionPad2d(1)),
     ),
+    "through an average": (before_an_average, conv_parts(nn.Linear(8, 5), pool=nn.AdaptiveAvgPool2d(1))),
+    "through a mean": (before_a_mean, conv_parts(nn.Linear(8, 5))),
     "into a linear layer behind": (before_a_flattening, conv_parts(nn.Linear(288, 5))),
     "into one behind a view": (before_a_view, conv_parts(nn.Linear(288, 5, bias=False))),
     "into two layers behind": (before_two_layers, conv_parts(conv(8, 6), other=conv(8, 6))),
