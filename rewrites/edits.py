@@ -194,9 +194,16 @@ class Editor:
                 self._record("remove", node.name, before, "", "nobody reads it any more")
 
     def merge(self, node: fx.Node, into: fx.Node, reason: str) -> None:
-        """Drop `node`, whose work `into` does from now on, and with it the need to run in float."""
+        """Drop `node`, whose work `into` does from now on, and with it the need to run in float.
+
+        Who asks `node` for its shape asks `into`, which has the same and stands in its place then.
+        """
         if "float_reason" in node.meta:
             into.meta.setdefault("float_reason", node.meta["float_reason"])
+        if node.users:
+            node.append(into)
+        for user in list(node.users):
+            self.redirect(user, node, into, reason)
         self.erase(node, reason)
 
     def redirect(self, user: fx.Node, old: fx.Node, new: fx.Node, reason: str) -> None:

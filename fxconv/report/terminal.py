@@ -21,7 +21,7 @@ from fxconv.report.accuracy import (
     recovered,
     trained,
 )
-from fxconv.report.review import in_parts, print_rewriting
+from fxconv.report.review import in_parts, norm_rows, print_rewriting
 from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, decibels, grid, milliseconds, percent, section, show, size, some
 from rewrites.domains import Island
@@ -107,6 +107,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         ("int8", f"{percent(artifact.int8_macs_share)} of multiply-accumulates; {domains(conversion)}"),
         *([("in parts", f"{parts}; what is around them stays in float")] if (parts := in_parts(rewritten)) else []),
         *_kept_float(conversion),
+        *norm_rows(rewritten),
         ("audit", audited(conversion)),
         *recovered(conversion.recipe),
         *trained(conversion.training),

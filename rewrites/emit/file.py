@@ -46,6 +46,7 @@ class File:
     constants: Mapping[str, Expression]
     folded: tuple[Folded, ...]
     decided: tuple[Decided, ...]
+    forward: Mapping[str, tuple[str, ...]]
     fusable: tuple[tuple[str, ...], ...]
     patterns: set[tuple[type, ...]]
     floating: tuple[str, ...]

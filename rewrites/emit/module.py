@@ -21,7 +21,7 @@ from rewrites.emit.recipes import recipe_tree
 from rewrites.emit.text import Expression, Group, literal
 from rewrites.emit.tree import Tree, plain, tree
 from rewrites.emit.writer import Writer
-from rewrites.fusion import fusable_nodes
+from rewrites.fusion import Fusion
 from rewrites.modules import CappedFloatFunctional, CappedQFunctional, CappedReLU, LinearRows
 from rewrites.parts import prefixed
 from rewrites.runner import Rewritten
@@ -47,8 +47,9 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
     folded, recipes = _folded(rewritten, parts, taken, used)
     decided, reads = _decided(rewritten, taken, used)
     whole = classes([writer.template("")], taken)[0]
-    fused = [[parts.paths[node] for node in chain] for chain in fusable_nodes(graph_module)]
-    patterns = {tuple(type(submodule(graph_module, node)) for node in chain) for chain in fusable_nodes(graph_module)}
+    fusion = Fusion(graph_module)
+    fused = [[parts.paths[node] for node in chain] for chain in fusion.chains]
+    patterns = {tuple(type(submodule(graph_module, node)) for node in chain) for chain in fusion.chains}
     used |= {CappedReLU} if any(CappedReLU in pattern for pattern in patterns) else set()
     used |= {CappedQFunctional} if CappedFloatFunctional in used else set()
     file = File(
@@ -63,6 +64,7 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
         constants=_constants(rewritten, parts),
         folded=folded,
         decided=decided,
+        forward={parts.paths[n]: tuple(parts.paths[layer] for layer in into) for n, into in fusion.forward.items()},
         fusable=tuple(map(tuple, fused)),
         patterns=patterns,
         floating=_floating(graph_module, parts, domains.int8),

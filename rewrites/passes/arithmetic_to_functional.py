@@ -9,12 +9,13 @@ from rewrites.edits import Editor
 from rewrites.memory import changes_between, changes_in_place
 from rewrites.modules import Add, AddReLU
 from rewrites.passes._operators import ARITHMETIC, operation
-from rewrites.values import callee, sole_user
+from rewrites.readers import sole_reader
+from rewrites.values import callee
 
 
 def _relu_behind(editor: Editor, node: fx.Node) -> fx.Node | None:
     """The ReLU that is the only reader of `node` and can take its operands over."""
-    relu = sole_user(node)
+    relu = sole_reader(node)
     if relu is None or callee(editor.graph_module, relu) is not nn.ReLU or changes_in_place(editor.graph_module, relu):
         return None
     if changes_between(editor.graph_module, node, relu):
