@@ -20,6 +20,7 @@ from rewrites.passes.functional_layers import FunctionalLayers
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.join_images import JoinImages
+from rewrites.passes.known_channels import KnownChannels
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.quant_boundaries import QuantBoundaries
@@ -35,7 +36,8 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     TransformerLayers(),  # first of all: these three make what the passes below then find
     AttentionToLinear(),  # behind the pass that finds attentions in torch's own layers
     ScaledDotProduct(),  # behind the pass that makes some
-    FoldConstants(),  # before all others: what is worked out of parameters alone needs none of them
+    KnownChannels(),  # before constants are folded: a kernel that is repeated for each channel becomes one
+    FoldConstants(),  # before all others below: what is worked out of parameters alone needs none of them
     FunctionalLayers(),  # behind the above, which makes constants; before modules are looked at, for it calls some
     DropInferenceNoops(),  # before anything looks for neighbours: a dropout between two layers hides them
     UnfreezeBatchNorms(),  # so that the passes below meet batch norms of one kind
@@ -96,6 +98,7 @@ __all__ = [
     "FunctionalToModule",
     "FusableNames",
     "JoinImages",
+    "KnownChannels",
     "NumericPadding",
     "OutOfPlace",
     "QuantBoundaries",

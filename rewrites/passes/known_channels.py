@@ -1,0 +1,174 @@
+"""F.conv2d(x, w.expand(x.shape[1], ...), groups=x.shape[1])  ->  the number of channels itself."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+
+from rewrites.base import RewritePass
+from rewrites.edits import Editor
+from rewrites.passes.fold_constants import constant_nodes
+from rewrites.passes.functional_convolution import FACTORIES
+from rewrites.values import attribute, callee, submodule
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_PLAIN = (torch.conv1d, torch.conv2d, torch.conv3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+# What gives as many channels as its first argument has.
+_KEEPING: frozenset[Any] = frozenset(
+    {
+        nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU,
+        nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Identity, nn.Dropout, nn.Dropout2d,
+        nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d,
+        nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool2d, nn.ZeroPad1d, nn.ZeroPad2d,
+        nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ConstantPad2d,
+        nn.CircularPad2d, nn.Upsample, nn.InstanceNorm2d, nn.GroupNorm, nn.PReLU,
+        F.relu, F.relu6, F.hardtanh, F.hardswish, F.hardsigmoid, F.leaky_relu, F.elu, F.gelu, F.silu, F.mish,
+        F.softplus, F.dropout, F.dropout2d, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.interpolate,
+        F.batch_norm, F.group_norm, F.instance_norm, torch.relu, torch.relu_, torch.sigmoid, torch.tanh,
+        Tensor.relu, Tensor.relu_, Tensor.sigmoid, Tensor.tanh, Tensor.contiguous, Tensor.clone, Tensor.detach,
+        Tensor.float, Tensor.clamp, torch.clamp, Tensor.type_as,
+    }
+)  # fmt: skip
+_JOINING: frozenset[Any] = frozenset(
+    {operator.add, operator.sub, operator.mul, torch.add, torch.sub, torch.mul, Tensor.add, Tensor.sub, Tensor.mul,
+     operator.iadd, operator.imul, Tensor.add_, Tensor.mul_}
+)  # fmt: skip
+
+
+def _fixed(graph_module: fx.GraphModule, node: Any) -> int | None:
+    """How many channels, in dimension 1, a value has in every run that does not fail; None when inputs decide."""
+    while isinstance(node, fx.Node):
+        target, module = callee(graph_module, node), submodule(graph_module, node)
+        shape = node.meta.get("shape", ())
+        if type(module) in _CONVOLUTIONS and module is not None:
+            channels = module.out_channels if len(shape) == module.weight.ndim else None  # type: ignore[union-attr]
+            return channels  # type: ignore[return-value]
+        if type(module) in _BATCH_NORMS:
+            return module.num_features  # type: ignore[union-attr, return-value]
+        if target in FACTORIES:
+            return _of_a_function(graph_module, node, len(shape))
+        if target in _JOINING:
+            return _joined(graph_module, node, shape)
+        is_pad = target is F.pad and _pads_no_channels(node, shape)
+        if target not in _KEEPING and not is_pad:
+            return None
+        node = _argument(node, 0, "input")
+    return None
+
+
+def _of_a_function(graph_module: fx.GraphModule, node: fx.Node, rank: int) -> int | None:
+    """The channels that a functional convolution of images gives, by its weight; a transposed one is not asked."""
+    weight = _argument(node, 1, "weight")
+    if not isinstance(weight, fx.Node) or weight.op != "get_attr" or node.target not in _PLAIN:
+        return None
+    held = attribute(graph_module, str(weight.target))
+    return int(held.shape[0]) if isinstance(held, Tensor) and held.ndim == rank else None
+
+
+def _argument(node: fx.Node, position: int, name: str) -> Any:
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name)
+
+
+def _pads_no_channels(node: fx.Node, shape: tuple[int, ...]) -> bool:
+    pad = _argument(node, 1, "pad")
+    return isinstance(pad, (tuple, list)) and len(pad) <= 2 * (len(shape) - 2)
+
+
+def _joined(graph_module: fx.GraphModule, node: fx.Node, shape: tuple[int, ...]) -> int | None:
+    """Of operands that broadcast: more than one channel in one of them is what the result has."""
+    for operand in node.args[:2]:
+        if isinstance(operand, fx.Node) and len(operand.meta.get("shape", ())) == len(shape):
+            channels = _fixed(graph_module, operand)
+            if channels is not None and channels > 1:
+                return channels
+    return None
+
+
+def _measured(graph_module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """The value whose channels a node counts: `x.shape[1]`, `x.size(1)`, `x.shape[-3]` of an image."""
+    value: Any = None
+    if callee(graph_module, node) is Tensor.size and len(node.args) == 2:
+        value, dim = node.args
+    elif node.target is operator.getitem and isinstance(node.args[0], fx.Node):
+        shape, dim = node.args
+        is_shape = shape.target is getattr and shape.args[1] == "shape"
+        is_size = callee(graph_module, shape) is Tensor.size and len(shape.args) == 1
+        value = shape.args[0] if is_shape or is_size else None
+    if not isinstance(value, fx.Node) or not isinstance(dim, int):
+        return None
+    rank = len(value.meta.get("shape", ()))
+    return value if dim == 1 or (rank > 2 and dim % rank == 1) else None
+
+
+class KnownChannels(RewritePass):
+    """Channels that a layer fixes are numbers where a weight is made by them.
+
+    What it does: `x.shape[1]`, where x comes from a layer with a fixed number of channels, is that number in the
+    `groups` of a functional convolution, and where a constant is expanded, repeated or sliced by it.
+
+    Why: a kernel that is repeated for each channel is a constant then, and the convolution with it a layer; blur pools
+    are written like that.
+
+    Leaves alone: channels of the model's input, and sizes that are read for anything else.
+    """
+
+    name = "known-channels"
+
+    def run(self, editor: Editor) -> None:
+        graph_module = editor.graph_module
+        constant = constant_nodes(graph_module)
+        for node in editor.nodes():
+            value = _measured(graph_module, node)
+            channels = None if value is None else _fixed(graph_module, value)
+            if channels is None:
+                continue
+            for user in list(node.users):
+                others = [given for given in user.all_input_nodes if given is not node]
+                makes_a_weight = bool(others) and all(_is_fixed(graph_module, one, constant) for one in others)
+                if callee(graph_module, user) in FACTORIES or (makes_a_weight and user.op != "output"):
+                    _put(editor, user, node, channels)
+            if not node.users:
+                _erase(editor, node)
+
+    @staticmethod
+    def example() -> nn.Module:
+        class Blurred(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.norm = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+                self.kernel = nn.Parameter(torch.full((1, 1, 3, 3), 1 / 9))
+
+            def forward(self, x: Tensor) -> Tensor:
+                x = self.norm(self.conv(x))
+                return F.conv2d(x, self.kernel.repeat(x.shape[1], 1, 1, 1), groups=x.shape[1])
+
+        return Blurred()
+
+
+def _is_fixed(graph_module: fx.GraphModule, node: fx.Node, constant: set[fx.Node]) -> bool:
+    """Whether a value is a constant tensor, or a count of channels that layers fix."""
+    if node in constant:
+        return True
+    value = _measured(graph_module, node)
+    return value is not None and _fixed(graph_module, value) is not None
+
+
+def _put(editor: Editor, user: fx.Node, count: fx.Node, channels: int) -> None:
+    args, kwargs = map_arg((user.args, user.kwargs), lambda one: channels if one is count else one)
+    editor.retarget(user, user.op, user.target, args, kwargs, f"{count.name} is always {channels}")
+
+
+def _erase(editor: Editor, node: fx.Node) -> None:
+    """Drop a count that nobody reads, and the shape it was taken from."""
+    shape = node.args[0]
+    editor.erase(node, "the number stands where it was read")
+    if isinstance(shape, fx.Node) and not shape.users and shape.target in (getattr, "size"):
+        editor.erase(shape, "the number stands where it was read")
