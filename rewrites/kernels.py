@@ -309,6 +309,7 @@ MOVES: frozenset[Callable[..., Any]] = frozenset(
         Tensor.expand, torch.squeeze,
         Tensor.squeeze, torch.unsqueeze, Tensor.unsqueeze, Tensor.contiguous, torch.narrow, Tensor.narrow,
         operator.getitem, torch.flip, Tensor.flip, F.pad, nn.ZeroPad1d, nn.ZeroPad2d,
+        nn.ReflectionPad1d, nn.ReflectionPad2d,
         nn.PixelUnshuffle, F.pixel_unshuffle, nn.ChannelShuffle, F.channel_shuffle,
     }
 )  # fmt: skip

@@ -66,8 +66,9 @@ FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
 
 
 def _stem(weight: str, kind: type[nn.Module]) -> str:
-    """A name for a new module: `qkv_weight` makes a `qkv`, a plain `weight` what its class is called."""
-    return weight.removesuffix("weight").rstrip("_") or class_word(kind)
+    """A name for a new module: `qkv_weight` makes a `qkv`, any other what its class is called."""
+    named = weight.removesuffix("weight").rstrip("_") if weight.endswith("weight") else ""
+    return named or class_word(kind)
 
 
 class FunctionalLayers(RewritePass):
@@ -79,7 +80,8 @@ class FunctionalLayers(RewritePass):
 
     Why: observers and quantized layers belong to modules; as functions they are float operations.
 
-    Leaves alone: weights and settings computed when the model runs; a group norm without weight and bias; a batch norm
+    Leaves alone: weights computed from the input, or of what the forward changes; settings computed when the model runs;
+    a group norm without weight and bias; a batch norm
     that takes its statistics from its input.
     """
 

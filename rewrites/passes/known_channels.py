@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,69 +43,82 @@ _JOINING: frozenset[Any] = frozenset(
 )  # fmt: skip
 
 
-def _fixed(graph_module: fx.GraphModule, node: Any) -> int | None:
-    """How many channels, in dimension 1, a value has in every run that does not fail; None when inputs decide."""
-    while isinstance(node, fx.Node):
-        target, module = callee(graph_module, node), submodule(graph_module, node)
-        shape = node.meta.get("shape", ())
-        if type(module) in _CONVOLUTIONS and module is not None:
-            channels = module.out_channels if len(shape) == module.weight.ndim else None  # type: ignore[union-attr]
-            return channels  # type: ignore[return-value]
-        if type(module) in _BATCH_NORMS:
-            return module.num_features  # type: ignore[union-attr, return-value]
-        if target in FACTORIES:
-            return _of_a_function(graph_module, node, len(shape))
-        if target in _JOINING:
-            return _joined(graph_module, node, shape)
-        is_pad = target is F.pad and _pads_no_channels(node, shape)
-        if target not in _KEEPING and not is_pad:
-            return None
-        node = _argument(node, 0, "input")
-    return None
-
-
-def _of_a_function(graph_module: fx.GraphModule, node: fx.Node, rank: int) -> int | None:
-    """The channels that a functional convolution of images gives, by its weight; a transposed one is not asked."""
-    weight = _argument(node, 1, "weight")
-    if not isinstance(weight, fx.Node) or weight.op != "get_attr" or node.target not in _PLAIN:
-        return None
-    held = attribute(graph_module, str(weight.target))
-    return int(held.shape[0]) if isinstance(held, Tensor) and held.ndim == rank else None
-
-
 def _argument(node: fx.Node, position: int, name: str) -> Any:
     return node.args[position] if len(node.args) > position else node.kwargs.get(name)
 
 
-def _pads_no_channels(node: fx.Node, shape: tuple[int, ...]) -> bool:
-    pad = _argument(node, 1, "pad")
-    return isinstance(pad, (tuple, list)) and len(pad) <= 2 * (len(shape) - 2)
+class _Channels:
+    """How many channels, in dimension 1, values have in every run that does not fail."""
 
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        self.graph_module = graph_module
 
-def _joined(graph_module: fx.GraphModule, node: fx.Node, shape: tuple[int, ...]) -> int | None:
-    """Of operands that broadcast: more than one channel in one of them is what the result has."""
-    for operand in node.args[:2]:
-        if isinstance(operand, fx.Node) and len(operand.meta.get("shape", ())) == len(shape):
-            channels = _fixed(graph_module, operand)
-            if channels is not None and channels > 1:
-                return channels
-    return None
+    @functools.cached_property
+    def constant(self) -> set[fx.Node]:
+        """The nodes that are the same in every run."""
+        return constant_nodes(self.graph_module)
 
+    def counted(self, node: fx.Node) -> int | None:
+        """What a node counts that reads `x.shape[1]`, `x.size(1)` or an image's `x.shape[-3]`; None for any other."""
+        value: Any = None
+        if callee(self.graph_module, node) is Tensor.size and len(node.args) == 2:
+            value, dim = node.args
+        elif node.target is operator.getitem and isinstance(node.args[0], fx.Node):
+            shape, dim = node.args
+            is_shape = shape.target is getattr and shape.args[1] == "shape"
+            is_size = callee(self.graph_module, shape) is Tensor.size and len(shape.args) == 1
+            value = shape.args[0] if is_shape or is_size else None
+        if not isinstance(value, fx.Node) or not isinstance(dim, int):
+            return None
+        rank = len(value.meta.get("shape", ()))
+        return self.of(value) if dim == 1 or (rank > 2 and dim % rank == 1) else None
 
-def _measured(graph_module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """The value whose channels a node counts: `x.shape[1]`, `x.size(1)`, `x.shape[-3]` of an image."""
-    value: Any = None
-    if callee(graph_module, node) is Tensor.size and len(node.args) == 2:
-        value, dim = node.args
-    elif node.target is operator.getitem and isinstance(node.args[0], fx.Node):
-        shape, dim = node.args
-        is_shape = shape.target is getattr and shape.args[1] == "shape"
-        is_size = callee(graph_module, shape) is Tensor.size and len(shape.args) == 1
-        value = shape.args[0] if is_shape or is_size else None
-    if not isinstance(value, fx.Node) or not isinstance(dim, int):
+    def of(self, node: Any) -> int | None:
+        """The channels of a value; None when the input decides."""
+        while isinstance(node, fx.Node):
+            target, module = callee(self.graph_module, node), submodule(self.graph_module, node)
+            rank = len(node.meta.get("shape", ()))
+            if isinstance(module, _CONVOLUTIONS):
+                return module.out_channels if rank == module.weight.ndim else None
+            if isinstance(module, _BATCH_NORMS):
+                return int(module.num_features)
+            if target in FACTORIES:
+                return self._of_a_function(node, rank)
+            if target in _JOINING:
+                return self._joined(node, rank)
+            if target not in _KEEPING and not (target is F.pad and _pads_no_channels(node, rank)):
+                return None
+            node = _argument(node, 0, "input")
         return None
-    rank = len(value.meta.get("shape", ()))
-    return value if dim == 1 or (rank > 2 and dim % rank == 1) else None
+
+    def _of_a_function(self, node: fx.Node, rank: int) -> int | None:
+        """The channels that a functional convolution of images gives, by its weight; a transposed one is not asked."""
+        weight = _argument(node, 1, "weight")
+        if node.target not in _PLAIN or weight not in self.constant:
+            return None
+        is_read = weight.op == "get_attr"
+        shape = attribute(self.graph_module, str(weight.target)).shape if is_read else weight.meta.get("shape", ())
+        return int(shape[0]) if len(shape) == rank else None
+
+    def _joined(self, node: fx.Node, rank: int) -> int | None:
+        """Of operands that broadcast: more than one channel in one of them is what the result has."""
+        for operand in node.args[:2]:
+            if isinstance(operand, fx.Node) and len(operand.meta.get("shape", ())) == rank:
+                channels = self.of(operand)
+                if channels is not None and channels > 1:
+                    return channels
+        return None
+
+    def makes_a_constant(self, user: fx.Node, count: fx.Node) -> bool:
+        """Whether a node makes something of constants alone, but for counts of channels."""
+        others = [given for given in user.all_input_nodes if given is not count]
+        known = all(one in self.constant or self.counted(one) is not None for one in others)
+        return user.op != "output" and known and any(one in self.constant for one in others)
+
+
+def _pads_no_channels(node: fx.Node, rank: int) -> bool:
+    pad = _argument(node, 1, "pad")
+    return isinstance(pad, (tuple, list)) and len(pad) <= 2 * (rank - 2)
 
 
 class KnownChannels(RewritePass):
@@ -123,18 +136,17 @@ class KnownChannels(RewritePass):
     name = "known-channels"
 
     def run(self, editor: Editor) -> None:
-        graph_module = editor.graph_module
-        constant = constant_nodes(graph_module)
+        channels = _Channels(editor.graph_module)
         for node in editor.nodes():
-            value = _measured(graph_module, node)
-            channels = None if value is None else _fixed(graph_module, value)
-            if channels is None:
+            count = channels.counted(node)
+            if count is None:
                 continue
             for user in list(node.users):
-                others = [given for given in user.all_input_nodes if given is not node]
-                makes_a_weight = bool(others) and all(_is_fixed(graph_module, one, constant) for one in others)
-                if callee(graph_module, user) in FACTORIES or (makes_a_weight and user.op != "output"):
-                    _put(editor, user, node, channels)
+                makes_a_constant = channels.makes_a_constant(user, node)
+                if makes_a_constant or callee(editor.graph_module, user) in FACTORIES:
+                    _put(editor, user, node, count)
+                if makes_a_constant and channels.constant.issuperset(user.all_input_nodes):
+                    channels.constant.add(user)
             if not node.users:
                 _erase(editor, node)
 
@@ -151,14 +163,6 @@ class KnownChannels(RewritePass):
                 return F.conv2d(x, self.kernel.repeat(x.shape[1], 1, 1, 1), groups=x.shape[1])
 
         return Blurred()
-
-
-def _is_fixed(graph_module: fx.GraphModule, node: fx.Node, constant: set[fx.Node]) -> bool:
-    """Whether a value is a constant tensor, or a count of channels that layers fix."""
-    if node in constant:
-        return True
-    value = _measured(graph_module, node)
-    return value is not None and _fixed(graph_module, value) is not None
 
 
 def _put(editor: Editor, user: fx.Node, count: fx.Node, channels: int) -> None:
