@@ -20,7 +20,7 @@ from rewrites.passes.functional_layers import FunctionalLayers
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.join_images import JoinImages
-from rewrites.passes.known_channels import KnownChannels
+from rewrites.passes.known_facts import KnownFacts
 from rewrites.passes.matmul_to_linear import MatmulToLinear
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
@@ -38,7 +38,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     TransformerLayers(),  # first of all: these three make what the passes below then find
     AttentionToLinear(),  # behind the pass that finds attentions in torch's own layers
     ScaledDotProduct(),  # behind the pass that makes some
-    KnownChannels(),  # before constants are folded: a kernel that is repeated for each channel becomes one
+    KnownFacts(),  # before constants are folded: a kernel that is repeated for each channel becomes one
     MatmulToLinear(),  # likewise, for the matrix it transposes
     FoldConstants(),  # before all others below: what is worked out of parameters alone needs none of them
     FunctionalLayers(),  # behind the above, which makes constants; before modules are looked at, for it calls some
@@ -102,7 +102,7 @@ __all__ = [
     "FunctionalToModule",
     "FusableNames",
     "JoinImages",
-    "KnownChannels",
+    "KnownFacts",
     "MatmulToLinear",
     "NumericPadding",
     "OutOfPlace",

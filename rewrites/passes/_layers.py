@@ -15,6 +15,7 @@ from rewrites.base import Refusal
 from rewrites.edits import Editor
 from rewrites.memory import aliases, changed_value, changes_in_place
 from rewrites.modules import bind
+from rewrites.passes.fold_constants import random_nodes
 from rewrites.values import attribute, callee, is_tensor, module_scope, modules_called, tensor_nodes
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
@@ -71,6 +72,8 @@ def _why_computed(graph_module: fx.GraphModule, value: fx.Node, what: str, chang
     for node in made_of:
         if node.op == "get_attr" and id(attribute(graph_module, str(node.target))) in changed:
             return f"its {what} is made of {node.target}, which the forward changes"
+    if not made_of.isdisjoint(random_nodes(graph_module)):
+        return f"its {what} is made of random numbers"
     if by_size:
         return f"its {what} depends on the size of the input"
     return f"its {what} is computed when the model runs; a module's is a parameter"

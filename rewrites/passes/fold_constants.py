@@ -101,6 +101,11 @@ def constant_nodes(graph_module: fx.GraphModule) -> set[fx.Node]:
     return _constants(graph_module, random)
 
 
+def random_nodes(graph_module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that draw random numbers for what is otherwise made of parameters and buffers."""
+    return _values(graph_module, _constants(graph_module))[1]
+
+
 class FoldConstants(RewritePass):
     """What is computed from parameters alone is computed once.
 

@@ -1,4 +1,4 @@
-"""F.conv2d(x, w.expand(x.shape[1], ...), groups=x.shape[1])  ->  the number of channels itself."""
+"""self.kernel.to(x).expand(x.shape[1], 1, 3, 3)  ->  self.kernel.to(torch.float32).expand(16, 1, 3, 3)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rewrites.passes.functional_convolution import FACTORIES
 from rewrites.values import attribute, callee, submodule
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CASTS = (Tensor.to, Tensor.type_as)
 _PLAIN = (torch.conv1d, torch.conv2d, torch.conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -109,6 +110,15 @@ class _Channels:
                     return channels
         return None
 
+    def note(self, node: fx.Node) -> None:
+        """Take in a node that has been changed, and what is made of it: it may be a constant by now."""
+        queue = [node]
+        while queue:
+            one = queue.pop()
+            if one.op != "output" and one.all_input_nodes and self.constant.issuperset(one.all_input_nodes):
+                self.constant.add(one)
+                queue.extend(one.users)
+
     def makes_a_constant(self, user: fx.Node, count: fx.Node) -> bool:
         """Whether a node makes something of constants alone, but for counts of channels."""
         others = [given for given in user.all_input_nodes if given is not count]
@@ -121,11 +131,12 @@ def _pads_no_channels(node: fx.Node, rank: int) -> bool:
     return isinstance(pad, (tuple, list)) and len(pad) <= 2 * (rank - 2)
 
 
-class KnownChannels(RewritePass):
-    """Channels that a layer fixes are numbers where a weight is made by them.
+class KnownFacts(RewritePass):
+    """What is known of a value beforehand is written out where a constant is made by it.
 
     What it does: `x.shape[1]`, where x comes from a layer with a fixed number of channels, is that number in the
-    `groups` of a functional convolution, and where a constant is expanded, repeated or sliced by it.
+    `groups` of a functional convolution, and where a constant is expanded, repeated or sliced by it. A constant that is
+    cast to the type of a value, `kernel.to(x)`, is cast to that type by its name.
 
     Why: a kernel that is repeated for each channel is a constant then, and the convolution with it a layer; blur pools
     are written like that.
@@ -133,11 +144,14 @@ class KnownChannels(RewritePass):
     Leaves alone: channels of the model's input, and sizes that are read for anything else.
     """
 
-    name = "known-channels"
+    name = "known-facts"
 
     def run(self, editor: Editor) -> None:
         channels = _Channels(editor.graph_module)
         for node in editor.nodes():
+            if callee(editor.graph_module, node) in _CASTS:
+                _name_type(editor, node, channels)
+                continue
             count = channels.counted(node)
             if count is None:
                 continue
@@ -145,8 +159,7 @@ class KnownChannels(RewritePass):
                 makes_a_constant = channels.makes_a_constant(user, node)
                 if makes_a_constant or callee(editor.graph_module, user) in FACTORIES:
                     _put(editor, user, node, count)
-                if makes_a_constant and channels.constant.issuperset(user.all_input_nodes):
-                    channels.constant.add(user)
+                    channels.note(user)
             if not node.users:
                 _erase(editor, node)
 
@@ -163,6 +176,15 @@ class KnownChannels(RewritePass):
                 return F.conv2d(x, self.kernel.repeat(x.shape[1], 1, 1, 1), groups=x.shape[1])
 
         return Blurred()
+
+
+def _name_type(editor: Editor, node: fx.Node, channels: _Channels) -> None:
+    """Let a constant that is cast to the type of a value be cast to that type by its name."""
+    value, like = node.args if len(node.args) == 2 and not node.kwargs else (None, None)
+    dtype = like.meta.get("dtype") if isinstance(like, fx.Node) else None
+    if isinstance(dtype, torch.dtype) and value in channels.constant and like not in channels.constant:
+        editor.retarget(node, "call_method", "to", (value, dtype), {}, f"{like} is {dtype}")
+        channels.note(node)
 
 
 def _put(editor: Editor, user: fx.Node, count: fx.Node, channels: int) -> None:
