@@ -27,7 +27,7 @@ from rewrites.parts import prefixed
 from rewrites.runner import Rewritten
 from rewrites.values import attribute, submodule
 
-
+# What a layer of torch's has for parameters.
 _PARAMETERS = ("weight", "bias")
 
 
@@ -93,7 +93,7 @@ def _constants(rewritten: Rewritten, parts: Tree) -> dict[str, Expression]:
             if isinstance(tensor, Tensor) and id(tensor) not in worked_out:
                 found[parts.paths[node]] = constant(tensor, parts.paths[node])
     for node in parts.order:  # what a layer has for a weight
-        for name, tensor in (*_buffers(graph_module, node),):
+        for name, tensor in _buffers(graph_module, node):
             key = f"{node.target}.{name}"
             if key not in {*rewritten.sources, *graph_module.state_dict()} and id(tensor) not in worked_out:
                 found[prefixed(parts.paths[node], name)] = constant(tensor, key)
@@ -103,8 +103,8 @@ def _constants(rewritten: Rewritten, parts: Tree) -> dict[str, Expression]:
 
 def _buffers(graph_module: fx.GraphModule, node: fx.Node) -> list[tuple[str, Tensor]]:
     """The constants in place of parameters that a layer of torch's which a node calls has, by name."""
-    module = submodule(graph_module, node)
-    return [] if module is None else [(name, one) for name, one in module._buffers.items() if name in _PARAMETERS]
+    held = () if (module := submodule(graph_module, node)) is None else module._buffers.items()
+    return [(name, one) for name, one in held if name in _PARAMETERS and one is not None]
 
 
 def _folded(

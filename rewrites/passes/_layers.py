@@ -158,9 +158,7 @@ def _holder(editor: Editor, layer: _Layer, calls: set[fx.Node]) -> str | None:
     return parent if parent and alone else None
 
 
-def make_layers(
-    editor: Editor, factories: Factories, reason: str, stem: Callable[[str, type[nn.Module]], str]
-) -> None:
+def make_layers(editor: Editor, factories: Factories, reason: str, stem: Callable[[str, type[nn.Module]], str]) -> None:
     """Let the calls of these functions call modules that hold the tensors they were given.
 
     Calls with the same tensors and settings call one module, as two calls of a module do. A layer goes where the model

@@ -42,7 +42,7 @@ def _plain(dims: int) -> Callable[..., nn.Module]:
     ) -> nn.Module:
         out_channels, channels, *kernel = _check_weight(weight, dims).shape
         stride, padding, dilation = (_sizes(one, dims) for one in (stride, padding, dilation))
-        return _CONVOLUTIONS[dims - 1](  # type: ignore[no-any-return]
+        return _CONVOLUTIONS[dims - 1](
             channels * groups, out_channels, tuple(kernel), stride, padding, dilation, groups, bias=False, device="meta"
         )
 
@@ -63,7 +63,7 @@ def _transposed(dims: int) -> Callable[..., nn.Module]:
         stride, padding, output_padding, dilation = (
             _sizes(one, dims) for one in (stride, padding, output_padding, dilation)
         )
-        return _TRANSPOSED[dims - 1](  # type: ignore[no-any-return]
+        return _TRANSPOSED[dims - 1](
             in_channels, channels * groups, tuple(kernel), stride, padding, output_padding, groups, False, dilation,
             device="meta",
         )  # fmt: skip

@@ -80,9 +80,8 @@ class FunctionalLayers(RewritePass):
 
     Why: observers and quantized layers belong to modules; as functions they are float operations.
 
-    Leaves alone: weights computed from the input, or of what the forward changes; settings computed when the model runs;
-    a group norm without weight and bias; a batch norm
-    that takes its statistics from its input.
+    Leaves alone: weights computed from the input, or of what the forward changes; settings computed when the model
+    runs; a group norm without weight and bias; a batch norm that takes its statistics from its input.
     """
 
     name = "functional-layers"

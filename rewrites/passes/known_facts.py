@@ -62,6 +62,7 @@ class _Channels:
     def counted(self, node: fx.Node) -> int | None:
         """What a node counts that reads `x.shape[1]`, `x.size(1)` or an image's `x.shape[-3]`; None for any other."""
         value: Any = None
+        shape: Any = None
         if callee(self.graph_module, node) is Tensor.size and len(node.args) == 2:
             value, dim = node.args
         elif node.target is operator.getitem and isinstance(node.args[0], fx.Node):

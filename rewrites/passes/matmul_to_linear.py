@@ -52,7 +52,7 @@ def _type(graph_module: fx.GraphModule, node: fx.Node) -> Any:
 def _turned(graph_module: fx.GraphModule, matrix: fx.Node) -> fx.Node | None:
     """What a matrix is the transpose of, where a node transposes it."""
     target = callee(graph_module, matrix)
-    dims = matrix.args[1:]
+    dims: Any = matrix.args[1:]
     is_property = target is getattr and matrix.args[1] in ("T", "mT")
     is_transpose = target in _TRANSPOSES and not matrix.kwargs and sorted(dims) in ([], [0, 1], [-2, -1])
     given = matrix.args[0] if (is_property or is_transpose) and matrix.args else None

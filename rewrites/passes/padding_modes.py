@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
@@ -48,11 +48,11 @@ def _pad_of(graph_module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, list[
     """What a pad by replication or round the circle pads, by how many on each side, last dimension first."""
     module = submodule(graph_module, node)
     if module is not None:
-        mode = _MODES.get(type(module))
-        return None if mode is None else (node.all_input_nodes[0], list(module.padding), mode)  # type: ignore[arg-type]
+        known = _MODES.get(type(module))
+        return None if known is None else (node.all_input_nodes[0], list(cast(Any, module).padding), known)
     if callee(graph_module, node) is not F.pad:
         return None
-    given = dict(zip(("input", "pad", "mode"), node.args, strict=False)) | dict(node.kwargs)
+    given: dict[str, Any] = dict(zip(("input", "pad", "mode"), node.args, strict=False)) | dict(node.kwargs)
     value, sides, mode = given["input"], given["pad"], given.get("mode", "constant")
     if mode not in ("replicate", "circular"):
         return None
@@ -113,8 +113,10 @@ class PaddingModes(RewritePass):
         if kind is None:
             return
         assert isinstance(conv, _Convolution)
-        mode, sides, calls = conv.padding_mode, tuple(conv._reversed_padding_repeated_twice), calls_of(
-            editor.graph_module, node
+        mode, sides, calls = (
+            conv.padding_mode,
+            tuple(conv._reversed_padding_repeated_twice),
+            calls_of(editor.graph_module, node),
         )
         if any(sides):
             check_calls(editor.graph_module, conv, calls)
