@@ -147,15 +147,17 @@ def _standing(graph_module: fx.GraphModule, layer: _Layer) -> str | None:
 
 
 def _holder(editor: Editor, layer: _Layer, calls: set[fx.Node]) -> str | None:
-    """The path of what holds nothing but this layer's tensors and does nothing but call it; None when there is none."""
-    parent = _parent(layer)
-    holder = editor.graph_module.get_submodule(parent)
+    """The path of what holds nothing but tensors of this layer and does nothing but call it; None for want of one."""
     own = {str(read.target) for read in layer.reads.values()}
-    held = {f"{parent}.{name}" for part in (holder._parameters, holder._buffers) for name in part}
-    # what it reads of its parent, as a bias that is tied, does not count
-    others = [n for n in editor.graph.nodes if module_scope(n) == parent and n not in (*calls, *layer.reads.values())]
-    alone = type(holder) is nn.Module and not holder._modules and held <= own and not others
-    return parent if parent and alone else None
+    for parent in dict.fromkeys(path.rpartition(".")[0] for path in sorted(own)):
+        holder = editor.graph_module.get_submodule(parent)
+        held = {f"{parent}.{name}" for part in (holder._parameters, holder._buffers) for name in part}
+        others = [
+            n for n in editor.graph.nodes if module_scope(n) == parent and n not in (*calls, *layer.reads.values())
+        ]
+        if parent and type(holder) is nn.Module and not holder._modules and held <= own and not others:
+            return parent
+    return None
 
 
 def make_layers(editor: Editor, factories: Factories, reason: str, stem: Callable[[str, type[nn.Module]], str]) -> None:

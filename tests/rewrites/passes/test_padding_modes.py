@@ -36,7 +36,9 @@ def test_round_the_circle():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": "same"}, {"padding": "valid"}, {"padding": 2}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"padding": 1}, {"padding": "same"}, {"padding": "valid"}, {"padding": 2}], ids=str
+)
 def test_layers_of_images(mode, settings):
     original = nn.Sequential(conv(), nn.Conv2d(8, 8, (4, 3), bias=False, padding_mode=mode, **settings))
     checked = check(RULE, original)
@@ -116,7 +118,9 @@ def test_a_layer_behind_a_change_in_place():
 
     original = model(forward, conv=conv(), padded=nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"))
     checked = check(RULE, original)
-    assert list(checked.skips.values()) == ["something is changed in place between add and it, so no pad can stand there"]
+    assert list(checked.skips.values()) == [
+        "something is changed in place between add and it, so no pad can stand there"
+    ]
 
 
 @pytest.mark.parametrize("layer", [conv(8, 8, 3, padding=1), nn.Conv3d(1, 1, 3, padding=1, padding_mode="circular")])
