@@ -254,7 +254,7 @@ def test_a_weight_that_others_read(original, lines):
             id="computed settings",
         ),
         pytest.param(
-            model(lambda self, x: F.conv2d(x.double(), self.kernel).float(), kernel=weight(4, 8, 1, 1).detach().double()),
+            model(lambda self, x: F.conv2d(x.double(), self.k).float(), k=weight(4, 8, 1, 1).detach().double()),
             "its weight is torch.float64; int8 layers are made of float32",
             id="another type",
         ),

@@ -1,12 +1,10 @@
 """Padding modes become pads in front; pads without a kernel become slices that are joined."""
 
 import pytest
-import torch
 import torch.nn.functional as F
 from passcheck import assert_same_results, check, conv, images, model, text
 from torch import nn
 
-from rewrites import rewrite
 from rewrites.passes import PaddingModes
 
 RULE = PaddingModes()
