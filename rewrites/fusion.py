@@ -298,13 +298,19 @@ def fusable_chains(graph_module: fx.GraphModule) -> list[list[str]]:
 def cut_out_rows(module: Root) -> Root:
     """Let each layer in `module` that is some rows of a shared weight be a layer of its own, in place; returns it.
 
-    For when no checkpoint will be loaded any more: observers and int8 weights belong to layers of their own.
+    For when no checkpoint will be loaded any more: observers and int8 weights belong to layers of their own. A weight
+    that is a constant, worked out of others or a buffer, is a parameter then as any other.
     """
     plain = {id(part): part.cut_out() for part in module.modules() if isinstance(part, LinearRows)}
     for holder in list(module.modules()):
         for name, part in list(holder._modules.items()):
             if id(part) in plain:
                 setattr(holder, name, plain[id(part)])
+    owned: dict[int, nn.Parameter] = {}
+    for part in module.modules():
+        for name in ("weight", "bias") if type(part) in (*_HEADS, *_TRANSPOSED) else ():
+            if (constant := part._buffers.pop(name, None)) is not None:
+                part.register_parameter(name, owned.setdefault(id(constant), nn.Parameter(constant, False)))
     return module
 
 

@@ -26,6 +26,11 @@ def interpolating(mode: str) -> Callable[[], nn.Module]:
     return lambda: Call(F.interpolate, scale_factor=2, mode=mode)
 
 
+def weighing(function: Callable[..., Any], *shape: int) -> Callable[[], nn.Module]:
+    """An example of a function that takes a weight of this shape."""
+    return lambda: Call(function, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+
+
 def where(x: Tensor, y: Tensor) -> Tensor:
     """Half of the columns of either."""
     return torch.where(torch.arange(12) > 5, x, y)

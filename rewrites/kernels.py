@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from rewrites import frames
 from rewrites import kernel_limits as limits
 from rewrites import modules as m
-from rewrites.kernel_examples import Call, OfList, ShapedAlike, Sized, Stacked, einsum, interpolating, where
+from rewrites.kernel_examples import Call, OfList, ShapedAlike, Sized, Stacked, einsum, interpolating, weighing, where
 
 
 class Verdict(Enum):
@@ -82,6 +82,7 @@ _QUIET_TOKENS = (
     "it brings every token to the same power, and with it the error of tokens that had a step or two of the range all "
     "share"
 )
+_NOT_PACKED = "the engine packs the weights of layers; a weight that is a value like its input has no quantized kernel"
 _FIRST_RANGE = "it forces all tensors into the range of the first, which cuts off what lies outside"
 
 _ROWS: tuple[Kernel, ...] = (
@@ -105,6 +106,18 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(
         m.LinearRows, Verdict.INT8, lambda: m.LinearRows(nn.Linear(12, 21).weight, nn.Linear(1, 21).bias, 7, 14),
     ),
+    Kernel(torch.conv1d, Verdict.FLOAT, weighing(torch.conv1d, 6, 8, 3), _NOT_PACKED, shape=(2, 8, 12)),
+    Kernel(torch.conv2d, Verdict.FLOAT, weighing(torch.conv2d, 6, 8, 3, 3), _NOT_PACKED),
+    Kernel(torch.conv3d, Verdict.FLOAT, weighing(torch.conv3d, 6, 8, 3, 3, 3), _NOT_PACKED, shape=(1, 8, 4, 6, 6)),
+    Kernel(
+        torch.conv_transpose1d, Verdict.FLOAT, weighing(torch.conv_transpose1d, 8, 6, 4), _NOT_PACKED, shape=(2, 8, 12),
+    ),
+    Kernel(torch.conv_transpose2d, Verdict.FLOAT, weighing(torch.conv_transpose2d, 8, 6, 4, 4), _NOT_PACKED),
+    Kernel(
+        torch.conv_transpose3d, Verdict.FLOAT, weighing(torch.conv_transpose3d, 8, 6, 3, 3, 3), _NOT_PACKED,
+        shape=(1, 8, 4, 6, 6),
+    ),
+    Kernel(F.linear, Verdict.FLOAT, weighing(F.linear, 7, 12), _NOT_PACKED),
     Kernel(nn.BatchNorm2d, Verdict.INT8, lambda: nn.BatchNorm2d(8), limits=limits.statistics),
     Kernel(nn.InstanceNorm2d, Verdict.INT8, lambda: nn.InstanceNorm2d(8), limits=limits.own_statistics),
     Kernel(nn.BatchNorm1d, Verdict.FLOAT, lambda: nn.BatchNorm1d(8), _NO_KERNEL, shape=(2, 8, 12)),
@@ -309,6 +322,7 @@ MOVES: frozenset[Callable[..., Any]] = frozenset(
         Tensor.expand, torch.squeeze,
         Tensor.squeeze, torch.unsqueeze, Tensor.unsqueeze, Tensor.contiguous, torch.narrow, Tensor.narrow,
         operator.getitem, torch.flip, Tensor.flip, F.pad, nn.ZeroPad1d, nn.ZeroPad2d,
+        nn.ReflectionPad1d, nn.ReflectionPad2d,
         nn.PixelUnshuffle, F.pixel_unshuffle, nn.ChannelShuffle, F.channel_shuffle,
     }
 )  # fmt: skip

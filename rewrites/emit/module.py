@@ -27,6 +27,9 @@ from rewrites.parts import prefixed
 from rewrites.runner import Rewritten
 from rewrites.values import attribute, submodule
 
+# What a layer of torch's has for parameters.
+_PARAMETERS = ("weight", "bias")
+
 
 def emit(rewritten: Rewritten, name: str = "") -> str:
     """The rewritten model as the text of a Python module that imports torch alone; `name` is what the model is called.
@@ -91,8 +94,19 @@ def _constants(rewritten: Rewritten, parts: Tree) -> dict[str, Expression]:
             tensor = attribute(graph_module, str(node.target))
             if isinstance(tensor, Tensor) and id(tensor) not in worked_out:
                 found[parts.paths[node]] = constant(tensor, parts.paths[node])
+    for node in parts.order:  # what a layer has for a weight
+        for name, tensor in _buffers(graph_module, node):
+            key = f"{node.target}.{name}"
+            if key not in {*rewritten.sources, *graph_module.state_dict()} and id(tensor) not in worked_out:
+                found[prefixed(parts.paths[node], name)] = constant(tensor, key)
     lacking = set(graph_module.state_dict()) - set(rewritten.sources)
     return found | {plain(key): constant(graph_module.state_dict()[key], key) for key in sorted(lacking)}
+
+
+def _buffers(graph_module: fx.GraphModule, node: fx.Node) -> list[tuple[str, Tensor]]:
+    """The constants in place of parameters that a layer of torch's which a node calls has, by name."""
+    held = () if (module := submodule(graph_module, node)) is None else module._buffers.items()
+    return [(name, one) for name, one in held if name in _PARAMETERS and one is not None]
 
 
 def _folded(

@@ -303,6 +303,30 @@ def test_what_is_worked_out_of_parameters_is_worked_out_of_the_checkpoint():
     assert torch.equal(outputs(other, image), outputs(built.build(other.state_dict()), image))
 
 
+class Weighing(nn.Module):
+    """A layer whose weight is worked out of parameters, one whose weight is in no checkpoint, and two of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.mirrored = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")
+        self.register_buffer("blur", torch.rand(4, 1, 3, 3), persistent=False)
+        self.tied = nn.Parameter(torch.randn(4, 4, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.conv.weight - self.conv.weight.mean((1, 2, 3), keepdim=True), self.conv.bias)
+        x = F.conv2d(F.conv2d(x, self.tied), self.tied, stride=2)
+        return self.mirrored(F.conv2d(x, self.blur, groups=4))
+
+
+def test_layers_whose_weights_are_no_parameters():
+    original, image = Weighing(), torch.randn(2, 3, 32, 32)
+    built = built_from(text_of(original, 32))
+    assert list(built.FOLDED) == ["conv.weight"] and len(built.CONSTANTS) == 1
+    other = Weighing().eval()
+    other.blur = original.blur
+    assert torch.equal(outputs(other, image), outputs(built.build(other.state_dict()), image))
+
+
 class Deciding(nn.Module):
     """Lines that go by buffers: a switch, the numbers of one in a loop, two compared, a table handed out whole."""
 

@@ -177,10 +177,6 @@ def test_a_layer_that_is_only_asked_about_its_weight_is_not_read(forward):
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        (
-            conv(8, 8, 3, padding=1, padding_mode="reflect"),
-            "Conv2d: quantized convolutions pad with zeros only, not 'reflect'",
-        ),
         (nn.MaxPool2d(3, 1, dilation=2), "MaxPool2d: its kernel computes dilated pooling wrong"),
         (nn.AvgPool2d(3, 1, 1, count_include_pad=False), "AvgPool2d: its kernel ignores count_include_pad=False"),
         (nn.AvgPool2d(3, divisor_override=2), "AvgPool2d: its kernel ignores divisor_override"),
@@ -215,8 +211,8 @@ def test_settings_the_kernels_refuse(part, reason):
             "F.pad: a padding value other than 0 may lie outside of the range",
         ),
         (
-            lambda y: nn.functional.pad(y, (1, 1, 1, 1), "replicate"),
-            "F.pad: no quantized kernel pads in mode 'replicate'",
+            lambda y: nn.functional.pad(y, (-1, 1, 1, 1), "replicate"),
+            "it cuts off where it is padded by a negative number, which no pad of slices does",
         ),
     ],
 )
