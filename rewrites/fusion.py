@@ -22,8 +22,9 @@ from torch.ao.quantization.quantization_mappings import get_default_static_quant
 
 from rewrites.modules import (
     CappedFloatFunctional,
-    CappedQFunctional,
+    PlainQFunctional,
     CappedReLU,
+    DividingFloatFunctional,
     LinearRows,
     ScriptableBatchNorm2d,
     ScriptableBNReLU2d,
@@ -96,7 +97,8 @@ CONVERT_MAPPING: dict[Callable[..., Any], Any] = {
     **get_default_static_quant_module_mappings(),
     nn.BatchNorm2d: ScriptableBatchNorm2d,
     nni.BNReLU2d: ScriptableBNReLU2d,
-    CappedFloatFunctional: CappedQFunctional,
+    CappedFloatFunctional: PlainQFunctional,
+    DividingFloatFunctional: PlainQFunctional,
 }
 
 

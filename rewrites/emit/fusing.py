@@ -52,7 +52,7 @@ def fuse(file: File) -> list[str]:
         found += ["", "", "# What capped sums become in int8.", "MAPPING = {"]
         found += [
             "    **get_default_static_quant_module_mappings(),",
-            "    CappedFloatFunctional: CappedQFunctional,",
+            "    CappedFloatFunctional: PlainQFunctional,",
             "}",
         ]
     arguments: dict[str, Expression] = {"inplace": "True"}

@@ -10,7 +10,7 @@ from torch import nn
 from rewrites.emit.layers import number
 from rewrites.emit.text import Group, call
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
-from rewrites.modules import CappedFloatFunctional, CappedQFunctional, CappedReLU
+from rewrites.modules import CappedFloatFunctional, PlainQFunctional, CappedReLU
 
 _HELPERS = (CappedReLU, ToFrames, FromFrames, ToColumns, FromColumns)
 
@@ -29,7 +29,7 @@ def made_helper(module: nn.Module, of: str) -> Group:
 
 def source(kinds: set[Any]) -> list[str]:
     """The text of these classes, in an order that runs."""
-    order = (CappedReLU, CappedFloatFunctional, CappedQFunctional, ToFrames, FromFrames, ToColumns, FromColumns)
+    order = (CappedReLU, CappedFloatFunctional, PlainQFunctional, ToFrames, FromFrames, ToColumns, FromColumns)
     text: list[str] = []
     for kind in order:
         if kind in kinds:

@@ -22,7 +22,7 @@ from rewrites.emit.text import Expression, Group, literal
 from rewrites.emit.tree import Tree, plain, tree
 from rewrites.emit.writer import Writer
 from rewrites.fusion import fusable_nodes
-from rewrites.modules import CappedFloatFunctional, CappedQFunctional, CappedReLU, LinearRows
+from rewrites.modules import CappedFloatFunctional, PlainQFunctional, CappedReLU, LinearRows
 from rewrites.parts import prefixed
 from rewrites.runner import Rewritten
 from rewrites.values import attribute, submodule
@@ -50,7 +50,7 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
     fused = [[parts.paths[node] for node in chain] for chain in fusable_nodes(graph_module)]
     patterns = {tuple(type(submodule(graph_module, node)) for node in chain) for chain in fusable_nodes(graph_module)}
     used |= {CappedReLU} if any(CappedReLU in pattern for pattern in patterns) else set()
-    used |= {CappedQFunctional} if CappedFloatFunctional in used else set()
+    used |= {PlainQFunctional} if CappedFloatFunctional in used else set()
     file = File(
         name=name or whole.name,
         passes=tuple((r.name, len(r.edits), r.summary) for r in rewritten.results if r.edits),

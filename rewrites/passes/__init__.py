@@ -10,6 +10,7 @@ from rewrites.passes.attention_to_linear import AttentionToLinear
 from rewrites.passes.bias_to_add import BiasToAdd
 from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
+from rewrites.passes.emulated_functions import EmulatedFunctions
 from rewrites.passes.factor_conv3d import FactorConv3d
 from rewrites.passes.factor_pool3d import FactorPool3d
 from rewrites.passes.float_settings import FloatSettings
@@ -53,6 +54,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     FactorPool3d(),  # likewise, and after F.max_pool3d became a module
     JoinImages(),  # after all that makes images of a video; before what is fused is looked for
     FoldReLU6(),  # needs to see convolutions, batch norms and the Add modules made above
+    EmulatedFunctions(),  # after all that makes operations int8: it takes what is left between those
     FusableNames(),  # after all modules exist, before stubs take their names from the nodes
     QuantBoundaries(),  # last: where int8 ends depends on everything above
 )
@@ -86,6 +88,7 @@ __all__ = [
     "BiasToAdd",
     "Decompose",
     "DropInferenceNoops",
+    "EmulatedFunctions",
     "FactorConv3d",
     "FactorPool3d",
     "FloatSettings",
