@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from rewrites.memory import changes_in_place
 from rewrites.values import callee, is_scalar, submodule
 
 
@@ -220,6 +221,21 @@ def _plain(module: type[nn.Module]) -> Callable[..., nn.Module]:
     return build
 
 
+def _unsettled(module: type[nn.Module]) -> Callable[..., nn.Module]:
+    def build(inplace: bool = False) -> nn.Module:
+        if inplace:
+            raise TypeError("it changes its input in place")
+        return module()
+
+    return build
+
+
+def _celu(alpha: float = 1.0, inplace: bool = False) -> nn.Module:
+    if inplace:
+        raise TypeError("it changes its input in place")
+    return nn.CELU(alpha)
+
+
 def _constant(number: object) -> float:
     if not is_scalar(number):
         raise TypeError("it is no constant")
@@ -246,6 +262,10 @@ def _power(exponent: Any) -> nn.Module:
     return Power(_constant(exponent))
 
 
+def _square() -> nn.Module:
+    return Power(2.0)
+
+
 def _over(module: type[_OverDims]) -> Callable[..., nn.Module]:
     def build(dim: Any, keepdim: bool = False) -> nn.Module:
         dims = [dim] if isinstance(dim, int) else list(dim)
@@ -267,8 +287,12 @@ _FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
     torch.abs: _plain(Abs), Tensor.abs: _plain(Abs), operator.abs: _plain(Abs), abs: _plain(Abs),
     torch.absolute: _plain(Abs), Tensor.absolute: _plain(Abs),
     torch.erf: _plain(Erf), Tensor.erf: _plain(Erf),
+    F.mish: _unsettled(nn.Mish), F.softplus: nn.Softplus, F.selu: _unsettled(nn.SELU), F.celu: _celu,
+    F.logsigmoid: nn.LogSigmoid, F.softsign: nn.Softsign, F.tanhshrink: nn.Tanhshrink,
+    F.softshrink: nn.Softshrink, F.hardshrink: nn.Hardshrink,
     torch.sin: _plain(Sin), Tensor.sin: _plain(Sin),
     torch.cos: _plain(Cos), Tensor.cos: _plain(Cos),
+    torch.square: _square, Tensor.square: _square,
     operator.pow: _power, torch.pow: _power, Tensor.pow: _power,
     torch.clamp: _clamp, Tensor.clamp: _clamp, torch.clip: _clamp, Tensor.clip: _clamp,
     torch.clamp_min: _clamp_min, Tensor.clamp_min: _clamp_min,
@@ -278,7 +302,7 @@ _FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
     torch.amin: _over(AMin), Tensor.amin: _over(AMin),
 }  # fmt: skip
 
-# Of these a module is taken as it is, but for its `inplace`.
+# Of these a module is taken as it is.
 _MODULES = frozenset(
     {nn.Mish, nn.Softplus, nn.SELU, nn.CELU, nn.SiLU, nn.LogSigmoid, nn.Softsign, nn.Tanhshrink, nn.Softshrink,
      nn.Hardshrink, Quotient}
@@ -291,10 +315,10 @@ def function_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None
     if len(node.all_input_nodes) != 1:
         return None
     called, module = callee(graph_module, node), submodule(graph_module, node)
-    if isinstance(module, (nn.ReLU6, nn.Hardtanh)):
+    if isinstance(module, nn.Hardtanh) and not changes_in_place(graph_module, node):
         return Clamp(float(module.min_val), float(module.max_val))
     if called in _MODULES:
-        return module
+        return None if changes_in_place(graph_module, node) else module
     kwargs = dict(node.kwargs)
     value, settings = (node.args[0], node.args[1:]) if node.args else (kwargs.pop("input", None), ())
     if called in _POWERS and is_scalar(value) and len(settings) == 1:

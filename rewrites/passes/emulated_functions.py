@@ -27,9 +27,9 @@ from rewrites.functions import (
     function_of,
 )
 from rewrites.intervals import interval
-from rewrites.kernels import Verdict
+from rewrites.kernels import MULTIPLY_ACCUMULATE, Verdict
 from rewrites.modules import AddScalar, DivScalar, Emulated, Mul, MulScalar
-from rewrites.values import sole_user, submodule, tensor_nodes
+from rewrites.values import callee, sole_user, submodule, tensor_nodes
 
 
 # Where a quotient, a root or a logarithm rises slowly enough, and what a power may be of to stay small.
@@ -52,6 +52,17 @@ def _is_candidate(graph_module: fx.GraphModule, node: fx.Node) -> bool:
         and ruling(graph_module, node) in (Verdict.FLOAT, Verdict.WRONG)
         and function_of(graph_module, node) is not None
     )
+
+
+def _before_multiplications(graph_module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes behind which a convolution, linear layer or matrix product comes: what lies behind the last is an end
+    of the model, which is float sooner or later.
+    """
+    found: set[fx.Node] = set()
+    for node in reversed(graph_module.graph.nodes):
+        if any(user in found or callee(graph_module, user) in MULTIPLY_ACCUMULATE for user in node.users):
+            found.add(node)
+    return found
 
 
 def _upstream(graph_module: fx.GraphModule, node: fx.Node, candidates: set[fx.Node]) -> dict[fx.Node, nn.Module]:
@@ -120,7 +131,8 @@ class EmulatedFunctions(RewritePass):
     def run(self, editor: Editor) -> None:
         graph_module = editor.graph_module
         candidates = {node for node in graph_module.graph.nodes if _is_candidate(graph_module, node)}
-        steady = {node for node in candidates if _is_steady(graph_module, node)}
+        feeding = _before_multiplications(graph_module)
+        steady = {node for node in candidates & feeding if _is_steady(graph_module, node)}
         domains = assign(graph_module, steady)
         order = {node.name: node for node in graph_module.graph.nodes}
         groups = [[order[name] for name in island.nodes] for island in domains.islands()]
