@@ -307,6 +307,7 @@ _MODULES = frozenset(
     {nn.Mish, nn.Softplus, nn.SELU, nn.CELU, nn.SiLU, nn.LogSigmoid, nn.Softsign, nn.Tanhshrink, nn.Softshrink,
      nn.Hardshrink, Quotient}
 )  # fmt: skip
+_DIVISIONS = frozenset({operator.truediv, torch.div, torch.divide, torch.true_divide})
 _POWERS = frozenset({operator.pow, torch.pow})
 
 
@@ -321,6 +322,8 @@ def function_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None
         return None if changes_in_place(graph_module, node) else module
     kwargs = dict(node.kwargs)
     value, settings = (node.args[0], node.args[1:]) if node.args else (kwargs.pop("input", None), ())
+    if called in _DIVISIONS and is_scalar(value) and len(settings) == 1 and not kwargs:
+        return Quotient(_constant(value))
     if called in _POWERS and is_scalar(value) and len(settings) == 1:
         return Exponential(_constant(value))
     factory = _FACTORIES.get(called) if called is not None else None  # type: ignore[arg-type]

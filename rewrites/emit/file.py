@@ -49,4 +49,4 @@ class File:
     fusable: tuple[tuple[str, ...], ...]
     patterns: set[tuple[type, ...]]
     floating: tuple[str, ...]
-    is_capped: bool
+    functionals: Sequence[str]

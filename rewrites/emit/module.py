@@ -22,7 +22,7 @@ from rewrites.emit.text import Expression, Group, literal
 from rewrites.emit.tree import Tree, plain, tree
 from rewrites.emit.writer import Writer
 from rewrites.fusion import fusable_nodes
-from rewrites.modules import CappedFloatFunctional, PlainQFunctional, CappedReLU, LinearRows
+from rewrites.modules import CappedFloatFunctional, CappedReLU, DividingFloatFunctional, LinearRows, PlainQFunctional
 from rewrites.parts import prefixed
 from rewrites.runner import Rewritten
 from rewrites.values import attribute, submodule
@@ -50,7 +50,8 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
     fused = [[parts.paths[node] for node in chain] for chain in fusable_nodes(graph_module)]
     patterns = {tuple(type(submodule(graph_module, node)) for node in chain) for chain in fusable_nodes(graph_module)}
     used |= {CappedReLU} if any(CappedReLU in pattern for pattern in patterns) else set()
-    used |= {PlainQFunctional} if CappedFloatFunctional in used else set()
+    functionals = [kind for kind in (CappedFloatFunctional, DividingFloatFunctional) if kind in used]
+    used |= {PlainQFunctional} if functionals else set()
     file = File(
         name=name or whole.name,
         passes=tuple((r.name, len(r.edits), r.summary) for r in rewritten.results if r.edits),
@@ -66,7 +67,7 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
         fusable=tuple(map(tuple, fused)),
         patterns=patterns,
         floating=_floating(graph_module, parts, domains.int8),
-        is_capped=CappedFloatFunctional in used,
+        functionals=tuple(kind.__name__ for kind in functionals),
     )
     return frame.text(file)
 

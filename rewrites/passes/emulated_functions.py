@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+import torch
 from torch import Tensor, fx, nn
 
 from rewrites.base import RewritePass
@@ -160,9 +161,9 @@ class EmulatedFunctions(RewritePass):
         class Gated(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.conv1, self.conv2 = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+                self.conv1, self.act, self.conv2 = nn.Conv2d(8, 8, 1), nn.Mish(), nn.Conv2d(8, 8, 1)
 
             def forward(self, x: Tensor) -> Tensor:
-                return self.conv2(1 / (1 + self.conv1(x).sigmoid()))
+                return self.conv2(torch.abs(self.act(self.conv1(x))))
 
         return Gated()
