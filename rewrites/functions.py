@@ -52,7 +52,7 @@ class Over(nn.Module):
 
 
 class Quotient(nn.Module):
-    """number / x."""
+    """number / x, as Python's operator has it: x.reciprocal() * number, which torch.div rounds in another way."""
 
     def __init__(self, number: float) -> None:
         super().__init__()
@@ -262,6 +262,12 @@ def _power(exponent: Any) -> nn.Module:
     return Power(_constant(exponent))
 
 
+def _adaptive_max_pool2d(output_size: Any, return_indices: bool = False) -> nn.Module:
+    if return_indices:
+        raise TypeError("it gives indices as well")
+    return nn.AdaptiveMaxPool2d(output_size)
+
+
 def _square() -> nn.Module:
     return Power(2.0)
 
@@ -287,6 +293,7 @@ _FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
     torch.abs: _plain(Abs), Tensor.abs: _plain(Abs), operator.abs: _plain(Abs), abs: _plain(Abs),
     torch.absolute: _plain(Abs), Tensor.absolute: _plain(Abs),
     torch.erf: _plain(Erf), Tensor.erf: _plain(Erf),
+    F.adaptive_max_pool2d: _adaptive_max_pool2d,
     F.mish: _unsettled(nn.Mish), F.softplus: nn.Softplus, F.selu: _unsettled(nn.SELU), F.celu: _celu,
     F.logsigmoid: nn.LogSigmoid, F.softsign: nn.Softsign, F.tanhshrink: nn.Tanhshrink,
     F.softshrink: nn.Softshrink, F.hardshrink: nn.Hardshrink,
@@ -305,9 +312,9 @@ _FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
 # Of these a module is taken as it is.
 _MODULES = frozenset(
     {nn.Mish, nn.Softplus, nn.SELU, nn.CELU, nn.SiLU, nn.LogSigmoid, nn.Softsign, nn.Tanhshrink, nn.Softshrink,
-     nn.Hardshrink, Quotient}
+     nn.Hardshrink, Quotient, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.MaxPool1d,
+     nn.MaxPool2d, nn.ReplicationPad1d, nn.ReplicationPad2d, nn.CircularPad1d, nn.CircularPad2d}
 )  # fmt: skip
-_DIVISIONS = frozenset({operator.truediv, torch.div, torch.divide, torch.true_divide})
 _POWERS = frozenset({operator.pow, torch.pow})
 
 
@@ -319,10 +326,11 @@ def function_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None
     if isinstance(module, nn.Hardtanh) and not changes_in_place(graph_module, node):
         return Clamp(float(module.min_val), float(module.max_val))
     if called in _MODULES:
-        return None if changes_in_place(graph_module, node) else module
+        is_plain = not changes_in_place(graph_module, node) and not getattr(module, "return_indices", False)
+        return module if is_plain else None
     kwargs = dict(node.kwargs)
     value, settings = (node.args[0], node.args[1:]) if node.args else (kwargs.pop("input", None), ())
-    if called in _DIVISIONS and is_scalar(value) and len(settings) == 1 and not kwargs:
+    if called is operator.truediv and is_scalar(value):
         return Quotient(_constant(value))
     if called in _POWERS and is_scalar(value) and len(settings) == 1:
         return Exponential(_constant(value))

@@ -23,6 +23,7 @@ from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.join_images import JoinImages
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
+from rewrites.passes.padded_max_pools import PaddedMaxPools
 from rewrites.passes.quant_boundaries import QuantBoundaries
 from rewrites.passes.reduced_dims import ReducedDims
 from rewrites.passes.scaled_dot_product import ScaledDotProduct
@@ -54,6 +55,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     FactorPool3d(),  # likewise, and after F.max_pool3d became a module
     JoinImages(),  # after all that makes images of a video; before what is fused is looked for
     FoldReLU6(),  # needs to see convolutions, batch norms and the Add modules made above
+    PaddedMaxPools(),  # after activations are what they stay, by which it knows what is not negative
     EmulatedFunctions(),  # after all that makes operations int8: it takes what is left between those
     FusableNames(),  # after all modules exist, before stubs take their names from the nodes
     QuantBoundaries(),  # last: where int8 ends depends on everything above
@@ -101,6 +103,7 @@ __all__ = [
     "JoinImages",
     "NumericPadding",
     "OutOfPlace",
+    "PaddedMaxPools",
     "QuantBoundaries",
     "ReducedDims",
     "ScaledDotProduct",

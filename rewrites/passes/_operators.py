@@ -140,6 +140,8 @@ def operation(graph_module: fx.GraphModule, node: fx.Node) -> Operation | None:
         raise Refusal("it joins lists, not tensors")
     if x in tensors and is_scalar(y):
         return _with_scalar(kind, x, y, True)
+    if y in tensors and is_scalar(x) and kind is _DIV and target is not operator.truediv:
+        raise Refusal("a number divided by a tensor has no int8 kernel")
     if y in tensors and is_scalar(x):
         return _with_scalar(kind, y, x, False)
     if not (x in tensors and y in tensors):

@@ -29,7 +29,7 @@ from rewrites.functions import (
 )
 from rewrites.intervals import interval
 from rewrites.kernels import MULTIPLY_ACCUMULATE, Verdict
-from rewrites.modules import AddScalar, DivScalar, Emulated, Mul, MulScalar
+from rewrites.modules import AddScalar, DivScalar, Emulated, Mul, MulScalar, WrappedUnary
 from rewrites.values import callee, sole_user, submodule, tensor_nodes
 
 
@@ -39,6 +39,7 @@ _FAR_FROM_ZERO, _LARGEST_EXPONENT, _LARGEST_BASE = 0.5, 4.0, 8.0
 
 def _with_constant(module: nn.Module | None) -> nn.Module | None:
     """The plain form of observed arithmetic with a constant; None for anything else."""
+    module = module.op if type(module) is WrappedUnary else module
     if isinstance(module, DivScalar):
         return Over(module.divisor)
     if isinstance(module, MulScalar):
