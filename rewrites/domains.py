@@ -92,9 +92,7 @@ def _several_at_once(
     return None
 
 
-def _assign_once(
-    graph_module: fx.GraphModule, forced: dict[fx.Node, str], emulated: Collection[fx.Node]
-) -> Domains:
+def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], emulated: Collection[fx.Node]) -> Domains:
     domains = Domains()
     heads = {node: chain[0] for chain in fusable_nodes(graph_module) for node in chain[1:]}
     tensors, several = tensor_nodes(graph_module), several_tensors(graph_module)

@@ -334,7 +334,7 @@ def function_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None
         return Quotient(_constant(value))
     if called in _POWERS and is_scalar(value) and len(settings) == 1:
         return Exponential(_constant(value))
-    factory = _FACTORIES.get(called) if called is not None else None  # type: ignore[arg-type]
+    factory = _FACTORIES.get(called) if called is not None else None
     if factory is None or not isinstance(value, fx.Node):
         return None
     try:

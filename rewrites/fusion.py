@@ -22,10 +22,10 @@ from torch.ao.quantization.quantization_mappings import get_default_static_quant
 
 from rewrites.modules import (
     CappedFloatFunctional,
-    PlainQFunctional,
     CappedReLU,
     DividingFloatFunctional,
     LinearRows,
+    PlainQFunctional,
     ScriptableBatchNorm2d,
     ScriptableBNReLU2d,
 )

@@ -37,8 +37,9 @@ _WITHIN = frozenset(
         nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
         nn.AdaptiveMaxPool2d, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Unflatten, nn.PixelShuffle,
         nn.PixelUnshuffle, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.max_pool2d, F.adaptive_avg_pool2d,
-        F.adaptive_avg_pool1d, F.pixel_shuffle, torch.mean, Tensor.mean, torch.amax, Tensor.amax, torch.amin, Tensor.amin,
-        operator.getitem, torch.chunk, Tensor.chunk, torch.split, Tensor.split, torch.flatten, Tensor.flatten,
+        F.adaptive_avg_pool1d, F.pixel_shuffle, torch.mean, Tensor.mean, torch.amax, Tensor.amax, torch.amin,
+        Tensor.amin, operator.getitem, torch.chunk, Tensor.chunk, torch.split, Tensor.split, torch.flatten,
+        Tensor.flatten,
         torch.reshape, Tensor.reshape, Tensor.view, torch.permute, Tensor.permute, torch.transpose, Tensor.transpose,
         torch.squeeze, Tensor.squeeze, torch.unsqueeze, Tensor.unsqueeze, Tensor.contiguous, Tensor.expand,
         torch.unbind, Tensor.unbind, torch.clone, Tensor.clone, torch.cat, torch.stack, m.Cat, m.Stack,
@@ -56,6 +57,8 @@ def interval(graph_module: fx.GraphModule, node: fx.Node) -> Interval:
 
 def _interval(graph_module: fx.GraphModule, node: fx.Node, depth: int) -> Interval:
     called, module = callee(graph_module, node), submodule(graph_module, node)
+    if isinstance(module, m.Wrapped):
+        called, module = type(module.op), module.op
     if called in _OWN:
         return _OWN[called]
     if isinstance(module, (m.CappedReLU, m.ChannelReLU)):

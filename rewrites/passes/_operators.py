@@ -21,9 +21,7 @@ _ADD: frozenset[Callable[..., Any]] = frozenset({operator.add, torch.add, Tensor
 _SUB: frozenset[Callable[..., Any]] = frozenset({operator.sub, torch.sub, torch.subtract, Tensor.sub, Tensor.subtract})
 # b - a: the operands the other way round.
 _RSUB: frozenset[Callable[..., Any]] = frozenset({torch.rsub})
-_NEG: frozenset[Callable[..., Any]] = frozenset(
-    {operator.neg, torch.neg, torch.negative, Tensor.neg, Tensor.negative}
-)
+_NEG: frozenset[Callable[..., Any]] = frozenset({operator.neg, torch.neg, torch.negative, Tensor.neg, Tensor.negative})
 _MUL: frozenset[Callable[..., Any]] = frozenset({operator.mul, torch.mul, torch.multiply, Tensor.mul, Tensor.multiply})
 _DIV: frozenset[Callable[..., Any]] = frozenset(
     {operator.truediv, torch.div, torch.divide, torch.true_divide, Tensor.div, Tensor.divide, Tensor.true_divide}

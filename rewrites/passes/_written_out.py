@@ -1,4 +1,4 @@
-"""Calls that are several operators in one, written out as those: torch.addcmul, alpha=, torch.lerp, a sum of a stack."""
+"""Calls that are several operators in one, written out as those: torch.addcmul, alpha=, torch.lerp, sums of stacks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _times(write: _Writer, value: Any, number: float) -> Any:
 def _constant(number: Any, name: str) -> float:
     if not is_scalar(number):
         raise Refusal(f"{name} is no constant")
-    return number  # type: ignore[no-any-return]
+    return number
 
 
 def _add(write: _Writer, input: Any, other: Any, *, alpha: Any = 1) -> None:

@@ -32,7 +32,6 @@ from rewrites.kernels import MULTIPLY_ACCUMULATE, Verdict
 from rewrites.modules import AddScalar, DivScalar, Emulated, Mul, MulScalar, WrappedUnary
 from rewrites.values import callee, sole_user, submodule, tensor_nodes
 
-
 # Where a quotient, a root or a logarithm rises slowly enough, and what a power may be of to stay small.
 _FAR_FROM_ZERO, _LARGEST_EXPONENT, _LARGEST_BASE = 0.5, 4.0, 8.0
 

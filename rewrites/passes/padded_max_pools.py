@@ -30,9 +30,10 @@ def _padding(graph_module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, Any,
     if callee(graph_module, node) is not F.pad:
         return None
     arguments = dict(zip(("input", "pad", "mode", "value"), node.args, strict=False)) | dict(node.kwargs)
-    if arguments.get("mode", "constant") != "constant" or not isinstance(arguments.get("input"), fx.Node):
+    value = arguments.get("input")
+    if arguments.get("mode", "constant") != "constant" or not isinstance(value, fx.Node):
         return None
-    return arguments["input"], arguments.get("pad"), arguments.get("value")
+    return value, arguments.get("pad"), arguments.get("value")
 
 
 def _sides(number: Any, count: int) -> list[int]:

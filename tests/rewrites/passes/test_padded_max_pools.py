@@ -23,7 +23,9 @@ def checked(forward, **parts):
     "before", [lambda y: y.relu(), lambda y: F.relu6(y), lambda y: y.sigmoid(), lambda y: F.max_pool2d(y.relu(), 2)]
 )
 def test_becomes_zero(before, value):
-    found = checked(lambda self, x: self.conv(F.max_pool2d(F.pad(before(self.conv(x)), (0, 1, 1, 0), value=value), 3, 2)))
+    found = checked(
+        lambda self, x: self.conv(F.max_pool2d(F.pad(before(self.conv(x)), (0, 1, 1, 0), value=value), 3, 2))
+    )
     assert len(found.result.edits) == 1 and found.whole.islands == ()
     assert "pad = F.pad(" in "\n".join(found.lines) and "value" not in "\n".join(found.lines)
 
