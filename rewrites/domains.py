@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from torch import fx
@@ -111,7 +111,7 @@ def _of_what_it_is_folded_into(
     return None
 
 
-def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Domains:
+def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], emulated: Collection[fx.Node]) -> Domains:
     domains = Domains()
     fusion = Fusion(graph_module)
     heads = fusion.heads
@@ -145,6 +145,7 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
                 continue
         if why is None:
             ruling, reason = verdict(callee(graph_module, node), module, node)
+            ruling = Verdict.INT8 if node in emulated else ruling
             why = _several_at_once(graph_module, node, several, domains, forced)
             if why is not None:
                 domains.floating.add(node)
@@ -197,15 +198,14 @@ def ruling(graph_module: fx.GraphModule, node: fx.Node) -> Verdict:
     return verdict(callee(graph_module, node), submodule(graph_module, node), node)[0]
 
 
-def _emulated_beside_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+def _emulated_beside_float(
+    graph_module: fx.GraphModule, domains: Domains, emulated: Collection[fx.Node]
+) -> Iterator[tuple[fx.Node, str]]:
     """The int8 calls whose kernels compute in float, next to an operation that does so without the detour."""
     for node in sorted(domains.int8):
         row = KERNELS.get(callee(graph_module, node))  # type: ignore[arg-type]
-        if (
-            row is not None
-            and row.emulated
-            and not domains.reasons.keys().isdisjoint((*node.all_input_nodes, *node.users))
-        ):
+        is_emulated = node in emulated or (row is not None and row.emulated)
+        if is_emulated and not domains.reasons.keys().isdisjoint((*node.all_input_nodes, *node.users)):
             yield node, f"{call_name(graph_module, node)}: its kernel computes in float, like the operation beside it"
 
 
@@ -266,8 +266,8 @@ def _better_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator
             return
 
 
-def assign(graph_module: fx.GraphModule) -> Domains:
-    """Decide for every tensor node whether it runs in int8 or in float.
+def assign(graph_module: fx.GraphModule, emulated: Collection[fx.Node] = ()) -> Domains:
+    """Decide for every tensor node whether it runs in int8 or in float; the nodes `emulated` as if they had a kernel.
 
     The kernel table rules first; then, where it leaves a choice, the fewer conversions decide:
 
@@ -280,7 +280,7 @@ def assign(graph_module: fx.GraphModule) -> Domains:
     """
     forced: dict[fx.Node, str] = {}
     while True:
-        domains = _assign_once(graph_module, forced)
+        domains = _assign_once(graph_module, forced, emulated)
         given_up = dict(_called_in_both(graph_module, domains))
         for region in _components(domains.int8):
             kinds = {callee(graph_module, node) for node in region}
@@ -289,7 +289,7 @@ def assign(graph_module: fx.GraphModule) -> Domains:
                 continue
             why = "lies behind a float operation, with no convolution or linear layer to quantize for"
             given_up |= dict.fromkeys(region, why)
-        given_up = given_up or dict(_emulated_beside_float(graph_module, domains))
+        given_up = given_up or dict(_emulated_beside_float(graph_module, domains, emulated))
         given_up = given_up or dict(_better_in_float(graph_module, domains))
         if not given_up:
             return domains

@@ -24,9 +24,10 @@ from torch.ao.quantization.quantization_mappings import get_default_static_quant
 from rewrites.channel_axis import Channels, moved, moved_or_averaged, rank_of
 from rewrites.modules import (
     CappedFloatFunctional,
-    CappedQFunctional,
     CappedReLU,
+    DividingFloatFunctional,
     LinearRows,
+    PlainQFunctional,
     ScriptableBatchNorm2d,
     ScriptableBNReLU2d,
 )
@@ -111,7 +112,8 @@ CONVERT_MAPPING: dict[Callable[..., Any], Any] = {
     **get_default_static_quant_module_mappings(),
     nn.BatchNorm2d: ScriptableBatchNorm2d,
     nni.BNReLU2d: ScriptableBNReLU2d,
-    CappedFloatFunctional: CappedQFunctional,
+    CappedFloatFunctional: PlainQFunctional,
+    DividingFloatFunctional: PlainQFunctional,
 }
 
 

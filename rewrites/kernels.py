@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from rewrites import frames
+from rewrites import frames, functions
 from rewrites import kernel_limits as limits
 from rewrites import modules as m
 from rewrites.kernel_examples import Call, OfList, ShapedAlike, Sized, Stacked, einsum, interpolating, weighing, where
@@ -298,6 +298,9 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(m.Stack, Verdict.INT8, lambda: OfList(m.Stack(1)), inputs=2),
     Kernel(m.AddScalar, Verdict.INT8, lambda: m.AddScalar(0.7)),
     Kernel(m.MulScalar, Verdict.INT8, lambda: m.MulScalar(-1.3)),
+    Kernel(m.DivScalar, Verdict.INT8, lambda: m.DivScalar(-1.3)),
+    Kernel(functions.Quotient, Verdict.FLOAT, lambda: functions.Quotient(2.0), _NO_KERNEL),
+    Kernel(m.Emulated, Verdict.INT8, lambda: m.Emulated(nn.Softplus()), emulated=True),
     Kernel(m.WrappedBinary, Verdict.INT8, lambda: m.WrappedBinary(m.Add()), inputs=2),
     Kernel(m.WrappedUnary, Verdict.INT8, lambda: m.WrappedUnary(m.AddScalar(0.7))),
     Kernel(m.WrappedCat, Verdict.INT8, lambda: OfList(m.WrappedCat(m.Cat(1))), inputs=2),

@@ -50,4 +50,4 @@ class File:
     fusable: tuple[tuple[str, ...], ...]
     patterns: set[tuple[type, ...]]
     floating: tuple[str, ...]
-    is_capped: bool
+    functionals: Sequence[str]

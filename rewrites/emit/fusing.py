@@ -60,13 +60,10 @@ def fuse(file: File) -> list[str]:
     if own:
         found += ["", *table("FUSERS", "What torch.ao does not know how to fuse.", "{", entries)]
         extra = "FUSERS"
-    if file.is_capped:
-        found += ["", "", "# What capped sums become in int8.", "MAPPING = {"]
-        found += [
-            "    **get_default_static_quant_module_mappings(),",
-            "    CappedFloatFunctional: CappedQFunctional,",
-            "}",
-        ]
+    if file.functionals:
+        found += ["", "", "# What arithmetic with a float form of its own becomes in int8.", "MAPPING = {"]
+        found += ["    **get_default_static_quant_module_mappings(),"]
+        found += [*(f"    {name}: PlainQFunctional," for name in file.functionals), "}"]
     arguments: dict[str, Expression] = {"inplace": "True"}
     if extra:
         arguments["fuse_custom_config_dict"] = Group("{", "}", (('"additional_fuser_method_mapping": ', extra),))

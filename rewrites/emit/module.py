@@ -22,7 +22,7 @@ from rewrites.emit.text import Expression, Group, literal
 from rewrites.emit.tree import Tree, plain, tree
 from rewrites.emit.writer import Writer
 from rewrites.fusion import Fusion
-from rewrites.modules import CappedFloatFunctional, CappedQFunctional, CappedReLU, LinearRows
+from rewrites.modules import CappedFloatFunctional, CappedReLU, DividingFloatFunctional, LinearRows, PlainQFunctional
 from rewrites.parts import prefixed
 from rewrites.runner import Rewritten
 from rewrites.values import attribute, submodule
@@ -54,7 +54,8 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
     fused = [[parts.paths[node] for node in chain] for chain in fusion.chains]
     patterns = {tuple(type(submodule(graph_module, node)) for node in chain) for chain in fusion.chains}
     used |= {CappedReLU} if any(CappedReLU in pattern for pattern in patterns) else set()
-    used |= {CappedQFunctional} if CappedFloatFunctional in used else set()
+    functionals = [kind for kind in (CappedFloatFunctional, DividingFloatFunctional) if kind in used]
+    used |= {PlainQFunctional} if functionals else set()
     file = File(
         name=name or whole.name,
         passes=tuple((r.name, len(r.edits), r.summary) for r in rewritten.results if r.edits),
@@ -71,7 +72,7 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
         fusable=tuple(map(tuple, fused)),
         patterns=patterns,
         floating=_floating(graph_module, parts, domains.int8),
-        is_capped=CappedFloatFunctional in used,
+        functionals=tuple(kind.__name__ for kind in functionals),
     )
     return frame.text(file)
 

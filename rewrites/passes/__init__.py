@@ -10,6 +10,7 @@ from rewrites.passes.attention_to_linear import AttentionToLinear
 from rewrites.passes.bias_to_add import BiasToAdd
 from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
+from rewrites.passes.emulated_functions import EmulatedFunctions
 from rewrites.passes.factor_conv3d import FactorConv3d
 from rewrites.passes.factor_pool3d import FactorPool3d
 from rewrites.passes.float_settings import FloatSettings
@@ -24,6 +25,7 @@ from rewrites.passes.known_facts import KnownFacts
 from rewrites.passes.matmul_to_linear import MatmulToLinear
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
+from rewrites.passes.padded_max_pools import PaddedMaxPools
 from rewrites.passes.padding_modes import PaddingModes
 from rewrites.passes.quant_boundaries import QuantBoundaries
 from rewrites.passes.reduced_dims import ReducedDims
@@ -59,6 +61,8 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     FactorPool3d(),  # likewise, and after F.max_pool3d became a module
     JoinImages(),  # after all that makes images of a video; before what is fused is looked for
     FoldReLU6(),  # needs to see convolutions, batch norms and the Add modules made above
+    PaddedMaxPools(),  # after activations are what they stay, by which it knows what is not negative
+    EmulatedFunctions(),  # after all that makes operations int8: it takes what is left between those
     FusableNames(),  # after all modules exist, before stubs take their names from the nodes
     QuantBoundaries(),  # last: where int8 ends depends on everything above
 )
@@ -92,6 +96,7 @@ __all__ = [
     "BiasToAdd",
     "Decompose",
     "DropInferenceNoops",
+    "EmulatedFunctions",
     "FactorConv3d",
     "FactorPool3d",
     "FloatSettings",
@@ -106,6 +111,7 @@ __all__ = [
     "MatmulToLinear",
     "NumericPadding",
     "OutOfPlace",
+    "PaddedMaxPools",
     "PaddingModes",
     "QuantBoundaries",
     "ReducedDims",

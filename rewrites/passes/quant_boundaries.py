@@ -82,7 +82,7 @@ class QuantBoundaries(RewritePass):
         class Gated(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.conv1, self.act, self.conv2 = nn.Conv2d(8, 8, 1), nn.Mish(), nn.Conv2d(8, 8, 1)
+                self.conv1, self.act, self.conv2 = nn.Conv2d(8, 8, 1), nn.Softmax(1), nn.Conv2d(8, 8, 1)
 
             def forward(self, x: Tensor) -> Tensor:
                 return self.conv2(self.act(self.conv1(x)))
