@@ -95,6 +95,8 @@ class Calls(TorchFunctionMode):
             return func(*args, **kwargs)
         if func in _ASKING:
             return _ASKING[func](*args)
+        if self.tracer.filled and args and is_value(args[0]) and _is_method(func):
+            return getattr(args[0], func.__name__)(*args[1:], **kwargs)  # a method of tensors takes no proxy for one
         self.tracer.decisions.nothing_decided()
         if not all(_is_made_of_numbers(known_value(proxy)) for proxy in proxies):
             try:
@@ -102,7 +104,7 @@ class Calls(TorchFunctionMode):
             finally:
                 self.tracer.decisions.nothing_decided()
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves((args, kwargs))):
-            kind = "call_method" if is_tensor_method_or_property(func) else "call_function"
+            kind = "call_method" if _is_method(func) else "call_function"
             return self.tracer.create_proxy(kind, func.__name__ if kind == "call_method" else func, args, kwargs)
         return self.tracer.made_of_sizes(func, args, kwargs)
 
@@ -128,6 +130,12 @@ class Calls(TorchFunctionMode):
             return args, kwargs
         filled = self.tracer.fill(into)
         return ((args, kwargs | {"out": filled}) if "out" in kwargs else ((filled, *args[1:]), kwargs))
+
+
+def _is_method(function: Any) -> bool:
+    """Whether this is a method of tensors; some stand in for torch's own while a model is traced."""
+    own = getattr(Tensor, getattr(function, "__name__", ""), None)
+    return own is function or is_tensor_method_or_property(function)
 
 
 # Methods that write into their tensor without saying so in their name.
