@@ -129,7 +129,7 @@ class Calls(TorchFunctionMode):
         if not is_written or is_value(into) or not isinstance(into, Tensor) or not proxies_in((args, kwargs)):
             return args, kwargs
         filled = self.tracer.fill(into)
-        return ((args, kwargs | {"out": filled}) if "out" in kwargs else ((filled, *args[1:]), kwargs))
+        return (args, kwargs | {"out": filled}) if "out" in kwargs else ((filled, *args[1:]), kwargs)
 
 
 def _is_method(function: Any) -> bool:
@@ -385,7 +385,7 @@ class Tracer(fx.Tracer):
         """What stands from now on for a tensor that the forward made of numbers, and writes what is recorded into."""
         memory = tensor.untyped_storage().data_ptr()
         held = (value for part in self.root.modules() for value in (*vars(part).values(), *part._buffers.values()))
-        own = (value for value in (*held, *self.root.parameters()) if isinstance(value, Tensor))
+        own = [value for value in (*held, *self.root.parameters()) if id(value) in self.own_tensors]
         if id(tensor) in self.own_tensors or any(one.untyped_storage().data_ptr() == memory for one in own):
             raise fx.proxy.TraceError("a tensor that the model keeps between calls is written into")
         proxy = self.proxy(self.create_arg(tensor))

@@ -180,7 +180,7 @@ class Slices:
         return self._along_each(builder, whole, restricted, value)
 
     def _along_each(
-        self, builder: Builder, whole: fx.Node, restricted: list[tuple[int, slice]], value: fx.Node
+        self, builder: Builder, whole: fx.Node, restricted: list[tuple[int, slice | Place]], value: fx.Node
     ) -> _Made:
         """A write that is bounded along several dims is one along the first into the part, and so on."""
         known = self.joined.get(whole)
@@ -189,9 +189,9 @@ class Slices:
         )
         (dim, item), rest = order[0], order[1:]
         size = fixed_size(builder.graph_module, whole, dim)
-        if not _is_dense(item):
+        if isinstance(item, slice) and not _is_dense(item):
             if rest:
-                part = builder.insert(Form.function(operator.getitem, whole, along(dim, item)))
+                part = _taken(builder, whole, dim, item)
                 value = self._inner(builder, part, rest, value)
             return Form.function(torch.slice_scatter, whole, value, dim, item.start, item.stop, item.step), None
         bounds = _bounds(item, size)
@@ -211,7 +211,7 @@ class Slices:
         parts = [self._content(builder, dim, [piece]) for piece in pieces]
         return parts[0] if len(parts) == 1 else Form.function(torch.cat, parts, dim), Joined(dim, tuple(pieces))
 
-    def _inner(self, builder: Builder, part: fx.Node, rest: list[tuple[int, slice]], value: fx.Node) -> fx.Node:
+    def _inner(self, builder: Builder, part: fx.Node, rest: list[tuple[int, slice | Place]], value: fx.Node) -> fx.Node:
         made, joined = self._along_each(builder, part, rest, value)
         node = made if isinstance(made, fx.Node) else builder.insert(made, part)
         if joined is not None:
@@ -219,29 +219,30 @@ class Slices:
         return node
 
     def _around(
-        self, builder: Builder, whole: fx.Node, dim: int, item: slice, rest: list[tuple[int, slice]], value: fx.Node
+        self,
+        builder: Builder,
+        whole: fx.Node,
+        dim: int,
+        item: slice | Place,
+        rest: list[tuple[int, slice | Place]],
+        value: fx.Node,
     ) -> Form:
         """A write between bounds that are not numbers counted from the start: whatever they are, what lies before the
         first is kept, and of what lies behind it as much is dropped as is written."""
-        part = None
         if rest:
-            part = builder.insert(Form.function(operator.getitem, whole, along(dim, item)))
-            value = self._inner(builder, part, rest, value)
+            value = self._inner(builder, _taken(builder, whole, dim, item), rest, value)
+        start, stop = (item.start, item.stop) if isinstance(item, slice) else (item.at, item.at)
         pieces: list[fx.Node] = []
-        if item.start not in (None, 0):
-            pieces.append(builder.insert(Form.function(operator.getitem, whole, along(dim, slice(None, item.start)))))
+        if start not in (None, 0):
+            pieces.append(_taken(builder, whole, dim, slice(None, start)))
         pieces.append(value)
-        if item.stop not in (None, sys.maxsize):
-            if _are_counted_alike(item):
-                tail = builder.insert(Form.function(operator.getitem, whole, along(dim, slice(item.stop, None))))
+        if stop not in (None, sys.maxsize):
+            if isinstance(item, slice) and _are_counted_alike(item):
+                tail = _taken(builder, whole, dim, slice(stop, None))
             else:
-                length = builder.insert(Form.method("size", value, dim))
-                from_start = whole
-                if item.start not in (None, 0):
-                    from_start = builder.insert(
-                        Form.function(operator.getitem, whole, along(dim, slice(item.start, None)))
-                    )
-                tail = builder.insert(Form.function(operator.getitem, from_start, along(dim, slice(length, None))))
+                length = builder.insert(Form.method("size", value, dim)) if isinstance(item, slice) else 1
+                from_start = whole if start in (None, 0) else _taken(builder, whole, dim, slice(start, None))
+                tail = _taken(builder, from_start, dim, slice(length, None))
             pieces.append(tail)
         return Form.function(torch.cat, pieces, dim)
 
@@ -373,13 +374,29 @@ def _holds_number(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     return not is_tensor(graph_module, node)
 
 
-def _as_range(item: Any) -> slice:
-    """The slice that takes what an index takes, and keeps the dim."""
+@dataclass(frozen=True)
+class Place:
+    """One place along a dim, which is worked out when the model runs and may be counted from the end."""
+
+    at: fx.Node
+
+
+def _as_range(item: Any) -> slice | Place:
+    """What takes what an index takes, and keeps the dim."""
     if isinstance(item, slice):
         return item
     if isinstance(item, fx.Node):
-        raise Refusal("it writes to a place that is worked out when the model runs")
+        return Place(item)
     return slice(item, None if item == -1 else item + 1)
+
+
+def _taken(builder: Builder, whole: fx.Node, dim: int, item: slice | Place) -> fx.Node:
+    """The part of a tensor within bounds along a dim."""
+    ranges = (item,) if isinstance(item, slice) else (slice(item.at, None), slice(None, 1))
+    for one in ranges:
+        whole = builder.insert(Form.function(operator.getitem, whole, along(dim, one)))
+        builder.evaluated(whole, whole.all_input_nodes)
+    return whole
 
 
 def _bounds(item: Any, size: int | None) -> tuple[int, int | None] | None:
@@ -409,12 +426,11 @@ def _are_counted_alike(item: slice) -> bool:
     return isinstance(start, int) and isinstance(stop, int) and start <= stop and (start < 0) == (stop < 0)
 
 
-def _part(builder: Builder, whole: fx.Node, restricted: Sequence[tuple[int, slice]]) -> fx.Node:
+def _part(builder: Builder, whole: fx.Node, restricted: Sequence[tuple[int, slice | Place]]) -> fx.Node:
     """The part of a tensor within these bounds; nothing but its size is asked for."""
     part = whole
     for dim, item in restricted:
-        part = builder.insert(Form.function(operator.getitem, part, along(dim, item)))
-        builder.evaluated(part, part.all_input_nodes)
+        part = _taken(builder, part, dim, item)
     return part
 
 
