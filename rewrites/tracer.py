@@ -312,7 +312,7 @@ class Tracer(fx.Tracer):
 
     def _forget_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Of a tensor that something is written into whose numbers are not known, they are not known any more."""
-        into = kwargs.get("out", args[0] if args else None)
+        into: Any = kwargs.get("out", args[0] if args else None)
         known = known_value(into) if is_value(into) else None
         if not isinstance(known, Tensor) or not is_constant(known):
             return

@@ -183,7 +183,7 @@ def _inverse(node: fx.Node) -> tuple[int, ...]:
         (dims,) = dims
     if not isinstance(dims, (tuple, list)) or not all(isinstance(dim, int) for dim in dims):
         raise Refusal(f"it is seen through {node.name}, whose dims are worked out when the model runs")
-    order = [int(dim) % len(dims) for dim in dims]  # type: ignore[arg-type]
+    order = [int(dim) % len(dims) for dim in dims]
     return tuple(order.index(dim) for dim in range(len(order)))
 
 
