@@ -60,6 +60,8 @@ _KEEPING_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoi
 
 # Methods that make a tensor of their own out of sizes alone.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
+# The functions that do the same, by name; while a model is traced, others stand in for torch's own.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {"new_zeros": torch.zeros, "new_ones": torch.ones, "new_full": torch.full}
 # Methods that hand what is in a tensor to Python: of a buffer the numbers that are in it.
 _HANDING_OUT = frozenset({"item", "tolist", "numpy"})
 # Methods and attributes that give numbers by the size of a tensor.
@@ -371,7 +373,7 @@ class Tracer(fx.Tracer):
         proxies = proxies_in((args[1:], kwargs))
         self.decisions.nothing_decided()
         if any(map(by_batch, proxies)):
-            function = {"new_zeros": torch.zeros, "new_ones": torch.ones, "new_full": torch.full}.get(method)
+            function = _FUNCTIONS.get(method)
             sizes, options = args[1:], {"dtype": like.dtype, **kwargs}
             if method in ("new_zeros", "new_ones") and sizes and not _is_several(sizes[0]):
                 sizes = (sizes,)  # given one by one

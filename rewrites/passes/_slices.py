@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,7 @@ class Slices:
     joined: dict[fx.Node, Joined] = field(default_factory=dict)
     writes: dict[fx.Node, tuple[Any, fx.Node]] = field(default_factory=dict)
     first: dict[fx.Node, fx.Node] = field(default_factory=dict)
+    sized: dict[fx.Node, fx.Node] = field(default_factory=dict)
     copies: list[fx.Node] = field(default_factory=list)
 
     @staticmethod
@@ -144,6 +145,7 @@ class Slices:
 
     def _note(self, node: fx.Node, whole: fx.Node, index: Any, value: Any, joined: Joined | None) -> None:
         self.first[node] = self.first.get(whole, whole)
+        self.sized[node] = self.sized.get(whole, whole)
         if isinstance(value, fx.Node) and not any(isinstance(item, (list, Tensor)) for item in _as_items(index)):
             self.writes[node] = index, value
         if joined is not None:
@@ -166,6 +168,8 @@ class Slices:
         restricted = [(dim, item) for dim, item in ranges.items() if not _is_full(item)]
         if isinstance(value, fx.Node) and _holds_number(graph_module, value):
             raise Refusal("what it writes is a number that is worked out when the model runs")
+        if isinstance(value, fx.Node) and restricted:
+            whole = _as_constant(builder, whole)
         if not isinstance(value, fx.Node):
             number = builder.constant(value, whole.meta.get("dtype"))
             part = _part(builder, whole, restricted)
@@ -269,7 +273,7 @@ class Slices:
             return value
         part = whole
         if index is not Ellipsis:
-            part = builder.insert(Form.function(operator.getitem, whole, index))
+            part = builder.insert(Form.function(operator.getitem, self._of_size(whole), index))
             builder.evaluated(part, part.all_input_nodes)
         if "shape" in value.meta and "shape" in part.meta:
             more = len(value.meta["shape"]) - len(part.meta["shape"])
@@ -279,6 +283,12 @@ class Slices:
             if _are_alike(graph_module, value, part):
                 return value
         return builder.insert(Form.method("expand", value, builder.insert(Form.method("size", part))), part)
+
+    def _of_size(self, whole: fx.Node) -> fx.Node:
+        """The tensor to ask for a size: what a tensor was before all writes, or what that was made in the size of."""
+        first = self.sized.get(whole, whole)
+        like = first.args[0] if first.target in _MAKERS_ALIKE and first.args else None
+        return like if isinstance(like, fx.Node) else first
 
     def _has_shape_of_part(self, graph_module: fx.GraphModule, value: fx.Node, whole: fx.Node, index: Any) -> bool:
         """Whether a value is made, value by value, of the part that it is written to.
@@ -561,30 +571,46 @@ def _are_alike(graph_module: fx.GraphModule, value: fx.Node, part: fx.Node) -> b
     shape = value.meta["shape"]
     if shape != part.meta.get("shape") or 1 in shape[1:]:
         return False
-    images = set(_images(graph_module, value))
-    return bool(shape) and (shape[0] != 1 or (len(images) == 1 and images == set(_images(graph_module, part))))
+    return bool(shape) and (
+        shape[0] != 1 or bool(_counted_alike(graph_module, value) & _counted_alike(graph_module, part))
+    )
 
 
-def _images(graph_module: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
-    """The inputs whose first dim is that of a value, one by one; none where it is not known to be an input's."""
-    seen, queue = set[fx.Node](), [node]
+def _counted_alike(graph_module: fx.GraphModule, node: fx.Node) -> set[fx.Node]:
+    """A value, and those it is made of whose first dim is its first dim, whatever its size is."""
+    found, queue = set[fx.Node](), [node]
     while queue:
         node = queue.pop()
-        if node in seen:
+        if node in found:
             continue
-        seen.add(node)
+        found.add(node)
         rank = len(node.meta.get("shape", ()))
-        if node.op == "placeholder":
-            yield node
-        elif node.op == "call_module" and isinstance(submodule(graph_module, node), _LAYERS_BY_IMAGE):
+        if node.op == "call_module" and isinstance(submodule(graph_module, node), _LAYERS_BY_IMAGE):
             queue += node.all_input_nodes if rank > 1 else []
         elif node.target is operator.getitem and isinstance(node.args[0], fx.Node):
             first = _as_items(node.args[1])[0]
             queue += [node.args[0]] if first is Ellipsis or (isinstance(first, slice) and _is_full(first)) else []
         elif _is_by_value(graph_module, node):
-            queue += [one for one in node.all_input_nodes if len(one.meta.get("shape", ())) == rank]
-        elif node.target in (torch.cat,) and len(node.args) > 1 and node.args[1] != 0:
+            operands = [one for one in node.all_input_nodes if len(one.meta.get("shape", ())) == rank]
+            queue += operands if len(operands) == 1 else []
+        elif (node.target is torch.cat and len(node.args) > 1 and node.args[1] != 0) or node.target in _MAKERS_ALIKE:
             queue += node.all_input_nodes[:1]
+        elif node.target in _MAKERS or node.target == "expand":
+            sizes = _sizes(node) if node.target in _MAKERS else node.args[1]
+            first = sizes[0] if isinstance(sizes, (tuple, list)) and sizes else sizes
+            queue += [source] if (source := _measured(first)) is not None else []
+    return found
+
+
+def _measured(size: Any) -> fx.Node | None:
+    """The tensor whose first size this is, or all of whose sizes."""
+    if not isinstance(size, fx.Node) or not isinstance(size.args[0], fx.Node):
+        return None
+    if size.target is operator.getitem and size.args[1] == 0:
+        return _measured(size.args[0])
+    if size.target == "size" and size.args[1:] in ((), (0,)):
+        return size.args[0]
+    return size.args[0] if size.target is getattr and size.args[1] == "shape" else None
 
 
 def fixed_size(graph_module: fx.GraphModule, node: fx.Node, dim: int) -> int | None:
@@ -609,11 +635,13 @@ def _is_fixed(graph_module: fx.GraphModule, node: Any, at: int, depth: int) -> b
         return at == rank - 1 or _is_fixed(graph_module, node.args[0], at, depth + 1)
     if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d, nn.Upsample, nn.AdaptiveAvgPool2d)):
         return at == rank - 3 and _is_fixed(graph_module, node.args[0], at, depth + 1)
-    if node.target in _MAKERS:
-        sizes = _sizes(node)
+    if node.target == "expand" and isinstance(node.args[1], fx.Node):
+        return node.args[1].target == "size" and _is_fixed(graph_module, node.args[1].args[0], at, depth + 1)
+    if node.target in _MAKERS or (node.target == "expand" and isinstance(node.args[1], (list, tuple))):
+        sizes = _sizes(node) if node.target in _MAKERS else node.args[1]
         return len(sizes) == rank and isinstance(sizes[at], int)
-    if node.target in _MAKERS_ALIKE or node.target in ("new_zeros", "new_ones", "new_empty", "new_full"):
-        return bool(node.args) and node.target in _MAKERS_ALIKE and _is_fixed(graph_module, node.args[0], at, depth + 1)
+    if node.target in _MAKERS_ALIKE:
+        return bool(node.args) and _is_fixed(graph_module, node.args[0], at, depth + 1)
     if node.target is torch.cat and isinstance(node.args[0], (list, tuple)):
         whole_dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
         parts = node.args[0] if isinstance(whole_dim, int) and whole_dim % max(rank, 1) == at else node.args[0][:1]
@@ -642,6 +670,23 @@ def _is_of_numbers(item: Any) -> bool:
 # What makes a tensor of sizes, and of a tensor one of its size.
 _MAKERS: frozenset[Any] = frozenset({torch.zeros, torch.ones, torch.full, torch.empty})
 _MAKERS_ALIKE: frozenset[Any] = frozenset({torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like})
+
+
+_FILLS: dict[Any, int] = {
+    torch.zeros: 0, torch.empty: 0, torch.ones: 1, torch.zeros_like: 0, torch.empty_like: 0, torch.ones_like: 1
+}  # fmt: skip
+
+
+def _as_constant(builder: Builder, whole: fx.Node) -> fx.Node:
+    """A tensor made to be filled, as one number that is seen in all its places: what is left of it can be int8."""
+    dtype = whole.meta.get("dtype")
+    if whole.target not in _FILLS or dtype is None or not dtype.is_floating_point:
+        return whole
+    source = whole.args[0] if whole.target in _MAKERS_ALIKE and whole.args else None
+    sizes = builder.insert(Form.method("size", source)) if isinstance(source, fx.Node) else list(_sizes(whole))
+    if not sizes:
+        return whole
+    return builder.insert(Form.method("expand", builder.constant(_FILLS[whole.target], dtype), sizes), whole)
 
 
 def _sizes(node: fx.Node) -> tuple[Any, ...]:

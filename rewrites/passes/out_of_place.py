@@ -279,7 +279,8 @@ class OutOfPlace(RewritePass):
                 for builder in reversed(builders):
                     builder.take_back()
                 self._leave_in_float(editor, node, tensors, str(refusal))
-            inserted += front.inserted + behind.inserted
+            else:
+                inserted += [*front.inserted, *behind.inserted, node]
         if not any(changes_in_place(editor.graph_module, node) for node in editor.graph.nodes):
             _read_pieces(editor, slices)
         if inserted:

@@ -87,7 +87,7 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config, unscri
             "operators of torch"
         ) from error
     _try(load_lite_bytes(content), example, config)  # it knows less than TorchScript
-    doubt = told(writes) if (writes := writes_in_place(optimized)) else ""
+    doubt = told(writes_in_place(scripted)) if writes_in_place(optimized) else ""
     warned = (*frozen.warnings, *_decisions(caught, frozen), *([doubt] if doubt else []))
     stages = {SCRIPTED: scripted, OPTIMIZED: optimized}
     return Lowered(stages, content, config.method, warned, tuple(frozen.branches), doubt)
