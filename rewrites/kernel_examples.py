@@ -41,6 +41,22 @@ def einsum(x: Tensor, y: Tensor) -> Tensor:
     return torch.einsum("bchw,bdhw->bcd", x, y)
 
 
+def slice_scatter(x: Tensor, y: Tensor) -> Tensor:
+    """Every other column of one image written into another."""
+    return torch.slice_scatter(x, y[..., ::2], -1, 0, None, 2)
+
+
+def masked_fill(x: Tensor) -> Tensor:
+    """Half of the columns set to a number far out."""
+    return x.masked_fill(torch.arange(12) > 5, 100.0)
+
+
+def index_put(x: Tensor, y: Tensor) -> Tensor:
+    """Two channels of one image written into another."""
+    put: Tensor = torch.ops.aten.index_put(x, [None, torch.tensor([1, 3])], y[:, :2])
+    return put
+
+
 class OfList(nn.Module):
     """A module that takes a list, called with the tensors of the list."""
 

@@ -21,7 +21,20 @@ from torch import Tensor, fx, nn
 from rewrites import frames, functions
 from rewrites import kernel_limits as limits
 from rewrites import modules as m
-from rewrites.kernel_examples import Call, OfList, ShapedAlike, Sized, Stacked, einsum, interpolating, weighing, where
+from rewrites.kernel_examples import (
+    Call,
+    OfList,
+    ShapedAlike,
+    Sized,
+    Stacked,
+    einsum,
+    index_put,
+    interpolating,
+    masked_fill,
+    slice_scatter,
+    weighing,
+    where,
+)
 
 
 class Verdict(Enum):
@@ -84,6 +97,8 @@ _QUIET_TOKENS = (
 )
 _NOT_PACKED = "the engine packs the weights of layers; a weight that is a value like its input has no quantized kernel"
 _FIRST_RANGE = "it forces all tensors into the range of the first, which cuts off what lies outside"
+_OWN_STEPS = "it copies the steps of what is written, which stand for other values in the range they come into"
+_CUT_OFF = "a value outside of the range is cut off"
 
 _ROWS: tuple[Kernel, ...] = (
     # layers with weights
@@ -177,6 +192,9 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(Tensor.cumsum, Verdict.FLOAT, lambda: Call(Tensor.cumsum, 1), _NO_KERNEL),
     Kernel(torch.maximum, Verdict.FLOAT, lambda: Call(torch.maximum), _NO_KERNEL, inputs=2),
     Kernel(torch.minimum, Verdict.FLOAT, lambda: Call(torch.minimum), _NO_KERNEL, inputs=2),
+    Kernel(torch.slice_scatter, Verdict.WRONG, lambda: Call(slice_scatter), _OWN_STEPS, inputs=2),
+    Kernel(Tensor.masked_fill, Verdict.WRONG, lambda: Call(masked_fill), _CUT_OFF),
+    Kernel(torch.ops.aten.index_put, Verdict.FLOAT, lambda: Call(index_put), _NO_KERNEL, inputs=2),
     Kernel(torch.where, Verdict.FLOAT, lambda: Call(where), _NO_KERNEL, inputs=2),
     Kernel(torch.einsum, Verdict.FLOAT, lambda: Call(einsum), _NO_KERNEL, inputs=2),
     Kernel(torch.abs, Verdict.FLOAT, lambda: Call(torch.abs), _NO_KERNEL),

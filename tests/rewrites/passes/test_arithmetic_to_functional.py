@@ -179,7 +179,7 @@ def test_addition_and_relu_stay_apart_when_something_is_changed_between_them():
     # Moved behind the change, the sum would read the changed values.
     def forward(self, x):
         y = self.conv(x)
-        flat = y.view(2, -1)
+        flat = torch.einsum("nchw->nhwc", y)
         total = y + x
         flat.add_(1)
         return F.relu(total) + y
