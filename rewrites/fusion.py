@@ -310,7 +310,7 @@ def cut_out_rows(module: Root) -> Root:
                 setattr(holder, name, plain[id(part)])
     owned: dict[int, nn.Parameter] = {}
     for part in module.modules():
-        for name in ("weight", "bias") if type(part) in (*_HEADS, *_TRANSPOSED) else ():
+        for name in ("weight", "bias") if type(part) in HEADS else ():
             if (constant := part._buffers.pop(name, None)) is not None:
                 part.register_parameter(name, owned.setdefault(id(constant), nn.Parameter(constant, False)))
     return module
