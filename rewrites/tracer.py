@@ -390,6 +390,9 @@ class Tracer(fx.Tracer):
         own = [value for value in (*held, *self.root.parameters()) if id(value) in self.own_tensors]
         if id(tensor) in self.own_tensors or any(one.untyped_storage().data_ptr() == memory for one in own):
             raise fx.proxy.TraceError("a tensor that the model keeps between calls is written into")
+        made = (value for name, value in vars(self.root).items() if name.startswith("_tensor_constant"))
+        if any(one is not tensor and one.untyped_storage().data_ptr() == memory for one in made):
+            raise fx.proxy.TraceError("a tensor that is written into shares memory with another that was read")
         proxy = self.proxy(self.create_arg(tensor))
         with self.fake:
             proxy.node.meta["value"] = faked(tensor)

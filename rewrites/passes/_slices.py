@@ -465,7 +465,7 @@ def _with_kept_dims(builder: Builder, value: fx.Node, items: Sequence[Any], dims
     at = 0
     for item in items[:place]:
         if item is None:
-            value = builder.insert(Form.method("select", value, at, 0))
+            value = builder.insert(Form.function(operator.getitem, value, along(at, 0)))
         else:
             if not isinstance(item, slice):
                 value = builder.insert(Form.method("unsqueeze", value, at))
@@ -473,7 +473,7 @@ def _with_kept_dims(builder: Builder, value: fx.Node, items: Sequence[Any], dims
     at = -1
     for item in reversed(items[place + 1 :]):
         if item is None:
-            value = builder.insert(Form.method("select", value, at, 0))
+            value = builder.insert(Form.function(operator.getitem, value, along(at, 0)))
         else:
             if not isinstance(item, slice):
                 value = builder.insert(Form.method("unsqueeze", value, at))

@@ -23,7 +23,7 @@ from rewrites.memory import (
 )
 from rewrites.passes._builder import Builder, Form, example
 from rewrites.passes._slices import MAKERS, Slices, is_all
-from rewrites.passes._views import disjoint, put_back, taken_anew, viewed
+from rewrites.passes._views import disjoint, lies_in_order, put_back, taken_anew, viewed
 from rewrites.values import callee, calls_of, submodule, tensor_nodes
 
 
@@ -196,6 +196,7 @@ def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, te
         editor.retarget(node, form.op, form.target, form.args, form.kwargs, front.reason)
     if written:
         slices.now_at(node, value, *written, joined)
+        node.meta["in_order"] = lies_in_order(editor.graph_module, value)
     for old, new in seen.items():
         for user in readers[old] if old is not new else ():
             editor.redirect(user, old, new, f"it ran after {value.name} was changed in place")
@@ -212,6 +213,7 @@ def _seen(slices: Slices, builder: Builder, sharing: _Sharing, result: fx.Node) 
     new = {sharing.above[0]: result}
     for view, whole in pairwise(sharing.above):
         new[whole] = put_back(builder, slices, view, whole, new[view])
+        new[whole].meta["in_order"] = lies_in_order(builder.graph_module, whole)
     if sharing.changes_again:  # then a later change has to be seen through the views once more
         for view, whole in reversed(list(pairwise(sharing.above))):
             new[view] = taken_anew(builder, view, new[whole])
