@@ -393,7 +393,8 @@ class Tracer(fx.Tracer):
         made = (value for name, value in vars(self.root).items() if name.startswith("_tensor_constant"))
         if any(one is not tensor and one.untyped_storage().data_ptr() == memory for one in made):
             raise fx.proxy.TraceError("a tensor that is written into shares memory with another that was read")
-        proxy = self.proxy(self.create_arg(tensor))
+        # Each call writes into a tensor of its own.
+        proxy = self.proxy(self.create_node("call_method", "clone", (self.create_arg(tensor),), {}))
         with self.fake:
             proxy.node.meta["value"] = faked(tensor)
         proxy.node.meta["given"] = True

@@ -242,6 +242,14 @@ def _read_pieces(editor: Editor, slices: Slices) -> None:
             editor.retarget(node, node.op, node.target, (value, index), {}, reason)
 
 
+def _drop_copies(editor: Editor) -> None:
+    """Drop the copies of tensors made in the forward that each call had for itself to change."""
+    for node in editor.nodes():
+        value = node.args[0] if node.op == "call_method" and node.target == "clone" else None
+        if isinstance(value, fx.Node) and value.op == "get_attr" and not _outlives_a_call(editor.graph_module, value):
+            editor.remove(node, value, "nothing changes it any more")
+
+
 def _forget_unread(editor: Editor, inserted: set[fx.Node]) -> None:
     """Drop what nobody reads any more: of what was inserted, and tensors made to be filled."""
     for node in reversed(list(editor.graph.nodes)):
@@ -285,6 +293,8 @@ class OutOfPlace(RewritePass):
                 inserted += [*front.inserted, *behind.inserted, node]
         if not any(changes_in_place(editor.graph_module, node) for node in editor.graph.nodes):
             _read_pieces(editor, slices)
+            if inserted:
+                _drop_copies(editor)
         if inserted:
             _forget_unread(editor, set(inserted))
 

@@ -261,7 +261,8 @@ def a_view_read_before(self, x, y):
 
 WRITES = [
     case(a_number), case(what_was_there), case(another_layer), case(the_last_channel), case(the_middle_of_the_image),
-    case(every_other_row, 1), case(places_by_size), case(a_value_that_is_broadcast, None), case(axes_that_come_and_go, None),
+    case(every_other_row, 1), case(places_by_size), case(a_value_that_is_broadcast, None),
+    case(axes_that_come_and_go, None),
     case(other_types, None), case(nothing_at_all), case(half_of_a_chunk), case(both_halves_of_a_split),
     case(a_view_written_twice), case(views_that_overlap), case(views_in_other_dims), case(named_parts),
     case(through_a_module), case(copied_and_filled, None), case(through_out), case(a_stack_filled_in_a_loop),
