@@ -255,6 +255,8 @@ class Tracer(fx.Tracer):
     def create_arg(self, a: Any) -> Any:
         if is_value(a):
             return a.node
+        if self.filled and isinstance(a, Tensor) and (filled := self.filled_with(a)) is not None:
+            return filled.node
         if isinstance(a, Shape):
             return a.recorded().node if a.recorded is not None else tuple(self.create_arg(size) for size in a)
         if isinstance(a, dict):  # one of the user's may answer for any attribute

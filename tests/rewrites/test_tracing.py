@@ -92,7 +92,8 @@ def test_items_assigned_in_a_tensor_made_in_the_forward():
     class Canvas(nn.Module):
         def forward(self, x):
             canvas = torch.zeros(2, 8, 8, 8)
-            canvas[:, :4] += x[:, :4]
+            canvas[:, :4] = x[:, :4]
+            canvas[:, 3:5] += 1
             return canvas
 
     original = model(lambda self, x: self.conv(self.canvas(x)), canvas=Canvas(), conv=conv())

@@ -1,6 +1,7 @@
 """ReLU6 behind something with a range becomes the upper end of that range; elsewhere it runs in float."""
 
 import pytest
+import torch
 import torch.nn.functional as F
 from passcheck import check, conv, images, model, text
 from torch import nn
