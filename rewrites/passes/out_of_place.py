@@ -264,14 +264,17 @@ class OutOfPlace(RewritePass):
 
     What it does: `x += y`, `x.mul_(y)`, `F.relu(x, inplace=True)` and modules with `inplace=True`
     are replaced by the form that makes a new tensor. Every node that read `x` afterwards now reads
-    the new tensor, so the meaning stays what it was in eager mode.
+    the new tensor, so the meaning stays what it was in eager mode. A write into a part, `y[:, :4] = v`, joins
+    what lies before and behind it with what is written; parts that are written one behind the other are joined once.
+    A change of a view is put back into the tensor it is a view of, and other views that are read later are taken anew.
 
     Why: an observer has to see each value once, unchanged, and a fused activation has no tensor of
     its own to change. The other passes then only meet the plain operators.
 
-    Leaves alone: a change that somebody sees through a view, that lands in a parameter or buffer, or that is made by
-    `out=`, by an item assignment or by a module that did not trace. Such a node and what shares its memory or reads it
-    stay in float, with the reason; what is made of it afterwards does not.
+    Leaves alone: a change that may or may not be seen through what may be a view or a copy, that lands in a parameter
+    or buffer, or that is made by a module that did not trace. Such a node and what shares its memory or reads it stay
+    in float, with the reason; what is made of it afterwards does not. An input is not changed any more: the caller's
+    tensor stays as it was.
     """
 
     name = "out-of-place"
