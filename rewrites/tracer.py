@@ -255,6 +255,8 @@ class Tracer(fx.Tracer):
     def create_arg(self, a: Any) -> Any:
         if is_value(a):
             return a.node
+        if self.filled and isinstance(a, Tensor) and (filled := self.filled_with(a)) is not None:
+            return filled.node
         if isinstance(a, Shape):
             return a.recorded().node if a.recorded is not None else tuple(self.create_arg(size) for size in a)
         if isinstance(a, dict):  # one of the user's may answer for any attribute
@@ -390,7 +392,11 @@ class Tracer(fx.Tracer):
         own = [value for value in (*held, *self.root.parameters()) if id(value) in self.own_tensors]
         if id(tensor) in self.own_tensors or any(one.untyped_storage().data_ptr() == memory for one in own):
             raise fx.proxy.TraceError("a tensor that the model keeps between calls is written into")
-        proxy = self.proxy(self.create_arg(tensor))
+        made = (value for name, value in vars(self.root).items() if name.startswith("_tensor_constant"))
+        if any(one is not tensor and one.untyped_storage().data_ptr() == memory for one in made):
+            raise fx.proxy.TraceError("a tensor that is written into shares memory with another that was read")
+        # Each call writes into a tensor of its own.
+        proxy = self.proxy(self.create_node("call_method", "clone", (self.create_arg(tensor),), {}))
         with self.fake:
             proxy.node.meta["value"] = faked(tensor)
         proxy.node.meta["given"] = True

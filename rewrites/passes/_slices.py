@@ -465,7 +465,7 @@ def _with_kept_dims(builder: Builder, value: fx.Node, items: Sequence[Any], dims
     at = 0
     for item in items[:place]:
         if item is None:
-            value = builder.insert(Form.method("select", value, at, 0))
+            value = builder.insert(Form.function(operator.getitem, value, along(at, 0)))
         else:
             if not isinstance(item, slice):
                 value = builder.insert(Form.method("unsqueeze", value, at))
@@ -473,7 +473,7 @@ def _with_kept_dims(builder: Builder, value: fx.Node, items: Sequence[Any], dims
     at = -1
     for item in reversed(items[place + 1 :]):
         if item is None:
-            value = builder.insert(Form.method("select", value, at, 0))
+            value = builder.insert(Form.function(operator.getitem, value, along(at, 0)))
         else:
             if not isinstance(item, slice):
                 value = builder.insert(Form.method("unsqueeze", value, at))
@@ -638,7 +638,7 @@ def _is_fixed(graph_module: fx.GraphModule, node: Any, at: int, depth: int) -> b
     if node.target == "expand" and isinstance(node.args[1], fx.Node):
         return node.args[1].target == "size" and _is_fixed(graph_module, node.args[1].args[0], at, depth + 1)
     if node.target in _MAKERS or (node.target == "expand" and isinstance(node.args[1], (list, tuple))):
-        sizes = _sizes(node) if node.target in _MAKERS else node.args[1]
+        sizes: Any = _sizes(node) if node.target in _MAKERS else node.args[1]
         return len(sizes) == rank and isinstance(sizes[at], int)
     if node.target in _MAKERS_ALIKE:
         return bool(node.args) and _is_fixed(graph_module, node.args[0], at, depth + 1)

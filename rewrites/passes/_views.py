@@ -72,21 +72,23 @@ def viewed(graph_module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     if target in _SWAPS | _PERMUTES | _MOVES | _GROUPED | _SAME | _SELECTS | _NARROWS:
         return value
     in_order = target in _GROUPED_IN_ORDER or (target in _SAME_IN_ORDER and len(node.args) == 1 and not node.kwargs)
-    return value if in_order and _lies_in_order(graph_module, value) else None
+    return value if in_order and lies_in_order(graph_module, value) else None
 
 
 def _is_taken_apart(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     return callee(graph_module, node) in _SPLITS | _UNBINDS
 
 
-def _lies_in_order(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+def lies_in_order(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a value lies in memory in the order of its dims, whatever their sizes are."""
+    if "in_order" in node.meta:  # what a tensor became that did
+        return bool(node.meta["in_order"])
     target = callee(graph_module, node)
     if target in _SAME_IN_ORDER:
         return node.meta.get("contiguous") is not False  # as of one that was put in where nobody knew
     if target in _GROUPED | _GROUPED_IN_ORDER | _SAME:
         value = node.args[0]
-        return isinstance(value, fx.Node) and _lies_in_order(graph_module, value)
+        return isinstance(value, fx.Node) and lies_in_order(graph_module, value)
     if viewed(graph_module, node) is not None or node.op == "placeholder":
         return False  # the images may lie in memory in any order
     return bool(node.meta.get("contiguous", isinstance(submodule(graph_module, node), nn.Conv2d)))

@@ -23,7 +23,7 @@ from rewrites.memory import (
 )
 from rewrites.passes._builder import Builder, Form, example
 from rewrites.passes._slices import MAKERS, Slices, is_all
-from rewrites.passes._views import disjoint, put_back, taken_anew, viewed
+from rewrites.passes._views import disjoint, lies_in_order, put_back, taken_anew, viewed
 from rewrites.values import callee, calls_of, submodule, tensor_nodes
 
 
@@ -196,6 +196,7 @@ def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, te
         editor.retarget(node, form.op, form.target, form.args, form.kwargs, front.reason)
     if written:
         slices.now_at(node, value, *written, joined)
+        node.meta["in_order"] = lies_in_order(editor.graph_module, value)
     for old, new in seen.items():
         for user in readers[old] if old is not new else ():
             editor.redirect(user, old, new, f"it ran after {value.name} was changed in place")
@@ -212,6 +213,7 @@ def _seen(slices: Slices, builder: Builder, sharing: _Sharing, result: fx.Node) 
     new = {sharing.above[0]: result}
     for view, whole in pairwise(sharing.above):
         new[whole] = put_back(builder, slices, view, whole, new[view])
+        new[whole].meta["in_order"] = lies_in_order(builder.graph_module, whole)
     if sharing.changes_again:  # then a later change has to be seen through the views once more
         for view, whole in reversed(list(pairwise(sharing.above))):
             new[view] = taken_anew(builder, view, new[whole])
@@ -240,6 +242,14 @@ def _read_pieces(editor: Editor, slices: Slices) -> None:
             editor.retarget(node, node.op, node.target, (value, index), {}, reason)
 
 
+def _drop_copies(editor: Editor) -> None:
+    """Drop the copies of tensors made in the forward that each call had for itself to change."""
+    for node in editor.nodes():
+        value = node.args[0] if node.op == "call_method" and node.target == "clone" else None
+        if isinstance(value, fx.Node) and value.op == "get_attr" and not _outlives_a_call(editor.graph_module, value):
+            editor.remove(node, value, "nothing changes it any more")
+
+
 def _forget_unread(editor: Editor, inserted: set[fx.Node]) -> None:
     """Drop what nobody reads any more: of what was inserted, and tensors made to be filled."""
     for node in reversed(list(editor.graph.nodes)):
@@ -254,14 +264,17 @@ class OutOfPlace(RewritePass):
 
     What it does: `x += y`, `x.mul_(y)`, `F.relu(x, inplace=True)` and modules with `inplace=True`
     are replaced by the form that makes a new tensor. Every node that read `x` afterwards now reads
-    the new tensor, so the meaning stays what it was in eager mode.
+    the new tensor, so the meaning stays what it was in eager mode. A write into a part, `y[:, :4] = v`, joins
+    what lies before and behind it with what is written; parts that are written one behind the other are joined once.
+    A change of a view is put back into the tensor it is a view of, and other views that are read later are taken anew.
 
     Why: an observer has to see each value once, unchanged, and a fused activation has no tensor of
     its own to change. The other passes then only meet the plain operators.
 
-    Leaves alone: a change that somebody sees through a view, that lands in a parameter or buffer, or that is made by
-    `out=`, by an item assignment or by a module that did not trace. Such a node and what shares its memory or reads it
-    stay in float, with the reason; what is made of it afterwards does not.
+    Leaves alone: a change that may or may not be seen through what may be a view or a copy, that lands in a parameter
+    or buffer, or that is made by a module that did not trace. Such a node and what shares its memory or reads it stay
+    in float, with the reason; what is made of it afterwards does not. An input is not changed any more: the caller's
+    tensor stays as it was.
     """
 
     name = "out-of-place"
@@ -283,6 +296,8 @@ class OutOfPlace(RewritePass):
                 inserted += [*front.inserted, *behind.inserted, node]
         if not any(changes_in_place(editor.graph_module, node) for node in editor.graph.nodes):
             _read_pieces(editor, slices)
+            if inserted:
+                _drop_copies(editor)
         if inserted:
             _forget_unread(editor, set(inserted))
 

@@ -244,10 +244,10 @@ def test_a_tensor_made_in_the_forward_is_new_in_every_call():
         return total
 
     checked = check(RULE, model(forward, conv=conv()))
-    assert checked.changes == text("""
-        -add_ = _tensor_constant0.add_(mean)
-        +add_ = _tensor_constant0.add(mean)
-    """)
+    assert [line for line in checked.lines if "constant" in line] == [
+        "_tensor_constant0 = self._tensor_constant0",
+        "add_ = _tensor_constant0.add(mean)",
+    ]
 
 
 @pytest.mark.parametrize(
