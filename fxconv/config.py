@@ -160,6 +160,9 @@ class Config:
     `learn_from`, by Adam with `learning_rate` (ten times that for biases) falling to 0 along a cosine; `batch_size`
     images at a time.
 
+    `model_arg` are arguments of whatever makes the model, or fields of its configuration, each `KEY=VALUE`; they say
+    something of a model that is named, and nothing of one that is given.
+
     `runtime` is the release for phones that must load the artifact, by the name of its package.
 
     With `allow_frozen_branches` a model that can only be traced may decide by the numbers in a tensor; the artifact
@@ -198,6 +201,7 @@ class Config:
     learning_rate: float = 2e-5
     runtime: str | None = None
     allow_frozen_branches: bool = False
+    model_arg: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for field, kind in _CHOICES.items():

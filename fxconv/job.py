@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fxconv.config import MIN_SQNR, Config
 from fxconv.data.calibration import CalibrationData, as_data
 from fxconv.environment import Environment, check
+from fxconv.errors import UserError
 from fxconv.measures.latency import set_mobile_threads
 from fxconv.models import forward, preconditions
 from fxconv.models.model_info import ModelInfo
@@ -80,6 +81,8 @@ def open_job(
 
     Raises `UserError` for whatever the user can mend.
     """
+    if info is None and config.model_arg:
+        raise UserError(f"model_arg {config.model_arg[0]}: of a model that is named; this one is made, leave it out")
     least = MIN_SQNR if config.min_sqnr is None else config.min_sqnr
     config = replace(config, min_sqnr=least)  # the report tells what was asked for
     environment = check(config.engine.value)

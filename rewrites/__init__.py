@@ -13,6 +13,7 @@ from rewrites.passes import ALTERNATIVES, DEFAULT_PASSES, WRAPPED_PASSES, passes
 from rewrites.records import Edit, Hunk, PassResult, Skip
 from rewrites.runner import Rewritten, rewrite, run_pass
 from rewrites.tracing import FloatLeaf, UntraceableError
+from rewrites.unfolded_norms import UnfoldedNorm
 from rewrites.values import callee, is_scalar, submodule, tensor_nodes, whole_numbers
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "RewritePass",
     "Rewritten",
     "Skip",
+    "UnfoldedNorm",
     "UntraceableError",
     "callee",
     "is_scalar",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from torch import fx
 from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.diff import call_name
-from rewrites.fusion import fusable_nodes
+from rewrites.fusion import Fusion
 from rewrites.kernels import KERNELS, MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.modules import Cat, Stack, WrappedCat
+from rewrites.readers import asks_shape_alone, value_readers
 from rewrites.values import callee, modules_read_inside, several_tensors, submodule, tensor_nodes
 
 
@@ -70,7 +71,7 @@ def _taken_apart(
     graph_module: fx.GraphModule, node: fx.Node, several: set[fx.Node], forced: dict[fx.Node, str]
 ) -> bool:
     """Whether whoever reads this tuple of tensors takes single ones out of it, or joins them in int8."""
-    for user in node.users:
+    for user in value_readers(node):
         if user.op == "output" or user in forced or "float_reason" in user.meta:
             return False
         if user in several and not _taken_apart(graph_module, user, several, forced):
@@ -92,16 +93,35 @@ def _several_at_once(
     return None
 
 
-def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Domains:
+def _of_what_it_is_folded_into(
+    graph_module: fx.GraphModule, norm: fx.Node, fusion: Fusion, domains: Domains, forced: dict[fx.Node, str]
+) -> str | None:
+    """Why a batch norm that is folded into the layers behind it runs in float; None when all of them are int8."""
+    for layer in fusion.forward[norm]:
+        head = fusion.heads.get(layer, layer)
+        if head in forced or layer in forced or "float_reason" in head.meta or head in domains.floating:
+            return f"follows {layer.name}, which reads it"
+        if head in domains.int8:
+            continue
+        if head in fusion.forward:
+            if (why := _of_what_it_is_folded_into(graph_module, head, fusion, domains, forced)) is not None:
+                return why
+        elif ruling(graph_module, head) is not Verdict.INT8:
+            return f"follows {layer.name}, which reads it"
+    return None
+
+
+def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], emulated: Collection[fx.Node]) -> Domains:
     domains = Domains()
-    heads = {node: chain[0] for chain in fusable_nodes(graph_module) for node in chain[1:]}
+    fusion = Fusion(graph_module)
+    heads = fusion.heads
     tensors, several = tensor_nodes(graph_module), several_tensors(graph_module)
     read = modules_read_inside(graph_module)
     for node in graph_module.graph.nodes:
         if node not in tensors:
             continue
         module = submodule(graph_module, node)
-        inputs = [n for n in node.all_input_nodes if n in tensors]
+        inputs = [n for n in node.all_input_nodes if n in tensors and not asks_shape_alone(node, n)]
         is_member = callee(graph_module, node) is operator.getitem and node.args[0].op == "placeholder"
         is_given = node.op in ("placeholder", "get_attr") or (is_member and node.args[0] in several)
         if is_given or isinstance(module, DeQuantStub):
@@ -118,8 +138,14 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str]) -> Do
                 domains.int8.add(node)
                 continue
             why = f"follows {heads[node].name}, with which it is fused"
+        if why is None and node in fusion.forward:
+            why = _of_what_it_is_folded_into(graph_module, node, fusion, domains, forced)
+            if why is None:
+                domains.int8.add(node)
+                continue
         if why is None:
             ruling, reason = verdict(callee(graph_module, node), module, node)
+            ruling = Verdict.INT8 if node in emulated else ruling
             why = _several_at_once(graph_module, node, several, domains, forced)
             if why is not None:
                 domains.floating.add(node)
@@ -172,15 +198,14 @@ def ruling(graph_module: fx.GraphModule, node: fx.Node) -> Verdict:
     return verdict(callee(graph_module, node), submodule(graph_module, node), node)[0]
 
 
-def _emulated_beside_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+def _emulated_beside_float(
+    graph_module: fx.GraphModule, domains: Domains, emulated: Collection[fx.Node]
+) -> Iterator[tuple[fx.Node, str]]:
     """The int8 calls whose kernels compute in float, next to an operation that does so without the detour."""
     for node in sorted(domains.int8):
         row = KERNELS.get(callee(graph_module, node))  # type: ignore[arg-type]
-        if (
-            row is not None
-            and row.emulated
-            and not domains.reasons.keys().isdisjoint((*node.all_input_nodes, *node.users))
-        ):
+        is_emulated = node in emulated or (row is not None and row.emulated)
+        if is_emulated and not domains.reasons.keys().isdisjoint((*node.all_input_nodes, *node.users)):
             yield node, f"{call_name(graph_module, node)}: its kernel computes in float, like the operation beside it"
 
 
@@ -188,6 +213,8 @@ def _conversions(around: set[fx.Node], int8: set[fx.Node], tensors: set[fx.Node]
     """How many of the values `around` need a stub: they are read in the other domain."""
 
     def crosses(value: fx.Node, user: fx.Node) -> bool:
+        if asks_shape_alone(user, value):
+            return False
         return value in int8 if user.op == "output" else user in tensors and (user in int8) != (value in int8)
 
     return sum(any(crosses(value, user) for user in value.users) for value in around & tensors)
@@ -218,7 +245,8 @@ def _better_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator
     views, which cost as little in float as in int8; then whatever lies between layers.
     """
     tensors = tensor_nodes(graph_module)
-    fixed = {node for chain in fusable_nodes(graph_module) for node in chain}
+    fusion = Fusion(graph_module)
+    fixed = {*fusion.heads, *fusion.heads.values(), *fusion.forward}
     movable: dict[fx.Node, Verdict] = {}
     for node in sorted(domains.int8 - fixed):
         kind = callee(graph_module, node)
@@ -238,8 +266,8 @@ def _better_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator
             return
 
 
-def assign(graph_module: fx.GraphModule) -> Domains:
-    """Decide for every tensor node whether it runs in int8 or in float.
+def assign(graph_module: fx.GraphModule, emulated: Collection[fx.Node] = ()) -> Domains:
+    """Decide for every tensor node whether it runs in int8 or in float; the nodes `emulated` as if they had a kernel.
 
     The kernel table rules first; then, where it leaves a choice, the fewer conversions decide:
 
@@ -252,7 +280,7 @@ def assign(graph_module: fx.GraphModule) -> Domains:
     """
     forced: dict[fx.Node, str] = {}
     while True:
-        domains = _assign_once(graph_module, forced)
+        domains = _assign_once(graph_module, forced, emulated)
         given_up = dict(_called_in_both(graph_module, domains))
         for region in _components(domains.int8):
             kinds = {callee(graph_module, node) for node in region}
@@ -261,7 +289,7 @@ def assign(graph_module: fx.GraphModule) -> Domains:
                 continue
             why = "lies behind a float operation, with no convolution or linear layer to quantize for"
             given_up |= dict.fromkeys(region, why)
-        given_up = given_up or dict(_emulated_beside_float(graph_module, domains))
+        given_up = given_up or dict(_emulated_beside_float(graph_module, domains, emulated))
         given_up = given_up or dict(_better_in_float(graph_module, domains))
         if not given_up:
             return domains

@@ -184,6 +184,27 @@ class Editor:
         self.graph_module.meta.setdefault("folded", []).append(Folded(value=holder.get_buffer(leaf), recipe=made))
         self._record("replace", node.name, before, self.line(fresh), reason)
 
+    def insert_constant(self, before: fx.Node, value: Tensor, stem: str, reason: str) -> fx.Node:
+        """Put a constant that is in no checkpoint in front of `before`, held by the module where that was written."""
+        path = self.free_path(module_scope(before), stem)
+        parent, _, leaf = path.rpartition(".")
+        self._holder(parent).register_buffer(leaf, value, persistent=False)
+        with self.graph.inserting_before(before):
+            fresh = self.graph.get_attr(path)
+        kept = {key: before.meta[key] for key in ("scope", "source") if key in before.meta}
+        known = {"shape": tuple(value.shape), "dtype": value.dtype, "contiguous": True}
+        fresh.meta = kept | known | self._new_mark(reason)
+        self._record("insert", fresh.name, "", self.line(fresh), reason)
+        return fresh
+
+    def take_back(self, inserted: Sequence[fx.Node]) -> None:
+        """Drop the nodes inserted last, which nobody reads, as if they had never been there."""
+        for node in reversed(inserted):
+            self.graph.erase_node(node)
+            if node.op == "get_attr":
+                self._forget_unused(str(node.target))
+        del self.edits[len(self.edits) - len(inserted) :]
+
     def forget_unread(self) -> None:
         """Drop the reads of parameters and buffers that nobody uses any more."""
         for node in reversed(list(self.graph.nodes)):
@@ -194,9 +215,16 @@ class Editor:
                 self._record("remove", node.name, before, "", "nobody reads it any more")
 
     def merge(self, node: fx.Node, into: fx.Node, reason: str) -> None:
-        """Drop `node`, whose work `into` does from now on, and with it the need to run in float."""
+        """Drop `node`, whose work `into` does from now on, and with it the need to run in float.
+
+        Who asks `node` for its shape asks `into`, which has the same and stands in its place then.
+        """
         if "float_reason" in node.meta:
             into.meta.setdefault("float_reason", node.meta["float_reason"])
+        if node.users:
+            node.append(into)
+        for user in list(node.users):
+            self.redirect(user, node, into, reason)
         self.erase(node, reason)
 
     def redirect(self, user: fx.Node, old: fx.Node, new: fx.Node, reason: str) -> None:

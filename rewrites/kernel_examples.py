@@ -26,6 +26,11 @@ def interpolating(mode: str) -> Callable[[], nn.Module]:
     return lambda: Call(F.interpolate, scale_factor=2, mode=mode)
 
 
+def weighing(function: Callable[..., Any], *shape: int) -> Callable[[], nn.Module]:
+    """An example of a function that takes a weight of this shape."""
+    return lambda: Call(function, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+
+
 def where(x: Tensor, y: Tensor) -> Tensor:
     """Half of the columns of either."""
     return torch.where(torch.arange(12) > 5, x, y)
@@ -34,6 +39,22 @@ def where(x: Tensor, y: Tensor) -> Tensor:
 def einsum(x: Tensor, y: Tensor) -> Tensor:
     """A product of two images, channel by channel."""
     return torch.einsum("bchw,bdhw->bcd", x, y)
+
+
+def slice_scatter(x: Tensor, y: Tensor) -> Tensor:
+    """Every other column of one image written into another."""
+    return torch.slice_scatter(x, y[..., ::2], -1, 0, None, 2)
+
+
+def masked_fill(x: Tensor) -> Tensor:
+    """Half of the columns set to a number far out."""
+    return x.masked_fill(torch.arange(12) > 5, 100.0)
+
+
+def index_put(x: Tensor, y: Tensor) -> Tensor:
+    """Two channels of one image written into another."""
+    put: Tensor = torch.ops.aten.index_put(x, [None, torch.tensor([1, 3])], y[:, :2])
+    return put
 
 
 class OfList(nn.Module):

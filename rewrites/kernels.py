@@ -18,10 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from rewrites import frames
+from rewrites import frames, functions
 from rewrites import kernel_limits as limits
 from rewrites import modules as m
-from rewrites.kernel_examples import Call, OfList, ShapedAlike, Sized, Stacked, einsum, interpolating, where
+from rewrites.kernel_examples import (
+    Call,
+    OfList,
+    ShapedAlike,
+    Sized,
+    Stacked,
+    einsum,
+    index_put,
+    interpolating,
+    masked_fill,
+    slice_scatter,
+    weighing,
+    where,
+)
 
 
 class Verdict(Enum):
@@ -82,7 +95,10 @@ _QUIET_TOKENS = (
     "it brings every token to the same power, and with it the error of tokens that had a step or two of the range all "
     "share"
 )
+_NOT_PACKED = "the engine packs the weights of layers; a weight that is a value like its input has no quantized kernel"
 _FIRST_RANGE = "it forces all tensors into the range of the first, which cuts off what lies outside"
+_OWN_STEPS = "it copies the steps of what is written, which stand for other values in the range they come into"
+_CUT_OFF = "a value outside of the range is cut off"
 
 _ROWS: tuple[Kernel, ...] = (
     # layers with weights
@@ -105,6 +121,18 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(
         m.LinearRows, Verdict.INT8, lambda: m.LinearRows(nn.Linear(12, 21).weight, nn.Linear(1, 21).bias, 7, 14),
     ),
+    Kernel(torch.conv1d, Verdict.FLOAT, weighing(torch.conv1d, 6, 8, 3), _NOT_PACKED, shape=(2, 8, 12)),
+    Kernel(torch.conv2d, Verdict.FLOAT, weighing(torch.conv2d, 6, 8, 3, 3), _NOT_PACKED),
+    Kernel(torch.conv3d, Verdict.FLOAT, weighing(torch.conv3d, 6, 8, 3, 3, 3), _NOT_PACKED, shape=(1, 8, 4, 6, 6)),
+    Kernel(
+        torch.conv_transpose1d, Verdict.FLOAT, weighing(torch.conv_transpose1d, 8, 6, 4), _NOT_PACKED, shape=(2, 8, 12),
+    ),
+    Kernel(torch.conv_transpose2d, Verdict.FLOAT, weighing(torch.conv_transpose2d, 8, 6, 4, 4), _NOT_PACKED),
+    Kernel(
+        torch.conv_transpose3d, Verdict.FLOAT, weighing(torch.conv_transpose3d, 8, 6, 3, 3, 3), _NOT_PACKED,
+        shape=(1, 8, 4, 6, 6),
+    ),
+    Kernel(F.linear, Verdict.FLOAT, weighing(F.linear, 7, 12), _NOT_PACKED),
     Kernel(nn.BatchNorm2d, Verdict.INT8, lambda: nn.BatchNorm2d(8), limits=limits.statistics),
     Kernel(nn.InstanceNorm2d, Verdict.INT8, lambda: nn.InstanceNorm2d(8), limits=limits.own_statistics),
     Kernel(nn.BatchNorm1d, Verdict.FLOAT, lambda: nn.BatchNorm1d(8), _NO_KERNEL, shape=(2, 8, 12)),
@@ -164,6 +192,9 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(Tensor.cumsum, Verdict.FLOAT, lambda: Call(Tensor.cumsum, 1), _NO_KERNEL),
     Kernel(torch.maximum, Verdict.FLOAT, lambda: Call(torch.maximum), _NO_KERNEL, inputs=2),
     Kernel(torch.minimum, Verdict.FLOAT, lambda: Call(torch.minimum), _NO_KERNEL, inputs=2),
+    Kernel(torch.slice_scatter, Verdict.WRONG, lambda: Call(slice_scatter), _OWN_STEPS, inputs=2),
+    Kernel(Tensor.masked_fill, Verdict.WRONG, lambda: Call(masked_fill), _CUT_OFF),
+    Kernel(torch.ops.aten.index_put, Verdict.FLOAT, lambda: Call(index_put), _NO_KERNEL, inputs=2),
     Kernel(torch.where, Verdict.FLOAT, lambda: Call(where), _NO_KERNEL, inputs=2),
     Kernel(torch.einsum, Verdict.FLOAT, lambda: Call(einsum), _NO_KERNEL, inputs=2),
     Kernel(torch.abs, Verdict.FLOAT, lambda: Call(torch.abs), _NO_KERNEL),
@@ -285,6 +316,9 @@ _ROWS: tuple[Kernel, ...] = (
     Kernel(m.Stack, Verdict.INT8, lambda: OfList(m.Stack(1)), inputs=2),
     Kernel(m.AddScalar, Verdict.INT8, lambda: m.AddScalar(0.7)),
     Kernel(m.MulScalar, Verdict.INT8, lambda: m.MulScalar(-1.3)),
+    Kernel(m.DivScalar, Verdict.INT8, lambda: m.DivScalar(-1.3)),
+    Kernel(functions.Quotient, Verdict.FLOAT, lambda: functions.Quotient(2.0), _NO_KERNEL),
+    Kernel(m.Emulated, Verdict.INT8, lambda: m.Emulated(nn.Softplus()), emulated=True),
     Kernel(m.WrappedBinary, Verdict.INT8, lambda: m.WrappedBinary(m.Add()), inputs=2),
     Kernel(m.WrappedUnary, Verdict.INT8, lambda: m.WrappedUnary(m.AddScalar(0.7))),
     Kernel(m.WrappedCat, Verdict.INT8, lambda: OfList(m.WrappedCat(m.Cat(1))), inputs=2),
@@ -309,6 +343,7 @@ MOVES: frozenset[Callable[..., Any]] = frozenset(
         Tensor.expand, torch.squeeze,
         Tensor.squeeze, torch.unsqueeze, Tensor.unsqueeze, Tensor.contiguous, torch.narrow, Tensor.narrow,
         operator.getitem, torch.flip, Tensor.flip, F.pad, nn.ZeroPad1d, nn.ZeroPad2d,
+        nn.ReflectionPad1d, nn.ReflectionPad2d,
         nn.PixelUnshuffle, F.pixel_unshuffle, nn.ChannelShuffle, F.channel_shuffle,
     }
 )  # fmt: skip

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from rewrites.values import callee, submodule
+from rewrites.values import callee, is_tensor, submodule
 
 AUGMENTED: dict[Callable[..., Any], Callable[..., Any]] = {
     operator.iadd: operator.add,
@@ -88,6 +88,15 @@ def changes_in_place(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     )
 
 
+def is_writing(kind: str, target: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a call of a function or method writes into its first argument, or into that of `out`."""
+    if kind not in ("call_function", "call_method"):
+        return False
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    is_named = name.endswith("_") and not name.endswith("__")
+    return kwargs.get("out") is not None or target is operator.setitem or target in AUGMENTED or is_named
+
+
 def changed_value(node: fx.Node) -> Any:
     """What an in-place `node` writes into."""
     if node.kwargs.get("out") is not None:
@@ -141,7 +150,17 @@ def shared_arguments(graph_module: fx.GraphModule, node: fx.Node) -> list[fx.Nod
         value = changed_value(node)
         return [value] if isinstance(value, fx.Node) else []
     target = callee(graph_module, node)
+    if target is operator.getitem and not is_basic_index(graph_module, node.args[1]):
+        return []  # what tensors and lists pick out is copied
     return node.all_input_nodes if target is None or _may_hand_on(target) else []
+
+
+def is_basic_index(graph_module: fx.GraphModule, index: Any) -> bool:
+    """Whether an index is made of numbers and slices alone, and gives a view."""
+    for item in index if isinstance(index, tuple) else (index,):
+        if isinstance(item, (list, Tensor)) or (isinstance(item, fx.Node) and is_tensor(graph_module, item)):
+            return False
+    return True
 
 
 def aliases(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node], beyond: fx.Node) -> set[fx.Node]:

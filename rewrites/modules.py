@@ -79,13 +79,16 @@ class CappedFloatFunctional(FloatFunctional):
         return self.activation_post_process(total)
 
 
-class CappedQFunctional(QFunctional):
-    """Maps `CappedFloatFunctional` to a plain QFunctional: its range ends at the cap, so it saturates there."""
+class PlainQFunctional(QFunctional):
+    """Maps a FloatFunctional with a float form of its own to a plain QFunctional.
+
+    The range of a `CappedFloatFunctional` ends at the cap, so it saturates there.
+    """
 
     @classmethod
     def from_float(
         cls,
-        mod: CappedFloatFunctional,
+        mod: FloatFunctional,
         use_precomputed_fake_quant: bool = False,
     ) -> QFunctional:
         plain = FloatFunctional()
@@ -255,6 +258,32 @@ class MulScalar(ScalarArithmetic):
         return self.op.mul_scalar(x, self.scalar)
 
 
+class DividingFloatFunctional(FloatFunctional):
+    """A FloatFunctional whose `mul_scalar` divides: a quotient and the product with 1 / divisor differ in a last bit.
+
+    Its int8 form is a plain QFunctional, which multiplies the steps.
+    """
+
+    def __init__(self, divisor: float) -> None:
+        super().__init__()
+        self.divisor = float(divisor)
+
+    def mul_scalar(self, x: Tensor, y: float) -> Tensor:
+        return self.activation_post_process(torch.div(x, self.divisor))
+
+
+class DivScalar(MulScalar):
+    """x / divisor; in int8 x * (1 / divisor), which is `scalar`."""
+
+    def __init__(self, divisor: float) -> None:
+        super().__init__(1 / divisor)
+        self.divisor = float(divisor)
+        self.op = DividingFloatFunctional(divisor)
+
+    def extra_repr(self) -> str:
+        return f"{self.divisor:g}"
+
+
 class Wrapped(nn.Module):
     """dequantize, operate in float, quantize: the slow form of an operator, kept to show what it costs.
 
@@ -280,6 +309,14 @@ class WrappedUnary(Wrapped):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.quant(self.op(self.dequant(x)))
+
+
+class Emulated(WrappedUnary):
+    """A function of one tensor that has no quantized kernel, where what is before and behind it is int8.
+
+    dequantize, compute in float, quantize, as kernels of the engine do themselves (`quantized::matmul`): what an island
+    would cost, and a range of its own. `op` is a module that takes one tensor and holds no parameters.
+    """
 
 
 class WrappedCat(Wrapped):

@@ -22,6 +22,7 @@ from rewrites.records import Edit, PassResult, Skip
 from rewrites.review import hunks, lines_of, names_of
 from rewrites.spec import check_names, check_rewritten, check_source
 from rewrites.tracing import FloatLeaf
+from rewrites.unfolded_norms import UnfoldedNorm, unfolded_norms
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,15 @@ class Rewritten:
             Island(tuple(prefixed(path, node) for node in island.nodes), island.reason)
             for path, graph in self.graphs.items()
             for island in assign(graph).islands()
+        )
+
+    @property
+    def unfolded_norms(self) -> tuple[UnfoldedNorm, ...]:
+        """The batch norms that run as operations of their own, each with the reason why no layer does its work."""
+        return tuple(
+            replace(norm, node=prefixed(path, norm.node))
+            for path, graph in self.graphs.items()
+            for norm in unfolded_norms(graph)
         )
 
     @property

@@ -27,6 +27,7 @@ from rewrites.counts import cuts
 from rewrites.decisions import REWRITES, TORCH, Decisions
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
 from rewrites.location import short
+from rewrites.memory import AUGMENTED, is_writing
 from rewrites.modules import AddReLU, Arithmetic, CappedReLU, LinearRows, Wrapped
 from rewrites.proxies import (
     PLAIN_FUNCTIONS,
@@ -59,6 +60,8 @@ _KEEPING_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoi
 
 # Methods that make a tensor of their own out of sizes alone.
 _MAKERS = frozenset({"new_zeros", "new_ones", "new_full", "new_tensor"})
+# The functions that do the same, by name; while a model is traced, others stand in for torch's own.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {"new_zeros": torch.zeros, "new_ones": torch.ones, "new_full": torch.full}
 # Methods that hand what is in a tensor to Python: of a buffer the numbers that are in it.
 _HANDING_OUT = frozenset({"item", "tolist", "numpy"})
 # Methods and attributes that give numbers by the size of a tensor.
@@ -89,10 +92,13 @@ class Calls(TorchFunctionMode):
         if self.tracer.is_evaluating:
             return func(*args, **kwargs)
         args, kwargs = self._with_proxies(func, args, kwargs)
+        args, kwargs = self._with_what_is_filled(func, args, kwargs)
         if not (proxies := proxies_in((args, kwargs))):
             return func(*args, **kwargs)
         if func in _ASKING:
             return _ASKING[func](*args)
+        if self.tracer.filled and args and is_value(args[0]) and _is_method(func):
+            return getattr(args[0], func.__name__)(*args[1:], **kwargs)  # a method of tensors takes no proxy for one
         self.tracer.decisions.nothing_decided()
         if not all(_is_made_of_numbers(known_value(proxy)) for proxy in proxies):
             try:
@@ -100,7 +106,7 @@ class Calls(TorchFunctionMode):
             finally:
                 self.tracer.decisions.nothing_decided()
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves((args, kwargs))):
-            kind = "call_method" if is_tensor_method_or_property(func) else "call_function"
+            kind = "call_method" if _is_method(func) else "call_function"
             return self.tracer.create_proxy(kind, func.__name__ if kind == "call_method" else func, args, kwargs)
         return self.tracer.made_of_sizes(func, args, kwargs)
 
@@ -110,12 +116,32 @@ class Calls(TorchFunctionMode):
             return args, kwargs
 
         def read(leaf: Any) -> Any:
-            if is_value(leaf) or not isinstance(leaf, Tensor) or id(leaf) not in self.tracer.named_tensors:
+            if is_value(leaf) or not isinstance(leaf, Tensor):
                 return leaf
-            return self.tracer.getattr("", leaf, self.read_before)
+            if self.tracer.filled and (filled := self.tracer.filled_with(leaf)) is not None:
+                return filled
+            return self.tracer.getattr("", leaf, self.read_before) if id(leaf) in self.tracer.named_tensors else leaf
 
         return cast("tuple[Any, Any]", tree_map(read, (args, kwargs)))
 
+    def _with_what_is_filled(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The same arguments, with a proxy for a tensor that the forward made and now writes a proxy into."""
+        name, into = getattr(func, "__name__", ""), kwargs.get("out", args[0] if args else None)
+        is_written = "out" in kwargs or name in _WRITING or (name.endswith("_") and not name.endswith("__"))
+        if not is_written or is_value(into) or not isinstance(into, Tensor) or not proxies_in((args, kwargs)):
+            return args, kwargs
+        filled = self.tracer.fill(into)
+        return (args, kwargs | {"out": filled}) if "out" in kwargs else ((filled, *args[1:]), kwargs)
+
+
+def _is_method(function: Any) -> bool:
+    """Whether this is a method of tensors; some stand in for torch's own while a model is traced."""
+    own = getattr(Tensor, getattr(function, "__name__", ""), None)
+    return own is function or is_tensor_method_or_property(function)
+
+
+# Methods that write into their tensor without saying so in their name.
+_WRITING = frozenset({"__setitem__", *(f"__{function.__name__}__" for function in AUGMENTED)})
 
 # What Python asks of a tensor by its own name, and the function of Python's that asks it.
 _ASKING: dict[Any, Callable[..., Any]] = {
@@ -154,6 +180,7 @@ class Tracer(fx.Tracer):
         self.has_hashed = False
         self.hooked: set[str] = set()
         self.asked: set[str] = set()
+        self.filled: dict[int, tuple[Tensor, fx.Proxy]] = {}
 
     # -- what the forward may ask a value ----------------------------------------------------------
 
@@ -228,6 +255,8 @@ class Tracer(fx.Tracer):
     def create_arg(self, a: Any) -> Any:
         if is_value(a):
             return a.node
+        if self.filled and isinstance(a, Tensor) and (filled := self.filled_with(a)) is not None:
+            return filled.node
         if isinstance(a, Shape):
             return a.recorded().node if a.recorded is not None else tuple(self.create_arg(size) for size in a)
         if isinstance(a, dict):  # one of the user's may answer for any attribute
@@ -272,6 +301,8 @@ class Tracer(fx.Tracer):
         if kind.startswith("call_") and (frame := self.decisions.innermost(REWRITES, TORCH)) is not None:
             meta["source"] = f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
         value = self._evaluated(kind, target, args, kwargs)
+        if is_writing(kind, target, kwargs):
+            self._forget_numbers(args, kwargs)
         if value is not UNKNOWN:
             meta["value"] = value
         meta["given"] = kind != "get_attr" and (kind == "call_module" or not proxies or any(map(is_given, proxies)))
@@ -282,6 +313,21 @@ class Tracer(fx.Tracer):
         elif not holds_tensors(value) or is_constant(value):
             self._measured(meta, target, args, proxies)
         return proxy
+
+    def _forget_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Of a tensor that something is written into whose numbers are not known, they are not known any more."""
+        into: Any = kwargs.get("out", args[0] if args else None)
+        known = known_value(into) if is_value(into) else None
+        if not isinstance(known, Tensor) or not is_constant(known):
+            return
+        if all(is_constant(value) or is_number(value) for value in tree_leaves(plain((args, kwargs)))):
+            return
+        memory = known.untyped_storage().data_ptr()
+        for node in self.graph.nodes:
+            value = node.meta.get("value")
+            if isinstance(value, Tensor) and is_constant(value) and value.untyped_storage().data_ptr() == memory:
+                with self.fake:
+                    node.meta["value"] = faked(value)
 
     def _measured(self, meta: dict[str, Any], target: Any, args: tuple[Any, ...], proxies: list[fx.Proxy]) -> None:
         """Note where a number comes from the size of an input, or from how many there are."""
@@ -301,7 +347,7 @@ class Tracer(fx.Tracer):
         if kind != "call_method":
             return UNKNOWN
         if target == "__setitem__":
-            raise fx.proxy.TraceError("items are assigned in a tensor that does not come from the input")
+            return self.create_proxy("call_function", operator.setitem, args, kwargs)
         if target in _MAKERS:
             return self._made(target, args, kwargs)
         if not args or not is_value(args[0]) or not isinstance(known := known_value(args[0]), Tensor):
@@ -329,7 +375,7 @@ class Tracer(fx.Tracer):
         proxies = proxies_in((args[1:], kwargs))
         self.decisions.nothing_decided()
         if any(map(by_batch, proxies)):
-            function = {"new_zeros": torch.zeros, "new_ones": torch.ones, "new_full": torch.full}.get(method)
+            function = _FUNCTIONS.get(method)
             sizes, options = args[1:], {"dtype": like.dtype, **kwargs}
             if method in ("new_zeros", "new_ones") and sizes and not _is_several(sizes[0]):
                 sizes = (sizes,)  # given one by one
@@ -338,6 +384,34 @@ class Tracer(fx.Tracer):
             self.decided(proxy, None)
         args, kwargs = plain((args[1:], kwargs))
         return getattr(torch.empty(0, dtype=like.dtype), method)(*args, **kwargs)
+
+    def fill(self, tensor: Tensor) -> fx.Proxy:
+        """What stands from now on for a tensor that the forward made of numbers, and writes what is recorded into."""
+        memory = tensor.untyped_storage().data_ptr()
+        held = (value for part in self.root.modules() for value in (*vars(part).values(), *part._buffers.values()))
+        own = [value for value in (*held, *self.root.parameters()) if id(value) in self.own_tensors]
+        if id(tensor) in self.own_tensors or any(one.untyped_storage().data_ptr() == memory for one in own):
+            raise fx.proxy.TraceError("a tensor that the model keeps between calls is written into")
+        made = (value for name, value in vars(self.root).items() if name.startswith("_tensor_constant"))
+        if any(one is not tensor and one.untyped_storage().data_ptr() == memory for one in made):
+            raise fx.proxy.TraceError("a tensor that is written into shares memory with another that was read")
+        # Each call writes into a tensor of its own.
+        proxy = self.proxy(self.create_node("call_method", "clone", (self.create_arg(tensor),), {}))
+        with self.fake:
+            proxy.node.meta["value"] = faked(tensor)
+        proxy.node.meta["given"] = True
+        self.filled[id(tensor)] = tensor, proxy
+        return proxy
+
+    def filled_with(self, tensor: Tensor) -> fx.Proxy | None:
+        """What stands for a tensor that was written into; None for another."""
+        if id(tensor) in self.filled:
+            return self.filled[id(tensor)][1]
+        if tensor.layout is torch.strided and not isinstance(tensor, FakeTensor):
+            memory = tensor.untyped_storage().data_ptr()
+            if memory and any(one.untyped_storage().data_ptr() == memory for one, _ in self.filled.values()):
+                raise fx.proxy.TraceError("a tensor shares memory with another that was written into")
+        return None
 
     def made_of_sizes(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What torch makes of numbers alone: a tensor is made anew in each run, anything else is worked out once."""

@@ -57,12 +57,18 @@ def _scope(node: fx.Node) -> str:
     return paths[-1] if paths else ""
 
 
-def _read_attributes_once(graph: fx.Graph) -> None:
-    """One node for each parameter, buffer or constant, so that whoever reads it reads the same value."""
+def _read_attributes_once(graph: fx.Graph, made: Mapping[str, Any]) -> None:
+    """One node for each parameter, buffer or constant, so that whoever reads it reads the same value.
+
+    `made` are the tensors the forward made, by the name each has for every time it is read.
+    """
     first: dict[Any, fx.Node] = {}
     for node in list(graph.nodes):
-        if node.op == "get_attr" and first.setdefault(node.target, node) is not node:
-            node.replace_all_uses_with(first[node.target])
+        if node.op != "get_attr":
+            continue
+        known = first.setdefault(id(made[node.target]) if node.target in made else node.target, node)
+        if known is not node:
+            node.replace_all_uses_with(known)
             graph.erase_node(node)
 
 
@@ -84,6 +90,12 @@ def _made_in_forward(graph_module: fx.GraphModule, own: set[str]) -> dict[str, s
     }
 
 
+def _lies_in_order(value: Tensor) -> bool:
+    """Whether a tensor lies in memory in the order of its dims, of which those of size 1 may have another size too."""
+    steps = list(itertools.accumulate((max(size, 1) for size in reversed(value.shape[1:])), operator.mul, initial=1))
+    return value.layout is torch.strided and list(value.stride()) == steps[::-1][: value.ndim]
+
+
 def trace(model: nn.Module, example: Mapping[str, Any] | None = None) -> tuple[fx.GraphModule, tuple[FloatLeaf, ...]]:
     """Trace `model` in eval mode into a GraphModule that shares its modules; the model itself is not changed.
 
@@ -91,7 +103,8 @@ def trace(model: nn.Module, example: Mapping[str, Any] | None = None) -> tuple[f
     value. Returns the graph module and the modules that stayed whole. `graph_module.meta["classes"]` maps every module
     path of the original to its class, and `meta["fixed"]` lists the decisions taken for the example's sizes. As far as
     it is known, a node's `meta["shape"]` is the shape of its value, `meta["dtype"]` its type, `meta["members"]`
-    how many tensors it holds, and `meta["source"]` the file and line that called it, outside torch.
+    how many tensors it holds, `meta["contiguous"]` whether it lies in memory in the order of its dims, and
+    `meta["source"]` the file and line that called it, outside torch.
     Raises `UntraceableError` when the outermost forward itself does not trace.
     """
     with unchanged(model):
@@ -128,7 +141,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
             if tracer.has_hashed:
                 forget_proxies()
     vars(model).update(made)
-    _read_attributes_once(graph)
+    _read_attributes_once(graph, made)
     graph._tracer_cls = None  # a graph read back from a file is traced by torch's own
     with _readable(model, graph) as word:
         reads = tracer.decisions.by_buffers(fx.GraphModule(model, graph)) if tracer.decisions.has_read else ()
@@ -152,6 +165,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
         if isinstance(value, Tensor):
             node.meta["shape"] = tuple(value.shape)
             node.meta["dtype"] = value.dtype
+            node.meta["contiguous"] = _lies_in_order(value)
         elif isinstance(value, (tuple, list)) and value and all(isinstance(member, Tensor) for member in value):
             node.meta["members"] = len(value)
         if isinstance(node.type, str) or node.op == "output":

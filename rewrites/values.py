@@ -269,6 +269,36 @@ def _is_fractional(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point or dtype.is_complex
 
 
+def is_float32(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node's value is known to be a tensor of float32, whatever the model is given."""
+    return _settle(graph_module, node, _is_float32, _Settled())
+
+
+def _is_float32(graph_module: fx.GraphModule, node: fx.Node, known: _Settled) -> bool:
+    if "dtype" in node.meta:
+        return node.meta["dtype"] is torch.float32
+    if node.op == "get_attr":
+        tensor = attribute(graph_module, str(node.target))
+        return isinstance(tensor, torch.Tensor) and tensor.dtype is torch.float32
+    module = submodule(graph_module, node)
+    if module is None or not type(module).__module__.startswith("torch.nn."):
+        return callee(graph_module, node) in _KEEPS_TYPE and known[node.all_input_nodes[0]]
+    # a layer of torch's takes what is of its parameters' type and gives the same
+    types = {parameter.dtype for parameter in module.parameters()}
+    return types == {torch.float32} or (not types and all(known[one] for one in node.all_input_nodes))
+
+
+# Of these the first argument's type is that of the result.
+_KEEPS_TYPE = frozenset(
+    {
+        torch.relu, torch.Tensor.relu, nn.functional.relu, nn.functional.relu6, nn.functional.silu,
+        nn.functional.gelu, torch.sigmoid, torch.Tensor.sigmoid, torch.tanh, torch.Tensor.tanh, torch.Tensor.float,
+        torch.flatten, torch.Tensor.flatten, torch.reshape, torch.Tensor.reshape, torch.Tensor.view,
+        torch.permute, torch.Tensor.permute, torch.transpose, torch.Tensor.transpose, torch.Tensor.contiguous,
+    }
+)  # fmt: skip
+
+
 def is_truth(node: object) -> bool:
     """Whether a node's value is known to be a tensor of truth values, as a mask that selects is."""
     return isinstance(node, fx.Node) and node.meta.get("dtype") is torch.bool

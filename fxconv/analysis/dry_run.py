@@ -43,7 +43,7 @@ def rewrite_only(
     With `emit` the model is written down as a Python file, too, if it still is the same function.
     """
     rules = selected(config)
-    loaded = loading.load(model, weights, input_size, config.seed, True, unsafe_load, heads)
+    loaded = loading.load(model, weights, input_size, config.seed, True, unsafe_load, heads, config.model_arg)
     info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
     data, _ = open_inputs(loaded, None, example, replace(config, calib_count=1, batch_size=1))
     check_input(model, loaded, data)

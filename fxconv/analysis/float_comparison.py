@@ -70,6 +70,7 @@ def compare_with_float(
     input_size: str | None = None,
     unsafe_load: bool = False,
     heads: str | None = None,
+    model_arg: Sequence[str] = (),
     count: int = IMAGES,
     seed: int = 0,
     min_sqnr: float | None = None,
@@ -93,7 +94,8 @@ def compare_with_float(
     if inputs is not None and (photographs is None or photographs.is_dir()):
         _check_images(path, inputs, [str(one.get("name")) for one in told["inputs"]])
     progress("loading the model", 0, 1)
-    source = open_source(model, weights, size, photographs, None, Config(seed=seed), unsafe_load, heads=heads)
+    config = Config(seed=seed, model_arg=tuple(model_arg))
+    source = open_source(model, weights, size, photographs, None, config, unsafe_load, heads=heads)
     signature, module = source.loaded.signature, preconditions.copied(source.loaded.module, model)
     if signature.as_list:
         raise UserError(f"--against {model}: selects boxes by their scores, which one step of int8 reorders: there is "

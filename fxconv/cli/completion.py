@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from fxconv.errors import UserError
+from fxconv.models.installed_packages import names_in_source, package_of
 
 _ASKED_BY = "_FXCONV_COMPLETE"  # the variable in which the script that typer installs says what the shell wants
 _OPTIONS = ("--install-completion", "--show-completion")
@@ -56,7 +57,12 @@ def _ends_as_other_options_do() -> Iterator[None]:
 
 
 def models(incomplete: str) -> list[str]:
-    """The names of torchvision's models that begin so, read from its source: to import it takes seconds."""
+    """The names of torchvision's models that begin so, or of those of a package that it begins with.
+
+    They are read from the source: to import them takes seconds.
+    """
+    if (prefix := package_of(incomplete)) is not None:
+        return [name for name in names_in_source(prefix) if name.startswith(incomplete)]
     package = find_spec("torchvision")
     if package is None or package.origin is None:
         return []

@@ -10,6 +10,7 @@ from pathlib import Path
 from fxconv.data.photographs import SUFFIXES, find
 from fxconv.data.staged_file import StagedFile
 from fxconv.errors import UserError
+from fxconv.models.installed_packages import TIMM, package_of
 
 
 def check_target(path: Path | None, option: str) -> Path | None:
@@ -31,6 +32,8 @@ def code_file(spec: str) -> Path | None:
     home = spec.rpartition(":")[0]
     if home.endswith(".py"):
         return Path(home)
+    if package_of(spec) is not None:  # a name in a package, which is imported from where it is installed alone
+        return None
     found, places = None, [str(Path.cwd()), *sys.path]
     for name in home.split("."):
         found = PathFinder.find_spec(name, places)
@@ -110,6 +113,8 @@ def _same(path: Path, other: Path) -> bool:
 def default_output(model: str) -> Path:
     """Where the artifact of `model` goes when nothing is said: its name with .ptl, in the current folder."""
     kind, _, name = model.rpartition(":")
+    if package_of(model) == TIMM:
+        name = name.lower().replace("-", "_")
     if kind.lower() == "detector":
         name = f"detector_{name.lower().replace('-', '_')}"
     elif ":" not in model:

@@ -74,7 +74,8 @@ def show_rewriting(
         if shown.format is Format.json:
             typer.echo(report_json.text(report_json.dry_run(result, shown.only)), nl=False)
         elif shown.format is Format.markdown:
-            page = markdown(result.rewritten, result.model.name, shown.full, shown.only)
+            title = " ".join((result.model.name, *config.model_arg))
+            page = markdown(result.rewritten, title, shown.full, shown.only)
             typer.echo(visible(page, "\n\t"), nl=False)
         else:
             print_dry_run(result, console(), shown.tense, shown.full, shown.only)

@@ -45,6 +45,7 @@ def write_example(
     model: str | None = None,
     input_size: str | None = None,
     heads: str | None = None,
+    arguments: Sequence[str] = (),
     progress: Progress = lambda step, done, total: None,
 ) -> Example:
     """Write `count` photographs of a folder, drawn with `seed`, as float32 `[N, C, H, W]` (of clips `[N, C, T, H, W]`).
@@ -53,9 +54,11 @@ def write_example(
     model of several inputs `target` is an .npz file with an array for each. Raises `UserError` for a folder without
     photographs, a model that cannot be named or does not take photographs, another kind of file, and too many images.
     """
-    loaded = (
-        None if model is None else loading.load(model, "random", input_size, seed, structure_only=True, heads=heads)
-    )
+    if model is None and arguments:
+        raise UserError(f"--model-arg {arguments[0]}: goes with --model; name the model, or leave it out")
+    loaded = None
+    if model is not None:
+        loaded = loading.load(model, "random", input_size, seed, structure_only=True, heads=heads, arguments=arguments)
     names = loaded.signature.names if loaded is not None else ("x",)
     kind = ".npz" if len(names) > 1 else ".npy"
     if target.suffix.lower() != kind:

@@ -94,7 +94,9 @@ def open_source(
         raise UserError(f"--example {example}: no such file")
     class_names = read_names(names) if names is not None else None
     classes = read_classes(evaluation, labels)
-    loaded = loading.load(model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads)
+    loaded = loading.load(
+        model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads, arguments=config.model_arg
+    )
     data, inputs = open_inputs(loaded, calib, example, config)
     outputs = check_input(model, loaded, data)
     if class_names is None and loaded.classes is not None:

@@ -1,28 +1,30 @@
-"""A name, a file.py:factory or a package.module:factory  ->  an nn.Module and the input it takes."""
+"""A name, of a package's too, a file.py:factory or a package.module:factory -> an nn.Module and the input it takes."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torchvision import models as zoo
 
 from fxconv.errors import UserError
-from fxconv.models import preconditions
+from fxconv.errors import described as described_error
+from fxconv.models import preconditions, timm_models, transformers_models
 from fxconv.models.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint, some
 from fxconv.models.detectors import BACKBONES, HEADS, HIDDEN, detector, heads_in
+from fxconv.models.factories import made_by, seeded
+from fxconv.models.installed_packages import TIMM, TRANSFORMERS, package_of
+from fxconv.models.model_arguments import parse, refuse_weights, unknown
 from fxconv.models.preprocessing import FRAMES, Preprocessing
 from fxconv.models.pretrained_weights import cached_or_fetched, check_values
 from fxconv.models.random_weights import redraw_silent
 from fxconv.models.signature import InputSignature
-from fxconv.models.user_code import object_at
 from rewrites.spec import check_source
 
 ALIASES = {"mobilenet_v3": "mobilenet_v3_large"}
@@ -39,6 +41,9 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OF_LISTS = 480
 # What a model's text begins with when it is a detector of fxconv's; and its pixels, square, as in Objects as Points.
 _DETECTOR, _OF_DETECTORS = "detector:", 512
+
+
+_Built = TypeVar("_Built")
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,11 @@ def resolve(text: str) -> str:
     raise UserError(f"unknown model {text!r}{hint} (fxconv models lists all; or give FILE.py:FACTORY)")
 
 
+def in_packages(text: str) -> list[str]:
+    """The models of the package that a text such as `timm:` begins with. Raises `UserError` where it is missing."""
+    return timm_models.names() if package_of(text) == TIMM else transformers_models.names()
+
+
 @dataclass(frozen=True)
 class InputSize:
     """What --input-size says: pixels, and channels and frames of a clip where they are given."""
@@ -130,24 +140,30 @@ def load(
     structure_only: bool = False,
     unsafe_load: bool = False,
     heads: str | None = None,
+    arguments: Mapping[str, Any] | Sequence[str] = (),
 ) -> LoadedModel:
     """The model `text` names, in eval mode.
 
     `weights` is auto, random or the path of a checkpoint. With `structure_only` nothing is fetched: the weights
     do not matter when only the rewriting is shown. `unsafe_load` lets a checkpoint be unpickled, which runs whatever
-    code is in it. `heads` are those of a detector, `NAME:CHANNELS` with commas between. Raises `UserError` for whatever
-    the user can mend.
+    code is in it. `heads` are those of a detector, `NAME:CHANNELS` with commas between. `arguments` are those of
+    whatever makes the model, or fields of its configuration, by name or as `KEY=VALUE` texts. Raises `UserError` for
+    whatever the user can mend.
     """
-    size = parse_input_size(input_size)
+    size, given = parse_input_size(input_size), parse(arguments)
     is_detector = text.lower().startswith(_DETECTOR)
+    if is_detector and given:
+        raise UserError(f"--model-arg {next(iter(given))}: a detector takes no arguments; --heads chooses its heads")
     if heads is not None and not is_detector:
         raise UserError(f"--heads {heads}: only a detector has heads to choose; {text} is none")
     if is_detector:
         loaded = _detector(text, weights, seed, unsafe_load, heads)
+    elif package_of(text) is not None:
+        loaded = _from_package(text, weights, size, seed, structure_only, unsafe_load, given)
     elif ":" in text:
-        loaded = _from_factory(text, weights, seed, unsafe_load)
+        loaded = _from_factory(text, weights, seed, unsafe_load, given)
     else:
-        loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, unsafe_load)
+        loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, unsafe_load, given)
     signature, frames = loaded.signature, FRAMES if _takes_clips(loaded.module) else None
     preprocessing = replace(loaded.preprocessing, images=signature.count, frames=frames)
     if signature.as_list:
@@ -171,14 +187,92 @@ def _takes_clips(module: nn.Module) -> bool:
     return isinstance(first, nn.Conv3d)
 
 
-def _seeded(build: Callable[[], Any], seed: int) -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
+def _from_package(
+    text: str,
+    weights: str,
+    size: InputSize | None,
+    seed: int,
+    structure_only: bool,
+    unsafe_load: bool,
+    arguments: Mapping[str, Any],
+) -> LoadedModel:
+    """A model that an installed package names; it is made to take images of the size that is asked for.
+
+    A checkpoint decides before that: of a network of one size, which it fits, it is the size that it was trained at.
+    """
+    path = None if weights in ("auto", "random") else Path(weights)
+    if package_of(text) == TRANSFORMERS:
+        model = transformers_models.opened(f"{TRANSFORMERS}{text[len(TRANSFORMERS) :]}", arguments, path)
+    else:
+        model = timm_models.opened(f"{TIMM}{text[len(TIMM) :]}", arguments)
+    sized = {} if size is None else model.sized(size.height, size.width)
+
+    def build(more: Mapping[str, Any]) -> nn.Module:
+        return seeded(lambda: model.build(more), seed)
+
+    def loaded(module: nn.Module, more: Mapping[str, Any], words: str, **about: Any) -> LoadedModel:
+        module = preconditions.unwrapped(module)
+        preconditions.check(module, model.name)
+        return LoadedModel(model.name, module, model.preprocessing(more), words, **about)
+
+    if path is not None:
+        state = read_checkpoint(path, unsafe_load)
+        head = None if model.classes in arguments else model.classes
+        module, more, classes = _fitting(state, build, ({}, sized) if sized else ({},), head)
+        if misfits(matched(state, module.state_dict()), module.state_dict()):
+            adopted = next((one for each in (more, {}) if (one := model.adopt(each, state)) is not None), None)
+            if adopted is not None:
+                return loaded(adopted, more, weights, is_random=False, classes=model.names)
+        load_into(module, state, weights, model.name)
+        words = weights + (f", head sized to its {classes} classes" if classes else "")
+        return loaded(module, more, words, is_random=False, classes=model.names)
+    if weights == "auto" and not structure_only and model.cached is not None and model.pretrained is not None:
+        words = f"{model.name.partition(':')[0]}'s own, from its cache ({model.cached})"
+        return loaded(model.pretrained(), {}, words, is_random=False)
+    warnings = () if weights == "random" or structure_only else (
+        f"RANDOM WEIGHTS: {model.without}. The artifact shows the conversion, it recognises nothing; give --weights "
+        "FILE, or --weights random to say that this is meant",
+    )  # fmt: skip
+    try:
+        module = build(sized)
+    except UserError:  # a network that is not made for a size may take it
+        module, sized = build({}), {}
+    return loaded(module, sized, f"random, seed {seed}", is_random=True, warnings=warnings)
+
+
+def _fitting(
+    state: Mapping[str, Tensor],
+    build: Callable[[Mapping[str, Any]], nn.Module],
+    tried: Sequence[Mapping[str, Any]],
+    classes: str | None,
+) -> tuple[nn.Module, Mapping[str, Any], int | None]:
+    """The first model that a checkpoint fits, of those that the arguments `tried` make, with a head of its classes.
+
+    Also its arguments, and the number of classes where it is not the model's own; `classes` is the argument that sets
+    it. A checkpoint that nothing fits gets the last, for loading to say what differs.
+    """
+    for options in tried:
+        module = build(options)
+        own = module.state_dict()
+        fit = matched(dict(state), own)
+        if not misfits(fit, own):
+            return module, options, None
+        for count in head_sizes(fit, own) if classes is not None else ():
+            headed = {**options, str(classes): count}
+            sized = build(headed)
+            if not misfits(fit, sized.state_dict()):
+                return sized, headed, count
+    return module, options, None
 
 
 def _from_torchvision(
-    name: str, weights: str, size: InputSize | None, seed: int, structure_only: bool, unsafe_load: bool
+    name: str,
+    weights: str,
+    size: InputSize | None,
+    seed: int,
+    structure_only: bool,
+    unsafe_load: bool,
+    arguments: Mapping[str, Any],
 ) -> LoadedModel:
     published = zoo.get_model_weights(name)
     default = published.DEFAULT if len(published) else None
@@ -186,7 +280,10 @@ def _from_torchvision(
     trained_by = None if weights == "random" else default
     resizes_inside = _accepts(name, "min_size") and _accepts(name, "max_size")
     options: dict[str, Any] = {}
-    if resizes_inside and size is not None:
+    refuse_weights(arguments, name)
+    if stray := [key for key in arguments if not _accepts(name, key)]:
+        raise unknown(stray[0], _options(name), name)
+    if resizes_inside and size is not None and not {"min_size", "max_size"} & arguments.keys():
         options = {"min_size": min(size.height, size.width), "max_size": max(size.height, size.width)}
         warnings.append(f"{name} resizes its images itself: to --input-size, {size.height}x{size.width}, now, and not "
                         "to the size torchvision trained it with")  # fmt: skip
@@ -211,16 +308,23 @@ def _from_torchvision(
     preprocessing = Preprocessing()
     if preset is not None:
         preprocessing = Preprocessing.from_preset(preset.transforms(), str(preset))
+    options |= arguments
     if state is None:
-        return LoadedModel(name, _built(name, seed, options), preprocessing, described, True, tuple(warnings))
-    module, classes = _built_for(state, name, seed, options)
-    load_into(module, state, described, name)
+        module = _with_arguments(lambda: _built(name, seed, options), name, arguments)
+        return LoadedModel(name, module, preprocessing, described, True, tuple(warnings))
+    module, classes = _with_arguments(lambda: _built_for(state, name, seed, options), name, arguments)
+    try:
+        load_into(module, state, described, name)
+    except UserError as error:
+        if weights != "auto" or not arguments:
+            raise
+        raise UserError(f"{error}; of another form there are none: give --weights random, or FILE") from error
     sized = f", head sized to its {classes} classes" if classes else ""
     names = tuple(trained_by.meta["categories"]) if trained_by is not None and "categories" in trained_by.meta else None
     return LoadedModel(name, module, preprocessing, described + sized, False, tuple(warnings), names)
 
 
-def _built(name: str, seed: int, options: dict[str, Any]) -> nn.Module:
+def _built(name: str, seed: int, options: Mapping[str, Any]) -> nn.Module:
     """A torchvision model with seeded weights; nothing is fetched."""
     builder = zoo.get_model_builder(name)
     given: dict[str, Any] = {"weights": None}
@@ -228,34 +332,36 @@ def _built(name: str, seed: int, options: dict[str, Any]) -> nn.Module:
         given["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
         given["init_weights"] = False  # said by name, or torchvision warns of a change to come
-    return _seeded(lambda: builder(**given, **options), seed)
+    return seeded(lambda: builder(**{**given, **options}), seed)
 
 
-def _built_for(state: dict[str, Tensor], name: str, seed: int, options: dict[str, Any]) -> tuple[nn.Module, int | None]:
+def _built_for(
+    state: dict[str, Tensor], name: str, seed: int, options: Mapping[str, Any]
+) -> tuple[nn.Module, int | None]:
     """The model a checkpoint was saved from: with auxiliary heads if it has them, and a head of as many classes.
 
-    Also the number of classes, when it is not torchvision's own. A checkpoint that nothing fits gets torchvision's
-    default, for loading to say what differs.
+    Also the number of classes, when it is not torchvision's own.
     """
     has_auxiliary = any("aux" in key.lower() for key in state)
     switch = next((word for word in ("aux_logits", "aux_loss") if _accepts(name, word)), None)
-    if switch is not None:
-        options = {**options, switch: has_auxiliary}
-    module = _built(name, seed, options)
-    own = module.state_dict()
-    state = matched(state, own)
-    for classes in head_sizes(state, own) if _accepts(name, "num_classes") else ():
-        sized = _built(name, seed, {**options, "num_classes": classes})
-        if not misfits(state, sized.state_dict()):
-            return sized, classes
-    return module, None
+    given = {**({} if switch is None else {switch: has_auxiliary}), **options}
+    classes = "num_classes" if _accepts(name, "num_classes") and "num_classes" not in options else None
+    module, _, count = _fitting(state, lambda more: _built(name, seed, {**given, **more}), ({},), classes)
+    return module, count
 
 
 def _accepts(name: str, option: str) -> bool:
-    """Whether a torchvision builder, or the class it makes, takes the option."""
+    return option in _options(name)
+
+
+def _options(name: str) -> list[str]:
+    """The arguments that a torchvision builder, or the class it makes, takes by name."""
     builder = inspect.unwrap(zoo.get_model_builder(name))
     made = builder.__globals__.get(builder.__annotations__.get("return"), builder.__annotations__.get("return"))
-    return any(option in inspect.signature(kind).parameters for kind in (builder, made) if callable(kind))
+    each = [inspect.signature(kind).parameters.values() for kind in (builder, made) if callable(kind)]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [one.name for parameters in each for one in parameters if one.kind not in variable]
+    return [option for option in named if option not in ("weights", "weights_backbone", "progress")]
 
 
 def parse_heads(text: str | None) -> dict[str, int] | None:
@@ -291,7 +397,7 @@ def _detector(text: str, weights: str, seed: int, unsafe_load: bool, heads: str 
             "give --weights FILE, or --weights random to say that this is meant"
         )
     try:
-        module = _seeded(lambda: detector(backbone, wanted or HEADS, hidden), seed)
+        module = seeded(lambda: detector(backbone, wanted or HEADS, hidden), seed)
     except ValueError as error:
         raise UserError(f"--heads {heads}: {error}") from error
     preprocessing = Preprocessing(_OF_DETECTORS, _OF_DETECTORS, resize=1.0)
@@ -302,20 +408,19 @@ def _detector(text: str, weights: str, seed: int, unsafe_load: bool, heads: str 
     return LoadedModel(name, module, preprocessing, f"{weights}, heads {listed}", False)
 
 
-def _from_factory(text: str, weights: str, seed: int, unsafe_load: bool) -> LoadedModel:
-    factory, factory_name = object_at(text, "model"), text.rpartition(":")[2]
-    module = factory
-    if not isinstance(factory, nn.Module):
-        if not callable(factory):
-            raise UserError(f"{text} is neither a module nor a function that makes one")
-        try:
-            module = _seeded(factory, seed)
-        except (Exception, SystemExit) as error:
-            raise UserError(
-                f"{text}() failed with {type(error).__name__}: {error}; it must need no arguments"
-            ) from error
-    if not isinstance(module, nn.Module):
-        raise UserError(f"{text}() gave a {type(module).__name__}, not an nn.Module")
+def _with_arguments(build: Callable[[], _Built], what: str, arguments: Mapping[str, Any]) -> _Built:
+    """What `build` makes. Raises `UserError` where it fails with the arguments that the user gave."""
+    try:
+        return build()
+    except Exception as error:  # whatever an argument that does not fit raises
+        if not arguments or isinstance(error, UserError):
+            raise
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise UserError(f"{what} cannot be made with {given}: {described_error(error)}; mend --model-arg") from error
+
+
+def _from_factory(text: str, weights: str, seed: int, unsafe_load: bool, arguments: Mapping[str, Any]) -> LoadedModel:
+    module, factory_name = made_by(text, seed, arguments), text.rpartition(":")[2]
     module = preconditions.unwrapped(module)
     preconditions.check(module, text)  # before a checkpoint is loaded into it
     described, is_random = "as the factory made them", False

@@ -34,6 +34,8 @@ _TOOLS = {
     "torch.nn.utils.prune": "call torch.nn.utils.prune.remove on that layer",
     "torch.ao.quantization.quantize": "give the float model from before torch.ao.quantization.prepare",
 }
+# Hooks that note what layers return for the forward around them, which reads it: a trace runs them as that forward's.
+_RUN_BY_TRACES = frozenset({"transformers.utils.output_capturing"})
 # Raised as a rule by torch, and by the user's own checks, where an input is of a size the layers do not take.
 _ABOUT_SIZE = (RuntimeError, ValueError, IndexError, AssertionError)
 
@@ -71,7 +73,10 @@ def check(model: Any, what: str) -> None:
         cure = "write it into the forward that calls the layer, or make the layer a class of your own"
         raise UserError(f"{what}: {own[0]} has a forward of its own, set on that layer, which int8 would drop; {cure}")
     if called := [path for path, part in model.named_modules() if _calls_itself(type(part))]:
+        inside = [name for name, _ in model.named_children()]
         cure = "write what it does into forward"
+        if not called[0] and len(inside) == 1:  # a wrapper that has methods beside the network
+            cure = f"give the module inside it, .{inside[0]}"
         place = called[0] or "the outermost module"
         raise UserError(f"{what}: {place} has a __call__ of its own, around its forward, which int8 would drop; {cure}")
     for path, kind, hook in _hooks(model):
@@ -89,7 +94,8 @@ def _hooks(model: nn.Module) -> Iterator[tuple[str, str, Callable[..., Any]]]:
     for path, part in model.named_modules():
         for kind, hooks in (("forward pre-hook", part._forward_pre_hooks), ("forward hook", part._forward_hooks)):
             for hook in hooks.values():
-                yield path or "the outermost module", kind, hook
+                if _home(hook) not in _RUN_BY_TRACES:
+                    yield path or "the outermost module", kind, hook
 
 
 def _home(hook: Callable[..., Any]) -> str:

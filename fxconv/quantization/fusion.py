@@ -14,7 +14,7 @@ from torch.ao.quantization import (
 from fxconv.quantization.engine import quiet
 from fxconv.quantization.float_changes import Change
 from rewrites.copies import sharing_parameters
-from rewrites.fusion import FUSE_CONFIG, cut_out_rows, fusable_chains
+from rewrites.fusion import FUSE_CONFIG, cut_out_rows, fold_norms_forward, fusable_chains
 from rewrites.parts import copied, graphs_in
 from rewrites.stand_ins import descriptions, keep_descriptions
 
@@ -48,6 +48,7 @@ def fuse(module: nn.Module, planned: Sequence[Change] = ()) -> nn.Module:
 
 
 def _fuse_graph(fused: fx.GraphModule) -> None:
+    fold_norms_forward(fused)
     with quiet():
         chains = fusable_chains(fused)
         if chains:
@@ -55,7 +56,7 @@ def _fuse_graph(fused: fx.GraphModule) -> None:
     leftovers = {name for chain in chains for name in chain[1:]}
     for node in list(fused.graph.nodes):
         if node.op == "call_module" and node.target in leftovers:
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(node.all_input_nodes[0])
             fused.graph.erase_node(node)
     kept = descriptions(fused)
     fused.delete_all_unused_submodules()

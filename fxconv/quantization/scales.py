@@ -11,6 +11,7 @@ from torch.ao.quantization import FixedQParamsObserver, ObserverBase
 
 from rewrites.kernels import KERNELS, Verdict
 from rewrites.modules import MulScalar, ScalarArithmetic
+from rewrites.readers import value_readers
 from rewrites.values import callee, calls_of, submodule
 
 _LEAST, _MOST = 0, 255  # the ends of quint8
@@ -117,7 +118,7 @@ def readers(graph_module: fx.GraphModule, node: fx.Node, but: fx.Node) -> Iterat
     queue = calls_of(graph_module, node) or [node]
     while queue:
         value = queue.pop()
-        for user in value.users:
+        for user in value_readers(value):
             if carries(graph_module, user):
                 queue.extend([user] if user is not but else [])
             else:

@@ -137,6 +137,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "int8_ops": {op: n for op, n in int8_calls.items() if op not in stubs},
             "float_ops": conversion.artifact.float_calls,
             "float_islands": [asdict(island) for island in conversion.rewritten.islands],
+            "unfolded_norms": [asdict(norm) for norm in conversion.rewritten.unfolded_norms],
             "adjusted_ranges": [asdict(adjustment) for adjustment in conversion.adjusted],
             "weak_ranges": [asdict(one) for one in conversion.uninformative_ranges],
             "quantize_nodes": stubs["aten::quantize_per_tensor"],
@@ -186,6 +187,7 @@ def dry_run(result: DryRun, only: str | None = None) -> dict[str, Any]:
         **heading(result.model, result.config),
         "passes": [each for each in passes(result.rewritten) if only in (None, each["name"])],
         "key_map": dict(result.rewritten.key_map),
+        "unfolded_norms": [asdict(norm) for norm in result.rewritten.unfolded_norms],
         "parity": [plain(asdict(result.parity))],
     }
 

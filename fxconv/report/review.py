@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.text import Text
 
 from fxconv.report.tables import add, count, grid, section, show, some
-from rewrites import Edit, Hunk, PassResult, Rewritten, Skip
+from rewrites import Edit, Hunk, PassResult, Rewritten, Skip, UnfoldedNorm
 from rewrites.location import place_in
+from rewrites.parts import prefixed
 
 _STYLES = {"+": "green", "-": "red"}
 _CONTINUED = "      "
 _ROOT = "the model itself"
+NORMS_ALONE = "Batch norms that run as operations of their own"
 _T = TypeVar("_T")
 
 
@@ -108,6 +110,30 @@ def declined(result: PassResult, full: bool = False) -> list[tuple[Skip, tuple[s
     return [(first, tuple(other.node for other in others)) for first, *others in groups]
 
 
+def norms_alone(rewritten: Rewritten, full: bool = False) -> list[str]:
+    """The batch norms that run by themselves, with the reason; those of the same reason but for names behind the first.
+
+    Unless `full`.
+    """
+    nodes = {prefixed(path, node.name) for path, graph in rewritten.graphs.items() for node in graph.graph.nodes}
+
+    def reason(norm: UnfoldedNorm) -> str:
+        return re.sub(r"[\w.]+", lambda word: "#" if word[0] in nodes else word[0], norm.reason)
+
+    return [
+        f"{first.node}: {first.reason}" + (f" (and {count(len(others), 'other')} like this)" if others else "")
+        for first, *others in _alike(rewritten.unfolded_norms, reason, full)
+    ]
+
+
+def norm_rows(rewritten: Rewritten) -> list[tuple[str, str]]:
+    """The line of a summary on batch norms that no layer does the work of; none where there are none."""
+    if not (norms := rewritten.unfolded_norms):
+        return []
+    alone = count(len(norms), "batch norm runs by itself", "batch norms run by themselves")
+    return [("norms", f"{alone}; {norms_alone(rewritten)[0]}")]
+
+
 def _alike(items: Iterable[_T], key: Callable[[_T], object], full: bool) -> list[list[_T]]:
     groups: dict[object, list[_T]] = {}
     for index, item in enumerate(items):
@@ -152,6 +178,10 @@ def print_rewriting(
         section(console, "Did not trace, stays as it is in float")
         for leaf in rewritten.leaves:
             console.print(f"{leaf.path or _ROOT}: {leaf.reason}", soft_wrap=True, markup=False)
+    if rewritten.unfolded_norms:
+        section(console, NORMS_ALONE)
+        for line in norms_alone(rewritten, full):
+            console.print(line, soft_wrap=True, markup=False)
     if "" not in rewritten.graphs:
         section(console, "Rewritten each by itself, inside what did not trace")
         for path in rewritten.graphs:
@@ -252,4 +282,6 @@ def markdown(rewritten: Rewritten, title: str, full: bool = False, only: str | N
         if words := in_parts(rewritten):
             parts.append(f"Rewritten in parts: {words}.")
         parts += [f"- `{leaf.path}`: {leaf.reason}" for leaf in rewritten.leaves]
+    if only is None and (alone := norms_alone(rewritten, full)):
+        parts += [f"## {NORMS_ALONE}", "\n".join(f"- {line}" for line in alone)]
     return "\n\n".join(parts) + "\n"

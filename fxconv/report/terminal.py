@@ -21,7 +21,7 @@ from fxconv.report.accuracy import (
     recovered,
     trained,
 )
-from fxconv.report.review import in_parts, print_rewriting
+from fxconv.report.review import in_parts, norm_rows, print_rewriting
 from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, decibels, grid, milliseconds, percent, section, show, size, some
 from rewrites.domains import Island
@@ -55,9 +55,9 @@ def print_dry_run(result: DryRun, console: Console, tense: str, full: bool = Fal
     """The rewriting of a model that is not converted, and whether it still computes the same."""
     print_rewriting(result.rewritten, console, tense, full, only)
     section(console, "Same function")
-    console.print(
-        Text(f"{_function(result.parity)} (one generated image; weights: {result.model.weights})"), soft_wrap=True
-    )
+    arguments = f"; arguments: {', '.join(result.config.model_arg)}" if result.config.model_arg else ""
+    about = f"one generated image; weights: {result.model.weights}{arguments}"
+    console.print(Text(f"{_function(result.parity)} ({about})"), soft_wrap=True)
 
 
 def print_example(written: Example, console: Console) -> None:
@@ -98,6 +98,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     exact = all(row.max_abs_diff == 0 for row in lowered)
     names = ", ".join(row.stage for row in lowered)
     rows = [
+        *([("arguments", ", ".join(conversion.config.model_arg))] if conversion.config.model_arg else []),
         ("weights", conversion.model.weights),
         (
             "rewritten",
@@ -106,6 +107,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         ("int8", f"{percent(artifact.int8_macs_share)} of multiply-accumulates; {domains(conversion)}"),
         *([("in parts", f"{parts}; what is around them stays in float")] if (parts := in_parts(rewritten)) else []),
         *_kept_float(conversion),
+        *norm_rows(rewritten),
         ("audit", audited(conversion)),
         *recovered(conversion.recipe),
         *trained(conversion.training),
@@ -283,6 +285,8 @@ def asked_table(conversion: Conversion) -> Table:
     model, config = conversion.model, conversion.config
     table = grid("", "", header=False)
     add(table, "model", f"{model.name}, {model.parameters:,} parameters")
+    if config.model_arg:
+        add(table, "arguments", ", ".join(config.model_arg))
     add(table, "weights", model.weights)
     add(table, "input", "x".join(map(str, model.input_size)))
     add(table, "engine", f"{config.engine.value}, {config.weight_scheme.value} weights, {_MODES[config.mode]}")

@@ -28,7 +28,8 @@ class Lowered:
     `stages` are its forms on the way, in order, by the names of the ledger's rows, each of which runs. `content` are
     the bytes of a file that carries nothing besides, `method` is how it came about. `warnings` say what the user must
     know, decisions that were taken once and for all among it. `frozen_branches` are the lines whose decisions by the
-    numbers in a tensor stand in the file as the example took them, because the user allows it.
+    numbers in a tensor stand in the file as the example took them, because the user allows it. `doubt` says
+    what may be why a stage differs, should one do so.
     """
 
     stages: Mapping[str, Program]
@@ -36,6 +37,7 @@ class Lowered:
     method: Method
     warnings: tuple[str, ...] = ()
     frozen_branches: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ def make(
             parity.same_bits(stage, *comparable_outputs(wrapped.module, module, wrapped.reference, few), has_islands)
             for stage, module in lowered.stages.items()
         )
+        ledger = tuple(row if row.passed or not lowered.doubt else _doubted(row, lowered.doubt) for row in ledger)
         found = NO_GOLDEN
         if config.golden:
             found = golden.golden(wrapped.module, lowered.content, specs, config.engine.value, has_islands, target)
@@ -79,6 +80,11 @@ def make(
         written = target.write(lowered, extra, config)
     told = (*wrapped.warnings, *lowered.warnings)
     return Made(written.content, lowered.method, told, ledger, found, written.needs, lowered.frozen_branches)
+
+
+def _doubted(row: StageParity, doubt: str) -> StageParity:
+    """A row that failed, with what may be why."""
+    return replace(row, problem=f"{row.problem} ({doubt})")
 
 
 def read_back(

@@ -15,7 +15,7 @@ from torch import fx, nn
 from rewrites.diff import AUGMENTED, INFIX, function_name
 from rewrites.emit.layers import NotEmittable
 from rewrites.emit.text import Expression, Group, Infix, Slot, call, literal
-from rewrites.modules import Add, AddReLU, AddScalar, Cat, MatMul, Mul, MulScalar, Stack
+from rewrites.modules import Add, AddReLU, AddScalar, Cat, DivScalar, MatMul, Mul, MulScalar, Stack
 
 # What rewriting puts in the place of an operator: in a file it is the FloatFunctional alone, and the method called.
 FUNCTIONALS: dict[type, str] = {
@@ -27,6 +27,7 @@ FUNCTIONALS: dict[type, str] = {
     Stack: "cat",
     AddScalar: "add_scalar",
     MulScalar: "mul_scalar",
+    DivScalar: "mul_scalar",
 }
 Read = Callable[[fx.Node], str]
 

@@ -46,7 +46,8 @@ class File:
     constants: Mapping[str, Expression]
     folded: tuple[Folded, ...]
     decided: tuple[Decided, ...]
+    forward: Mapping[str, tuple[str, ...]]
     fusable: tuple[tuple[str, ...], ...]
     patterns: set[tuple[type, ...]]
     floating: tuple[str, ...]
-    is_capped: bool
+    functionals: Sequence[str]

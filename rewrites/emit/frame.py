@@ -46,7 +46,7 @@ def _docstring(file: File) -> list[str]:
         told += ["What was changed, of which the comments name the pass:", ""]
         told += [f"    {name:{width}}  {count} edit{'s' * (count != 1)}" for name, count, _ in file.passes]
         told += [""]
-    mapping = ", mapping=MAPPING" if file.is_capped else ""
+    mapping = ", mapping=MAPPING" if file.functionals else ""
     steps = [
         "model = build(torch.load(CHECKPOINT))  # one of the original model",
         "fuse(model)",

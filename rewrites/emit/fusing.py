@@ -7,7 +7,7 @@ import inspect
 import torch.ao.nn.intrinsic as nni
 from torch import nn
 
-from rewrites import fusion
+from rewrites import fusion, norm_folding
 from rewrites.emit.file import File
 from rewrites.emit.tables import plainly, table
 from rewrites.emit.text import Expression, Group, call, lines
@@ -21,22 +21,30 @@ _FUSED = {
     (nn.BatchNorm2d, CappedReLU): nni.BNReLU2d,
     (nn.BatchNorm3d, CappedReLU): nni.BNReLU3d,
 }
+_FORWARD = [
+    "    for norm, layers in FORWARD.items():",
+    "        for layer in layers:",
+    "            fold_into_next(model.get_submodule(norm), model.get_submodule(layer))",
+    "        model.set_submodule(norm, nn.Identity())",
+]
 
 
 def fuse(file: File) -> list[str]:
     """How its layers are fused; where torch.ao does not know how, with what tells it."""
-    own = [pattern for pattern in sorted(file.patterns, key=str) if pattern in fusion.own_fusers()]
     found: list[str] = []
+    own = [pattern for pattern in sorted(file.patterns, key=str) if pattern in fusion.own_fusers()]
     extra = ""
+    needed: dict[str, None] = {}
+    entries: list[tuple[str, Expression]] = []
     if own:
-        functions = {name: getattr(fusion, name) for name in ("_capped", "_transposed", "_pair")}
-        entries: list[tuple[str, Expression]] = []
-        needed: dict[str, None] = {}
         for pattern in own:
             words = ", ".join(kind.__name__ if kind is CappedReLU else f"nn.{kind.__name__}" for kind in pattern)
-            if pattern in _FUSED:
+            if pattern[0] is nn.Linear and len(pattern) > 1 and pattern[1] in fusion.NORMS:
+                needed |= {"factor_and_shift": None, "fold_into_linear": None}
+                fuser: Expression = "fold_into_linear"
+            elif pattern in _FUSED:
                 needed |= {"_capped": None, "_pair": None}
-                fuser: Expression = f"_pair(nni.{_FUSED[pattern].__name__})"
+                fuser = f"_pair(nni.{_FUSED[pattern].__name__})"
             elif CappedReLU in pattern:
                 needed |= {"_capped": None}
                 fuser = call("functools.partial", "_capped", "fuse_conv_bn_relu")
@@ -44,17 +52,18 @@ def fuse(file: File) -> list[str]:
                 needed |= {"_transposed": None}
                 fuser = "_transposed"
             entries.append((f"({words}): ", fuser))
-        for name in needed:
-            found += ["", "", *inspect.getsource(functions[name]).rstrip().splitlines()]
+    if file.forward:
+        needed |= {"factor_and_shift": None, "fold_into_next": None}
+    for name in needed:
+        function = getattr(fusion, name, None) or getattr(norm_folding, name)
+        found += ["", "", *inspect.getsource(function).rstrip().splitlines()]
+    if own:
         found += ["", *table("FUSERS", "What torch.ao does not know how to fuse.", "{", entries)]
         extra = "FUSERS"
-    if file.is_capped:
-        found += ["", "", "# What capped sums become in int8.", "MAPPING = {"]
-        found += [
-            "    **get_default_static_quant_module_mappings(),",
-            "    CappedFloatFunctional: CappedQFunctional,",
-            "}",
-        ]
+    if file.functionals:
+        found += ["", "", "# What arithmetic with a float form of its own becomes in int8.", "MAPPING = {"]
+        found += ["    **get_default_static_quant_module_mappings(),"]
+        found += [*(f"    {name}: PlainQFunctional," for name in file.functionals), "}"]
     arguments: dict[str, Expression] = {"inplace": "True"}
     if extra:
         arguments["fuse_custom_config_dict"] = Group("{", "}", (('"additional_fuser_method_mapping": ', extra),))
@@ -64,5 +73,6 @@ def fuse(file: File) -> list[str]:
         "", "",
         "def fuse(model: nn.Module) -> None:",
         '    """Let each chain of layers in FUSABLE be one layer, in place."""',
-        *(lines("", fusing, plainly, 4) if file.fusable else ["    return"]),
+        *(_FORWARD if file.forward else []),
+        *(lines("", fusing, plainly, 4) if file.fusable else [] if file.forward else ["    return"]),
     ]  # fmt: skip

@@ -10,9 +10,18 @@ from torch import nn
 from rewrites.emit.layers import number
 from rewrites.emit.text import Group, call
 from rewrites.frames import FromColumns, FromFrames, ToColumns, ToFrames
-from rewrites.modules import CappedFloatFunctional, CappedQFunctional, CappedReLU
+from rewrites.functions import OWN
+from rewrites.modules import (
+    CappedFloatFunctional,
+    CappedReLU,
+    DividingFloatFunctional,
+    Emulated,
+    PlainQFunctional,
+    Wrapped,
+    WrappedUnary,
+)
 
-_HELPERS = (CappedReLU, ToFrames, FromFrames, ToColumns, FromColumns)
+_HELPERS = (CappedReLU, ToFrames, FromFrames, ToColumns, FromColumns, *OWN)
 
 
 def is_helper(module: nn.Module) -> bool:
@@ -29,7 +38,10 @@ def made_helper(module: nn.Module, of: str) -> Group:
 
 def source(kinds: set[Any]) -> list[str]:
     """The text of these classes, in an order that runs."""
-    order = (CappedReLU, CappedFloatFunctional, CappedQFunctional, ToFrames, FromFrames, ToColumns, FromColumns)
+    order = (
+        CappedReLU, CappedFloatFunctional, DividingFloatFunctional, PlainQFunctional, ToFrames, FromFrames, ToColumns,
+        FromColumns, Wrapped, WrappedUnary, Emulated, *OWN,
+    )  # fmt: skip
     text: list[str] = []
     for kind in order:
         if kind in kinds:

@@ -21,11 +21,14 @@ from rewrites.emit.recipes import recipe_tree
 from rewrites.emit.text import Expression, Group, literal
 from rewrites.emit.tree import Tree, plain, tree
 from rewrites.emit.writer import Writer
-from rewrites.fusion import fusable_nodes
-from rewrites.modules import CappedFloatFunctional, CappedQFunctional, CappedReLU, LinearRows
+from rewrites.fusion import Fusion
+from rewrites.modules import CappedFloatFunctional, CappedReLU, DividingFloatFunctional, LinearRows, PlainQFunctional
 from rewrites.parts import prefixed
 from rewrites.runner import Rewritten
 from rewrites.values import attribute, submodule
+
+# What a layer of torch's has for parameters.
+_PARAMETERS = ("weight", "bias")
 
 
 def emit(rewritten: Rewritten, name: str = "") -> str:
@@ -47,10 +50,12 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
     folded, recipes = _folded(rewritten, parts, taken, used)
     decided, reads = _decided(rewritten, taken, used)
     whole = classes([writer.template("")], taken)[0]
-    fused = [[parts.paths[node] for node in chain] for chain in fusable_nodes(graph_module)]
-    patterns = {tuple(type(submodule(graph_module, node)) for node in chain) for chain in fusable_nodes(graph_module)}
+    fusion = Fusion(graph_module)
+    fused = [[parts.paths[node] for node in chain] for chain in fusion.chains]
+    patterns = {tuple(type(submodule(graph_module, node)) for node in chain) for chain in fusion.chains}
     used |= {CappedReLU} if any(CappedReLU in pattern for pattern in patterns) else set()
-    used |= {CappedQFunctional} if CappedFloatFunctional in used else set()
+    functionals = [kind for kind in (CappedFloatFunctional, DividingFloatFunctional) if kind in used]
+    used |= {PlainQFunctional} if functionals else set()
     file = File(
         name=name or whole.name,
         passes=tuple((r.name, len(r.edits), r.summary) for r in rewritten.results if r.edits),
@@ -63,10 +68,11 @@ def emit(rewritten: Rewritten, name: str = "") -> str:
         constants=_constants(rewritten, parts),
         folded=folded,
         decided=decided,
+        forward={parts.paths[n]: tuple(parts.paths[layer] for layer in into) for n, into in fusion.forward.items()},
         fusable=tuple(map(tuple, fused)),
         patterns=patterns,
         floating=_floating(graph_module, parts, domains.int8),
-        is_capped=CappedFloatFunctional in used,
+        functionals=tuple(kind.__name__ for kind in functionals),
     )
     return frame.text(file)
 
@@ -89,8 +95,19 @@ def _constants(rewritten: Rewritten, parts: Tree) -> dict[str, Expression]:
             tensor = attribute(graph_module, str(node.target))
             if isinstance(tensor, Tensor) and id(tensor) not in worked_out:
                 found[parts.paths[node]] = constant(tensor, parts.paths[node])
+    for node in parts.order:  # what a layer has for a weight
+        for name, tensor in _buffers(graph_module, node):
+            key = f"{node.target}.{name}"
+            if key not in {*rewritten.sources, *graph_module.state_dict()} and id(tensor) not in worked_out:
+                found[prefixed(parts.paths[node], name)] = constant(tensor, key)
     lacking = set(graph_module.state_dict()) - set(rewritten.sources)
     return found | {plain(key): constant(graph_module.state_dict()[key], key) for key in sorted(lacking)}
+
+
+def _buffers(graph_module: fx.GraphModule, node: fx.Node) -> list[tuple[str, Tensor]]:
+    """The constants in place of parameters that a layer of torch's which a node calls has, by name."""
+    held = () if (module := submodule(graph_module, node)) is None else module._buffers.items()
+    return [(name, one) for name, one in held if name in _PARAMETERS and one is not None]
 
 
 def _folded(

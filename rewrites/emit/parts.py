@@ -13,10 +13,20 @@ from rewrites.emit.blocks import Block, Blocks, relative, rules_of
 from rewrites.emit.classes import Part
 from rewrites.emit.expressions import FUNCTIONALS
 from rewrites.emit.helpers import is_helper, made_helper
-from rewrites.emit.layers import NotEmittable, made, parameter
+from rewrites.emit.layers import NotEmittable, made, number, parameter
 from rewrites.emit.text import Expression, Group, call, literal
 from rewrites.emit.tree import inside
-from rewrites.modules import AddReLU, CappedFloatFunctional, LinearRows, Wrapped
+from rewrites.functions import OWN
+from rewrites.modules import (
+    AddReLU,
+    CappedFloatFunctional,
+    DividingFloatFunctional,
+    DivScalar,
+    Emulated,
+    LinearRows,
+    Wrapped,
+    WrappedUnary,
+)
 from rewrites.parts import prefixed
 
 # What makes the module at a path, given what the class that holds it calls it.
@@ -64,6 +74,9 @@ class Parts:
             if isinstance(module, AddReLU) and isinstance(module.op, CappedFloatFunctional):
                 self.used |= {CappedFloatFunctional}
                 return call("CappedFloatFunctional", literal(module.op.cap))
+            if isinstance(module, DivScalar):
+                self.used |= {DividingFloatFunctional}
+                return call("DividingFloatFunctional", number(path, "divisor", module.divisor))
             return "FloatFunctional()"
         if isinstance(module, (QuantStub, DeQuantStub)):
             return f"{type(module).__name__}()"
@@ -72,9 +85,21 @@ class Parts:
         if is_helper(module):
             self.used.add(type(module))
             return made_helper(module, path)
+        if isinstance(module, Emulated):
+            self.used |= {Wrapped, WrappedUnary, Emulated}
+            return call("Emulated", self._function(module.op, path))
         if isinstance(module, Wrapped):
             raise NotEmittable(f"{node.name}: wrapped arithmetic has no place in a file people quantize by hand")
         return made(module, path)
+
+    def _function(self, function: nn.Module, path: str) -> Expression:
+        """The call that makes what an `Emulated` computes."""
+        if isinstance(function, nn.Sequential):
+            return call("nn.Sequential", *(self._function(one, path) for one in function))
+        if not is_helper(function):
+            return made(function, path)
+        self.used |= {kind for kind in type(function).__mro__ if kind in OWN}
+        return made_helper(function, path)
 
     def _tensors(self, block: Block, called: Sequence[str]) -> Iterator[Part]:
         """The parameters, buffers and constants that are read here by name, but for those of layers that are called."""

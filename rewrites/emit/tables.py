@@ -41,6 +41,9 @@ def tables(file: File) -> list[str]:
         if originals
         else ["", "ORIGINAL: dict[str, str] = {}"]
     )
+    if file.forward:
+        forward = [(f'"{norm}": ', _strings("(", ")", layers)) for norm, layers in file.forward.items()]
+        found += table("FORWARD", "The batch norms that the layers behind them do the work of.", "{", forward)
     chains: list[tuple[str, Expression]] = [("", _strings("[", "]", chain)) for chain in file.fusable]
     found += (
         table("FUSABLE", "The layers that run as one.", "[", chains)

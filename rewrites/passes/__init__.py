@@ -10,6 +10,7 @@ from rewrites.passes.attention_to_linear import AttentionToLinear
 from rewrites.passes.bias_to_add import BiasToAdd
 from rewrites.passes.decompose import Decompose
 from rewrites.passes.drop_inference_noops import DropInferenceNoops
+from rewrites.passes.emulated_functions import EmulatedFunctions
 from rewrites.passes.factor_conv3d import FactorConv3d
 from rewrites.passes.factor_pool3d import FactorPool3d
 from rewrites.passes.float_settings import FloatSettings
@@ -20,8 +21,12 @@ from rewrites.passes.functional_layers import FunctionalLayers
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.join_images import JoinImages
+from rewrites.passes.known_facts import KnownFacts
+from rewrites.passes.matmul_to_linear import MatmulToLinear
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
+from rewrites.passes.padded_max_pools import PaddedMaxPools
+from rewrites.passes.padding_modes import PaddingModes
 from rewrites.passes.quant_boundaries import QuantBoundaries
 from rewrites.passes.reduced_dims import ReducedDims
 from rewrites.passes.scaled_dot_product import ScaledDotProduct
@@ -35,7 +40,9 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     TransformerLayers(),  # first of all: these three make what the passes below then find
     AttentionToLinear(),  # behind the pass that finds attentions in torch's own layers
     ScaledDotProduct(),  # behind the pass that makes some
-    FoldConstants(),  # before all others: what is worked out of parameters alone needs none of them
+    KnownFacts(),  # before constants are folded: a kernel that is repeated for each channel becomes one
+    MatmulToLinear(),  # likewise, for the matrix it transposes
+    FoldConstants(),  # before all others below: what is worked out of parameters alone needs none of them
     FunctionalLayers(),  # behind the above, which makes constants; before modules are looked at, for it calls some
     DropInferenceNoops(),  # before anything looks for neighbours: a dropout between two layers hides them
     UnfreezeBatchNorms(),  # so that the passes below meet batch norms of one kind
@@ -47,12 +54,15 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     FunctionalToModule(),  # so that the passes below meet activations as modules only
     FunctionalConvolution(),  # likewise, so that the passes below meet convolutions as modules only
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
+    PaddingModes(),  # after functional convolutions became modules; likewise
     NumericPadding(),  # before any pass looks for what is fused with a convolution: it may put a pad in front of one
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now
     FactorConv3d(),  # after padding is in numbers
     FactorPool3d(),  # likewise, and after F.max_pool3d became a module
     JoinImages(),  # after all that makes images of a video; before what is fused is looked for
     FoldReLU6(),  # needs to see convolutions, batch norms and the Add modules made above
+    PaddedMaxPools(),  # after activations are what they stay, by which it knows what is not negative
+    EmulatedFunctions(),  # after all that makes operations int8: it takes what is left between those
     FusableNames(),  # after all modules exist, before stubs take their names from the nodes
     QuantBoundaries(),  # last: where int8 ends depends on everything above
 )
@@ -86,6 +96,7 @@ __all__ = [
     "BiasToAdd",
     "Decompose",
     "DropInferenceNoops",
+    "EmulatedFunctions",
     "FactorConv3d",
     "FactorPool3d",
     "FloatSettings",
@@ -96,8 +107,12 @@ __all__ = [
     "FunctionalToModule",
     "FusableNames",
     "JoinImages",
+    "KnownFacts",
+    "MatmulToLinear",
     "NumericPadding",
     "OutOfPlace",
+    "PaddedMaxPools",
+    "PaddingModes",
     "QuantBoundaries",
     "ReducedDims",
     "ScaledDotProduct",

@@ -59,8 +59,6 @@ def bias_holder(graph_module: fx.GraphModule, chain: tuple[fx.Node, ...]) -> nn.
     layer, holder = submodule(graph_module, head), submodule(graph_module, end)
     if type(layer) not in (*_CONVOLUTIONS, nn.Linear):
         raise Refusal("it is no convolution or linear layer with a bias of its own")
-    if holder is not layer and type(layer) is nn.Linear:
-        raise Refusal(f"torch folds no batch norm without a bias, such as {end.target} would be, into a linear layer")
     assert holder is not None
     if not isinstance(holder._parameters.get("bias"), Tensor):
         raise Refusal(f"{end.target} has no bias")

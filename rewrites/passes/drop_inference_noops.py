@@ -1,4 +1,4 @@
-"""Dropout, StochasticDepth and Identity vanish."""
+"""Dropout, StochasticDepth, Identity and casts to the type a value has vanish."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import RewritePass
 from rewrites.edits import Editor
-from rewrites.values import callee
+from rewrites.values import callee, is_float32
 
 _MODULES = frozenset(
     {
@@ -46,26 +46,56 @@ def _is_noop(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     return training is False
 
 
-class DropInferenceNoops(RewritePass):
-    """Dropout, StochasticDepth and Identity vanish.
+_CASTS = frozenset({Tensor.float, Tensor.to, Tensor.type, Tensor.type_as, Tensor.cpu})
+# What keeps a cast from being one to the type and device a value has, whatever those are.
+_OTHERWISE = frozenset({"copy", "memory_format"})
 
-    What it does: in eval mode these hand on their input, so whoever read them reads the input.
+
+def _casts_to_what_it_is(graph_module: fx.GraphModule, node: fx.Node, value: fx.Node) -> bool:
+    """Whether a node casts what is float32 and on the CPU to just that."""
+    if node.op != "call_method" or callee(graph_module, node) not in _CASTS:
+        return False
+    wanted = [*node.args[1:], *(one for key, one in node.kwargs.items() if key != "non_blocking")]
+    if _OTHERWISE & node.kwargs.keys() or len(wanted) > 2:
+        return False
+    held = (*graph_module.parameters(), *graph_module.buffers())
+    is_on_cpu = all(tensor.device.type == "cpu" for tensor in held)
+    return is_on_cpu and is_float32(graph_module, value) and all(_is_that(graph_module, one) for one in wanted)
+
+
+def _is_that(graph_module: fx.GraphModule, wanted: object) -> bool:
+    """Whether an argument of a cast names float32, the CPU, or a tensor of that type."""
+    if isinstance(wanted, fx.Node):
+        of = wanted.args[0] if wanted.target is getattr else wanted
+        is_asked = wanted.target is not getattr or wanted.args[1] in ("dtype", "device")
+        return is_asked and isinstance(of, fx.Node) and is_float32(graph_module, of)
+    if isinstance(wanted, str):
+        return wanted in ("cpu", "torch.FloatTensor")
+    return wanted is torch.float32 or (isinstance(wanted, torch.device) and wanted.type == "cpu")
+
+
+class DropInferenceNoops(RewritePass):
+    """Dropout, StochasticDepth, Identity and casts to the type a value has vanish.
+
+    What it does: in eval mode these hand on their input, so whoever read them reads the input. So do `.float()`,
+    `.to(torch.float32)`, `.to(x.dtype)`, `.type_as(x)`, `.to("cpu")` and `.cpu()` of what is float32 and on the CPU.
 
     Why: there is nothing to quantize in them, and standing between a convolution and its activation
-    they keep the two from being fused.
+    they keep the two from being fused. A cast has no quantized kernel.
 
-    Leaves alone: a functional dropout whose `training` is not False when the model is traced.
+    Leaves alone: a functional dropout whose `training` is not False when the model is traced; casts to another type or
+    device, of what is not known to be float32, and those that ask for a copy.
     """
 
     name = "drop-inference-noops"
 
     def run(self, editor: Editor) -> None:
         for node in editor.nodes():
-            if not _is_noop(editor.graph_module, node):
-                continue
             value = node.args[0] if node.args else node.kwargs.get("input")
-            if isinstance(value, fx.Node):
+            if isinstance(value, fx.Node) and _is_noop(editor.graph_module, node):
                 editor.remove(node, value, "does nothing in eval mode")
+            elif isinstance(value, fx.Node) and _casts_to_what_it_is(editor.graph_module, node, value):
+                editor.remove(node, value, "it is float32 already")
 
     @staticmethod
     def example() -> nn.Module:

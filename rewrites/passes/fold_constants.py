@@ -95,6 +95,17 @@ def _values(graph_module: fx.GraphModule, constant: set[fx.Node]) -> tuple[dict[
     return found, random
 
 
+def constant_nodes(graph_module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that compute the same in every run: parameters and buffers, and what is made of them alone."""
+    _, random = _values(graph_module, _constants(graph_module))
+    return _constants(graph_module, random)
+
+
+def random_nodes(graph_module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that draw random numbers for what is otherwise made of parameters and buffers."""
+    return _values(graph_module, _constants(graph_module))[1]
+
+
 class FoldConstants(RewritePass):
     """What is computed from parameters alone is computed once.
 

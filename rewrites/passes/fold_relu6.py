@@ -6,9 +6,11 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
+from rewrites.fusion import fusable_nodes
 from rewrites.memory import changes_between, changes_in_place
 from rewrites.modules import Add, AddReLU, CappedReLU
-from rewrites.values import callee, calls_of, sole_user, submodule
+from rewrites.readers import sole_reader
+from rewrites.values import callee, calls_of, submodule
 
 # What torch.ao can fuse with a ReLU in eval mode; a batch norm alone also has a fused form.
 _FUSABLE = frozenset({nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm2d, nn.BatchNorm3d})
@@ -28,14 +30,13 @@ def _producer(graph_module: fx.GraphModule, node: fx.Node) -> fx.Node:
     assert isinstance(producer, fx.Node)
     kind = callee(graph_module, producer)
     known = kind in _FUSABLE or kind is Add
-    if kind is nn.BatchNorm1d:
-        before = producer.args[0]
-        known = isinstance(before, fx.Node) and callee(graph_module, before) is nn.Conv1d
+    if kind is nn.BatchNorm1d:  # alone it has no fused form
+        known = any(producer in chain for chain in fusable_nodes(graph_module))
     if not known:
         raise Refusal(
             "it does not follow a convolution, batch norm, linear layer or addition whose range could be capped"
         )
-    if sole_user(producer) is not node:
+    if sole_reader(producer) is not node:
         raise Refusal(f"{producer.name} is also read without the clamp, so its range cannot be capped")
     if changes_in_place(graph_module, node) or changes_between(graph_module, producer, node):
         raise Refusal(f"something is changed in place between {producer.name} and it, so the two stay apart")

@@ -2,95 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.values import attribute, callee, is_inside_a_call, module_scope
+from rewrites.passes._layers import check_type, make_layers
 
-_KINDS: dict[Any, Any] = {torch.conv1d: nn.Conv1d, torch.conv2d: nn.Conv2d, torch.conv3d: nn.Conv3d}
-
-
-def _bound(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
-) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """The arguments of a functional convolution, as its signature binds them."""
-    return input, weight, bias, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+_CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED: tuple[Any, ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def _parameter(graph_module: fx.GraphModule, value: Any, what: str) -> nn.Parameter | None:
-    """The parameter `value` reads; None for no bias. Raises `Refusal` for anything else."""
-    if value is None:
-        return None
-    held = attribute(graph_module, str(value.target)) if isinstance(value, fx.Node) and value.op == "get_attr" else None
-    if not isinstance(held, nn.Parameter):
-        raise Refusal(f"its {what} is computed when the model runs; a module's is a parameter")
-    return held
+def _sizes(given: Any, dims: int) -> Any:
+    """A setting as a layer takes it: the functions take one number in a list for all dimensions, too."""
+    if isinstance(given, (tuple, list)) and len(given) == 1:
+        return given[0]
+    return tuple(given) if isinstance(given, (tuple, list)) and len(given) == dims else given
 
 
-def _holder(graph_module: fx.GraphModule, call: fx.Node, weight: fx.Node, bias: fx.Node | None) -> str:
-    """Path of a module that is nothing but this convolution, as a subclass of a layer is; "" when there is none."""
-    path = str(weight.target).rpartition(".")[0]
-    if any(module_scope(node) == path and node not in (call, weight, bias) for node in graph_module.graph.nodes):
-        return ""  # its forward does more than that
-    named = {"weight": str(weight.target)} | ({"bias": str(bias.target)} if bias is not None else {})
-    holder = graph_module.get_submodule(path)
-    held = {name for name, _ in holder.named_parameters()} | {name for name, _ in holder.named_buffers()}
-    alone = type(holder) is nn.Module and held == set(named) and not list(holder.children())
-    return path if alone and all(target == f"{path}.{name}" for name, target in named.items()) else ""
+def _check_weight(weight: Tensor | None, dims: int) -> Tensor:
+    if weight is None or weight.ndim != dims + 2:
+        raise Refusal(f"its weight does not have the {dims + 2} dimensions of a {dims}-D convolution's")
+    check_type(weight)
+    return weight
+
+
+def _plain(dims: int) -> Callable[..., nn.Module]:
+    def build(
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> nn.Module:
+        out_channels, channels, *kernel = _check_weight(weight, dims).shape
+        stride, padding, dilation = (_sizes(one, dims) for one in (stride, padding, dilation))
+        return _CONVOLUTIONS[dims - 1](
+            channels * groups, out_channels, tuple(kernel), stride, padding, dilation, groups, bias=False, device="meta"
+        )
+
+    return build
+
+
+def _transposed(dims: int) -> Callable[..., nn.Module]:
+    def build(
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> nn.Module:
+        in_channels, channels, *kernel = _check_weight(weight, dims).shape
+        stride, padding, output_padding, dilation = (
+            _sizes(one, dims) for one in (stride, padding, output_padding, dilation)
+        )
+        return _TRANSPOSED[dims - 1](
+            in_channels, channels * groups, tuple(kernel), stride, padding, output_padding, groups, False, dilation,
+            device="meta",
+        )  # fmt: skip
+
+    return build
+
+
+def _either(
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> nn.Module:
+    dims = weight.ndim - 2
+    if not 1 <= dims <= len(_CONVOLUTIONS):
+        raise Refusal(f"there is no layer that convolves in {dims} dimensions")
+    if transposed:
+        return _transposed(dims)(weight, bias, stride, padding, output_padding, groups, dilation)
+    return _plain(dims)(weight, bias, stride, padding, dilation, groups)
+
+
+FACTORIES: dict[Callable[..., Any], Callable[..., nn.Module]] = {
+    torch.conv1d: _plain(1),
+    torch.conv2d: _plain(2),
+    torch.conv3d: _plain(3),
+    torch.conv_transpose1d: _transposed(1),
+    torch.conv_transpose2d: _transposed(2),
+    torch.conv_transpose3d: _transposed(3),
+    torch.convolution: _either,
+}
+
+
+def _stem(weight: str, kind: type[nn.Module]) -> str:
+    return "conv"
 
 
 class FunctionalConvolution(RewritePass):
     """A functional convolution with a weight of the model becomes a module.
 
-    What it does: `F.conv1d`, `F.conv2d` and `F.conv3d` on a parameter, which is also what a subclass of `nn.Conv2d`
-    that inherits its forward looks like in the graph, become an `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` with the same
-    weight and bias.
+    What it does: `F.conv1d`, `F.conv2d`, `F.conv3d` and their transposed kin become the layer with the same weight and
+    bias, when these are parameters or buffers. That is also what a subclass of `nn.Conv2d` that inherits its forward
+    looks like in the graph, and a weight that is computed from parameters alone (standardized, masked, sliced): it is
+    a constant by now. Calls with the same weight, bias and settings call one module; with others each module holds the
+    shared weight.
 
     Why: observers, fusion and int8 weights belong to modules; a functional convolution would run in float.
 
-    Leaves alone: a weight that is computed when the model runs, or that something else reads as well.
+    Leaves alone: a weight that is computed from the input, or of what the forward changes.
     """
 
     name = "functional-convolution"
 
     def run(self, editor: Editor) -> None:
-        for node in editor.nodes():
-            if node.op != "call_function" or callee(editor.graph_module, node) not in _KINDS:
-                continue
-            try:
-                self._replace(editor, node)
-            except Refusal as refusal:
-                editor.skip(node, str(refusal))
-
-    @staticmethod
-    def _replace(editor: Editor, node: fx.Node) -> None:
-        graph_module = editor.graph_module
-        video, weight_node, bias_node, settings = _bound(*node.args, **node.kwargs)
-        weight = _parameter(graph_module, weight_node, "weight")
-        bias = _parameter(graph_module, bias_node, "bias")
-        if weight is None or not isinstance(video, fx.Node) or any(isinstance(v, fx.Node) for v in settings.values()):
-            raise Refusal("its settings are computed when the model runs; a module's are fixed")
-        for read in (weight_node, bias_node):
-            if read is not None and (len(read.users) > 1 or is_inside_a_call(graph_module, str(read.target))):
-                raise Refusal(f"{read.target} is also read elsewhere")
-        out_channels, channels, *kernel = weight.shape
-        made = _KINDS[node.target](
-            channels * settings["groups"], out_channels, tuple(kernel), **settings, bias=False, device="meta"
-        )
-        made.weight, made.bias = weight, bias
-        path = _holder(graph_module, node, weight_node, bias_node)
-        reason = "observers, fusion and int8 weights belong to modules"
-        editor.replace_with_module(node, made, (video,), "conv", reason, path)
-        for read in (weight_node, bias_node):
-            if read is not None:
-                editor.erase(read, "the module holds it")
-                if not path:
-                    editor.forget(str(read.target))
+        make_layers(editor, FACTORIES, "observers, fusion and int8 weights belong to modules", _stem)
 
     @staticmethod
     def example() -> nn.Module:

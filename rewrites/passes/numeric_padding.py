@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.memory import changes_between
+from rewrites.passes.padding_modes import check_calls
 from rewrites.values import calls_of, submodule
 
 _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -25,18 +25,6 @@ def _sides(conv: _Convolution) -> list[tuple[int, int]]:
     return [(total // 2, total - total // 2) for total in totals]
 
 
-def _check_calls(graph_module: fx.GraphModule, conv: nn.Module, calls: list[fx.Node]) -> None:
-    """Refuses when a call of the layer cannot get a pad of its own in front."""
-    for node in graph_module.graph.nodes:
-        module = submodule(graph_module, node)
-        if module is not None and module is not conv and any(part is conv for part in module.modules()):
-            raise Refusal(f"it is also called inside {node.target}, where no pad can be put in front of it")
-    for node in calls:
-        value = node.all_input_nodes[0]
-        if changes_between(graph_module, value, node):
-            raise Refusal(f"something is changed in place between {value.name} and it, so no pad can stand there")
-
-
 class NumericPadding(RewritePass):
     """A convolution padded in words, `"same"` or `"valid"`, is padded in numbers.
 
@@ -46,8 +34,8 @@ class NumericPadding(RewritePass):
     Why: quantized convolutions take numbers only, and in float optimize_for_mobile stops at such a layer with an
     assertion of its own.
 
-    Leaves alone: convolutions with another padding mode (`"reflect"`, `"circular"`), which have no int8 kernel, and
-    those with an even kernel in front of one of whose calls no pad can be put.
+    Leaves alone: convolutions with another padding mode (`"reflect"`, `"circular"`), of which padding-modes makes pads,
+    and those with an even kernel in front of one of whose calls no pad can be put.
     """
 
     name = "numeric-padding"
@@ -65,7 +53,7 @@ class NumericPadding(RewritePass):
             if any(behind > before for before, behind in sides):
                 calls = calls_of(graph_module, node)
                 try:
-                    _check_calls(graph_module, conv, calls)
+                    check_calls(graph_module, conv, calls)
                 except Refusal as refusal:
                     editor.skip(node, str(refusal))
                     continue

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,31 +21,62 @@ from rewrites.memory import (
     shared_arguments,
     uses_after,
 )
+from rewrites.passes._builder import Builder, Form, example
+from rewrites.passes._slices import MAKERS, Slices, is_all
+from rewrites.passes._views import disjoint, lies_in_order, put_back, taken_anew, viewed
 from rewrites.values import callee, calls_of, submodule, tensor_nodes
 
 
-def _twin(graph_module: fx.GraphModule, node: fx.Node) -> tuple[str, Any, tuple[Any, ...], dict[str, Any]]:
-    """(op, target, args, kwargs) of the out-of-place form of an in-place node."""
+def _form(graph_module: fx.GraphModule, node: fx.Node) -> Form:
+    """The out-of-place form of an in-place node."""
     target, args, kwargs = node.target, node.args, dict(node.kwargs)
-    if kwargs.get("out") is not None:
-        raise Refusal(f"it writes into {kwargs['out']}, which out= names")
+    if (into := kwargs.pop("out", None)) is not None:
+        if not isinstance(into, fx.Node) or "dtype" not in into.meta:
+            raise Refusal(f"it writes into {into}, which out= names")
+        return Form(node.op, target, args, kwargs)
     if node.op == "call_module":
         if not type(submodule(graph_module, node)).__module__.startswith("torch.nn"):
             raise Refusal(f"what {node.target} changes in place cannot be seen from outside")
         if len(calls_of(graph_module, node)) > 1:
             raise Refusal(f"{node.target} is called several times; each call needs a module of its own first")
-        return "call_module", target, args, kwargs
+        return Form("call_module", target, args, kwargs)
     if node.op == "call_function" and target in AUGMENTED:
-        return "call_function", AUGMENTED[target], args, kwargs
+        return Form("call_function", AUGMENTED[target], args, kwargs)
     if node.op == "call_function" and (position := inplace_position(target)) is not None:
         kwargs.pop("inplace", None)
-        return "call_function", target, (*args[:position], *args[position + 1 :]), kwargs
-    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+        return Form("call_function", target, (*args[:position], *args[position + 1 :]), kwargs)
+    name = _name(node)
     for home in (Tensor,) if node.op == "call_method" else (torch, nn.functional):
         twin = getattr(home, name[:-1], None)
-        if callable(twin) and not name.endswith("__"):
-            return node.op, name[:-1] if node.op == "call_method" else twin, args, kwargs
+        if callable(twin) and not name.endswith("__") and name not in _OF_MEMORY:
+            return Form(node.op, name[:-1] if node.op == "call_method" else twin, args, kwargs)
     raise Refusal(f"{name} has no out-of-place twin")
+
+
+def _promoted(node: fx.Node, form: Form, value: fx.Node) -> torch.dtype | None:
+    """The type of the changed value, where the out-of-place form would give another; None where it gives the same."""
+    wanted = value.meta.get("dtype")
+    if wanted is None or node.op == "call_module":
+        return None
+    given = {one: example(one) for one in value.graph.nodes if one in _nodes_in(form)}
+    if any(one is None for one in given.values()):
+        return None
+    args, kwargs = fx.node.map_arg((form.args, form.kwargs), given.__getitem__)
+    try:
+        made = (
+            form.target(*args, **kwargs)
+            if form.op == "call_function"
+            else getattr(args[0], form.target)(*args[1:], **kwargs)
+        )
+    except (RuntimeError, TypeError, ValueError, NotImplementedError):  # nothing that could be known without numbers
+        return None
+    return wanted if isinstance(made, Tensor) and made.dtype is not wanted else None
+
+
+def _nodes_in(form: Form) -> set[fx.Node]:
+    found: set[fx.Node] = set()
+    fx.node.map_arg((form.args, form.kwargs), found.add)
+    return found
 
 
 def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
@@ -54,18 +88,175 @@ def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     return any(path != node.target and other == memory for path, other in made.items())
 
 
-def _check_sharing(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node]) -> fx.Node:
-    """The value `node` mutates; refuses where a later reader would see the change through another tensor."""
+def _changed(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node]) -> fx.Node:
+    """The value `node` mutates; refuses one that outlives a call of the model."""
     value = changed_value(node)
     if not isinstance(value, fx.Node):
         raise Refusal("it changes something that is not a tensor of this graph")
-    shared = aliases(graph_module, value, tensors, node)
-    for other in (value, *sorted(shared)):
+    for other in (value, *sorted(aliases(graph_module, value, tensors, node))):
         if other.op == "get_attr" and _outlives_a_call(graph_module, other):
             raise Refusal(f"it changes {other.target}, which the model keeps between calls")
-        if other is not value and any(True for _ in uses_after(other, node)):
-            raise Refusal(f"{other.name} may share memory with {value.name}, which it changes, and is read later")
     return value
+
+
+@dataclass
+class _Sharing:
+    """Who sees a change: the tensors that the changed value is a view of, and what is read later.
+
+    `above` begins with the changed value and ends with the outermost tensor that is read later, itself or through
+    another view; `ways` has for each other view that is read later how it is taken of one of them, innermost first.
+    """
+
+    above: list[fx.Node]
+    ways: dict[fx.Node, list[fx.Node]]
+    changes_again: bool
+
+
+def _sharing(graph_module: fx.GraphModule, node: fx.Node, value: fx.Node, tensors: set[fx.Node]) -> _Sharing:
+    """Who sees the change; refuses where it may be seen through what may be a view or a copy."""
+    family = aliases(graph_module, value, tensors, node)
+    again = family | {value, node}
+    changes_again = any(
+        changed_value(other) in again
+        for other in graph_module.graph.nodes
+        if node < other and changes_in_place(graph_module, other)
+    )
+    above = _above(graph_module, value)
+    ways: dict[fx.Node, list[fx.Node]] = {}
+    top = 0
+    for other in sorted(family):
+        if node < other or not any(True for _ in uses_after(other, node)):
+            continue  # what is made of a tensor afterwards is made of what it has become
+        way = _above(graph_module, other)
+        met = next((at for at, tensor in enumerate(way) if tensor in above), None)
+        if met is None:
+            raise Refusal(f"{other.name} may share memory with {value.name}, which it changes, and is read later")
+        place = above.index(way[met])
+        if met and place and not changes_again and disjoint(graph_module, above[place - 1], way[met - 1]):
+            continue
+        top = max(top, place)
+        if met:
+            ways[other] = way[: met + 1]
+    return _Sharing(above[: top + 1], ways, changes_again)
+
+
+def _above(graph_module: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
+    """A tensor, what it is a view of, what that is a view of, and so on."""
+    found = [node]
+    while (tensor := viewed(graph_module, found[-1])) is not None:
+        found.append(tensor)
+    return found
+
+
+# What changes a tensor's dims, and not the memory that its views see.
+_OF_DIMS = frozenset({"unsqueeze_", "squeeze_", "transpose_", "swapaxes_", "swapdims_", "t_", "detach_", "as_strided_"})
+# What gives a tensor another memory, or tells something about it.
+_OF_MEMORY = frozenset({"resize_", "resize_as_", "set_", "requires_grad_", "share_memory_", "rename_"})
+_OVERWRITING = frozenset({"copy_", "fill_", "zero_"})
+
+
+def _name(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def _written(node: fx.Node) -> tuple[Any, Any] | None:
+    """The index and the value that a node assigns; None of one that assigns nothing."""
+    target, args, kwargs = node.target, node.args, node.kwargs
+    if target is operator.setitem or (node.op == "call_method" and target == "__setitem__"):
+        return args[1], args[2]
+    name = _name(node)
+    if node.op == "call_module" or name not in _OVERWRITING:
+        return None
+    given = [*args[1:], *(kwargs[key] for key in ("src", "other", "value") if key in kwargs)]
+    return Ellipsis, given[0] if given else 0
+
+
+def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, tensors: set[fx.Node]) -> None:
+    """Replace the node between both builders; where it refuses, nothing was changed but what they inserted."""
+    editor, node = front.editor, front.before
+    written = _written(node)
+    if written is not None and slices.is_written_already(value, *written):
+        editor.remove(node, value, f"{value.name} has these values there already")
+        return
+    front.reason = behind.reason = _reason(value)
+    form, joined = slices.assigned(front, value, *written) if written else (_form(editor.graph_module, node), None)
+    if _name(node) in _OF_DIMS:
+        sharing = _Sharing([value], {}, False)
+    else:
+        sharing = _sharing(editor.graph_module, node, value, tensors)
+    readers = {one: list(uses_after(one, node)) for one in (*sharing.above, *sharing.ways)}
+    readers[node] = list(node.users)
+    dtype = None if written else _promoted(node, form, value)
+    result = node if dtype is None else behind.insert(Form.method("to", node, dtype), value)
+    seen = _seen(slices, behind, sharing, result)
+    seen[node] = seen[value]
+    if node.op == "call_module":
+        editor.set_attribute(node, "inplace", False, front.reason)
+    else:
+        editor.retarget(node, form.op, form.target, form.args, form.kwargs, front.reason)
+    if written:
+        slices.now_at(node, value, *written, joined)
+        node.meta["in_order"] = lies_in_order(editor.graph_module, value)
+    for old, new in seen.items():
+        for user in readers[old] if old is not new else ():
+            editor.redirect(user, old, new, f"it ran after {value.name} was changed in place")
+
+
+def _reason(value: fx.Node) -> str:
+    if value.op == "placeholder":
+        return f"{value.name} is not changed in place: the caller's tensor stays as it was, and is observed once"
+    return f"{value.name} is not changed in place, so each value is observed once"
+
+
+def _seen(slices: Slices, builder: Builder, sharing: _Sharing, result: fx.Node) -> dict[fx.Node, fx.Node]:
+    """What each tensor that sees a change is afterwards, when the changed value is `result`."""
+    new = {sharing.above[0]: result}
+    for view, whole in pairwise(sharing.above):
+        new[whole] = put_back(builder, slices, view, whole, new[view])
+        new[whole].meta["in_order"] = lies_in_order(builder.graph_module, whole)
+    if sharing.changes_again:  # then a later change has to be seen through the views once more
+        for view, whole in reversed(list(pairwise(sharing.above))):
+            new[view] = taken_anew(builder, view, new[whole])
+    for way in sharing.ways.values():
+        for view, whole in reversed(list(pairwise(way))):
+            if view not in new:
+                new[view] = taken_anew(builder, view, new[whole])
+    return new
+
+
+def _read_pieces(editor: Editor, slices: Slices) -> None:
+    """Let who reads a part of a joined tensor that is one of its pieces read that, and drop copies nobody changes."""
+    for copied in slices.copies:
+        value = copied.args[0]
+        assert isinstance(value, fx.Node)
+        editor.remove(copied, value, "neither is changed afterwards")
+    for node in editor.nodes():
+        if node.target is not operator.getitem or not slices.reads_by_value(editor.graph_module, node):
+            continue
+        while (found := slices.piece_read(node)) is not None:
+            value, index = found
+            reason = f"that part of it is {value.name}"
+            if is_all(index):
+                editor.remove(node, value, reason)
+                break
+            editor.retarget(node, node.op, node.target, (value, index), {}, reason)
+
+
+def _drop_copies(editor: Editor) -> None:
+    """Drop the copies of tensors made in the forward that each call had for itself to change."""
+    for node in editor.nodes():
+        value = node.args[0] if node.op == "call_method" and node.target == "clone" else None
+        if isinstance(value, fx.Node) and value.op == "get_attr" and not _outlives_a_call(editor.graph_module, value):
+            editor.remove(node, value, "nothing changes it any more")
+
+
+def _forget_unread(editor: Editor, inserted: set[fx.Node]) -> None:
+    """Drop what nobody reads any more: of what was inserted, and tensors made to be filled."""
+    for node in reversed(list(editor.graph.nodes)):
+        is_made = node.target in MAKERS or node.target in (operator.getitem, getattr, "size")
+        if not node.users and node.op.startswith("call") and (node in inserted or is_made):
+            editor.erase(node, "nobody reads it any more")
+    editor.forget_unread()
 
 
 class OutOfPlace(RewritePass):
@@ -73,38 +264,42 @@ class OutOfPlace(RewritePass):
 
     What it does: `x += y`, `x.mul_(y)`, `F.relu(x, inplace=True)` and modules with `inplace=True`
     are replaced by the form that makes a new tensor. Every node that read `x` afterwards now reads
-    the new tensor, so the meaning stays what it was in eager mode.
+    the new tensor, so the meaning stays what it was in eager mode. A write into a part, `y[:, :4] = v`, joins
+    what lies before and behind it with what is written; parts that are written one behind the other are joined once.
+    A change of a view is put back into the tensor it is a view of, and other views that are read later are taken anew.
 
     Why: an observer has to see each value once, unchanged, and a fused activation has no tensor of
     its own to change. The other passes then only meet the plain operators.
 
-    Leaves alone: a change that somebody sees through a view, that lands in a parameter or buffer, or that is made by
-    `out=`, by an item assignment or by a module that did not trace. Such a node and what shares its memory or reads it
-    stay in float, with the reason; what is made of it afterwards does not.
+    Leaves alone: a change that may or may not be seen through what may be a view or a copy, that lands in a parameter
+    or buffer, or that is made by a module that did not trace. Such a node and what shares its memory or reads it stay
+    in float, with the reason; what is made of it afterwards does not. An input is not changed any more: the caller's
+    tensor stays as it was.
     """
 
     name = "out-of-place"
 
     def run(self, editor: Editor) -> None:
-        graph_module = editor.graph_module
+        slices, inserted = Slices(), list[fx.Node]()
         for node in editor.nodes():
-            if not changes_in_place(graph_module, node):
+            if not changes_in_place(editor.graph_module, node):
                 continue
-            tensors = tensor_nodes(graph_module)
+            tensors = tensor_nodes(editor.graph_module)
+            builders = front, behind = Builder(editor, node, node), Builder(editor, node.next, node)
             try:
-                op, target, args, kwargs = _twin(graph_module, node)
-                value = _check_sharing(graph_module, node, tensors)
+                _rewrite(slices, front, behind, _changed(editor.graph_module, node, tensors), tensors)
             except Refusal as refusal:
+                for builder in reversed(builders):
+                    builder.take_back()
                 self._leave_in_float(editor, node, tensors, str(refusal))
-                continue
-            later = list(uses_after(value, node))
-            reason = f"{value.name} is not changed in place, so each value is observed once"
-            if op == "call_module":
-                editor.set_attribute(node, "inplace", False, reason)
             else:
-                editor.retarget(node, op, target, args, kwargs, reason)
-            for user in later:
-                editor.redirect(user, value, node, f"it ran after {value.name} was changed in place")
+                inserted += [*front.inserted, *behind.inserted, node]
+        if not any(changes_in_place(editor.graph_module, node) for node in editor.graph.nodes):
+            _read_pieces(editor, slices)
+            if inserted:
+                _drop_copies(editor)
+        if inserted:
+            _forget_unread(editor, set(inserted))
 
     @staticmethod
     def _leave_in_float(editor: Editor, node: fx.Node, tensors: set[fx.Node], reason: str) -> None:
@@ -116,10 +311,17 @@ class OutOfPlace(RewritePass):
         if isinstance(value, fx.Node) and value in tensors:
             shared |= {value, *aliases(graph_module, value, tensors, value)}
         for root in sorted(shared):
-            settled = all(callee(graph_module, user) is Tensor.contiguous for user in root.users)
-            if root.op not in ("placeholder", "get_attr") and not settled and not shared_arguments(graph_module, root):
+            settled = all(callee(graph_module, user) in (Tensor.contiguous, Tensor.clone) for user in root.users)
+            if root.op == "get_attr" and not settled and not _outlives_a_call(graph_module, root):
+                shared.add(editor.insert_method(root, "clone", "each call changes a tensor of its own"))
+                shared.discard(root)
+            is_own = root.op in ("placeholder", "get_attr") or callee(graph_module, root) is Tensor.clone
+            is_known = root.meta.get("contiguous", root.op == "call_module")
+            if is_known and not is_own and not settled and not shared_arguments(graph_module, root):
                 # A view of an int8 convolution's channels_last output would be a copy, and the change be lost.
-                shared.add(editor.insert_method(root, "contiguous", "views of it share its memory in one layout only"))
+                copied = editor.insert_method(root, "contiguous", "views of it share its memory in one layout only")
+                copied.meta["contiguous"] = False  # it may be a copy: nobody knows how the value lies in memory
+                shared.add(copied)
                 shared.discard(root)
         # What is made of it afterwards holds what the change left; a change behind that speaks for itself.
         before = {member for member in shared if member < node}

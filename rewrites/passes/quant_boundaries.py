@@ -10,8 +10,10 @@ from torch.ao.quantization import DeQuantStub, QuantStub
 from rewrites.base import RewritePass
 from rewrites.domains import assign, ruling
 from rewrites.edits import Editor
+from rewrites.fusion import Fusion
 from rewrites.kernels import Verdict
 from rewrites.parts import prefixed
+from rewrites.readers import asks_shape_alone
 from rewrites.values import tensor_nodes
 
 
@@ -42,7 +44,8 @@ class QuantBoundaries(RewritePass):
         domains = assign(graph_module)
         tensors = tensor_nodes(graph_module)
         # by what they read, which may be a stub from now on
-        refused = {node for node in domains.reasons if ruling(graph_module, node) is Verdict.FLOAT}
+        followers = Fusion(graph_module).forward
+        refused = {node for node in domains.reasons if node in followers or ruling(graph_module, node) is Verdict.FLOAT}
         for node in editor.nodes():
             if node in domains.reasons:
                 editor.skip(node, domains.reasons[node])
@@ -51,7 +54,8 @@ class QuantBoundaries(RewritePass):
             in_int8 = node in domains.int8
             if node not in domains.int8 | domains.floating:
                 continue
-            across = [user for user in node.users if self._crosses(graph_module, user, domains.int8, in_int8, tensors)]
+            users = [user for user in node.users if not asks_shape_alone(user, node)]
+            across = [user for user in users if self._crosses(graph_module, user, domains.int8, in_int8, tensors)]
             if across and in_int8:
                 editor.insert_module(
                     node, DeQuantStub(), f"dequant_{node.name}", across, f"{across[0].name} reads it in float"
@@ -78,7 +82,7 @@ class QuantBoundaries(RewritePass):
         class Gated(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.conv1, self.act, self.conv2 = nn.Conv2d(8, 8, 1), nn.Mish(), nn.Conv2d(8, 8, 1)
+                self.conv1, self.act, self.conv2 = nn.Conv2d(8, 8, 1), nn.Softmax(1), nn.Conv2d(8, 8, 1)
 
             def forward(self, x: Tensor) -> Tensor:
                 return self.conv2(self.act(self.conv1(x)))

@@ -6,8 +6,14 @@ from torch import Tensor, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
-from rewrites.modules import Cat, ScalarArithmetic, Stack, WrappedBinary, WrappedCat, WrappedUnary
-from rewrites.passes._operators import operation
+from rewrites.modules import Cat, Stack, WrappedBinary, WrappedCat, WrappedUnary
+from rewrites.passes._operators import Operation, operation
+
+
+def _wrapped(found: Operation) -> nn.Module:
+    if isinstance(found.module, (Cat, Stack)):
+        return WrappedCat(found.module)
+    return (WrappedUnary if len(found.args) == 1 else WrappedBinary)(found.module)
 
 
 class WrapArithmetic(RewritePass):
@@ -34,14 +40,9 @@ class WrapArithmetic(RewritePass):
                 continue
             if found is None:
                 continue
-            kind: type[nn.Module] = WrappedBinary
-            if isinstance(found.module, (Cat, Stack)):
-                kind = WrappedCat
-            elif isinstance(found.module, ScalarArithmetic):
-                kind = WrappedUnary
-            editor.replace_with_module(
-                node, kind(found.module), found.args, found.stem, "computed in float between dequantize and quantize"
-            )
+            reason = "computed in float between dequantize and quantize"
+            args = found.arguments(editor, node, reason, _wrapped)
+            editor.replace_with_module(node, _wrapped(found), args, found.stem, reason)
 
     @staticmethod
     def example() -> nn.Module:

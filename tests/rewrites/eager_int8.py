@@ -19,7 +19,7 @@ from torch.ao.quantization import (
 )
 
 from rewrites.domains import assign
-from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fusable_chains
+from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fold_norms_forward, fusable_chains
 from rewrites.modules import ScalarArithmetic, Wrapped
 from rewrites.values import submodule
 
@@ -76,6 +76,7 @@ def convert_network(rewritten: fx.GraphModule, batches: Iterable[Sequence[Tensor
     network = cut_out_rows(copy.deepcopy(rewritten))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        fold_norms_forward(network)
         if chains := fusable_chains(network):
             fuse_modules(network, chains, inplace=True, fuse_custom_config_dict=FUSE_CONFIG)
         for part in network.modules():

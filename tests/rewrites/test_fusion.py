@@ -12,7 +12,7 @@ from torch.ao.quantization import fuse_modules
 from torch.jit.mobile import _load_for_lite_interpreter
 
 from rewrites import rewrite
-from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, fusable_chains
+from rewrites.fusion import CONVERT_MAPPING, FUSE_CONFIG, cut_out_rows, fusable_chains
 from rewrites.modules import CappedReLU
 
 
@@ -54,10 +54,10 @@ def test_chains(parts, found):
     assert chains(sequence(*parts)) == found
 
 
-def test_linear_and_batch_norm_leave_the_relu_out():
-    # fuse_modules has no function for the three together.
+def test_linear_batch_norm_and_relu_are_one():
+    # fuse_modules has no function of its own for the three together
     original = sequence(nn.Flatten(), nn.Linear(512, 8), nn.BatchNorm1d(8), nn.ReLU())
-    assert chains(original) == [["second", "third"]]
+    assert chains(original) == [["second", "third", "fourth"]]
 
 
 TRANSPOSED = {
@@ -208,3 +208,23 @@ def test_a_converted_batch_norm_runs_in_the_lite_interpreter(kind):
     script = torch.jit.script(quantized)
     lite = _load_for_lite_interpreter(io.BytesIO(script._save_to_buffer_for_lite_interpreter()))
     assert torch.equal(lite(image).int_repr(), quantized(image).int_repr())
+
+
+def test_constants_that_layers_have_for_weights_are_parameters_when_no_checkpoint_will_come():
+    class Blurred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("blur", torch.rand(8, 1, 3, 3))
+
+        def forward(self, x):
+            x = nn.functional.conv2d(x, self.blur, groups=8)
+            return nn.functional.conv2d(x, self.blur, stride=2, groups=8)
+
+    original = Blurred().eval()
+    network = rewrite(original).graph_module
+    assert list(network.parameters()) == []
+    plain = cut_out_rows(copy.deepcopy(network))
+    first, second = plain.get_submodule("conv"), plain.get_submodule("conv_1")
+    assert isinstance(first.weight, nn.Parameter) and first.weight is second.weight
+    assert torch.equal(plain(*images()), original(*images()))
+    assert torch.equal(original.blur, network.get_submodule("conv").weight)

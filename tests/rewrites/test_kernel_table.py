@@ -192,13 +192,21 @@ def test_coarse(row):
 
 def test_the_kernel_that_computes_in_float_itself():
     """The reason for `emulated`: bit for bit what dequantizing, computing in float and quantizing gives."""
-    assert [row.key for row in KERNELS.values() if row.emulated] == [m.MatMul]
+    assert [row.key for row in KERNELS.values() if row.emulated] == [m.MatMul, m.Emulated]
     x, y = (quantize_like(values((2, 3, 12, 12), "contiguous", seed)) for seed in range(2))
     quantized = convert_operation(m.MatMul(), [x.dequantize(), y.dequantize()])
     got = quantized(x, y)
     in_float = x.dequantize() @ y.dequantize()
     wanted = torch.quantize_per_tensor(in_float, got.q_scale(), got.q_zero_point(), torch.quint8)
     assert torch.equal(got.int_repr(), wanted.int_repr())
+
+
+def test_negating_costs_nothing():
+    """The reason why a difference is a sum with -1 times the other: the integers turn round, the steps stay."""
+    x = quantize_like(values((2, 3, 12, 12), "channels_last", 0))
+    got = convert_operation(m.MulScalar(-1), [x.dequantize()])(x)
+    assert torch.equal(got.dequantize(), -x.dequantize()) and got.q_scale() == x.q_scale()
+    assert torch.equal(got.int_repr(), 255 - x.int_repr())
 
 
 def test_why_a_softmax_is_float():

@@ -15,7 +15,7 @@ from torch import nn
 import rewrites
 from rewrites import DEFAULT_PASSES, Editor, PassError, RewritePass, UntraceableError, callee, passes_with, rewrite
 from rewrites.diff import graph_lines
-from rewrites.modules import Add, MulScalar
+from rewrites.modules import MulScalar
 
 
 class Residual(nn.Module):
@@ -225,36 +225,34 @@ def test_passes_of_the_users_own_stand_before_names_and_boundaries_are_settled()
     assert passes_with(*own, passes=DEFAULT_PASSES[:2]) == (*DEFAULT_PASSES[:2], *own)
 
 
-class SubToAdd(TanhToHardtanh):
-    """A difference becomes a sum, for which there is a kernel."""
+class KnownCount(TanhToHardtanh):
+    """A product with the number of channels becomes one with 8, for which there is a kernel."""
 
-    name = "sub-to-add"
+    name = "known-count"
     allows = True
 
     def run(self, editor: Editor) -> None:
         for node in editor.nodes():
-            if callee(editor.graph_module, node) is operator.sub:
-                x, y = node.args
+            if callee(editor.graph_module, node) is operator.mul:
                 if self.allows:
                     editor.allow_int8(node)
-                negated = editor.insert_before(node, MulScalar(-1), (y,), "negated", "a sum has a kernel")
-                editor.replace_with_module(node, Add(), (x, negated), "sub", "a sum has a kernel")
+                editor.replace_with_module(node, MulScalar(8), node.args[:1], "mul", "a constant has a kernel")
 
 
-class SubToAddInFloat(SubToAdd):
+class KnownCountInFloat(KnownCount):
     """The same, but for the mark that arithmetic-to-functional left for want of a kernel."""
 
-    name = "sub-to-add-in-float"
+    name = "known-count-in-float"
     allows = False
 
 
 def test_a_pass_takes_back_that_an_operation_must_be_float():
-    original = model(lambda self, x: self.conv(self.conv(x) - x), conv=conv())
-    rewritten = rewrite(original, passes_with(SubToAdd()))
+    original = model(lambda self, x: self.conv(self.conv(x) * x.size(1)), conv=conv())
+    rewritten = rewrite(original, passes_with(KnownCount()))
     assert rewritten.islands == ()
     assert_same_results(original, rewritten.graph_module, [images()])
-    (island,) = rewrite(original, passes_with(SubToAddInFloat())).islands
-    assert island.reason == "subtracting tensors has no int8 kernel"
+    (island,) = rewrite(original, passes_with(KnownCountInFloat())).islands
+    assert island.reason == "one operand is not a tensor but a number computed when the model runs"
 
 
 def test_a_pass_of_the_users_own_at_the_end():

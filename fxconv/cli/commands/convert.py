@@ -41,7 +41,7 @@ def convert(
     began = time.perf_counter() - context.obj
     from fxconv.config_file import chosen
 
-    groups = (images, calibration, int8, accuracy, artifact, passes, lowering, training, detector)
+    groups = (loading, images, calibration, int8, accuracy, artifact, passes, lowering, training, detector)
     given = given_on(context)
     config = chosen(output.config_file, choices(*groups, mode=mode), given)
     request = converting.Request(model, loading, images, accuracy, training, output, config)

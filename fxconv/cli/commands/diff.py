@@ -32,6 +32,6 @@ def diff(
     output: DiffOutput,
 ) -> None:
     """Rewrite only, and print the diffs; nothing is calibrated."""
-    config = Config(**choices(passes, seed=seed, arithmetic=arithmetic))
+    config = Config(**choices(loading, passes, seed=seed, arithmetic=arithmetic))
     shown = Shown("rewrote", output.full, passes.pass_only, output.format)
     show_rewriting(model, loading, config, output.json, shown, output.emit)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fxconv.cli.options.analysis import ArrayOption, DrawnOption, FolderArgument, ForModelOption
 from fxconv.cli.options.calibration import SeedOption
-from fxconv.cli.options.model import HeadsOption, InputSizeOption
+from fxconv.cli.options.model import HeadsOption, InputSizeOption, ModelArgOption
 from fxconv.cli.options.output import QuietOption, TracebackOption
 
 
@@ -16,6 +16,7 @@ def example(
     seed: SeedOption = 0,
     model: ForModelOption = None,
     input_size: InputSizeOption = None,
+    model_arg: ModelArgOption = None,
     heads: HeadsOption = None,
     output: ArrayOption = Path("example.npy"),
     quiet: QuietOption = False,
@@ -32,7 +33,7 @@ def example(
         from fxconv.data.example_array import write_example
         from fxconv.report.terminal import print_example
 
-        written = write_example(folder, output, count, seed, model, input_size, heads, progress)
+        written = write_example(folder, output, count, seed, model, input_size, heads, model_arg or (), progress)
     for warning in written.warnings:
         terminal.warn(warning)
     print_example(written, terminal.console())

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from typing import Annotated
+
 import typer
 
+from fxconv.cli.options.output import TracebackOption
+from fxconv.errors import UserError
 
-def models() -> None:
+PatternArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATTERN",
+        help="Those that a pattern with * and ? fits, such as 'resnet*'; those of an installed package by what they "
+        "begin with: timm: or 'timm:mobilenet*', transformers: or 'transformers:*Segmentation'.",
+    ),
+]
+
+
+def models(pattern: PatternArgument = "", traceback_: TracebackOption = False) -> None:
     """What can be named."""
-    from fxconv.models.loading import ALIASES, detectors, names
+    from fxconv.models.installed_packages import package_of
+    from fxconv.models.loading import ALIASES, detectors, in_packages, names
 
-    for name in (*names(), *detectors()):
-        typer.echo(name)
-    for alias, name in ALIASES.items():
-        typer.echo(f"{alias} (means {name})")
+    package = package_of(pattern)
+    if package is not None:
+        pattern = package + pattern[len(package) :]
+        listed = {name: name for name in in_packages(package)}
+    else:
+        listed = {name: name for name in (*names(), *detectors())}
+        listed |= {alias: f"{alias} (means {name})" for alias, name in ALIASES.items()}
+    wanted = pattern if pattern not in ("", package) else "*"
+    found = [line for name, line in listed.items() if fnmatchcase(name.lower(), wanted.lower())]
+    if not found:
+        raise UserError(f"models {pattern}: no name fits; use * and ?, such as {package or ''}'*{_core(pattern)}*'")
+    for line in found:
+        typer.echo(line)
+
+
+def _core(pattern: str) -> str:
+    return pattern.rpartition(":")[2].strip("*?")

@@ -28,7 +28,7 @@ def sensitivity(
     output: MeasuredOutput,
 ) -> None:
     """What quantizing each layer alone costs, the worst first; nothing is converted."""
-    config = Config(**choices(images, calibration, int8, passes, held_out=held_out))
+    config = Config(**choices(loading, images, calibration, int8, passes, held_out=held_out))
     from fxconv.cli.paths import check_distinct, check_target, read_files
     from fxconv.environment import check
 

@@ -28,7 +28,7 @@ def study(
     output: MeasuredOutput,
 ) -> None:
     """How much calibration a model needs, and of what; nothing is converted."""
-    config = Config(**choices(draws, calibration, int8, passes))
+    config = Config(**choices(loading, draws, calibration, int8, passes))
     from fxconv.cli.paths import check_distinct, check_target, code_file
     from fxconv.environment import check
 

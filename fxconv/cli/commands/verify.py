@@ -60,6 +60,7 @@ def verify(
                 loading.input_size,
                 loading.unsafe_load,
                 loading.heads,
+                loading.model_arg or (),
                 other.count,
                 seed,
                 other.min_sqnr,

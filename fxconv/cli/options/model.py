@@ -15,14 +15,16 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         autocompletion=completion.models,
-        help="A torchvision name or detector:… (fxconv models), FILE.py:FACTORY, or PACKAGE.MODULE:FACTORY.",
+        help="A torchvision name or detector:… (fxconv models), timm:NAME, transformers:CLASS, FILE.py:FACTORY, or "
+        "PACKAGE.MODULE:FACTORY.",
     ),
 ]
 WeightsOption = Annotated[
     str,
     typer.Option(
         metavar="auto|random|PATH",
-        help="auto: torchvision's, when cached or fetched within seconds, else random; or a checkpoint.",
+        help="auto: torchvision's, when cached or fetched within seconds, or timm's, when cached, else random; or a "
+        "checkpoint.",
         rich_help_panel="Model",
     ),
 ]
@@ -30,6 +32,15 @@ InputSizeOption = Annotated[
     str | None,
     typer.Option(
         metavar="N|HxW|CxHxW|CxTxHxW", help="Input size in pixels; T frames of a clip.", rich_help_panel="Model"
+    ),
+]
+ModelArgOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="An argument of what makes the model, or a field of its configuration, such as num_classes=10 or "
+        "vision_config.hidden_size=64; repeatable.",
+        rich_help_panel="Model",
     ),
 ]
 HeadsOption = Annotated[
@@ -56,6 +67,7 @@ class LoadingOptions:
         ),
     ] = False
     input_size: InputSizeOption = None
+    model_arg: ModelArgOption = None
     heads: HeadsOption = None
 
 

@@ -19,6 +19,7 @@ from fxconv.quantization.forward_hooks import ForwardHooks
 from rewrites.fusion import weighted
 from rewrites.modules import Add, AddReLU, CappedReLU, ChannelReLU
 from rewrites.parts import graphs_in, prefixed
+from rewrites.readers import value_readers
 from rewrites.values import calls_of, modules_read_inside, submodule
 
 _ALONE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -175,14 +176,14 @@ class _Groups:
 
     def _users(self, value: fx.Node) -> Iterator[tuple[fx.Node, list[nn.Module | None]]]:
         """What computes with a value, and the pools between, None for a flattening; sums must not follow any."""
-        queue: list[tuple[fx.Node, list[nn.Module | None]]] = [(user, []) for user in value.users]
+        queue: list[tuple[fx.Node, list[nn.Module | None]]] = [(user, []) for user in value_readers(value)]
         while queue:
             user, between = queue.pop()
             part = submodule(self.graph, user)
             # what is flattened has no dimensions left to pool but the channels
             if _flattens(self.graph, user) or (type(part) in _POOLS and None not in between):
                 pool = part if type(part) in _POOLS else None
-                queue.extend((next_one, [*between, pool]) for next_one in user.users)
+                queue.extend((next_one, [*between, pool]) for next_one in value_readers(user))
             else:
                 yield user, between
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fxconv.report.html.markup import element, table, text
-from fxconv.report.review import changes, declined, of_pass, renames
+from fxconv.report.review import NORMS_ALONE, changes, declined, norms_alone, of_pass, renames
 from fxconv.report.tables import count
 from rewrites import PassResult, Rewritten
 
@@ -22,6 +22,9 @@ def rewriting(rewritten: Rewritten) -> str:
     if rewritten.fixed:
         fixed = [[text(entry.place), element("code", text(entry.code))] for entry in rewritten.fixed]
         parts.append(table(fixed, ["where", "what"], "Decided once, for the size of the input it was traced with"))
+    if alone := norms_alone(rewritten):
+        items = "".join(element("li", text(line)) for line in alone)
+        parts.append(f"<h3>{text(NORMS_ALONE)}</h3>{element('ul', items)}")
     return "\n".join(parts)
 
 

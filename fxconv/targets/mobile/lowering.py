@@ -28,6 +28,7 @@ from fxconv.quantization.engine import quiet
 from fxconv.targets.mobile.frozen_branches import FrozenBranches, named, watched
 from fxconv.targets.mobile.lite_file import load_lite_bytes
 from fxconv.targets.mobile.source_lines import without_source_lines
+from fxconv.targets.mobile.writes import told, writes_in_place
 from fxconv.targets.target import Lowered
 from fxconv.targets.wrapping.tensors import Flat, OnlyTraced
 from rewrites.location import short
@@ -86,8 +87,10 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config, unscri
             "operators of torch"
         ) from error
     _try(load_lite_bytes(content), example, config)  # it knows less than TorchScript
-    told = (*frozen.warnings, *_decisions(caught, frozen))
-    return Lowered({SCRIPTED: scripted, OPTIMIZED: optimized}, content, config.method, told, tuple(frozen.branches))
+    doubt = told(writes_in_place(scripted)) if writes_in_place(optimized) else ""
+    warned = (*frozen.warnings, *_decisions(caught, frozen), *([doubt] if doubt else []))
+    stages = {SCRIPTED: scripted, OPTIMIZED: optimized}
+    return Lowered(stages, content, config.method, warned, tuple(frozen.branches), doubt)
 
 
 def _frozen(module: nn.Module, example: tuple[Any, ...], config: Config, unscriptable: str) -> FrozenBranches:
@@ -221,11 +224,17 @@ def _is_torchs_own(function: Any) -> bool:
 
 
 def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.ScriptModule:
-    """Run optimize_for_mobile without the blocked passes, and without prepacking where it would stop."""
+    """Run optimize_for_mobile without the blocked passes, and without prepacking where it would stop or go wrong."""
     blocked = {_optimizer_type(name) for name in config.blocked}
+    prepacking = _optimizer_type(MobilePass.insert_fold_prepack_ops)
     if _pads_in_words(scripted):
-        blocked.add(_optimizer_type(MobilePass.insert_fold_prepack_ops))
+        blocked.add(prepacking)
     with quiet():
+        if prepacking not in blocked and writes_in_place(scripted):
+            # Some of it may be in branches that are never taken, which only the frozen program tells.
+            without = optimize_for_mobile(_in_own_unit(scripted), optimization_blocklist=blocked | {prepacking})
+            if writes_in_place(without):
+                return without
         return optimize_for_mobile(_in_own_unit(scripted), optimization_blocklist=blocked)
 
 

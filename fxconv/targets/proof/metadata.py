@@ -78,6 +78,7 @@ def metadata(
             "name": of.info.name,
             "weights": _without_folder(of.info.weights),
             "parameters": of.info.parameters,
+            "arguments": list(config.model_arg),
         },
         "inputs": [
             {"name": name, **_described(tensor), "layout": _LAYOUTS.get(tensor.ndim)}

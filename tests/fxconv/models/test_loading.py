@@ -239,7 +239,7 @@ def test_a_file_or_package_gives_a_module(text, files):
             "imports.py:net",
             r"imports.py does not import: ModuleNotFoundError: No module named 'no_such_package_anywhere'",
         ),
-        ("raising.py:net", r"raising.py:net\(\) failed with OSError: disk on fire; it must need no arguments"),
+        ("raising.py:net", r"raising.py:net\(\) failed with OSError: disk on fire; mend it there"),
         ("constant.py:net", r"constant.py:net is neither a module nor a function that makes one"),
         ("module.py:nett", r"module.py has no 'nett'; did you mean net\?"),
         ("gone.py:net", r"gone.py: no such file; expected FILE.py:NAME"),

@@ -19,6 +19,7 @@ from fxconv.config import Config
 from fxconv.errors import UserError
 from fxconv.models import preconditions
 from fxconv.models.batch_norms import reestimate_batch_norms
+from rewrites import rewrite
 
 
 class Net(nn.Module):
@@ -385,3 +386,38 @@ def test_an_input_that_should_be_float32_is_named():
         preconditions.reference(Labelled().eval(), [(image, label)])
     assert preconditions.float_asked_for(Labelled().eval(), (torch.rand(1, 3, 8, 8), label)) == ""
     assert preconditions.reference(Labelled().eval(), [(torch.rand(1, 3, 8, 8), label)])[0][0].shape == (1, 8, 6, 6)
+
+
+def test_hooks_of_transformers_that_a_trace_runs_are_let_be(batches):
+    noted = []
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return self.conv(x).relu()
+
+    class Noting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head = Layer(), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            noted.clear()
+            self.layer(x)
+            return self.head(noted[0] * 2)
+
+    def note(module, inputs, output):
+        noted.append(output)
+
+    model = Noting().eval()
+    model.layer.register_forward_hook(note)
+    with pytest.raises(UserError, match="layer has a forward hook"):
+        preconditions.check(model, "the model")
+    note.__module__ = "transformers.utils.output_capturing"
+    preconditions.check(model, "the model")
+    x = torch.randn(2, 3, 9, 7)
+    expected = model(x)
+    assert torch.equal(rewrite(model).graph_module(x), expected)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from passcheck import check, conv, images, model, text
 from torch import nn
 
+from rewrites import rewrite
 from rewrites.passes import ArithmeticToFunctional, FunctionalToModule, OutOfPlace
 
 RULE = ArithmeticToFunctional()
@@ -106,6 +107,11 @@ def test_broadcast_product_of_squeeze_and_excitation():
         (lambda self, x: x.sub(2), "sub = self.sub_scalar(x)  # AddScalar(-2)"),
         (lambda self, x: x / 4, "truediv = self.div_scalar(x)  # MulScalar(0.25)"),
         (lambda self, x: torch.div(x, -0.5), "div = self.div_scalar(x)  # MulScalar(-2)"),
+        (lambda self, x: x / 3, "truediv = self.div_scalar(x)  # DivScalar(3)"),
+        (lambda self, x: x.div(-0.3), "div = self.div_scalar(x)  # DivScalar(-0.3)"),
+        (lambda self, x: 2 / x, "truediv = self.quotient(x)  # Quotient(2)"),
+        (lambda self, x: -x, "neg = self.neg(x)  # MulScalar(-1)"),
+        (lambda self, x: x.negative(), "negative = self.neg(x)  # MulScalar(-1)"),
     ],
 )
 def test_a_constant(forward, line):
@@ -173,7 +179,7 @@ def test_addition_and_relu_stay_apart_when_something_is_changed_between_them():
     # Moved behind the change, the sum would read the changed values.
     def forward(self, x):
         y = self.conv(x)
-        flat = y.view(2, -1)
+        flat = torch.einsum("nchw->nhwc", y)
         total = y + x
         flat.add_(1)
         return F.relu(total) + y
@@ -188,22 +194,15 @@ def test_addition_and_relu_stay_apart_when_something_is_changed_between_them():
         (
             lambda self, x: torch.add(self.conv(x), x, alpha=2),
             "add",
-            "alpha scales the second operand; there is no int8 kernel for that",
+            "alpha scales the second operand, and only decompose writes that out as a product",
         ),
         (
             lambda self, x: self.conv(x).sub(1, alpha=2),
             "sub",
-            "alpha scales the second operand; there is no int8 kernel for that",
+            "alpha scales the second operand, and only decompose writes that out as a product",
         ),
-        (lambda self, x: self.conv(x) - x, "sub", "subtracting tensors has no int8 kernel"),
         (lambda self, x: self.conv(x) / (x.abs() + 1), "truediv", "dividing tensors has no int8 kernel"),
-        (
-            lambda self, x: self.conv(x) / 3,
-            "truediv",
-            "a division is exact as a multiplication only when the divisor is a power of two",
-        ),
-        (lambda self, x: 1 - self.conv(x), "sub", "a constant minus a tensor has no int8 kernel"),
-        (lambda self, x: 1 / (self.conv(x).abs() + 1), "truediv", "a constant divided by a tensor has no int8 kernel"),
+        (lambda self, x: self.conv(x) / 0, "truediv", "it divides by zero"),
         (
             lambda self, x: torch.div(self.conv(x), 2, rounding_mode="floor"),
             "div",
@@ -268,3 +267,59 @@ def test_names_that_are_taken():
     checked = check(RULE, original)
     assert checked.lines[3] == "add_1 = self.add_1(add, mul)  # Add()"
     assert checked.lines[4] == "add_2 = self.add_2(add_1, x)  # Add()"
+
+
+@pytest.mark.parametrize(
+    ("forward", "changes"),
+    [
+        (
+            lambda self, x: self.conv(x) - x,
+            """
+            -sub = conv - x
+            +neg = self.neg(x)  # MulScalar(-1)
+            +sub = self.sub(conv, neg)  # Add()
+            """,
+        ),
+        (
+            lambda self, x: torch.rsub(self.conv(x), x),
+            """
+            -rsub = torch.rsub(conv, x)
+            +neg = self.neg(conv)  # MulScalar(-1)
+            +rsub = self.sub(x, neg)  # Add()
+            """,
+        ),
+        (
+            lambda self, x: 1.5 - self.conv(x),
+            """
+            -sub = 1.5 - conv
+            +neg = self.neg(conv)  # MulScalar(-1)
+            +sub = self.rsub_scalar(neg)  # AddScalar(1.5)
+            """,
+        ),
+    ],
+)
+def test_subtraction_is_the_addition_of_what_is_negated(forward, changes):
+    assert check(RULE, model(forward, conv=conv())).changes == text(changes)
+
+
+def test_subtraction_followed_by_relu():
+    checked = check(RULE, model(lambda self, x: self.act(self.conv(x) - x), conv=conv(), act=nn.ReLU()))
+    assert checked.lines[2:4] == ("neg = self.neg(x)  # MulScalar(-1)", "act = self.add_relu(conv, neg)  # AddReLU()")
+
+
+def test_differences_are_the_same_bits_at_zeros_infinities_and_what_is_no_number():
+    odd = torch.tensor([0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1e-42, 3e38, 1.5])
+    original = model(lambda self, x, y: (x - y, 2.5 - y, -y, torch.rsub(x, y), y / 3))
+    changed = rewrite(original, [RULE]).graph_module
+    for one, other in zip(original(odd[:, None], odd), changed(odd[:, None], odd), strict=True):
+        assert torch.equal(one.isnan(), other.isnan())
+        assert torch.equal(one.nan_to_num(7.0).signbit(), other.nan_to_num(7.0).signbit())
+        assert torch.equal(one.nan_to_num(7.0), other.nan_to_num(7.0))
+
+
+def test_all_of_it_is_int8():
+    def forward(self, x):
+        y, z = self.conv(x).sigmoid(), self.other(x)
+        return self.conv((1 - y) * z - (2 - z) / 3 - torch.rsub(y, z) + (-z))
+
+    assert rewrite(model(forward, conv=conv(), other=conv())).islands == ()

@@ -37,12 +37,6 @@ def read_by_name(self, x):
             id="called before the end as well",
         ),
         pytest.param({"conv": conv()}, read_by_name, "the weights of conv are also read by name", id="read by name"),
-        pytest.param(
-            {"conv": nn.Linear(8, 8), "bn": nn.BatchNorm1d(8)},
-            lambda self, x: self.bn(self.conv(x.mean((2, 3)))),
-            "torch folds no batch norm without a bias, such as bn would be, into a linear layer",
-            id="a linear layer's batch norm",
-        ),
         pytest.param({"conv": conv(bias=False)}, lambda self, x: self.conv(x), "conv has no bias", id="no bias"),
     ],
 )

@@ -1,11 +1,13 @@
 """SiLU becomes x * sigmoid(x), within the declared tolerance."""
 
 import pytest
+import torch
 import torch.nn.functional as F
-from passcheck import check, conv, model, text
+from passcheck import assert_same_results, check, conv, images, model, text, traced
 from torch import nn
 
 from rewrites.passes import Decompose, FunctionalToModule, OutOfPlace
+from rewrites.runner import run_pass
 
 RULE = Decompose()
 
@@ -104,3 +106,91 @@ def test_the_last_level_of_a_feature_pyramid():
     checked = check(RULE, model(lambda self, x: F.max_pool2d(self.conv(x), 1, 2, 0), conv=conv()),
                     before=(FunctionalToModule(),))  # fmt: skip
     assert checked.changes[1] == "+max_pool2d = conv[:, :, ::2, ::2]"
+
+
+WRITTEN_OUT = {
+    "a factor of the second": lambda self, y, z: torch.add(y, z, alpha=0.3),
+    "a factor of what is subtracted": lambda self, y, z: y.sub(z, alpha=-0.7),
+    "the other way round": lambda self, y, z: torch.rsub(y, z, alpha=0.5),
+    "a factor of a constant": lambda self, y, z: y.subtract(1, alpha=2) + z,
+    "addcmul": lambda self, y, z: torch.addcmul(y, z, y, value=0.5),
+    "addcmul, as a method": lambda self, y, z: y.addcmul(z, y),
+    "addcdiv by a constant": lambda self, y, z: torch.addcdiv(y, z, self.scale, value=2),
+    "lerp": lambda self, y, z: torch.lerp(y, z, 0.3),
+    "lerp by a tensor": lambda self, y, z: y.lerp(z, y.sigmoid()),
+    "a stack and its sum": lambda self, y, z: torch.stack([y, z], dim=-1).sum(dim=-1),
+    "a sum of four": lambda self, y, z: torch.sum(torch.stack((y, z, y, z)), 0),
+    "Python's sum": lambda self, y, z: sum([y, z, y]),
+    "divided by a parameter": lambda self, y, z: y / self.weight + z,
+    "normalized": lambda self, y, z: (y - self.scale) / self.scale + z,
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_written_out(name):
+    def forward(self, x):
+        return self.conv(WRITTEN_OUT[name](self, self.conv(x), self.other(x)))
+
+    scale = torch.linspace(0.5, 2, 8).view(1, 8, 1, 1)
+    original = model(forward, conv=conv(), other=conv(), scale=scale, weight=nn.Parameter(scale.flip(1)))
+    checked = check(RULE, original)
+    assert checked.result.edits and checked.whole.islands == ()
+    assert_same_results(original, checked.whole.graph_module, [images(5, (1, 8, 3, 5))], 1e-5)
+
+
+def test_the_sum_of_a_stack_is_a_sum():
+    checked = check(RULE, model(lambda self, x: torch.stack([x, self.conv(x), x], -1).sum(-1), conv=conv()))
+    assert checked.changes == text("""
+        -stack = torch.stack([x, conv, x], -1)
+        -sum_1 = stack.sum(-1)
+        +sum_1_add = x + conv
+        +sum_1 = sum_1_add + x
+    """)
+
+
+def test_python_sum_begins_with_nothing():
+    checked = check(RULE, model(lambda self, x: sum([self.conv(x), x]), conv=conv()))
+    assert checked.changes == text("""
+        -add = 0 + conv
+        -add_1 = add + x
+        +add_1 = conv + x
+    """)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        pytest.param(lambda self, x: torch.stack([x, self.conv(x)], -1).sum(1), id="a sum along another dim"),
+        pytest.param(lambda self, x: torch.stack([x, self.conv(x)], 0).sum(0, keepdim=True), id="a dim is kept"),
+        pytest.param(lambda self, x: torch.stack([x] * 9, 0).sum(0), id="many"),
+        pytest.param(lambda self, x: torch.add(self.conv(x), x, alpha=1), id="no factor"),
+        pytest.param(lambda self, x: x * 2 + 1 - 0.5, id="constants that are not neutral"),
+        pytest.param(lambda self, x: self.conv(x).argmax(1) * 1 + 0, id="whole numbers"),
+        pytest.param(lambda self, x: 1 / self.conv(x), id="a quotient of 1"),
+        pytest.param(lambda self, x: self.whole / self.conv(x), id="a constant divided"),
+        pytest.param(lambda self, x: self.conv(x) / self.whole, id="divided by whole numbers"),
+    ],
+)
+def test_not_written_out(forward):
+    checked = check(RULE, model(forward, conv=conv(), whole=torch.tensor([2])))
+    assert checked.result.edits == () and checked.skips == {}
+
+
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        (lambda self, x: torch.addcdiv(x, x, x.abs() + 1), "dividing tensors has no int8 kernel"),
+        (lambda self, x: torch.add(x, self.conv(x), alpha=x.shape[1]), "alpha is no constant"),
+    ],
+)
+def test_refuses_to_write_out(forward, reason):
+    checked = check(RULE, model(forward, conv=conv()))
+    assert checked.result.edits == () and list(checked.skips.values()) == [reason]
+
+
+def test_refuses_to_divide_by_what_has_no_reciprocal():
+    result = run_pass(traced(model(lambda self, x: x / self.tiny, tiny=torch.tensor([1e-39]))), RULE)
+    assert result.edits == ()
+    assert [skip.reason for skip in result.skips] == [
+        "a number that it divides by is 0, or too small to have a reciprocal"
+    ]

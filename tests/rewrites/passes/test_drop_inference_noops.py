@@ -7,6 +7,7 @@ import torchvision
 from passcheck import check, conv, model, text
 from torch import nn
 
+from rewrites import rewrite
 from rewrites.passes import DropInferenceNoops
 
 RULE = DropInferenceNoops()
@@ -75,3 +76,54 @@ def test_a_value_changed_in_place_behind_a_dropout_is_the_value_before_it():
         return y
 
     check(RULE, model(forward, conv=conv()))
+
+
+CASTS = {
+    "float": lambda self, y: y.float(),
+    "to a type": lambda self, y: y.to(torch.float32),
+    "to a type, by name": lambda self, y: y.to(dtype=torch.float32),
+    "to the type of another": lambda self, y: y.type_as(self.conv(y)),
+    "to another": lambda self, y: y.to(self.conv(y)),
+    "to the type of a parameter": lambda self, y: y.to(self.conv.weight.dtype),
+    "type": lambda self, y: y.type(torch.float32),
+    "type in words": lambda self, y: y.type("torch.FloatTensor"),
+    "to a device": lambda self, y: y.to("cpu", non_blocking=True),
+    "to a device and a type": lambda self, y: y.to(torch.device("cpu"), torch.float),
+    "cpu": lambda self, y: y.cpu(),
+    "twice": lambda self, y: y.relu().flatten(2).float().view(y.shape).float(),
+}
+
+
+@pytest.mark.parametrize("name", CASTS)
+def test_casts_to_what_it_is(name):
+    original = model(lambda self, x: self.act(CASTS[name](self, self.conv(x))), conv=conv(), act=nn.ReLU())
+    checked = check(RULE, original)
+    removed = [edit for edit in checked.result.edits if edit.reason == "it is float32 already"]
+    assert removed and not any("float" in line or ".to(" in line or ".type" in line for line in checked.lines)
+    assert checked.whole.islands == ()
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [
+        pytest.param(lambda self, x: self.conv(x).double(), id="another type"),
+        pytest.param(lambda self, x: self.conv(x).to(torch.float64), id="another type by to"),
+        pytest.param(lambda self, x: self.conv(x).to(torch.float32, copy=True), id="a copy"),
+        pytest.param(lambda self, x: self.conv(x).to(memory_format=torch.channels_last), id="another layout"),
+        pytest.param(lambda self, x: x.float(), id="of an input that is not known"),
+        pytest.param(lambda self, x: self.conv(x).argmax(1).float(), id="whole numbers"),
+        pytest.param(lambda self, x: (x > 0).float(), id="truth values"),
+        pytest.param(lambda self, x: self.conv(x).type_as(x), id="to the type of an input that is not known"),
+        pytest.param(lambda self, x: self.index.to(torch.float32), id="an index"),
+    ],
+)
+def test_casts_that_stay(cast):
+    assert check(RULE, model(cast, conv=conv(), index=torch.arange(8))).result.edits == ()
+
+
+def test_a_cast_of_an_input_whose_type_is_known():
+    original = model(lambda self, x: self.conv(x.float()), conv=conv())
+    rewritten = rewrite(original, [RULE], example=(torch.randn(1, 8, 4, 4),))
+    assert not any(node.target == "float" for node in rewritten.graph_module.graph.nodes)
+    rewritten = rewrite(original, [RULE], example=(torch.ones(1, 8, 4, 4, dtype=torch.float64),))
+    assert any(node.target == "float" for node in rewritten.graph_module.graph.nodes)

@@ -86,7 +86,7 @@ def test_norms(forward, label):
     [
         (
             lambda self, x: F.linear(x, x[0]), "linear",
-            "its weight is computed when the model runs; a module's is a parameter",
+            "its weight is computed from the input",
         ),
         (
             lambda self, x: F.layer_norm(x, (x.shape[-1],)), "layer_norm",
@@ -136,3 +136,22 @@ def test_a_batch_norm_on_the_statistics_of_its_input():
     assert (
         skip.reason == "a batch norm that takes its statistics from its input is not what its module does in eval mode"
     )
+
+
+def test_calls_with_one_weight_call_one_layer():
+    def forward(self, x):
+        return F.linear(F.linear(x, self.tied).relu(), self.tied)
+
+    checked = check(RULE, model(forward, tied=parameter(8, 8)), *TOKENS)
+    assert sum("self.linear(" in line for line in checked.lines) == 2
+    assert dict(checked.whole.key_map) == {"tied": "linear.weight"}
+
+
+def test_a_weight_that_the_forward_changes():
+    def forward(self, x):
+        self.tied.mul_(0.5)
+        return F.linear(x, self.tied)
+
+    rewritten = rewrite(model(forward, tied=parameter(8, 8).detach()), example=TOKENS)
+    (skip,) = [skip for result in rewritten.results if result.name == RULE.name for skip in result.skips]
+    assert skip.reason == "its weight is made of tied, which the forward changes"

@@ -162,19 +162,13 @@ def test_shared_relu_whose_inputs_are_read_later():
 @pytest.mark.parametrize(
     "view",
     [
-        pytest.param(lambda y: y.flatten(1), id="flatten"),
-        pytest.param(lambda y: y.view(2, -1), id="view"),
-        pytest.param(lambda y: y.chunk(2, 1)[0], id="a chunk"),
-        pytest.param(lambda y: y[:, :4], id="a slice"),
-        pytest.param(lambda y: y.permute(0, 2, 3, 1), id="permute"),
-        pytest.param(lambda y: y.mT, id="an attribute"),
         pytest.param(lambda y: torch.einsum("nchw->nhwc", y), id="einsum, which no schema gives away"),
-        pytest.param(lambda y: +y, id="a plus sign"),
         pytest.param(lambda y: y.cpu(), id="a move to where it is"),
         pytest.param(lambda y: y.type_as(y), id="a cast to what it is"),
+        pytest.param(lambda y: y.chunk(2, 1)[0], id="a chunk, of a tensor of which nothing is known"),
     ],
 )
-def test_refuses_a_change_seen_through_a_view(view):
+def test_refuses_a_change_seen_through_what_may_be_a_view(view):
     def forward(self, x):
         y = self.conv(x)
         part = view(y)
@@ -182,7 +176,8 @@ def test_refuses_a_change_seen_through_a_view(view):
         return y * 2
 
     checked = check(RULE, model(forward, conv=conv()))
-    assert "may share memory with" in checked.skips["iadd"] and "and is read later" in checked.skips["iadd"]
+    reason = checked.skips["iadd"]
+    assert ("may share memory with" in reason and "and is read later" in reason) or "how many members" in reason
     # Whoever may see the change reads one and the same float tensor.
     reasons = checked.whole.islands[0].reason
     assert "shares memory with what iadd changes in place" in reasons
@@ -191,7 +186,7 @@ def test_refuses_a_change_seen_through_a_view(view):
 def test_refuses_the_second_change_through_the_same_view():
     def forward(self, x):
         y = self.conv(x)
-        flat = y.flatten(1)
+        flat = torch.einsum("nchw->nhwc", y)
         flat += 1
         flat *= 2
         return y + 1
@@ -201,17 +196,17 @@ def test_refuses_the_second_change_through_the_same_view():
 
 
 def test_views_of_a_changed_value_are_taken_of_a_contiguous_tensor():
-    # In int8 the convolution hands on channels_last, where flatten would copy and the change be lost.
+    # In int8 the convolution hands on channels_last, where a view would be a copy, and the change be lost.
     def forward(self, x):
         y = self.conv(x)
-        y.flatten(1).add_(1)
+        torch.einsum("nchw->nhwc", y).add_(1)
         return y
 
     checked = check(RULE, model(forward, conv=conv()))
     assert checked.changes == text("""
-        -flatten = conv.flatten(1)
+        -einsum = torch.einsum('nchw->nhwc', conv)
         +contiguous = conv.contiguous()
-        +flatten = contiguous.flatten(1)
+        +einsum = torch.einsum('nchw->nhwc', contiguous)
         -return conv
         +return contiguous
     """)
@@ -221,7 +216,7 @@ def test_refused_changes_stay_in_place_whatever_runs_behind():
     # No later pass may put an out-of-place module where a refused in-place call stands.
     def forward(self, x):
         y = self.conv(x)
-        flat = y.view(2, -1)
+        flat = torch.einsum("nchw->nhwc", y)
         F.relu(flat, inplace=True)
         self.silu(flat)
         self.relu6(flat)
@@ -249,10 +244,10 @@ def test_a_tensor_made_in_the_forward_is_new_in_every_call():
         return total
 
     checked = check(RULE, model(forward, conv=conv()))
-    assert checked.changes == text("""
-        -add_ = _tensor_constant0.add_(mean)
-        +add_ = _tensor_constant0.add(mean)
-    """)
+    assert [line for line in checked.lines if "constant" in line] == [
+        "_tensor_constant0 = self._tensor_constant0",
+        "add_ = _tensor_constant0.add(mean)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -265,10 +260,16 @@ def test_a_tensor_made_in_the_forward_is_new_in_every_call():
             id="out=",
         ),
         pytest.param(
-            lambda self, x: self.conv(x).copy_(x), "copy_", "copy_ has no out-of-place twin", id="copy_ has no twin"
+            lambda self, x: self.conv(x).uniform_(0, 1).mul(0),
+            "uniform_",
+            "uniform_ has no out-of-place twin",
+            id="random numbers have no twin",
         ),
         pytest.param(
-            lambda self, x: torch.zero_(self.conv(x)), "zero_", "zero_ has no out-of-place twin", id="torch.zero_"
+            lambda self, x: self.conv(x).resize_(2, 8, 8, 8),
+            "resize_",
+            "resize_ has no out-of-place twin",
+            id="another memory",
         ),
         pytest.param(
             lambda self, x: self.conv(x).requires_grad_(False),
@@ -328,5 +329,4 @@ def test_what_is_made_of_a_changed_value_afterwards_is_int8():
         return self.linear(flat)
 
     checked = check(RULE, model(forward, conv=conv(), linear=nn.Linear(8 * 64, 4)))
-    # flatten_1 reads the value that was changed; linear reads flatten_1
-    assert [island.nodes[-1] for island in checked.whole.islands] == ["flatten_1"]
+    assert checked.skips == {} and checked.whole.islands == ()

@@ -47,8 +47,20 @@ def test_diff():
 
 
 def test_refuses_what_the_other_arithmetic_pass_refuses():
-    checked = check(RULE, model(lambda self, x: self.conv(x) - x, conv=conv()))
-    assert checked.skips == {"sub": "subtracting tensors has no int8 kernel"}
+    checked = check(RULE, model(lambda self, x: self.conv(x) / x, conv=conv()))
+    assert checked.skips == {"truediv": "dividing tensors has no int8 kernel"}
+
+
+def test_subtraction_is_the_addition_of_what_is_negated():
+    checked = check(RULE, model(lambda self, x: 2 - (self.conv(x) - x), conv=conv()))
+    assert checked.changes == text("""
+        -sub = conv - x
+        -sub_1 = 2 - sub
+        +neg = self.neg(x)  # WrappedUnary()
+        +sub = self.sub(conv, neg)  # WrappedBinary()
+        +neg_1 = self.neg_1(sub)  # WrappedUnary()
+        +sub_1 = self.rsub_scalar(neg_1)  # WrappedUnary()
+    """)
 
 
 def test_in_place_of_the_default_pass():

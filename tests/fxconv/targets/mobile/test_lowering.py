@@ -65,7 +65,7 @@ def test_a_blocked_pass_does_not_run(name, monkeypatch):
         return scripted
 
     monkeypatch.setattr(lowering, "optimize_for_mobile", optimizer)
-    scripted = torch.jit.script(nn.ReLU())
+    scripted = torch.jit.script(nn.Sigmoid())
     lowering.optimize(scripted, Config(block=(name,)))
     assert given["blocked"] == {lowering._optimizer_type(name)}
     lowering.optimize(scripted, Config())
