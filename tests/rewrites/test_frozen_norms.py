@@ -10,12 +10,12 @@ from rewrites.frozen_norms import frozen_batch_norm
 from rewrites.fusion import fusable_chains
 
 
-def norm(forward, name="FrozenBatchNorm2d", **attributes):
-    """A module with the four buffers of a batch norm over 4 channels, all of them other numbers."""
+def norm(forward, name="FrozenBatchNorm2d", channels=4, **attributes):
+    """A module with the four buffers of a batch norm, all of them other numbers."""
     made = type(name, (nn.Module,), {"forward": forward})()
     torch.manual_seed(0)
     for buffer in ("weight", "bias", "running_mean", "running_var"):
-        made.register_buffer(buffer, torch.rand(4) + 0.5)
+        made.register_buffer(buffer, torch.rand(channels) + 0.5)
     vars(made).update(attributes)
     return made.eval()
 
@@ -47,6 +47,13 @@ def test_one_by_any_name(forward, eps, name):
     assert frozen_batch_norm(original) == eps
     rewritten = rewrite(nn.Sequential(nn.Conv2d(4, 4, 1), original)).graph_module
     assert fusable_chains(rewritten) == [["conv", "bn"]]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5, 2048])
+def test_one_of_any_width_is_tried_on_a_small_image(channels):
+    assert frozen_batch_norm(norm(by_torch, channels=channels)) == 1e-3
+    wrong = norm(lambda self, x: x * self.weight[:, None, None], channels=channels)
+    assert frozen_batch_norm(wrong) is None
 
 
 @pytest.mark.parametrize(
