@@ -57,8 +57,8 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
     PaddingModes(),  # after functional convolutions became modules; likewise
     NumericPadding(),  # before any pass looks for what is fused with a convolution: it may put a pad in front of one
+    MergeBranches(),  # after all that makes convolutions and padding in numbers, and while sums are operators
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now
-    MergeBranches(),  # behind all that makes convolutions and sums, and while their weights are the original's
     FactorConv3d(),  # after padding is in numbers
     FactorPool3d(),  # likewise, and after F.max_pool3d became a module
     JoinImages(),  # after all that makes images of a video; before what is fused is looked for

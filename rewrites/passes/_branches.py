@@ -52,7 +52,7 @@ class Shape:
     def layer(self) -> Any:
         """A convolution of this shape, whose numbers lie nowhere yet."""
         make: Any = self.kind
-        return make(*self.channels, self.kernel, self.stride, self.padding, 1, self.groups, device="meta")
+        return make(*self.channels, self.kernel, self.stride, self.padding, 1, self.groups, False, device="meta")
 
 
 class Kernels:

@@ -16,6 +16,7 @@ from rewrites.fusion import keeps_statistics
 from rewrites.memory import changes_between
 from rewrites.modules import Add, AddReLU, CappedReLU, MulScalar
 from rewrites.passes._branches import Branch, Kernels, Shape, hold
+from rewrites.passes._operators import Operation, operation
 from rewrites.readers import sole_reader
 from rewrites.values import modules_read_inside, submodule
 
@@ -44,7 +45,7 @@ class MergeBranches(RewritePass):
 
     def run(self, editor: Editor) -> None:
         for node in reversed(list(editor.nodes())):
-            if not node._erased and _is_sum(editor.graph_module, node):
+            if not node._erased and "float_reason" not in node.meta and _terms(editor.graph_module, node):
                 _Sum(editor, node).merge()
 
     @staticmethod
@@ -62,8 +63,39 @@ class MergeBranches(RewritePass):
         return Block()
 
 
-def _is_sum(graph_module: fx.GraphModule, node: fx.Node) -> bool:
-    return type(submodule(graph_module, node)) in (Add, AddReLU) and "float_reason" not in node.meta
+Terms = list[tuple[Any, float]]  # values, and how often each is added
+
+
+def _terms(graph_module: fx.GraphModule, node: fx.Node) -> Terms | None:
+    """What a call adds, be it an operator yet or a module already; None when it is no sum."""
+    if type(submodule(graph_module, node)) in (Add, AddReLU):
+        return [(operand, 1.0) for operand in node.args]
+    found = _operation(graph_module, node)
+    if found is None or type(found.module) is not Add:
+        return None
+    return [(one.args[0], _factor(one.module)) if isinstance(one, Operation) else (one, 1.0) for one in found.args]
+
+
+def _operation(graph_module: fx.GraphModule, node: fx.Node) -> Operation | None:
+    try:
+        return operation(graph_module, node)
+    except Refusal:  # told by the pass that makes modules of operators
+        return None
+
+
+def _factor(module: nn.Module) -> float:
+    assert isinstance(module, MulScalar)
+    return module.scalar
+
+
+def _product(graph_module: fx.GraphModule, node: fx.Node) -> Terms | None:
+    """The value that a call multiplies by a number, with that number; None when it does another thing."""
+    module, found = submodule(graph_module, node), _operation(graph_module, node)
+    if type(module) is MulScalar:
+        return [(node.args[0], module.scalar)]
+    if found is None or type(found.module) is not MulScalar:
+        return None
+    return [(found.args[0], found.module.scalar)]
 
 
 class _Sum:
@@ -73,22 +105,17 @@ class _Sum:
         self.editor, self.graph_module, self.node = editor, editor.graph_module, node
         self.inner: list[fx.Node] = []
         self.terms: list[tuple[fx.Node, float]] = []
-        for operand in node.args:
-            self._take_apart(operand, 1.0)
+        self._take_apart(_terms(self.graph_module, node) or [], 1.0)
 
-    def _take_apart(self, value: Any, factor: float) -> None:
-        module = submodule(self.graph_module, value)
-        is_inner = sole_reader(value) is not None and "float_reason" not in value.meta
-        if is_inner and type(module) is Add:
-            operands: Sequence[Any] = value.args
-        elif is_inner and type(module) is MulScalar:
-            operands, factor = value.args, factor * module.scalar
-        else:
-            self.terms.append((value, factor))
-            return
-        self.inner.append(value)
-        for operand in operands:
-            self._take_apart(operand, factor)
+    def _take_apart(self, terms: Terms, factor: float) -> None:
+        for value, times in terms:
+            within = _terms(self.graph_module, value) or _product(self.graph_module, value)
+            is_activated = type(submodule(self.graph_module, value)) is AddReLU
+            if within is None or is_activated or sole_reader(value) is None or "float_reason" in value.meta:
+                self.terms.append((value, factor * times))
+            else:
+                self.inner.append(value)
+                self._take_apart(within, factor * times)
 
     def merge(self) -> None:
         """Let one convolution take the place of the sum, when all its terms are branches of one value."""
