@@ -1,4 +1,4 @@
-"""Branches of a sum that a convolution can do the work of: what they are, and the kernel and bias of that convolution."""
+"""Branches of a sum that one convolution can do the work of: what they are, and its kernel and bias."""
 
 from __future__ import annotations
 

@@ -27,17 +27,21 @@ _CONVOLUTIONS = tuple(_NORMS.values())
 class MergeBranches(RewritePass):
     """Convolutions and batch norms of one value whose results are added become one convolution.
 
-    What it does: the sum of convolutions with or without their batch norms, of batch norms alone and of the value
-    itself (RepVGG, MobileOne, FastViT, ACNet, RepLKNet as they are trained) becomes the one convolution that its
-    authors deploy. A smaller kernel stands in the middle of the largest one. Kernel and bias are worked out in float64;
-    loading an original checkpoint into the rewritten model works them out again. A ReLU that was in the sum follows.
+    What it does: the sum of convolutions with or without their batch norms, of batch norms alone and, beside depthwise
+    ones, of the value itself (RepVGG, MobileOne, FastViT, ACNet, RepLKNet as they are trained) becomes the one
+    convolution that their authors deploy. A smaller kernel stands in the middle of the largest one. Kernel and bias are
+    worked out in float64; loading an original checkpoint into the rewritten model works them out again. A ReLU that was
+    in the sum follows. Training while rounded trains the merged kernel, as it trains folded batch norms.
 
     Why: each branch is an int8 operation of its own, and so is each addition; a batch norm that is a branch by itself
     is folded into nothing.
 
     Leaves alone: branches that are read elsewhere too, are called several times, or of which no convolution has the
-    stride, groups and padding of all others. Declared tolerance: 1e-5 of the output's largest magnitude, because the
-    products are summed in another order.
+    stride, groups and padding of all others. Also a value that is added as it is to what a convolution over several
+    channels makes of it, as in a residual block: the kernel would hold a 1 beside weights of some hundredths, which
+    share its int8 scale. In a depthwise kernel they are few, and larger.
+
+    Declared tolerance: 1e-5 of the output's largest magnitude, because the products are summed in another order.
     """
 
     name = "merge-branches"
@@ -132,9 +136,7 @@ class _Sum:
 
     def _branches(self) -> list[Branch] | None:
         """The terms as branches of one value; None when they are not."""
-        each = [
-            [replace(branch, factor=factor) for branch in self._ways(value)] for value, factor in self.terms
-        ]
+        each = [[replace(branch, factor=factor) for branch in self._ways(value)] for value, factor in self.terms]
         for value in dict.fromkeys(branch.value for branch in each[0]):
             found = [next((one for one in ways if one.value is value), None) for ways in each]
             chosen = [one for one in found if one is not None]
@@ -163,10 +165,14 @@ class _Sum:
             module: Any = submodule(graph_module, node)
             tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
             if sole_reader(node) is None:
-                readers = ", ".join(user.name for user in node.users if user not in self.inner and user is not self.node)
+                readers = ", ".join(
+                    user.name for user in node.users if user not in self.inner and user is not self.node
+                )
                 raise Refusal(f"{node.name}, a branch of it, is read elsewhere too, by {readers}")
             if calls[id(module)] > 1:
-                raise Refusal(f"{node.target}, a branch of it, is called {calls[id(module)]} times, with one set of weights")
+                raise Refusal(
+                    f"{node.target}, a branch of it, is called {calls[id(module)]} times, with one set of weights"
+                )
             if id(module) in read:
                 raise Refusal(f"the weights of {node.target}, a branch of it, are also read by name")
             if "float_reason" in node.meta:
@@ -193,6 +199,11 @@ class _Sum:
         for branch in branches:
             own = Shape.of(convs[branch.conv]) if branch.conv else whole.of_identity()
             _check_fit(own, whole, str(branch.nodes[0].target) if branch.nodes else branch.value.name, largest)
+            if not branch.nodes and whole.groups != whole.channels[0]:
+                raise Refusal(
+                    f"{branch.value.name} itself is added: among the weights of {largest.target}, its 1 would take "
+                    "most of their int8 steps"
+                )
         return whole
 
     def _replace(self, branches: Sequence[Branch], shape: Shape) -> None:
@@ -219,16 +230,14 @@ class _Sum:
     def _written(self, branches: Sequence[Branch], shape: Shape) -> dict[str, fx.Graph]:
         """The graphs that work out the kernel, and the bias if there is one."""
         first = next(branch.conv for branch in branches if branch.conv)
-        modules = [
-            (branch, *(None if node is None else submodule(self.graph_module, node) for node in (branch.conv, branch.norm)))
-            for branch in branches
-        ]
         kernels, biases = Kernels(shape, first), Kernels(shape, first)
-        weights = [
-            kernels.kernel(branch, shape.of_identity() if conv is None else Shape.of(conv), norm)
-            for branch, conv, norm in modules
-        ]
-        shifts = [found for branch, conv, norm in modules if (found := biases.bias(branch, conv, norm)) is not None]
+        weights, shifts = list[fx.Node](), list[fx.Node]()
+        for branch in branches:
+            conv = None if branch.conv is None else submodule(self.graph_module, branch.conv)
+            norm = None if branch.norm is None else submodule(self.graph_module, branch.norm)
+            weights.append(kernels.kernel(branch, shape.of_identity() if conv is None else Shape.of(conv), norm))
+            if (shift := biases.bias(branch, conv, norm)) is not None:
+                shifts.append(shift)
         made = {"weight": kernels.finish(weights)}
         return made | ({"bias": biases.finish(shifts)} if shifts else {})
 

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 import torch.nn.functional as F
-from passcheck import assert_same_results, check, conv, images, model, text
+from passcheck import assert_same_results, check, conv, images, model
 from torch import nn
 
 from rewrites import DEFAULT_PASSES, WRAPPED_PASSES, rewrite
@@ -61,7 +61,12 @@ def three_branches(self, x):
 
 def test_a_block():
     checked = merged(three_branches, **three(), bn=nn.BatchNorm2d(8))
-    assert checked.lines == ("x: input", "conv = self.conv(x)  # Conv2d", "relu = F.relu(conv, inplace=False)", "return relu")
+    assert checked.lines == (
+        "x: input",
+        "conv = self.conv(x)  # Conv2d",
+        "relu = F.relu(conv, inplace=False)",
+        "return relu",
+    )
     assert checked.skips == {}
     assert checked.whole.unfolded_norms == ()
     assert set(checked.whole.key_map.values()) == {None}
@@ -95,15 +100,21 @@ def test_a_block():
             {"large": conv(kernel=4, padding=1, stride=2), "small": conv(kernel=2, stride=2)},
             id="even kernels",
         ),
-        pytest.param(lambda self, x: x + self.conv(x), {"conv": conv(kernel=3, padding=1)}, id="the value itself"),
+        pytest.param(
+            lambda self, x: x + self.conv(x), {"conv": conv(kernel=3, padding=1, groups=8)}, id="the value itself"
+        ),
         pytest.param(lambda self, x: self.conv(x) + self.bn(x), {"conv": conv(), "bn": nn.BatchNorm2d(8)}, id="two"),
         pytest.param(
-            lambda self, x: x + 0.5 * (self.conv(x) - self.bn(x)), {"conv": conv(), "bn": nn.BatchNorm2d(8)},
+            lambda self, x: x + 0.5 * (self.conv(x) - self.bn(x)),
+            {"conv": conv(groups=8), "bn": nn.BatchNorm2d(8)},
             id="a difference and a factor",
         ),
-        pytest.param(lambda self, x: -x + self.conv(x) - 2 * x, {"conv": conv()}, id="less than the value itself"),
         pytest.param(
-            lambda self, x: torch.add(self.conv(x), self.bn(x)).add(x), {"conv": conv(), "bn": nn.BatchNorm2d(8)},
+            lambda self, x: -x + self.conv(x) - 2 * x, {"conv": conv(groups=8)}, id="less than the value itself"
+        ),
+        pytest.param(
+            lambda self, x: torch.add(self.conv(x), self.bn(x)).add(x),
+            {"conv": conv(groups=8), "bn": nn.BatchNorm2d(8)},
             id="added by functions and methods",
         ),
     ],
@@ -116,7 +127,11 @@ def test_merges(forward, parts):
 
 
 def test_one_dimension():
-    parts = {"large": nn.Conv1d(8, 8, 5, padding=2), "small": nn.Conv1d(8, 8, 1), "bn": nn.BatchNorm1d(8)}
+    parts = {
+        "large": nn.Conv1d(8, 8, 5, padding=2, groups=8),
+        "small": nn.Conv1d(8, 8, 1, groups=8),
+        "bn": nn.BatchNorm1d(8),
+    }
     original = alive(model(lambda self, x: self.large(x) + self.bn(self.small(x)) + x, **parts))
     checked = check(RULE, original, *images(1, (2, 8, 9)))
     assert [line.split("# ")[1] for line in checked.lines if "# " in line] == ["Conv1d"]
@@ -131,7 +146,7 @@ def test_sums_that_are_modules_already():
 
 
 def test_a_capped_sum():
-    capped = merged(lambda self, x: self.sum(self.conv(x), x), conv=conv(), sum=AddReLU(cap=2.0))
+    capped = merged(lambda self, x: self.sum(self.conv(x), x), conv=conv(groups=8), sum=AddReLU(cap=2.0))
     (relu,) = [part for part in capped.graph_module.modules() if isinstance(part, CappedReLU)]
     assert relu.cap == 2.0
 
@@ -227,6 +242,9 @@ def read_elsewhere(self, x):
         pytest.param(lambda self, x: self.large(x) + self.small(x),
                      {"large": conv(8, 8, 3, padding=2, dilation=2), "small": conv()},
                      "large is dilated: merged, most of its kernel would be zeros", id="dilated"),
+        pytest.param(lambda self, x: x + self.conv(x), {"conv": conv()},
+                     "x itself is added: among the weights of conv, its 1 would take most of their int8 steps",
+                     id="the value itself beside all channels"),
         pytest.param(lambda self, x: self.row(x) + self.column(x),
                      {"row": conv(kernel=(1, 3), padding=(0, 1)), "column": conv(kernel=(3, 1), padding=(1, 0))},
                      "column beside row has kernel (3, 1), which does not lie within (1, 3)", id="no largest kernel"),
@@ -237,8 +255,8 @@ def read_elsewhere(self, x):
                      "x beside conv has 8 channels in and 8 out, not (8, 1)", id="a broadcast value"),
         pytest.param(lambda self, x: self.large(x) + self.small(x),
                      {"large": conv(8, 8, 8), "small": conv(8, 8, 1)},
-                     "small beside large pads by (0, 0) round kernel (1, 1), so that it does not stand in the middle of "
-                     "(8, 8) padded by (0, 0)", id="broadcast images"),
+                     "small beside large pads by (0, 0) round kernel (1, 1), so that it does not stand in the middle "
+                     "of (8, 8) padded by (0, 0)", id="broadcast images"),
         pytest.param(lambda self, x: self.large(x) + self.small(x),
                      {"large": conv(8, 8, 8), "small": conv(8, 8, 1, stride=2)},
                      "small beside large has stride (2, 2), not (1, 1)", id="another stride"),
