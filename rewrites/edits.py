@@ -184,6 +184,14 @@ class Editor:
         self.graph_module.meta.setdefault("folded", []).append(Folded(value=holder.get_buffer(leaf), recipe=made))
         self._record("replace", node.name, before, self.line(fresh), reason)
 
+    def work_out(self, graph: fx.Graph) -> Tensor:
+        """A constant that a graph without inputs makes of this one's tensors; another checkpoint works it out again."""
+        made = fx.GraphModule(self.graph_module, graph, "Recipe").eval()
+        with torch.no_grad():
+            value: Tensor = made().clone()
+        self.graph_module.meta.setdefault("folded", []).append(Folded(value=value, recipe=made))
+        return value
+
     def insert_constant(self, before: fx.Node, value: Tensor, stem: str, reason: str) -> fx.Node:
         """Put a constant that is in no checkpoint in front of `before`, held by the module where that was written."""
         path = self.free_path(module_scope(before), stem)

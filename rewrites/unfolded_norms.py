@@ -56,8 +56,8 @@ class _Reason:
         if not beside or not kinds <= {Add, AddReLU, AddScalar}:
             return None
         return (
-            f"it is a branch by itself, added to what {beside[0].name} makes of the same value: merged into that "
-            "convolution, as a reparameterization does, it would have to share the scale of its int8 weights"
+            f"it is a branch by itself, added to what {beside[0].name} makes of the same value, and merge-branches did "
+            "not merge the two"
         )
 
     def _not_alone(self, node: fx.Node) -> str | None:

@@ -23,6 +23,7 @@ from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.join_images import JoinImages
 from rewrites.passes.known_facts import KnownFacts
 from rewrites.passes.matmul_to_linear import MatmulToLinear
+from rewrites.passes.merge_branches import MergeBranches
 from rewrites.passes.numeric_padding import NumericPadding
 from rewrites.passes.out_of_place import OutOfPlace
 from rewrites.passes.padded_max_pools import PaddedMaxPools
@@ -56,6 +57,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
     PaddingModes(),  # after functional convolutions became modules; likewise
     NumericPadding(),  # before any pass looks for what is fused with a convolution: it may put a pad in front of one
+    MergeBranches(),  # after all that makes convolutions and padding in numbers, and while sums are operators
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now
     FactorConv3d(),  # after padding is in numbers
     FactorPool3d(),  # likewise, and after F.max_pool3d became a module
@@ -109,6 +111,7 @@ __all__ = [
     "JoinImages",
     "KnownFacts",
     "MatmulToLinear",
+    "MergeBranches",
     "NumericPadding",
     "OutOfPlace",
     "PaddedMaxPools",

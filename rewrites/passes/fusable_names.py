@@ -78,7 +78,7 @@ class _Names:
         numbered = [c for c in self.tree[parent] if c.isdigit()]
         words = [self._word(parent, c) for c in numbered]
         word = words[numbered.index(part)]
-        if all_different([*words, *(c for c in self.tree[parent] if not c.isdigit())]):
+        if word not in _EMPTY_WORDS and all_different([*words, *(c for c in self.tree[parent] if not c.isdigit())]):
             return f"{above}.{word}" if above else word
         if parent.rpartition(".")[2] in {*_EMPTY_WORDS, ""}:
             return f"{above}.{word}_{part}" if above else f"{word}_{part}"

@@ -291,9 +291,14 @@ ALONE = {
     ),
     "a branch by itself": (
         as_a_branch,
-        {**conv_parts(conv()), "conv": conv(8, 8, 3, padding=1), "first": conv(), "norm": nn.BatchNorm2d(8)},
-        "it is a branch by itself, added to what conv makes of the same value: merged into that convolution, as a "
-        "reparameterization does, it would have to share the scale of its int8 weights",
+        {
+            **conv_parts(conv()),
+            "conv": conv(8, 8, 3, padding=2, dilation=2),
+            "first": conv(),
+            "norm": nn.BatchNorm2d(8),
+        },
+        "it is a branch by itself, added to what conv makes of the same value, and merge-branches did not merge the "
+        "two",
     ),
     "another dimension": (
         other_channels,

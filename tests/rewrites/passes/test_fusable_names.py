@@ -37,6 +37,25 @@ def test_left_as_it_is(parts):
     assert check(RULE, model(lambda self, x: self.act(self.conv1(x)), **parts)).result.edits == ()
 
 
+def test_a_class_called_block_is_no_name_that_speaks():
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = conv()
+
+        def forward(self, x):
+            return self.conv(x).sigmoid()
+
+    stages = nn.Sequential(nn.Sequential(Block(), nn.ReLU()), nn.Sequential(Block(), conv()))
+    assert renames(check(RULE, nn.Sequential(Block(), nn.ReLU()))) == {"0.conv": "block_0.conv", "1": "relu"}
+    assert renames(check(RULE, model(lambda self, x: self.stages(x), stages=stages))) == {
+        "stages.0.0.conv": "stages.part_0.conv",
+        "stages.0.1": "stages.part.relu",
+        "stages.1.0.conv": "stages.conv_0.conv",
+        "stages.1.1": "stages.conv.project",
+    }
+
+
 def test_numbers_and_blocks():
     checked = check(RULE, inverted_residual())
     assert renames(checked) == {
