@@ -12,8 +12,9 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal
 from rewrites.memory import is_basic_index
-from rewrites.passes._builder import Builder, Form
-from rewrites.passes._slices import Slices, along
+from rewrites.passes._writes.builder import Builder, Form
+from rewrites.passes._writes.indices import along, are_disjoint
+from rewrites.passes._writes.slices import Slices
 from rewrites.values import callee, holds_several, submodule
 
 _Key = Callable[..., Any]
@@ -118,7 +119,7 @@ def disjoint(graph_module: fx.GraphModule, one: fx.Node, other: fx.Node) -> bool
                 isinstance(first, int) and isinstance(second, int) and first != second and (first < 0) == (second < 0)
             )
         if one.args[0] is other.args[0] and viewed(graph_module, one) and viewed(graph_module, other):
-            return Slices.are_disjoint(one.args[1], other.args[1])
+            return are_disjoint(one.args[1], other.args[1])
     return False
 
 
