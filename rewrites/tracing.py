@@ -29,8 +29,9 @@ from rewrites.naming import identifier
 from rewrites.proxies import (
     UNKNOWN,
 )
+from rewrites.recorder import holds_tensors
 from rewrites.surroundings import forget_proxies, hidden_functions_looked_into, quiet, seen_through, unchanged
-from rewrites.tracer import Calls, Tracer, holds_tensors
+from rewrites.tracer import Calls, Tracer
 
 
 @dataclass(frozen=True)
