@@ -309,3 +309,13 @@ def test_an_average_of_values_of_either_sign_that_is_returned_is_in_float():
 def test_other_averages_stay_in_int8(forward):
     checked = check(RULE, model(forward, conv=conv(), linear=nn.Linear(8, 8)), before=EARLIER)
     assert "mean" not in checked.skips
+
+
+def test_a_view_that_is_asked_for_its_size_alone_is_no_island():
+    def forward(self, x):
+        size = x[:, :4][:, :, 1:].size()
+        return self.conv2(torch.cat([self.conv(x)[:, :, 1:], self.token.expand(size)], 1))
+
+    original = model(forward, conv=conv(), conv2=conv(12), token=nn.Parameter(torch.randn(1, 4, 1, 1)))
+    checked = check(RULE, original, before=EARLIER)
+    assert checked.whole.islands == () and stubs(checked.lines) == ["quant_x", "quant_token", "dequant_conv2"]
