@@ -173,10 +173,11 @@ def _measured_alone(graph_module: fx.GraphModule, domains: Domains, forced: dict
     """A view of a float value that is asked for its shape and for nothing else is no operation in float."""
     measured: set[fx.Node] = set()
     for node in reversed(graph_module.graph.nodes):
-        if node in domains.reasons and node.users and callee(graph_module, node) in MOVES:
-            if node not in forced and "float_reason" not in node.meta and measured.issuperset(value_readers(node)):
-                measured.add(node)
-                del domains.reasons[node]
+        is_free = node in domains.reasons and node not in forced and "float_reason" not in node.meta
+        is_view = is_free and bool(node.users) and callee(graph_module, node) in MOVES
+        if is_view and measured.issuperset(value_readers(node)):
+            measured.add(node)
+            del domains.reasons[node]
 
 
 def _quantize_inputs_first(graph_module: fx.GraphModule, domains: Domains, forced: dict[fx.Node, str]) -> None:

@@ -167,12 +167,10 @@ class OutOfPlace(RewritePass):
     Leaves alone: a change that may or may not be seen through what may be a view or a copy, that lands in a parameter
     or buffer, or that is made by a module that did not trace. Such a node and what shares its memory or reads it stay
     in float, with the reason; what is made of it afterwards does not. An input is not changed any more: the caller's
-    tensor stays as it was. Declared tolerance: 1e-5 of the output's largest magnitude, because what was written through
-    a view with its dims in another order may lie in memory otherwise, and a convolution of it sum in another order.
+    tensor stays as it was.
     """
 
     name = "out-of-place"
-    tolerance = 1e-5
 
     def run(self, editor: Editor) -> None:
         slices, inserted = Slices(), list[fx.Node]()
