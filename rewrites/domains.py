@@ -6,11 +6,14 @@ import operator
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from torch import fx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.diff import call_name
 from rewrites.fusion import Fusion
+from rewrites.intervals import interval
 from rewrites.kernels import KERNELS, MOVES, MULTIPLY_ACCUMULATE, Verdict, verdict
 from rewrites.modules import Cat, Stack, WrappedCat
 from rewrites.readers import asks_shape_alone, value_readers
@@ -162,7 +165,19 @@ def _assign_once(graph_module: fx.GraphModule, forced: dict[fx.Node, str], emula
         domains.floating.add(node)
         domains.reasons[node] = why
     _quantize_inputs_first(graph_module, domains, forced)
+    _measured_alone(graph_module, domains, forced)
     return domains
+
+
+def _measured_alone(graph_module: fx.GraphModule, domains: Domains, forced: dict[fx.Node, str]) -> None:
+    """A view of a float value that is asked for its shape and for nothing else is no operation in float."""
+    measured: set[fx.Node] = set()
+    for node in reversed(graph_module.graph.nodes):
+        is_free = node in domains.reasons and node not in forced and "float_reason" not in node.meta
+        is_view = is_free and bool(node.users) and callee(graph_module, node) in MOVES
+        if is_view and measured.issuperset(value_readers(node)):
+            measured.add(node)
+            del domains.reasons[node]
 
 
 def _quantize_inputs_first(graph_module: fx.GraphModule, domains: Domains, forced: dict[fx.Node, str]) -> None:
@@ -266,6 +281,37 @@ def _better_in_float(graph_module: fx.GraphModule, domains: Domains) -> Iterator
             return
 
 
+# What gives averages, in int8 with the step of the values they are taken of.
+_AVERAGES = frozenset(
+    {
+        nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+        F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, Tensor.mean,
+    }
+)  # fmt: skip
+
+
+def _answers_too_coarse(graph_module: fx.GraphModule, domains: Domains) -> Iterator[tuple[fx.Node, str]]:
+    """The int8 averages of values of either sign that the model's answer is made of, without a layer behind them.
+
+    Such values cancel, and the step of what they are taken of is too coarse for what is left. Nothing is saved by int8:
+    what the average is taken of is converted in its place.
+    """
+    for node in sorted(domains.int8):
+        if callee(graph_module, node) not in _AVERAGES or interval(graph_module, node)[0] >= 0:
+            continue
+        behind, queue = {node}, list(node.users)
+        while queue:
+            user = queue.pop()
+            if user not in behind:
+                behind.add(user)
+                queue += user.users
+        if any(callee(graph_module, user) in MULTIPLY_ACCUMULATE for user in behind):
+            continue
+        why = f"{call_name(graph_module, node)}: an average of values of either sign, which the model returns"
+        for one in sorted(behind & domains.int8):
+            yield one, why if one is node else "follows the float operations beside it"
+
+
 def assign(graph_module: fx.GraphModule, emulated: Collection[fx.Node] = ()) -> Domains:
     """Decide for every tensor node whether it runs in int8 or in float; the nodes `emulated` as if they had a kernel.
 
@@ -273,6 +319,7 @@ def assign(graph_module: fx.GraphModule, emulated: Collection[fx.Node] = ()) -> 
 
     - An int8 region without any multiply-accumulate that is fed by a float operation is given up: quantizing it alone
       would add conversions and save nothing.
+    - An average of values of either sign that is returned is in float: too little is left of it in int8.
     - A kernel that computes in float itself joins a float operation beside it.
     - What lies between float operations is in float where that spares conversions.
     - A view of an input or a parameter that is read in int8 only is a view in int8.
@@ -289,6 +336,7 @@ def assign(graph_module: fx.GraphModule, emulated: Collection[fx.Node] = ()) -> 
                 continue
             why = "lies behind a float operation, with no convolution or linear layer to quantize for"
             given_up |= dict.fromkeys(region, why)
+        given_up = given_up or dict(_answers_too_coarse(graph_module, domains))
         given_up = given_up or dict(_emulated_beside_float(graph_module, domains, emulated))
         given_up = given_up or dict(_better_in_float(graph_module, domains))
         if not given_up:

@@ -29,8 +29,9 @@ from rewrites.naming import identifier
 from rewrites.proxies import (
     UNKNOWN,
 )
+from rewrites.recorder import holds_tensors
 from rewrites.surroundings import forget_proxies, hidden_functions_looked_into, quiet, seen_through, unchanged
-from rewrites.tracer import Calls, Tracer, holds_tensors
+from rewrites.tracer import Calls, Tracer
 
 
 @dataclass(frozen=True)
@@ -187,31 +188,47 @@ _WHILE_TRACING = ("given", "by_size", "by_batch", "by_buffer")
 def _readable(model: nn.Module, graph: fx.Graph) -> Iterator[Callable[[str], str]]:
     """A model whose modules and tensors have names that code can be written with, and the word for a path.
 
-    What is called `for` or `None`, a key of a ModuleDict as a rule, is called `for_` and `None_` in the graph. The
-    model has its own names back afterwards.
+    What is called `for` or `None`, a key of a ModuleDict as a rule, is called `for_` and `None_` in the graph, and what
+    the model itself calls `code` or `graph` is `code_` and `graph_`: a GraphModule has its own. The model has its own
+    names back afterwards.
     """
-    held = [names for part in model.modules() for names in (part._modules, part._parameters, part._buffers)]
-    odd = [names for names in held if any(map(keyword.iskeyword, names))]
-    before: list[dict[str, Any]] = [dict(names) for names in odd]
-    taken, words = {name for names in held for name in names}, dict[str, str]()
-    for name in filter(keyword.iskeyword, taken):
+    parts = [(names, part is model) for part in model.modules() for names in _held_by(part)]
+    odd = [(names, is_root) for names, is_root in parts if any(_is_odd(name, is_root) for name in names)]
+    before: list[dict[str, Any]] = [dict(names) for names, _ in odd]
+    taken, words = {name for names, _ in parts for name in names}, dict[str, str]()
+    for name in sorted({name for names, is_root in odd for name in names if _is_odd(name, is_root)}):
         words[name] = next(new for count in itertools.count(1) if (new := name + "_" * count) not in taken)
 
+    def renamed(name: str, is_root: bool) -> str:
+        return words[name] if _is_odd(name, is_root) and name in words else name
+
     def word(path: str) -> str:
-        return ".".join(words.get(name, name) for name in path.split("."))
+        return ".".join(renamed(name, depth == 0) for depth, name in enumerate(path.split(".")))
 
     for node in graph.nodes:
         if node.op in ("call_module", "get_attr"):
             node.target = word(str(node.target))
     try:
-        for names, own in zip(odd, before, strict=True):
-            cast(Any, names).clear()
-            cast(Any, names).update({word(name): value for name, value in own.items()})
+        for (names, is_root), own in zip(odd, before, strict=True):
+            names.clear()
+            names.update({renamed(name, is_root): value for name, value in own.items()})
         yield word
     finally:
-        for names, own in zip(odd, before, strict=True):
-            cast(Any, names).clear()
-            cast(Any, names).update(own)
+        for (names, _), own in zip(odd, before, strict=True):
+            names.clear()
+            names.update(own)
+
+
+# What a GraphModule has beside what each module has: no parameter, buffer or module of its own can be called so.
+_OWNED = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - frozenset(dir(nn.Module()))
+
+
+def _is_odd(name: str, is_root: bool) -> bool:
+    return keyword.iskeyword(name) or (is_root and name in _OWNED)
+
+
+def _held_by(module: nn.Module) -> tuple[dict[str, Any], ...]:
+    return cast("tuple[dict[str, Any], ...]", (module._modules, module._parameters, module._buffers))
 
 
 def _drop_unused_numbers(graph: fx.Graph) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,13 +21,17 @@ _SMALLEST = torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True)
 class Expected:
-    """The scale and zero point an observer's statistics call for, its extremes, and what is wrong with what it gave."""
+    """The scale and zero point an observer's statistics call for, its extremes, and what is wrong with what it gave.
+
+    `is_constant` says that it saw a tensor of the model's, which is the same whatever the model is given.
+    """
 
     scale: float
     zero_point: int
     least: float = -math.inf
     most: float = math.inf
     problem: str = ""
+    is_constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ def uninformative_ranges(ranges: Mapping[str, Mapping[str, Expected]]) -> tuple[
     found = []
     for path, graph in ranges.items():
         for name, expected in graph.items():
-            if not math.isfinite(expected.least):
-                continue  # a fixed range
+            if not math.isfinite(expected.least) or expected.is_constant:
+                continue  # a fixed range, or one of which calibration saw all there is
             if expected.least == expected.most:
                 problem = f"calibration saw nothing there but {expected.least:.6g}"
             elif expected.scale <= _SMALLEST * (1 + 1e-6):
@@ -66,6 +70,7 @@ def expected_ranges(observed: fx.GraphModule, smallest_steps: Mapping[str, float
     Raises `ConversionError` naming every observer that never saw a value: its module would get scale 1.
     """
     found, idle = {}, []
+    constants = {node.target for node in observed.graph.nodes if node.op == "call_module" and _is_of_constants(node)}
     for path, module in own_modules(observed):
         observer = own_range(module)
         if observer is None:
@@ -73,13 +78,18 @@ def expected_ranges(observed: fx.GraphModule, smallest_steps: Mapping[str, float
         if not has_seen(observer):
             idle.append(path)
         else:
-            found[path] = _expected(observer, (smallest_steps or {}).get(path, 0.0))
+            expected = _expected(observer, (smallest_steps or {}).get(path, 0.0))
+            found[path] = replace(expected, is_constant=path in constants)
     if idle:
         raise ConversionError(
             f"calibration never reached {', '.join(idle)}: no value was observed there, so it has no range; "
             "calibrate with inputs that reach it"
         )
     return found
+
+
+def _is_of_constants(node: fx.Node) -> bool:
+    return bool(node.all_input_nodes) and all(given.op == "get_attr" for given in node.all_input_nodes)
 
 
 def own_range(module: nn.Module) -> ObserverBase | None:

@@ -3,80 +3,28 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.memory import (
-    AUGMENTED,
     aliases,
     changed_value,
     changes_in_place,
-    inplace_position,
     shared_arguments,
     uses_after,
 )
-from rewrites.passes._builder import Builder, Form, example
-from rewrites.passes._slices import MAKERS, Slices, is_all
-from rewrites.passes._views import disjoint, lies_in_order, put_back, taken_anew, viewed
-from rewrites.values import callee, calls_of, submodule, tensor_nodes
-
-
-def _form(graph_module: fx.GraphModule, node: fx.Node) -> Form:
-    """The out-of-place form of an in-place node."""
-    target, args, kwargs = node.target, node.args, dict(node.kwargs)
-    if (into := kwargs.pop("out", None)) is not None:
-        if not isinstance(into, fx.Node) or "dtype" not in into.meta:
-            raise Refusal(f"it writes into {into}, which out= names")
-        return Form(node.op, target, args, kwargs)
-    if node.op == "call_module":
-        if not type(submodule(graph_module, node)).__module__.startswith("torch.nn"):
-            raise Refusal(f"what {node.target} changes in place cannot be seen from outside")
-        if len(calls_of(graph_module, node)) > 1:
-            raise Refusal(f"{node.target} is called several times; each call needs a module of its own first")
-        return Form("call_module", target, args, kwargs)
-    if node.op == "call_function" and target in AUGMENTED:
-        return Form("call_function", AUGMENTED[target], args, kwargs)
-    if node.op == "call_function" and (position := inplace_position(target)) is not None:
-        kwargs.pop("inplace", None)
-        return Form("call_function", target, (*args[:position], *args[position + 1 :]), kwargs)
-    name = _name(node)
-    for home in (Tensor,) if node.op == "call_method" else (torch, nn.functional):
-        twin = getattr(home, name[:-1], None)
-        if callable(twin) and not name.endswith("__") and name not in _OF_MEMORY:
-            return Form(node.op, name[:-1] if node.op == "call_method" else twin, args, kwargs)
-    raise Refusal(f"{name} has no out-of-place twin")
-
-
-def _promoted(node: fx.Node, form: Form, value: fx.Node) -> torch.dtype | None:
-    """The type of the changed value, where the out-of-place form would give another; None where it gives the same."""
-    wanted = value.meta.get("dtype")
-    if wanted is None or node.op == "call_module":
-        return None
-    given = {one: example(one) for one in value.graph.nodes if one in _nodes_in(form)}
-    if any(one is None for one in given.values()):
-        return None
-    args, kwargs = fx.node.map_arg((form.args, form.kwargs), given.__getitem__)
-    try:
-        made = (
-            form.target(*args, **kwargs)
-            if form.op == "call_function"
-            else getattr(args[0], form.target)(*args[1:], **kwargs)
-        )
-    except (RuntimeError, TypeError, ValueError, NotImplementedError):  # nothing that could be known without numbers
-        return None
-    return wanted if isinstance(made, Tensor) and made.dtype is not wanted else None
-
-
-def _nodes_in(form: Form) -> set[fx.Node]:
-    found: set[fx.Node] = set()
-    fx.node.map_arg((form.args, form.kwargs), found.add)
-    return found
+from rewrites.passes._writes.builder import Builder, Form
+from rewrites.passes._writes.indices import is_all
+from rewrites.passes._writes.sharing import Sharing, sharing_of
+from rewrites.passes._writes.sizes import MAKERS
+from rewrites.passes._writes.slices import Slices, reads_by_value
+from rewrites.passes._writes.twins import name_of, promoted, twin
+from rewrites.passes._writes.views import lies_in_order, put_back, taken_anew
+from rewrites.values import callee, tensor_nodes
 
 
 def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
@@ -99,64 +47,9 @@ def _changed(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node])
     return value
 
 
-@dataclass
-class _Sharing:
-    """Who sees a change: the tensors that the changed value is a view of, and what is read later.
-
-    `above` begins with the changed value and ends with the outermost tensor that is read later, itself or through
-    another view; `ways` has for each other view that is read later how it is taken of one of them, innermost first.
-    """
-
-    above: list[fx.Node]
-    ways: dict[fx.Node, list[fx.Node]]
-    changes_again: bool
-
-
-def _sharing(graph_module: fx.GraphModule, node: fx.Node, value: fx.Node, tensors: set[fx.Node]) -> _Sharing:
-    """Who sees the change; refuses where it may be seen through what may be a view or a copy."""
-    family = aliases(graph_module, value, tensors, node)
-    again = family | {value, node}
-    changes_again = any(
-        changed_value(other) in again
-        for other in graph_module.graph.nodes
-        if node < other and changes_in_place(graph_module, other)
-    )
-    above = _above(graph_module, value)
-    ways: dict[fx.Node, list[fx.Node]] = {}
-    top = 0
-    for other in sorted(family):
-        if node < other or not any(True for _ in uses_after(other, node)):
-            continue  # what is made of a tensor afterwards is made of what it has become
-        way = _above(graph_module, other)
-        met = next((at for at, tensor in enumerate(way) if tensor in above), None)
-        if met is None:
-            raise Refusal(f"{other.name} may share memory with {value.name}, which it changes, and is read later")
-        place = above.index(way[met])
-        if met and place and not changes_again and disjoint(graph_module, above[place - 1], way[met - 1]):
-            continue
-        top = max(top, place)
-        if met:
-            ways[other] = way[: met + 1]
-    return _Sharing(above[: top + 1], ways, changes_again)
-
-
-def _above(graph_module: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
-    """A tensor, what it is a view of, what that is a view of, and so on."""
-    found = [node]
-    while (tensor := viewed(graph_module, found[-1])) is not None:
-        found.append(tensor)
-    return found
-
-
 # What changes a tensor's dims, and not the memory that its views see.
 _OF_DIMS = frozenset({"unsqueeze_", "squeeze_", "transpose_", "swapaxes_", "swapdims_", "t_", "detach_", "as_strided_"})
-# What gives a tensor another memory, or tells something about it.
-_OF_MEMORY = frozenset({"resize_", "resize_as_", "set_", "requires_grad_", "share_memory_", "rename_"})
 _OVERWRITING = frozenset({"copy_", "fill_", "zero_"})
-
-
-def _name(node: fx.Node) -> str:
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
 def _written(node: fx.Node) -> tuple[Any, Any] | None:
@@ -164,7 +57,7 @@ def _written(node: fx.Node) -> tuple[Any, Any] | None:
     target, args, kwargs = node.target, node.args, node.kwargs
     if target is operator.setitem or (node.op == "call_method" and target == "__setitem__"):
         return args[1], args[2]
-    name = _name(node)
+    name = name_of(node)
     if node.op == "call_module" or name not in _OVERWRITING:
         return None
     given = [*args[1:], *(kwargs[key] for key in ("src", "other", "value") if key in kwargs)]
@@ -179,14 +72,14 @@ def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, te
         editor.remove(node, value, f"{value.name} has these values there already")
         return
     front.reason = behind.reason = _reason(value)
-    form, joined = slices.assigned(front, value, *written) if written else (_form(editor.graph_module, node), None)
-    if _name(node) in _OF_DIMS:
-        sharing = _Sharing([value], {}, False)
+    form, joined = slices.assigned(front, value, *written) if written else (twin(editor.graph_module, node), None)
+    if name_of(node) in _OF_DIMS:
+        sharing = Sharing([value], {}, False)
     else:
-        sharing = _sharing(editor.graph_module, node, value, tensors)
+        sharing = sharing_of(editor.graph_module, node, value, tensors)
     readers = {one: list(uses_after(one, node)) for one in (*sharing.above, *sharing.ways)}
     readers[node] = list(node.users)
-    dtype = None if written else _promoted(node, form, value)
+    dtype = None if written else promoted(node, form, value)
     result = node if dtype is None else behind.insert(Form.method("to", node, dtype), value)
     seen = _seen(slices, behind, sharing, result)
     seen[node] = seen[value]
@@ -208,7 +101,7 @@ def _reason(value: fx.Node) -> str:
     return f"{value.name} is not changed in place, so each value is observed once"
 
 
-def _seen(slices: Slices, builder: Builder, sharing: _Sharing, result: fx.Node) -> dict[fx.Node, fx.Node]:
+def _seen(slices: Slices, builder: Builder, sharing: Sharing, result: fx.Node) -> dict[fx.Node, fx.Node]:
     """What each tensor that sees a change is afterwards, when the changed value is `result`."""
     new = {sharing.above[0]: result}
     for view, whole in pairwise(sharing.above):
@@ -231,7 +124,7 @@ def _read_pieces(editor: Editor, slices: Slices) -> None:
         assert isinstance(value, fx.Node)
         editor.remove(copied, value, "neither is changed afterwards")
     for node in editor.nodes():
-        if node.target is not operator.getitem or not slices.reads_by_value(editor.graph_module, node):
+        if node.target is not operator.getitem or not reads_by_value(editor.graph_module, node):
             continue
         while (found := slices.piece_read(node)) is not None:
             value, index = found

@@ -503,3 +503,33 @@ def test_tensors_for_as_many_images_as_there_are(made):
     graph_module, leaves = trace(original, IMAGE)
     assert (leaves, graph_module.meta["fixed"]) == ((), ())
     assert_same_results(original, graph_module, [(torch.randn(count, 8, 8, 8),) for count in (1, 2, 5)])
+
+
+@pytest.mark.parametrize("name", ["code", "graph", "meta", "recompile", "_graph", "print_readable", "shape_env"])
+@pytest.mark.parametrize("kind", ["module", "buffer", "parameter"])
+def test_what_a_model_calls_as_a_graph_module_calls_its_own(name, kind):
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Module()
+            for holder in (self, self.inner):
+                tensor = nn.Parameter(torch.rand(3)) if kind == "parameter" else torch.rand(3)
+                if kind == "module":
+                    holder.add_module(name, nn.Linear(3, 3))
+                elif kind == "buffer":
+                    holder.register_buffer(name, tensor)
+                else:
+                    holder.register_parameter(name, tensor)
+
+        def forward(self, x):
+            for held in (getattr(self, name), getattr(self.inner, name)):
+                x = held(x) if kind == "module" else x * held
+            return x
+
+    net, x = Named().eval(), torch.randn(2, 3)
+    before = dict(net.state_dict())
+    graph_module, leaves = trace(net)
+    assert leaves == () and torch.equal(graph_module(x), net(x))
+    mended = {key: f"{name}_{key[len(name) :]}" if key.startswith(name) else key for key in before}
+    assert set(graph_module.state_dict()) == set(mended.values())
+    assert list(net.state_dict()) == list(before)

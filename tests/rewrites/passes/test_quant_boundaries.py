@@ -284,3 +284,38 @@ def test_a_parameter_that_is_only_moved_is_quantized_first():
     original = model(forward, conv=conv(), conv2=conv(16), token=nn.Parameter(torch.randn(1, 8, 1, 1)))
     checked = check(RULE, original, before=EARLIER)
     assert stubs(checked.lines) == ["quant_x", "quant_token", "dequant_conv2"] and checked.whole.islands == ()
+
+
+def test_an_average_of_values_of_either_sign_that_is_returned_is_in_float():
+    def forward(self, x):
+        y = self.conv(x)
+        return self.conv2(y), y.mean((2, 3)), self.pool(y).flatten(1) * 2
+
+    original = model(forward, conv=conv(), conv2=conv(), pool=nn.AdaptiveAvgPool2d(1))
+    checked = check(RULE, original, before=EARLIER)
+    assert checked.skips["mean"] == ".mean(): an average of values of either sign, which the model returns"
+    assert set(checked.skips) == {"mean", "pool", "flatten", "mul"}
+    assert stubs(checked.lines) == ["quant_x", "dequant_conv", "dequant_conv2"]
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        pytest.param(lambda self, x: self.conv(x).relu().mean((2, 3)), id="none is negative: nothing cancels"),
+        pytest.param(lambda self, x: self.linear(self.conv(x).mean((2, 3))), id="a layer reads it"),
+        pytest.param(lambda self, x: self.conv(x) + self.linear(self.conv(x).mean(3)).mean(), id="one behind another"),
+    ],
+)
+def test_other_averages_stay_in_int8(forward):
+    checked = check(RULE, model(forward, conv=conv(), linear=nn.Linear(8, 8)), before=EARLIER)
+    assert "mean" not in checked.skips
+
+
+def test_a_view_that_is_asked_for_its_size_alone_is_no_island():
+    def forward(self, x):
+        size = x[:, :4][:, :, 1:].size()
+        return self.conv2(torch.cat([self.conv(x)[:, :, 1:], self.token.expand(size)], 1))
+
+    original = model(forward, conv=conv(), conv2=conv(12), token=nn.Parameter(torch.randn(1, 4, 1, 1)))
+    checked = check(RULE, original, before=EARLIER)
+    assert checked.whole.islands == () and stubs(checked.lines) == ["quant_x", "quant_token", "dequant_conv2"]

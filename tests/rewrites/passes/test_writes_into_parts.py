@@ -156,6 +156,14 @@ def views_in_other_dims(self, x, y):
     return y
 
 
+def turned_and_read_again(self, x, y):
+    y = y + x
+    y.permute(0, 2, 3, 1)[..., :2] = 0
+    y.transpose(1, 3)[:, :, 0] = 1
+    y.movedim(1, -1)[..., 3].mul_(2)
+    return y
+
+
 def named_parts(self, x, y):
     y.select(1, 3).mul_(2)
     y.narrow(1, 4, 2).add_(1)
@@ -264,7 +272,8 @@ WRITES = [
     case(every_other_row, 1), case(places_by_size), case(a_value_that_is_broadcast, None),
     case(axes_that_come_and_go, None),
     case(other_types, None), case(nothing_at_all), case(half_of_a_chunk), case(both_halves_of_a_split),
-    case(a_view_written_twice), case(views_that_overlap), case(views_in_other_dims), case(named_parts),
+    case(a_view_written_twice), case(views_that_overlap), case(views_in_other_dims), case(turned_and_read_again),
+    case(named_parts),
     case(through_a_module), case(copied_and_filled, None), case(through_out), case(a_stack_filled_in_a_loop),
     case(halves_filled_in_a_loop), case(a_part_of_zeros), case(channels_shifted_in_time, None),
     case(one_channel_from_the_last), case(boxes, None), case(by_a_mask, None), case(by_indices, None),

@@ -12,8 +12,9 @@ from torch import Tensor, fx, nn
 
 from rewrites.base import Refusal
 from rewrites.memory import is_basic_index
-from rewrites.passes._builder import Builder, Form
-from rewrites.passes._slices import Slices, along
+from rewrites.passes._writes.builder import Builder, Form
+from rewrites.passes._writes.indices import along, are_disjoint
+from rewrites.passes._writes.slices import Slices
 from rewrites.values import callee, holds_several, submodule
 
 _Key = Callable[..., Any]
@@ -118,7 +119,7 @@ def disjoint(graph_module: fx.GraphModule, one: fx.Node, other: fx.Node) -> bool
                 isinstance(first, int) and isinstance(second, int) and first != second and (first < 0) == (second < 0)
             )
         if one.args[0] is other.args[0] and viewed(graph_module, one) and viewed(graph_module, other):
-            return Slices.are_disjoint(one.args[1], other.args[1])
+            return are_disjoint(one.args[1], other.args[1])
     return False
 
 
@@ -160,17 +161,26 @@ def put_back(builder: Builder, slices: Slices, node: fx.Node, whole: fx.Node, va
         return slices.written(builder, whole, index, value)
     if target in _SAME | _SAME_IN_ORDER or (target is getattr and node.args[1] == "data"):
         return value
-    if target is getattr:
-        return builder.insert(Form.method("transpose", value, -2, -1), whole)
-    if target in _SWAPS:
-        return builder.insert(Form(node.op, node.target, (value, *node.args[1:]), dict(node.kwargs)), whole)
-    if target in _PERMUTES:
-        return builder.insert(Form.method("permute", value, _inverse(node)), whole)
-    if target in _MOVES:
-        _, start, end = _bound(node, ("input", "source", "destination"))
-        return builder.insert(Form.method("movedim", value, end, start), whole)
+    if (turned := _turned_back(node, target, value)) is not None:
+        back = builder.insert(turned, whole)
+        # a sum of it goes through its memory in the order that it had
+        return builder.insert(Form.method("contiguous", back), whole) if lies_in_order(graph_module, whole) else back
     size = builder.insert(Form.method("size", whole))
     return builder.insert(Form.method("reshape", value, size), whole)
+
+
+def _turned_back(node: fx.Node, target: Any, value: fx.Node) -> Form | None:
+    """What undoes a view with its dims in another order; None of a view of another kind."""
+    if target is getattr:
+        return Form.method("transpose", value, -2, -1)
+    if target in _SWAPS:
+        return Form(node.op, node.target, (value, *node.args[1:]), dict(node.kwargs))
+    if target in _PERMUTES:
+        return Form.method("permute", value, _inverse(node))
+    if target in _MOVES:
+        _, start, end = _bound(node, ("input", "source", "destination"))
+        return Form.method("movedim", value, end, start)
+    return None
 
 
 def _number(node: fx.Node, value: Any) -> int:
