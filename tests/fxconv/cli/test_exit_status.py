@@ -79,7 +79,7 @@ def broken_lowering(monkeypatch):
 
 
 def broken_pass(monkeypatch):
-    """A fault in a pass of fxconv's: it raises at the first node that calls a function."""
+    """A fault in a pass of fxconv's: it raises at the first node that calls a layer or a function."""
     monkeypatch.setattr(rewrites.passes.drop_inference_noops, "callee", {}.__getitem__)
     return PLAIN
 
@@ -161,8 +161,8 @@ def test_every_kind_is_one_line_and_its_traceback_when_asked_for(kind, traced, c
 def test_a_fault_of_a_pass_names_pass_and_node(command, monkeypatch):
     (line,) = command("diff", *broken_pass(monkeypatch)[:3]).stderr.splitlines()
     assert line == (
-        "fxconv: error: INTERNAL ERROR in pass drop-inference-noops at node x: TypeError: dict.__getitem__() takes "
-        f"exactly one argument (2 given){REPORT}"
+        "fxconv: error: INTERNAL ERROR in pass drop-inference-noops at node stem_0: TypeError: dict.__getitem__() "
+        f"takes exactly one argument (2 given){REPORT}"
     )
 
 

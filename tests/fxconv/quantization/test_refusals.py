@@ -147,7 +147,7 @@ IN_FLOAT = {
         lambda net, x: net.c(net.b(x) * 1e-38 + x), "mul", "times 1e-38 are no step that float32 holds",
     ),
     "a constant beside another reader": (
-        lambda net, x: (net.c(net.b(x) * 1e-6 + 1e6), net.b(x) * 1.0), "add", "wider steps would cost dequant_mul_1",
+        lambda net, x: (net.c(net.b(x) * 1e-6 + 1e6), net.b(x) * 2.0), "add", "wider steps would cost dequant_mul_1",
     ),
 }  # fmt: skip
 

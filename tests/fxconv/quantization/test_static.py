@@ -64,7 +64,7 @@ def test_one_lost_qconfig_is_noticed(observed):
 def test_a_network_the_engine_keeps_in_float_whole_is_converted_to_itself():
     circular = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.Mish()).eval()
     image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    conversion = fxconv.convert(circular, [image], recipe=("none",))
+    conversion = fxconv.convert(circular, [image], skip=networks.PAD_INSIDE, recipe=("none",))
     assert conversion.verdict == "float by engine, verified"
     with torch.no_grad():
         assert torch.equal(conversion.int8(image), circular(image))
@@ -166,7 +166,7 @@ def test_a_relu6_that_cannot_be_folded_goes_another_correct_way(batches):
     conversion = fxconv.convert(model, calibration=batches, recipe=("none",))
     assert conversion.verified
     assert conversion.ledger[2].sqnr_db > 30
-    assert conversion.artifact.float_calls == {"aten::hardtanh": 1}
+    assert conversion.artifact.float_calls == {"aten::clamp": 1}  # between int8 operations it is computed in float
     (fold,) = [result for result in conversion.rewritten.results if result.name == "fold-relu6"]
     (skip,) = fold.skips
     assert (

@@ -86,7 +86,7 @@ def one_float():
 
 def test_a_float_convolution_is_prepacked(one_float):
     model, batches = one_float
-    conversion = fxconv.convert(model, calibration=batches, recipe=("none",))
+    conversion = fxconv.convert(model, calibration=batches, skip=networks.PAD_INSIDE, recipe=("none",))
     assert conversion.verified
     assert [op for op in conversion.artifact.calls if op.startswith("prepacked::")] == ["prepacked::conv2d_clamp_run"]
 
@@ -94,7 +94,7 @@ def test_a_float_convolution_is_prepacked(one_float):
 @pytest.mark.parametrize("options", [{"java": True}, {"block": (MobilePass.insert_fold_prepack_ops,)}], ids=str)
 def test_java_and_its_mobile_pass_leave_no_prepacked_operator(options, one_float):
     model, batches = one_float
-    conversion = fxconv.convert(model, calibration=batches, recipe=("none",), **options)
+    conversion = fxconv.convert(model, calibration=batches, skip=networks.PAD_INSIDE, recipe=("none",), **options)
     assert conversion.verified
     assert not [op for op in conversion.artifact.operators if op.startswith("prepacked::")]
     assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
