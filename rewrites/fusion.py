@@ -171,7 +171,10 @@ class Fusion:
         for head, *others in self.chains:
             self.heads |= dict.fromkeys((*others, *self._between(head, others[0])), head)
         fused = {node for chain in self.chains for node in chain}
-        self.forward |= {norm: found for norm, found in into.items() if found and norm not in fused}
+        # In running order: what is folded into a batch norm goes with it into what that one is folded into.
+        self.forward = {
+            norm: found for norm, found in into.items() if norm in self.forward or (found and norm not in fused)
+        }
 
     def is_own(self, node: fx.Node) -> bool:
         """Whether the module a node calls is called there alone, and read in no other way."""

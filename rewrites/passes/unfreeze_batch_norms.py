@@ -1,14 +1,23 @@
-"""FrozenBatchNorm2d  ->  BatchNorm2d in eval mode."""
+"""FrozenBatchNorm2d, SyncBatchNorm  ->  BatchNorm2d in eval mode."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from rewrites.base import RewritePass
+from rewrites.base import Refusal, RewritePass
+from rewrites.channel_axis import rank_of
 from rewrites.edits import Editor
 from rewrites.frozen_norms import frozen_batch_norm
-from rewrites.values import submodule
+from rewrites.modules import bind
+from rewrites.values import calls_of, submodule
+
+_BY_RANK: dict[int | None, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
+    2: nn.BatchNorm1d,
+    3: nn.BatchNorm1d,
+    4: nn.BatchNorm2d,
+    5: nn.BatchNorm3d,
+}
 
 
 def _batch_norm(frozen: nn.Module, eps: float) -> nn.BatchNorm2d:
@@ -21,16 +30,29 @@ def _batch_norm(frozen: nn.Module, eps: float) -> nn.BatchNorm2d:
     return made.eval()
 
 
+def _of_one_process(norm: nn.SyncBatchNorm, ranks: set[int | None]) -> nn.Module:
+    """The batch norm that one of several processes is in eval mode, with its tensors, for inputs of these ranks."""
+    kinds = {_BY_RANK.get(rank) for rank in ranks}
+    kind = kinds.pop()
+    if kind is None or kinds:
+        raise Refusal("whether it normalizes vectors, images or videos is not known")
+    made = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta")
+    for name, tensor in (norm._parameters | norm._buffers).items():
+        bind(made, name, tensor)
+    return made.eval()
+
+
 class UnfreezeBatchNorms(RewritePass):
-    """A frozen batch norm becomes an ordinary one in eval mode.
+    """A frozen batch norm, or one of several processes, becomes an ordinary one in eval mode.
 
     What it does: torchvision's `FrozenBatchNorm2d`, and any other module that computes the same of the same four
-    buffers, whatever its name, becomes an `nn.BatchNorm2d` that holds the same tensors.
+    buffers, whatever its name, becomes an `nn.BatchNorm2d` that holds the same tensors. `nn.SyncBatchNorm`, which in eval
+    mode computes what an ordinary one does, becomes that of its input's dimensions.
 
-    Why: it multiplies and adds with buffers, which would be two int8 operations behind every convolution of a detector;
-    a batch norm is folded into the convolution.
+    Why: the first multiplies and adds with buffers, which would be two int8 operations behind every convolution of a
+    detector, and the second has no kernel; an ordinary batch norm is folded into the convolution.
 
-    Leaves alone: everything else. Declared tolerance: 1e-5 of the output's largest magnitude, because a batch norm
+    Leaves alone: a `SyncBatchNorm` of whose input nobody knows how many dimensions it has, everything else. Declared tolerance: 1e-5 of the output's largest magnitude, because a batch norm
     rounds in another order.
     """
 
@@ -40,7 +62,15 @@ class UnfreezeBatchNorms(RewritePass):
     def run(self, editor: Editor) -> None:
         for node in editor.nodes():
             module = submodule(editor.graph_module, node)
-            if module is not None and (eps := frozen_batch_norm(module)) is not None:
+            if isinstance(module, nn.SyncBatchNorm):
+                calls = calls_of(editor.graph_module, node)
+                try:
+                    ordinary = _of_one_process(module, {rank_of(editor.graph_module, call) for call in calls})
+                except Refusal as refusal:
+                    editor.skip(node, str(refusal))
+                else:
+                    editor.replace_module(node, ordinary, "in eval mode it takes nothing from other processes")
+            elif module is not None and (eps := frozen_batch_norm(module)) is not None:
                 editor.replace_module(node, _batch_norm(module, eps), "a batch norm is folded into its convolution")
 
     @staticmethod

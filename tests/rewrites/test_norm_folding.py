@@ -128,6 +128,11 @@ def in_rows(self, x):
     return self.last(torch.relu(x))
 
 
+def before_two_batch_norms(self, x):
+    y = self.bn(x)
+    return self.last(self.third(self.second(y))) + self.other(self.fourth(y))
+
+
 def linear_parts(norm: nn.Module, last: nn.Module) -> dict[str, nn.Module]:
     return {"linear": nn.Linear(8, 6, bias=False), "bn": norm, "last": last}
 
@@ -166,6 +171,13 @@ FOLDED = {
     "into the next batch norm": (
         in_rows,
         {"first": nn.BatchNorm2d(8), "second": nn.BatchNorm2d(8, affine=False), "third": conv(), "last": conv()},
+    ),
+    "into two batch norms, one of them in front of another": (
+        before_two_batch_norms,
+        {
+            "bn": nn.BatchNorm2d(8), "second": nn.BatchNorm2d(8), "third": nn.BatchNorm2d(8),
+            "fourth": nn.BatchNorm2d(8, affine=False), "last": conv(), "other": conv(),
+        },
     ),
     "several behind a convolution": (
         in_rows,

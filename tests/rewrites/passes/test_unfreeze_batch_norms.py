@@ -103,3 +103,37 @@ def test_an_original_checkpoint_loads():
     assert_same_results(other, rewritten.graph_module, [images()], rewritten.tolerance)
     with pytest.raises(AssertionError, match="is off"):
         assert_same_results(original.eval(), rewritten.graph_module, [images()], rewritten.tolerance)
+
+
+SYNCHRONIZED = {
+    "vectors": (nn.Linear(8, 8), nn.BatchNorm1d, (3, 8)),
+    "images": (conv(), nn.BatchNorm2d, (2, 8, 6, 6)),
+    "videos": (nn.Conv3d(8, 8, 3), nn.BatchNorm3d, (2, 8, 4, 6, 6)),
+}
+
+
+@pytest.mark.parametrize("settings", [{}, {"affine": False}, {"momentum": None}], ids=["", "not affine", "cumulative"])
+@pytest.mark.parametrize("name", SYNCHRONIZED)
+def test_one_of_several_processes_becomes_an_ordinary_one(name, settings):
+    layer, kind, shape = SYNCHRONIZED[name]
+    norm = nn.SyncBatchNorm(8, **settings)
+    torch.manual_seed(4)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    original = nn.Sequential(layer, norm, nn.ReLU()).eval()
+    x = torch.randn(shape)
+    alone, whole = rewrite(original, [RULE], example=(x,)), rewrite(original, example=(x,))
+    (made,) = [part for part in alone.module.modules() if type(part) is kind]
+    assert (made.affine, made.momentum, made.training) == (norm.affine, norm.momentum, False)
+    assert whole.unfolded_norms == () and whole.islands == ()
+    with torch.no_grad():
+        for given in (x, torch.randn(5, *shape[1:])):
+            assert torch.equal(original(given), alone.module(given))
+    assert_same_results(original, whole.module, [(x,)], whole.tolerance)
+    whole.load_state_dict(original.state_dict())
+
+
+def test_one_of_several_processes_whose_input_is_not_known_is_left_as_it_is():
+    checked = check(RULE, model(lambda self, x: self.norm(self.conv(x)), conv=conv(), norm=nn.SyncBatchNorm(8)))
+    assert checked.result.edits == ()
+    assert list(checked.skips.values()) == ["whether it normalizes vectors, images or videos is not known"]
