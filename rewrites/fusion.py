@@ -165,7 +165,9 @@ class Fusion:
                 self.calls[id(module)] = self.calls.get(id(module), 0) + 1
         norms = [node for node in nodes if self.is_own(node) and keeps_statistics(submodule(graph_module, node))]
         into = {norm: self._next(norm) for norm in norms}
-        self.forward = {norm: found for norm, found in into.items() if len(found) == 1 and self._is(found[0], NORMS)}
+        self.forward: dict[fx.Node, tuple[fx.Node, ...]] = {
+            norm: found for norm, found in into.items() if len(found) == 1 and self._is(found[0], NORMS)
+        }
         self.chains = self._chains(nodes)
         self.heads: dict[fx.Node, fx.Node] = {}
         for head, *others in self.chains:
