@@ -46,14 +46,14 @@ class UnfreezeBatchNorms(RewritePass):
     """A frozen batch norm, or one of several processes, becomes an ordinary one in eval mode.
 
     What it does: torchvision's `FrozenBatchNorm2d`, and any other module that computes the same of the same four
-    buffers, whatever its name, becomes an `nn.BatchNorm2d` that holds the same tensors. `nn.SyncBatchNorm`, which in eval
-    mode computes what an ordinary one does, becomes that of its input's dimensions.
+    buffers, whatever its name, becomes an `nn.BatchNorm2d` that holds the same tensors. `nn.SyncBatchNorm`, which in
+    eval mode computes what an ordinary one does, becomes the one for its input's dimensions.
 
     Why: the first multiplies and adds with buffers, which would be two int8 operations behind every convolution of a
     detector, and the second has no kernel; an ordinary batch norm is folded into the convolution.
 
-    Leaves alone: a `SyncBatchNorm` of whose input nobody knows how many dimensions it has, everything else. Declared tolerance: 1e-5 of the output's largest magnitude, because a batch norm
-    rounds in another order.
+    Leaves alone: a `SyncBatchNorm` of whose input nobody knows how many dimensions it has. Declared tolerance: 1e-5 of
+    the output's largest magnitude, because an ordinary batch norm rounds in another order than a frozen one.
     """
 
     name = "unfreeze-batch-norms"
