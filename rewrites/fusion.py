@@ -306,7 +306,8 @@ def cut_out_rows(module: Root) -> Root:
     """Let each layer in `module` that is some rows of a shared weight be a layer of its own, in place; returns it.
 
     For when no checkpoint will be loaded any more: observers and int8 weights belong to layers of their own. A weight
-    that is a constant, worked out of others or a buffer, is a parameter then as any other.
+    that is a constant, worked out of others or a buffer, is a parameter then as any other, and a batch norm without
+    weight and bias gets those that change nothing, which kernels want.
     """
     plain = {id(part): part.cut_out() for part in module.modules() if isinstance(part, LinearRows)}
     for holder in list(module.modules()):
@@ -318,6 +319,9 @@ def cut_out_rows(module: Root) -> Root:
         for name in ("weight", "bias") if type(part) in HEADS else ():
             if (constant := part._buffers.pop(name, None)) is not None:
                 part.register_parameter(name, owned.setdefault(id(constant), nn.Parameter(constant, False)))
+        if isinstance(part, NORMS) and part.weight is None and part.running_mean is not None:
+            part.weight = nn.Parameter(torch.ones_like(part.running_mean))
+            part.bias = nn.Parameter(torch.zeros_like(part.running_mean))
     return module
 
 

@@ -23,10 +23,8 @@ def zeros_padding(module: nn.Module) -> str | None:
 
 
 def statistics(module: nn.Module) -> str | None:
-    """A batch norm has running statistics and a weight."""
-    if getattr(module, "running_mean", None) is None:
-        return "it keeps no running statistics, which its kernel needs"
-    return None if module.weight is not None else "it has no weight, which its kernel needs"
+    """A batch norm has running statistics."""
+    return None if module.running_mean is not None else "it keeps no running statistics, which its kernel needs"
 
 
 def own_statistics(module: nn.Module) -> str | None:

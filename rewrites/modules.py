@@ -117,10 +117,13 @@ class ScriptableBNReLU2d:
         return _with_scalar_qparams(nniq.BNReLU2d.from_float(mod, use_precomputed_fake_quant))
 
 
-def _with_scalar_qparams(quantized: nn.Module) -> nn.Module:
+def _with_scalar_qparams(quantized: Any) -> nn.Module:
+    if quantized.weight is None:  # the kernel wants one
+        quantized.weight = nn.Parameter(torch.ones(quantized.num_features))
+        quantized.bias = nn.Parameter(torch.zeros(quantized.num_features))
     for name in ("scale", "zero_point"):
         setattr(quantized, name, torch.as_tensor(getattr(quantized, name)).reshape(()))
-    return quantized
+    return cast(nn.Module, quantized)
 
 
 class LinearRows(nn.Module):

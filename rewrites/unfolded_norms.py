@@ -109,7 +109,9 @@ class _Reason:
 
     def _other_dimension(self, source: fx.Node, views: list[fx.Node]) -> str | None:
         """Why the channels it normalizes are not those of the layer in front of it; None where they are."""
-        layer = submodule(self.graph_module, source)
+        layer, norm = submodule(self.graph_module, source), submodule(self.graph_module, self.norm)
+        if type(norm) not in HEADS[type(layer)]:  # type: ignore[index]
+            return f"{source.name} is fused with a batch norm of as many dimensions alone, and its values are reshaped"
         channels = channels_behind(self.graph_module, source)
         for view in itertools.filterfalse(self._is_stub, views):
             channels = moved(self.graph_module, view, channels) if channels is not None else None
@@ -134,7 +136,9 @@ class _Reason:
                     return f"{reader.name}, which reads it, {others}"
                 if layer and channels is not None and (why := self.fusion.hindrance(reader, channels)) is not None:
                     return why
-                if not layer:
+                if self._is_stub(reader):
+                    queue.append((reader, channels))
+                elif not layer:
                     further = moved_or_averaged(self.graph_module, reader, channels) if channels is not None else None
                     if further is None:
                         return f"{reader.name} ({self._kind(reader)}), which reads it, is no layer to fold it into"
