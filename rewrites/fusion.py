@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.ao.nn.intrinsic as nni
 from torch import fx, nn
-from torch.ao.quantization.fuser_method_mappings import fuse_conv_bn_relu
+from torch.ao.quantization.fuser_method_mappings import fuse_conv_bn, fuse_conv_bn_relu
 from torch.ao.quantization.quantization_mappings import get_default_static_quant_module_mappings
 
 from rewrites.channel_axis import Channels, moved, moved_or_averaged, rank_of
@@ -42,17 +42,10 @@ CONVOLUTIONS = {
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
 }
-_TRANSPOSED = {
-    nn.ConvTranspose1d: nn.BatchNorm1d,
-    nn.ConvTranspose2d: nn.BatchNorm2d,
-    nn.ConvTranspose3d: nn.BatchNorm3d,
-}
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # What a batch norm behind it is folded into.
-HEADS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
-    **{head: (norm,) for head, norm in (CONVOLUTIONS | _TRANSPOSED).items()},
-    nn.Linear: NORMS,
-}
+HEADS = (*CONVOLUTIONS, *_TRANSPOSED, nn.Linear)
 # What a batch norm in front of it is folded into.
 NEXT = (*CONVOLUTIONS, nn.Linear, LinearRows, *NORMS)
 _NORM_HEADS = (nn.BatchNorm2d, nn.BatchNorm3d)
@@ -91,14 +84,23 @@ FUSE_CONFIG: dict[str, Any] = {
     "additional_fuser_method_mapping": {
         **{
             (head, norm, CappedReLU): functools.partial(_capped, fuse_conv_bn_relu)
-            for head, norm in CONVOLUTIONS.items()
+            for head in CONVOLUTIONS
+            for norm in NORMS
+        },
+        # of other dimensions than the layer's, behind a view; torch knows those of as many
+        **{(head, norm): fuse_conv_bn for head, own in CONVOLUTIONS.items() for norm in NORMS if norm is not own},
+        **{
+            (head, norm, nn.ReLU): fuse_conv_bn_relu
+            for head, own in CONVOLUTIONS.items()
+            for norm in NORMS
+            if norm is not own
         },
         **{
             (nn.Linear, norm, *activation): fold_into_linear
             for norm in NORMS
             for activation in ((), (nn.ReLU,), (CappedReLU,))
         },
-        **dict.fromkeys(_TRANSPOSED.items(), _transposed),
+        **{(head, norm): _transposed for head in _TRANSPOSED for norm in NORMS},
         (nn.Conv1d, CappedReLU): _pair(nni.ConvReLU1d),
         (nn.Conv2d, CappedReLU): _pair(nni.ConvReLU2d),
         (nn.Conv3d, CappedReLU): _pair(nni.ConvReLU3d),
@@ -189,7 +191,7 @@ class Fusion:
     def _chains(self, nodes: list[fx.Node]) -> list[list[fx.Node]]:
         chains, used = list[list[fx.Node]](), set(self.forward)
         for node in nodes:
-            is_head = self._is(node, tuple(HEADS)) or (
+            is_head = self._is(node, HEADS) or (
                 self._is(node, _NORM_HEADS) and keeps_statistics(submodule(self.graph_module, node))
             )
             if node in used or not is_head:
@@ -202,7 +204,7 @@ class Fusion:
 
     def _chain(self, head: fx.Node) -> list[fx.Node]:
         chain, module = [head], submodule(self.graph_module, head)
-        if self._is(head, tuple(HEADS)) and (norm := self._norm_behind(head)) is not None:
+        if self._is(head, HEADS) and (norm := self._norm_behind(head)) is not None:
             chain.append(norm)
         if type(module) in (*CONVOLUTIONS, nn.Linear, *_NORM_HEADS):
             activation = sole_reader(chain[-1])
@@ -210,15 +212,11 @@ class Fusion:
                 chain.append(activation)
         return chain
 
-    def _norms_of(self, head: fx.Node) -> tuple[type[nn.Module], ...]:
-        module = submodule(self.graph_module, head)
-        return HEADS.get(type(module), ()) if module is not None else ()
-
     def _norm_behind(self, head: fx.Node) -> fx.Node | None:
         """The batch norm that is the only one to read what a layer gives, of its channels, however they are moved."""
-        channels, value, kinds = channels_behind(self.graph_module, head), head, self._norms_of(head)
+        channels, value = channels_behind(self.graph_module, head), head
         while channels is not None and (reader := sole_reader(value)) is not None:
-            if self._is(reader, kinds) and reader not in self.forward:
+            if self._is(reader, NORMS) and reader not in self.forward:
                 norm: Any = submodule(self.graph_module, reader)
                 fits = channels.axis == 1 and not channels.spread and norm.num_features == channels.count
                 return reader if fits and keeps_statistics(norm) else None

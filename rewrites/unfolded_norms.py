@@ -89,6 +89,10 @@ class _Reason:
     def _is_stub(self, node: fx.Node) -> bool:
         return isinstance(submodule(self.graph_module, node), (QuantStub, DeQuantStub))
 
+    def _named(self, reader: fx.Node) -> list[str]:
+        """The name of a reader; of a stub those of who reads it."""
+        return [user.name for user in value_readers(reader)] if self._is_stub(reader) else [reader.name]
+
     def _in_front(self) -> str:
         """Why it is not folded into what computes its input."""
         source, *views = self._way_back()
@@ -98,7 +102,7 @@ class _Reason:
         if (others := self._not_alone(source)) is not None:
             return f"{named} {others}"
         for value, reader in zip([source, *views], [*views, self.norm], strict=True):
-            others_reading = [user.name for user in value_readers(value) if user is not reader]
+            others_reading = [name for user in value_readers(value) if user is not reader for name in self._named(user)]
             if others_reading:
                 read = "its input" if reader is self.norm else f"what {value.name} gives"
                 return f"{read} is read elsewhere too, by {', '.join(others_reading)}"
@@ -109,9 +113,7 @@ class _Reason:
 
     def _other_dimension(self, source: fx.Node, views: list[fx.Node]) -> str | None:
         """Why the channels it normalizes are not those of the layer in front of it; None where they are."""
-        layer, norm = submodule(self.graph_module, source), submodule(self.graph_module, self.norm)
-        if type(norm) not in HEADS[type(layer)]:  # type: ignore[index]
-            return f"{source.name} is fused with a batch norm of as many dimensions alone, and its values are reshaped"
+        layer = submodule(self.graph_module, source)
         channels = channels_behind(self.graph_module, source)
         for view in itertools.filterfalse(self._is_stub, views):
             channels = moved(self.graph_module, view, channels) if channels is not None else None

@@ -83,8 +83,8 @@ def _imports(body: str) -> list[str]:
         torchs.append(f"from torch.ao.nn.quantized import {', '.join(functional)}")
     if stubs:
         torchs.append(f"from torch.ao.quantization import {', '.join(stubs)}")
-    if used("fuse_conv_bn_relu"):
-        torchs.append("from torch.ao.quantization.fuser_method_mappings import fuse_conv_bn_relu")
+    if fusers := [name for name in ("fuse_conv_bn", "fuse_conv_bn_relu") if used(name)]:
+        torchs.append(f"from torch.ao.quantization.fuser_method_mappings import {', '.join(fusers)}")
     if used("get_default_static_quant_module_mappings"):
         name = "get_default_static_quant_module_mappings"
         torchs += ["from torch.ao.quantization.quantization_mappings import (", f"    {name},", ")"]

@@ -48,6 +48,8 @@ def fuse(file: File) -> list[str]:
             elif CappedReLU in pattern:
                 needed |= {"_capped": None}
                 fuser = call("functools.partial", "_capped", "fuse_conv_bn_relu")
+            elif pattern[0] in fusion.CONVOLUTIONS:
+                fuser = "fuse_conv_bn_relu" if nn.ReLU in pattern else "fuse_conv_bn"
             else:
                 needed |= {"_transposed": None}
                 fuser = "_transposed"

@@ -396,7 +396,6 @@ def test_instance_norm_with_statistics_is_refused():
     "module",
     [
         pytest.param(lambda: nn.Conv2d(8, 6, 3, padding="same"), id="padding in words"),
-        pytest.param(lambda: nn.BatchNorm2d(8, affine=False), id="batch norm without weights"),
         pytest.param(lambda: nn.BatchNorm2d(8, track_running_stats=False), id="batch norm without statistics"),
         pytest.param(lambda: nn.Upsample(scale_factor=2, mode="bicubic"), id="bicubic"),
         pytest.param(lambda: nn.AvgPool2d(1, 2), id="an average of single values"),

@@ -141,7 +141,26 @@ def conv_parts(last: nn.Module, **others: nn.Module) -> dict[str, nn.Module]:
     return {"conv": conv(8, 8, 3), "bn": nn.BatchNorm2d(8), "last": last, **others}
 
 
+def one_of_pixels_in_a_row(self, x):
+    return self.last(self.act(self.bn(self.conv(x).flatten(2))))
+
+
 FOLDED = {
+    "one over pixels in a row": (
+        one_of_pixels_in_a_row,
+        {"conv": conv(8, 6), "bn": nn.BatchNorm1d(6), "act": nn.Identity(), "last": nn.Conv1d(6, 4, 1)},
+    ),
+    "one over pixels in a row, with its ReLU": (
+        one_of_pixels_in_a_row,
+        {"conv": conv(8, 6), "bn": nn.BatchNorm1d(6), "act": nn.ReLU(), "last": nn.Conv1d(6, 4, 1)},
+    ),
+    "one over pixels in a row behind a transposed convolution": (
+        one_of_pixels_in_a_row,
+        {
+            "conv": nn.ConvTranspose2d(8, 6, 2, 2), "bn": nn.BatchNorm1d(6), "act": nn.ReLU6(),
+            "last": nn.Conv1d(6, 4, 1),
+        },
+    ),
     "its shape is asked for": (asked_for_its_height, conv_parts(conv())),
     "asserts, dropout and identity between": (
         asked_between, conv_parts(conv(8, 6), identity=nn.Identity(), dropout=nn.Dropout(0.5)),
@@ -212,6 +231,20 @@ def test_folded_it_answers_the_same_in_int8(name):
     quantized = convert_network(rewritten, [(image(4),)])
     kinds = {type(part) for part in quantized.modules()}
     assert not kinds & {nn.Conv2d, nn.Linear} and not any("BatchNorm" in kind.__name__ for kind in kinds)
+    with torch.no_grad():
+        assert sqnr(network(image(4)), quantized(image(4))) > 20
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(8, affine=False), nn.BatchNorm2d(8, eps=0.1)], ids=["plain", "affine"])
+def test_one_that_stands_alone_is_int8_with_or_without_a_weight(norm):
+    network = varied(
+        model(
+            lambda self, x: self.last(self.bn(self.conv(x).relu())), conv=conv(), bn=norm, last=conv(8, 4, 3, padding=1)
+        )
+    )
+    rewritten = rewrite(network, example=(image(),))
+    assert len(rewritten.unfolded_norms) == 1 and rewritten.islands == ()
+    quantized = convert_network(rewritten.graph_module, [(image(4),)])
     with torch.no_grad():
         assert sqnr(network(image(4)), quantized(image(4))) > 20
 
