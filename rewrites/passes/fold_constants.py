@@ -77,13 +77,10 @@ def _writes(graph_module: fx.GraphModule) -> list[_Write]:
             one = queue.pop()
             for other in {one, *aliases(graph_module, one, tensors, node)} - shared:
                 shared.add(other)
-                queue += reads[_memory(graph_module, other)] - shared if other in tensors and _is_read(other) else ()
+                if other in tensors and other.op == "get_attr":
+                    queue += reads[_memory(graph_module, other)] - shared
         found.append(_Write(node, shared))
     return found
-
-
-def _is_read(node: fx.Node) -> bool:
-    return node.op == "get_attr"
 
 
 def _constants(
