@@ -215,8 +215,14 @@ def _set_item(self: fx.Proxy, index: Any, value: Any) -> None:
     self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
 
 
+def _is_data(node: Any, of: fx.Node) -> bool:
+    return isinstance(node, fx.Node) and node.target is getattr and node.args == (of, "data")
+
+
 def _set_data(self: fx.Proxy, value: Any) -> None:
     """`weight.data = value`: other numbers in the same tensor, where it keeps its shape and type."""
+    if is_value(value) and value.node.target in AUGMENTED and _is_data(value.node.args[0], self.node):
+        return  # `weight.data *= mask` has written there, and then assigns what it has written
     known, given = known_value(self), known_value(value) if is_value(value) else value
     if not (isinstance(known, Tensor) and isinstance(given, Tensor)):
         raise fx.proxy.TraceError("the data of a tensor of unknown shape is replaced")

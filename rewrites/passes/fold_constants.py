@@ -264,11 +264,11 @@ class FoldConstants(RewritePass):
             and isinstance(known.values[node], Tensor)
             and not constant.issuperset(node.users)
         ]
-        last = max((write.node for write in writes), default=None)
+        end = max(write.node for write in writes).next if writes else None
         for node in folded:
             is_read = node.op == "get_attr"
             reason = "every run writes the same into it" if is_read else "it reads parameters alone, so it is the same"
-            editor.fold(node, known.values[node], reason + ("" if is_read else " for every input"), last)
+            editor.fold(node, known.values[node], reason + ("" if is_read else " for every input"), end)
         for node in reversed(list(graph_module.graph.nodes)):
             if node in constant and node.op != "get_attr" and not node.users:
                 editor.erase(node, "only constants were made of it")
