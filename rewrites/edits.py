@@ -169,11 +169,14 @@ class Editor:
         """Delete the module, parameter or buffer at `path` when no node reads it any more."""
         self._forget_unused(path)
 
-    def fold(self, node: fx.Node, value: Tensor, reason: str) -> None:
-        """Put a constant, the value of `node`, in its place; how it was worked out is kept for other checkpoints."""
+    def fold(self, node: fx.Node, value: Tensor, reason: str, until: fx.Node | None = None) -> None:
+        """Put a constant, the value of `node`, in its place; how it was worked out is kept for other checkpoints.
+
+        What is written into it before the node `until` is a part of that.
+        """
         before = self.line(node)
         path = self.free_path(module_scope(node), node.name)
-        made = recipe(self.graph_module, node)
+        made = recipe(self.graph_module, node, until)
         parent, _, leaf = path.rpartition(".")
         holder = self._holder(parent)
         holder.register_buffer(leaf, value.clone(), persistent=False)

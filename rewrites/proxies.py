@@ -215,6 +215,22 @@ def _set_item(self: fx.Proxy, index: Any, value: Any) -> None:
     self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
 
 
+def _is_data(node: Any, of: fx.Node) -> bool:
+    return isinstance(node, fx.Node) and node.target is getattr and node.args == (of, "data")
+
+
+def _set_data(self: fx.Proxy, value: Any) -> None:
+    """`weight.data = value`: other numbers in the same tensor, where it keeps its shape and type."""
+    if is_value(value) and value.node.target in AUGMENTED and _is_data(value.node.args[0], self.node):
+        return  # `weight.data *= mask` has written there, and then assigns what it has written
+    known, given = known_value(self), known_value(value) if is_value(value) else value
+    if not (isinstance(known, Tensor) and isinstance(given, Tensor)):
+        raise fx.proxy.TraceError("the data of a tensor of unknown shape is replaced")
+    if (known.shape, known.dtype) != (given.shape, given.dtype):
+        raise fx.proxy.TraceError("the data of a tensor is replaced by those of another shape or type")
+    self.tracer.create_proxy("call_method", "copy_", (_attribute(self, "data"), value), {})
+
+
 def _get_item(self: fx.Proxy, index: Any) -> Any:
     known = known_value(self)
     if isinstance(known, (tuple, list)) and isinstance(index, slice):
@@ -312,6 +328,7 @@ _kinds: Any = (Value, Attribute)
 for _proxy in _kinds:
     for _function in AUGMENTED:
         setattr(_proxy, f"__{_function.__name__}__", _in_place(_function))
+    _proxy.data = property(lambda self: _attribute(self, "data"), _set_data)
     _proxy.__setitem__, _proxy.__getitem__ = _set_item, _get_item
     _proxy.__len__, _proxy.__hash__ = _length, _hash
     _proxy.__index__ = number

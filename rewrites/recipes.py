@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from torch import fx
 
 from rewrites.memory import aliases, changed_value, changes_in_place
-from rewrites.values import tensor_nodes
+from rewrites.values import attribute, tensor_nodes
 
 
-def recipe(graph_module: fx.GraphModule, result: fx.Node | Sequence[fx.Node]) -> fx.GraphModule:
+def recipe(
+    graph_module: fx.GraphModule, result: fx.Node | Sequence[fx.Node], until: fx.Node | None = None
+) -> fx.GraphModule:
     """A graph without inputs that computes what a node does, or several; it shares tensors and modules with the whole.
 
-    What is written in place into the values it needs, before the last of these nodes, is written there as well.
+    What is written in place into the values it needs, before the last of these nodes or the node `until`, is written
+    there as well; into a copy where that is a tensor of the model's own.
     """
     wanted = [result] if isinstance(result, fx.Node) else list(result)
-    changes = _changes_before(graph_module, max(wanted))
+    changes = _changes_before(graph_module, max(wanted if until is None else [*wanted, until]))
     needed, queue = set[fx.Node](), list(wanted)
     while queue:
         current = queue.pop()
@@ -24,12 +27,23 @@ def recipe(graph_module: fx.GraphModule, result: fx.Node | Sequence[fx.Node]) ->
             needed.add(current)
             queue.extend(current.all_input_nodes)
             queue.extend(change for change, changed in changes.items() if current in changed)
-    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    changed = {id(held) for change in needed & changes.keys() for held in _held(graph_module, changes[change])}
+    graph, copies, own = fx.Graph(), dict[fx.Node, fx.Node](), dict[int, fx.Node]()
     for current in graph_module.graph.nodes:
-        if current in needed:
-            copies[current] = graph.node_copy(current, copies.__getitem__)
+        if current not in needed:
+            continue
+        copies[current] = graph.node_copy(current, copies.__getitem__)
+        for held in _held(graph_module, {current}):
+            if id(held) in changed:
+                copies[current] = own.get(id(held)) or graph.call_method("clone", (copies[current],))
+                own[id(held)] = copies[current]
     graph.output(copies[result] if isinstance(result, fx.Node) else tuple(copies[node] for node in wanted))
     return fx.GraphModule(graph_module, graph, "Recipe").eval()
+
+
+def _held(graph_module: fx.GraphModule, nodes: set[fx.Node]) -> list[object]:
+    """The model's own tensors that are read at these nodes."""
+    return [attribute(graph_module, str(node.target)) for node in nodes if node.op == "get_attr"]
 
 
 def _changes_before(graph_module: fx.GraphModule, node: fx.Node) -> dict[fx.Node, set[fx.Node]]:

@@ -53,6 +53,7 @@ class _Channels:
 
     def __init__(self, graph_module: fx.GraphModule) -> None:
         self.graph_module = graph_module
+        self.known: dict[fx.Node, int] = {}
 
     @functools.cached_property
     def constant(self) -> set[fx.Node]:
@@ -61,6 +62,15 @@ class _Channels:
 
     def counted(self, node: fx.Node) -> int | None:
         """What a node counts that reads `x.shape[1]`, `x.size(1)` or an image's `x.shape[-3]`; None for any other."""
+        if node not in self.known and (value := self._measured(node)) is not None:
+            count = self.of(value)
+            if count is None:
+                return None
+            self.known[node] = count
+        return self.known.get(node)
+
+    def _measured(self, node: fx.Node) -> fx.Node | None:
+        """The value whose channels a node counts; None of a node that counts none."""
         value: Any = None
         shape: Any = None
         if callee(self.graph_module, node) is Tensor.size and len(node.args) == 2:
@@ -73,34 +83,97 @@ class _Channels:
         if not isinstance(value, fx.Node) or not isinstance(dim, int):
             return None
         rank = len(value.meta.get("shape", ()))
-        return self.of(value) if dim == 1 or (rank > 2 and dim % rank == 1) else None
+        return value if dim == 1 or (rank > 2 and dim % rank == 1) else None
 
     def of(self, node: Any) -> int | None:
-        """The channels of a value; None when the input decides."""
-        while isinstance(node, fx.Node):
-            target, module = callee(self.graph_module, node), submodule(self.graph_module, node)
-            rank = len(node.meta.get("shape", ()))
-            if isinstance(module, _CONVOLUTIONS):
-                return module.out_channels if rank == module.weight.ndim else None
-            if isinstance(module, _BATCH_NORMS):
-                return int(module.num_features)
-            if target in FACTORIES:
-                return self._of_a_function(node, rank)
-            if target in _JOINING:
-                return self._joined(node, rank)
-            if target not in _KEEPING and not (target is F.pad and _pads_no_channels(node, rank)):
-                return None
+        """The channels of a value, by what made it or else by what reads it; None when the input decides."""
+        start = self._start(node)
+        if start is None:
+            return None
+        made = self._made(start)
+        return self.needed(start) if made is None else made
+
+    def _start(self, node: Any) -> fx.Node | None:
+        """The value of as many channels that this one is made of, as far back as can be told."""
+        while isinstance(node, fx.Node) and self._keeps(node):
             node = _argument(node, 0, "input")
+        return node if isinstance(node, fx.Node) else None
+
+    def _keeps(self, node: fx.Node) -> bool:
+        target, rank = callee(self.graph_module, node), len(node.meta.get("shape", ()))
+        return target in _KEEPING or (target is F.pad and _pads_no_channels(node, rank))
+
+    def _made(self, node: fx.Node) -> int | None:
+        """The channels of a value by the layer that made it."""
+        target, module = callee(self.graph_module, node), submodule(self.graph_module, node)
+        rank = len(node.meta.get("shape", ()))
+        if isinstance(module, _CONVOLUTIONS):
+            return module.out_channels if rank == module.weight.ndim else None
+        if isinstance(module, _BATCH_NORMS):
+            return int(module.num_features)
+        if target in FACTORIES:
+            return self._of_a_function(node, rank)
+        return self._joined(node, rank) if target in _JOINING else None
+
+    def needed(self, value: fx.Node) -> int | None:
+        """The channels that a value must have for its readers: with any others the model fails."""
+        rank = len(value.meta.get("shape", ()))
+        for user in value.users:
+            if _argument(user, 0, "input") is not value:
+                continue
+            module, found = submodule(self.graph_module, user), None
+            if isinstance(module, _CONVOLUTIONS):
+                found = module.in_channels if rank == module.weight.ndim else None
+            elif isinstance(module, nn.Linear):
+                found = module.in_features if rank == 2 else None
+            elif isinstance(module, _BATCH_NORMS):
+                found = int(module.num_features)
+            elif user.target in _PLAIN:
+                found = self._needed_by_a_function(user, value, rank)
+            elif self._keeps(user):
+                found = self.needed(user)
+            if found is not None:
+                return found
         return None
+
+    def _needed_by_a_function(self, node: fx.Node, value: fx.Node, rank: int) -> int | None:
+        """The channels that a functional convolution of images takes, by its weight or by what it has to give."""
+        weight, groups = _argument(node, 1, "weight"), _argument(node, 6, "groups") or 1
+        if weight in self.constant:
+            shape = self._shape(weight)
+            return shape[1] * groups if len(shape) == rank and isinstance(groups, int) else None
+        rows, given = self._rows(weight, value), self.needed(node)
+        return given // rows if rows and given is not None and given % rows == 0 else None
+
+    def _rows(self, weight: Any, value: fx.Node) -> int | None:
+        """How many rows a kernel has for each channel of a value, by which it is repeated; None when it is not."""
+        while isinstance(weight, fx.Node) and (self._keeps(weight) or callee(self.graph_module, weight) in _CASTS):
+            weight = weight.args[0] if weight.args else None
+        way = callee(self.graph_module, weight) if isinstance(weight, fx.Node) else None
+        if way not in (Tensor.repeat, Tensor.expand):
+            return None
+        kernel, *sizes = weight.args
+        if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+            sizes = list(sizes[0])
+        count = self._measured(sizes[0]) if sizes and isinstance(sizes[0], fx.Node) else None
+        if kernel not in self.constant or count is None or self._start(count) is not self._start(value):
+            return None
+        shape = self._shape(kernel)
+        return shape[0] if way is Tensor.repeat and len(shape) == len(sizes) else 1
+
+    def _shape(self, constant: fx.Node) -> tuple[int, ...]:
+        """The shape of a constant, which no input changes."""
+        is_read = constant.op == "get_attr"
+        shape = attribute(self.graph_module, str(constant.target)).shape if is_read else constant.meta.get("shape", ())
+        return tuple(int(size) for size in shape)
 
     def _of_a_function(self, node: fx.Node, rank: int) -> int | None:
         """The channels that a functional convolution of images gives, by its weight; a transposed one is not asked."""
         weight = _argument(node, 1, "weight")
         if node.target not in _PLAIN or weight not in self.constant:
             return None
-        is_read = weight.op == "get_attr"
-        shape = attribute(self.graph_module, str(weight.target)).shape if is_read else weight.meta.get("shape", ())
-        return int(shape[0]) if len(shape) == rank else None
+        shape = self._shape(weight)
+        return shape[0] if len(shape) == rank else None
 
     def _joined(self, node: fx.Node, rank: int) -> int | None:
         """Of operands that broadcast: more than one channel in one of them is what the result has."""
@@ -135,20 +208,23 @@ def _pads_no_channels(node: fx.Node, rank: int) -> bool:
 class KnownFacts(RewritePass):
     """What is known of a value beforehand is written out where a constant is made by it.
 
-    What it does: `x.shape[1]`, where x comes from a layer with a fixed number of channels, is that number in the
-    `groups` of a functional convolution, and where a constant is expanded, repeated or sliced by it. A constant that is
-    cast to the type of a value, `kernel.to(x)`, is cast to that type by its name.
+    What it does: `x.shape[1]`, where x comes from a layer with a fixed number of channels or is read by one, is that
+    number in the `groups` of a functional convolution, and where a constant is expanded, repeated or sliced by it. So
+    it is where the convolution with a kernel that is repeated for each channel is read by such a layer. A constant that
+    is cast to the type of a value, `kernel.to(x)`, is cast to that type by its name.
 
     Why: a kernel that is repeated for each channel is a constant then, and the convolution with it a layer; blur pools
     are written like that.
 
-    Leaves alone: channels of the model's input, and sizes that are read for anything else.
+    Leaves alone: channels of the model's input that no layer fixes, and sizes that are read for anything else.
     """
 
     name = "known-facts"
 
     def run(self, editor: Editor) -> None:
         channels = _Channels(editor.graph_module)
+        for node in editor.graph.nodes:
+            channels.counted(node)  # before any is written out, which may be what tells of the others
         for node in editor.nodes():
             if callee(editor.graph_module, node) in _CASTS:
                 _name_type(editor, node, channels)

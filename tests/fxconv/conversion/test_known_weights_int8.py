@@ -50,3 +50,47 @@ def test_all_of_it_is_int8():
     wanted = model(images).detach()
     error = conversion.int8(images) - wanted
     assert 10 * torch.log10(wanted.square().sum() / error.square().sum()) > 20
+
+
+class Masked(nn.Conv2d):
+    """PixelCNN's convolution: what the weight may not see is set to zero in place, in every run."""
+
+    def __init__(self, *sizes: int, sees_itself: bool) -> None:
+        super().__init__(*sizes, padding=sizes[2] // 2, bias=sees_itself)
+        self.register_buffer("mask", torch.ones_like(self.weight))
+        middle = sizes[2] // 2
+        self.mask[:, :, middle, middle + sees_itself :] = 0
+        self.mask[:, :, middle + 1 :] = 0
+
+    def forward(self, x):
+        self.weight.data *= self.mask
+        return super().forward(x)
+
+
+class MaskedWavelets(nn.Module):
+    """Wavelets of the image, one kernel for each of its channels, and masked convolutions of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sums = torch.tensor([[1.0, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) / 2
+        self.haar = nn.Parameter(sums.view(4, 1, 2, 2), requires_grad=False)
+        self.mix, self.norm = nn.Conv2d(12, 8, 1), nn.BatchNorm2d(8)
+        self.first, self.second = Masked(8, 8, 5, sees_itself=False), Masked(8, 12, 3, sees_itself=True)
+
+    def forward(self, x):
+        kernel = self.haar.repeat(x.shape[1], 1, 1, 1)
+        y = F.relu(self.mix(F.conv2d(x, kernel, stride=2, groups=x.shape[1])))
+        y = self.second(F.relu(self.norm(self.first(y))))
+        return F.conv_transpose2d(y, kernel, stride=2, groups=x.shape[1])
+
+
+def test_masked_weights_and_wavelets_are_int8():
+    torch.manual_seed(0)
+    model = MaskedWavelets().eval()
+    conversion = fxconv.convert(model, [torch.randn(4, 3, 16, 16) for _ in range(2)], recipe=("none",))
+    assert conversion.verdict == "converted and verified" and conversion.rewritten.islands == ()
+    assert conversion.rewritten.unfolded_norms == ()
+    images = torch.randn(2, 3, 24, 16)
+    wanted = model(images).detach()
+    error = conversion.int8(images) - wanted
+    assert 10 * torch.log10(wanted.square().sum() / error.square().sum()) > 20

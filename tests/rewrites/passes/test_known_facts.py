@@ -85,8 +85,67 @@ def test_other_channels_are_left_alone(way):
     assert_same_results(original, rewritten.graph_module, [images()])
 
 
+# Ways from the model's input to a layer that fixes how many channels it has.
+FIXING = {
+    "a layer that reads it": lambda self, x, y: self.conv(x) + y.mean(),
+    "a layer that reads what is made of it": lambda self, x, y: self.conv(F.max_pool2d(F.relu(x), 2)).mean() + y,
+    "a norm": lambda self, x, y: self.wide(x) + y.mean(),
+    "a functional convolution": lambda self, x, y: F.conv2d(x, self.weight) + y.mean(),
+    "a layer that reads the result": lambda self, x, y: self.conv(y),
+    "a layer behind an activation of it": lambda self, x, y: self.conv(F.avg_pool2d(F.relu(y), 2)),
+}
+
+
+@pytest.mark.parametrize("fixing", FIXING.values(), ids=FIXING)
+def test_the_channels_of_the_input_that_a_layer_fixes(fixing):
+    def forward(self, x):
+        kernel = self.blur.expand(x.shape[1], 1, 3, 3)
+        return fixing(self, x, F.conv2d(x, kernel, padding=1, groups=x.size(1)))
+
+    weight = torch.rand(4, 8, 1, 1)
+    original = model(forward, **parts(), wide=nn.BatchNorm2d(8), weight=weight)
+    rewritten = rewrite(original, example=images())
+    assert not [island for island in rewritten.islands if "conv2d" in island.nodes]
+    batches = [images(), images(3, (3, 8, 9, 12))]
+    assert_same_results(original, rewritten.graph_module, batches, rewritten.tolerance)
+
+
+def wavelets() -> torch.Tensor:
+    low, high = torch.tensor([0.5, 0.5]), torch.tensor([-0.5, 0.5])
+    return torch.stack([a[:, None] * b for a in (low, high) for b in (low, high)])[:, None]
+
+
+@pytest.mark.parametrize("way", ["x.shape[1]", "x.size(1)"])
+def test_wavelets_of_the_input(way):
+    def forward(self, x):
+        channels = x.shape[1] if way == "x.shape[1]" else x.size(1)
+        kernel = self.haar.repeat(channels, 1, 1, 1)
+        y = F.relu(self.mix(F.conv2d(x, kernel, stride=2, groups=channels)))
+        return F.conv_transpose2d(y, kernel, stride=2, groups=channels)
+
+    original = model(forward, haar=wavelets(), mix=conv(12, 12, 3, padding=1))
+    rewritten = rewrite(original, example=images(1, (2, 3, 8, 8)))
+    assert rewritten.islands == ()
+    kinds = [type(module) for module in rewritten.module.modules()]
+    assert (kinds.count(nn.Conv2d), kinds.count(nn.ConvTranspose2d)) == (2, 1)
+    assert_same_results(original, rewritten.module, [images(1, (2, 3, 8, 8)), images(2, (1, 3, 12, 6))])
+
+
+def test_channels_that_nothing_but_the_example_has_are_left_alone():
+    def forward(self, x):
+        y = F.conv2d(x, self.haar.repeat(x.shape[1], 1, 1, 1), stride=2, groups=x.shape[1])
+        return F.conv2d(torch.cat([y, y], 1), self.weight)
+
+    original = model(forward, haar=wavelets(), weight=torch.rand(4, 24, 1, 1))
+    rewritten = rewrite(original, example=images(1, (2, 3, 8, 8)))
+    (result,) = [result for result in rewritten.results if result.name == RULE.name]
+    assert result.edits == ()
+    (skips,) = [result.skips for result in rewritten.results if result.name == "functional-convolution"]
+    assert [skip.reason for skip in skips] == ["its weight depends on the size of the input"]
+
+
 def conv_of_one(x: torch.Tensor) -> torch.Tensor:
-    return F.conv2d(x, torch.ones(1, 8, 1, 1))
+    return F.conv2d(x.mean(1, keepdim=True), torch.ones(1, 1, 1, 1))
 
 
 def test_sizes_that_are_read_for_something_else_stay():
