@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rewrites.base import RewritePass
 from rewrites.edits import Editor
-from rewrites.memory import aliases, changed_value, changes_in_place
-from rewrites.values import attribute, submodule, tensor_nodes
+from rewrites.memory import changes_touching
+from rewrites.values import attribute, submodule
 
 
 class _Chance(TorchDispatchMode):
@@ -49,12 +49,7 @@ def _constants(graph_module: fx.GraphModule, random: Container[fx.Node] = ()) ->
     for node in graph_module.graph.nodes:
         if node not in random and _may_be_constant(graph_module, node, constant):
             constant.add(node)
-    tensors = tensor_nodes(graph_module)
-    for node in graph_module.graph.nodes:
-        value = changed_value(node) if changes_in_place(graph_module, node) else None
-        if not isinstance(value, fx.Node):
-            continue
-        shared = {value, *aliases(graph_module, value, tensors, node)}
+    for node, shared in changes_touching(graph_module, frozenset(constant)):
         if node not in constant or any(other.op == "get_attr" for other in shared):
             _give_up(constant, shared | {node})
     return constant

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections import deque
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +26,7 @@ from rewrites.passes._writes.sizes import MAKERS
 from rewrites.passes._writes.slices import Slices, reads_by_value
 from rewrites.passes._writes.twins import name_of, promoted, twin
 from rewrites.passes._writes.views import lies_in_order, put_back, taken_anew
-from rewrites.values import callee, tensor_nodes
+from rewrites.values import Tensors, callee
 
 
 def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
@@ -36,15 +38,16 @@ def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     return any(path != node.target and other == memory for path, other in made.items())
 
 
-def _changed(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node]) -> fx.Node:
-    """The value `node` mutates; refuses one that outlives a call of the model."""
+def _changed(graph_module: fx.GraphModule, node: fx.Node, tensors: Tensors) -> tuple[fx.Node, set[fx.Node]]:
+    """The value `node` mutates, and what may share its memory; refuses one that outlives a call of the model."""
     value = changed_value(node)
     if not isinstance(value, fx.Node):
         raise Refusal("it changes something that is not a tensor of this graph")
-    for other in (value, *sorted(aliases(graph_module, value, tensors, node))):
+    family = aliases(graph_module, value, tensors, node)
+    for other in (value, *sorted(one for one in family if one.op == "get_attr")):
         if other.op == "get_attr" and _outlives_a_call(graph_module, other):
             raise Refusal(f"it changes {other.target}, which the model keeps between calls")
-    return value
+    return value, family
 
 
 # What changes a tensor's dims, and not the memory that its views see.
@@ -64,8 +67,14 @@ def _written(node: fx.Node) -> tuple[Any, Any] | None:
     return Ellipsis, given[0] if given else 0
 
 
-def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, tensors: set[fx.Node]) -> None:
-    """Replace the node between both builders; where it refuses, nothing was changed but what they inserted."""
+def _rewrite(
+    slices: Slices, front: Builder, behind: Builder, changed: tuple[fx.Node, set[fx.Node]], later: Sequence[fx.Node]
+) -> None:
+    """Replace the node between both builders; where it refuses, nothing was changed but what they inserted.
+
+    `changed` is what it changes and what may share memory with that; `later` are the changes that come behind it.
+    """
+    value, family = changed
     editor, node = front.editor, front.before
     written = _written(node)
     if written is not None and slices.is_written_already(value, *written):
@@ -76,7 +85,7 @@ def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, te
     if name_of(node) in _OF_DIMS:
         sharing = Sharing([value], {}, False)
     else:
-        sharing = sharing_of(editor.graph_module, node, value, tensors)
+        sharing = sharing_of(editor.graph_module, node, value, family, later)
     readers = {one: list(uses_after(one, node)) for one in (*sharing.above, *sharing.ways)}
     readers[node] = list(node.users)
     dtype = None if written else promoted(node, form, value)
@@ -92,7 +101,7 @@ def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, te
         node.meta["in_order"] = lies_in_order(editor.graph_module, value)
     for old, new in seen.items():
         for user in readers[old] if old is not new else ():
-            editor.redirect(user, old, new, f"it ran after {value.name} was changed in place")
+            editor.redirect_for_now(user, old, new, f"it ran after {value.name} was changed in place")
 
 
 def _reason(value: fx.Node) -> str:
@@ -173,21 +182,25 @@ class OutOfPlace(RewritePass):
     name = "out-of-place"
 
     def run(self, editor: Editor) -> None:
-        slices, inserted = Slices(), list[fx.Node]()
+        graph_module, slices, inserted = editor.graph_module, Slices(), list[fx.Node]()
+        tensors = Tensors(graph_module)
+        later = deque(node for node in graph_module.graph.nodes if changes_in_place(graph_module, node))
         for node in editor.nodes():
-            if not changes_in_place(editor.graph_module, node):
+            if not later or node is not later[0]:
                 continue
-            tensors = tensor_nodes(editor.graph_module)
+            later.popleft()
+            editor.record_redirected([node])
             builders = front, behind = Builder(editor, node, node), Builder(editor, node.next, node)
             try:
-                _rewrite(slices, front, behind, _changed(editor.graph_module, node, tensors), tensors)
+                _rewrite(slices, front, behind, _changed(graph_module, node, tensors), later)
             except Refusal as refusal:
                 for builder in reversed(builders):
                     builder.take_back()
                 self._leave_in_float(editor, node, tensors, str(refusal))
             else:
                 inserted += [*front.inserted, *behind.inserted, node]
-        if not any(changes_in_place(editor.graph_module, node) for node in editor.graph.nodes):
+        editor.record_redirected()
+        if not any(changes_in_place(graph_module, node) for node in editor.graph.nodes):
             _read_pieces(editor, slices)
             if inserted:
                 _drop_copies(editor)
@@ -195,7 +208,7 @@ class OutOfPlace(RewritePass):
             _forget_unread(editor, set(inserted))
 
     @staticmethod
-    def _leave_in_float(editor: Editor, node: fx.Node, tensors: set[fx.Node], reason: str) -> None:
+    def _leave_in_float(editor: Editor, node: fx.Node, tensors: Tensors, reason: str) -> None:
         """Everything that may see the change has to read one and the same float tensor."""
         editor.skip(node, reason)
         graph_module = editor.graph_module
