@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
+from rewrites.kernels import MULTIPLY_ACCUMULATE
 from rewrites.memory import (
     aliases,
     changed_value,
@@ -19,14 +21,14 @@ from rewrites.memory import (
     shared_arguments,
     uses_after,
 )
-from rewrites.passes._writes.builder import Builder, Form
+from rewrites.passes._writes.builder import KNOWN, Builder, Form
 from rewrites.passes._writes.indices import is_all
 from rewrites.passes._writes.sharing import Sharing, sharing_of
 from rewrites.passes._writes.sizes import MAKERS
 from rewrites.passes._writes.slices import Slices, reads_by_value
 from rewrites.passes._writes.twins import name_of, promoted, twin
 from rewrites.passes._writes.views import lies_in_order, put_back, taken_anew
-from rewrites.values import Tensors, callee
+from rewrites.values import Tensors, callee, submodule
 
 
 def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
@@ -161,6 +163,44 @@ def _forget_unread(editor: Editor, inserted: set[fx.Node]) -> None:
     editor.forget_unread()
 
 
+_COPIES = frozenset({Tensor.contiguous, Tensor.clone})
+
+
+def _past_stubs(graph_module: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
+    """Who reads a value, be it through the stubs between int8 and float that an earlier run has put there."""
+    for user in node.users:
+        if isinstance(submodule(graph_module, user), (QuantStub, DeQuantStub)):
+            yield from _past_stubs(graph_module, user)
+        else:
+            yield user
+
+
+def _copy_for_layers(editor: Editor, node: fx.Node, shared: set[fx.Node]) -> None:
+    """Let the layers behind the last change of a value read a copy that is made there.
+
+    They may run in int8 then: the value itself is quantized where it is made, which is before it is changed.
+    """
+    graph_module = editor.graph_module
+    last = max(
+        (one for one in graph_module.graph.nodes if _changes_one_of(graph_module, one, shared)), default=node
+    )
+    for value in sorted(shared):
+        if value is node or not value < last or not shared.isdisjoint(shared_arguments(graph_module, value)):
+            continue  # a view
+        layers = [user for user in value.users if last < user and callee(graph_module, user) in MULTIPLY_ACCUMULATE]
+        if layers:
+            copied = editor.insert_before(
+                last.next, "clone", (value,), "", f"{layers[0].name} reads what {last.name} leaves", written_at=value
+            )
+            copied.meta |= {key: value.meta[key] for key in KNOWN if key in value.meta}
+            for layer in layers:
+                editor.redirect(layer, value, copied, f"that is what {last.name} leaves")
+
+
+def _changes_one_of(graph_module: fx.GraphModule, node: fx.Node, shared: set[fx.Node]) -> bool:
+    return changes_in_place(graph_module, node) and changed_value(node) in shared
+
+
 class OutOfPlace(RewritePass):
     """In-place operations become out-of-place ones; later readers of the changed value read the result.
 
@@ -217,7 +257,7 @@ class OutOfPlace(RewritePass):
         if isinstance(value, fx.Node) and value in tensors:
             shared |= {value, *aliases(graph_module, value, tensors, value)}
         for root in sorted(shared):
-            settled = all(callee(graph_module, user) in (Tensor.contiguous, Tensor.clone) for user in root.users)
+            settled = all(callee(graph_module, user) in _COPIES for user in _past_stubs(graph_module, root))
             if root.op == "get_attr" and not settled and not _outlives_a_call(graph_module, root):
                 shared.add(editor.insert_method(root, "clone", "each call changes a tensor of its own"))
                 shared.discard(root)
@@ -229,6 +269,7 @@ class OutOfPlace(RewritePass):
                 copied.meta["contiguous"] = False  # it may be a copy: nobody knows how the value lies in memory
                 shared.add(copied)
                 shared.discard(root)
+        _copy_for_layers(editor, node, shared)
         # What is made of it afterwards holds what the change left; a change behind that speaks for itself.
         before = {member for member in shared if member < node}
         views = {member for member in before if shared_arguments(graph_module, member)}
