@@ -173,9 +173,11 @@ def aliases(
     seen, queue = {node, beyond}, [node]
     while queue:
         current = queue.pop()
-        linked = [user for user in current.users if current in shared_arguments(graph_module, user)]
+        linked = [
+            user for user in current.users if user not in seen and current in shared_arguments(graph_module, user)
+        ]
         for other in (*linked, *shared_arguments(graph_module, current)):
-            if other in tensors and other not in seen:
+            if other not in seen and other in tensors:
                 seen.add(other)
                 queue.append(other)
     return seen - {node, beyond}

@@ -244,7 +244,7 @@ def whole_numbers(graph_module: fx.GraphModule) -> set[fx.Node]:
 
 def is_whole(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node is one of `whole_numbers`."""
-    asked = functools.partial(is_tensor, graph_module)
+    asked = Tensors(graph_module).__contains__
     return _settle(graph_module, node, functools.partial(_is_whole, asked), _Settled())
 
 
