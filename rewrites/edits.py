@@ -43,6 +43,7 @@ class Editor:
         self.edits: list[Edit] = []
         self.skips: list[Skip] = []
         self.current: fx.Node | None = None
+        self._redirected: dict[fx.Node, tuple[str, str]] = {}
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -243,6 +244,19 @@ class Editor:
         before = self.line(user)
         user.replace_input_with(old, new)
         self._record("replace", user.name, before, self.line(user), reason)
+
+    def redirect_for_now(self, user: fx.Node, old: fx.Node, new: fx.Node, reason: str) -> None:
+        """Let `user` read `new` where it read `old`, which may change again: `record_redirected` says it once."""
+        before, _ = self._redirected.get(user) or (self.line(user), reason)
+        self._redirected[user] = before, reason
+        user.replace_input_with(old, new)
+
+    def record_redirected(self, users: Sequence[fx.Node] | None = None) -> None:
+        """Record what these users read by now, or all of them, for the last reason that was given."""
+        for user in list(self._redirected) if users is None else users:
+            if user in self._redirected and not user._erased:
+                before, reason = self._redirected.pop(user)
+                self._record("replace", user.name, before, self.line(user), reason)
 
     def insert_module(
         self,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from rewrites.values import callee, is_tensor, submodule
+from rewrites.values import Tensors, callee, is_tensor, submodule
 
 AUGMENTED: dict[Callable[..., Any], Callable[..., Any]] = {
     operator.iadd: operator.add,
@@ -163,7 +163,7 @@ def is_basic_index(graph_module: fx.GraphModule, index: Any) -> bool:
     return True
 
 
-def aliases(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node], beyond: fx.Node) -> set[fx.Node]:
+def aliases(graph_module: fx.GraphModule, node: fx.Node, tensors: Container[fx.Node], beyond: fx.Node) -> set[fx.Node]:
     """The other tensor nodes that may share memory with `node`, through views upstream and downstream.
 
     What is reached only through the node `beyond` is left out.
@@ -171,12 +171,51 @@ def aliases(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node], 
     seen, queue = {node, beyond}, [node]
     while queue:
         current = queue.pop()
-        linked = [user for user in current.users if current in shared_arguments(graph_module, user)]
+        linked = [
+            user for user in current.users if user not in seen and current in shared_arguments(graph_module, user)
+        ]
         for other in (*linked, *shared_arguments(graph_module, current)):
-            if other in tensors and other not in seen:
+            if other not in seen and other in tensors:
                 seen.add(other)
                 queue.append(other)
     return seen - {node, beyond}
+
+
+def changes_touching(
+    graph_module: fx.GraphModule, wanted: Collection[fx.Node]
+) -> Iterator[tuple[fx.Node, set[fx.Node]]]:
+    """The nodes that change what may share memory with one of `wanted`, each with all that may share that memory.
+
+    Which nodes are linked at all is looked at once, so that many changes of other tensors cost nothing. The graph is
+    not edited meanwhile.
+    """
+    nodes = graph_module.graph.nodes
+    changed = {node: changed_value(node) for node in nodes if changes_in_place(graph_module, node)}
+    if not changed:
+        return
+    tensors, family = Tensors(graph_module), _families(graph_module)
+    families = {family[node] for node in wanted}
+    for node, value in changed.items():
+        if isinstance(value, fx.Node) and family[value] in families:
+            yield node, {value, *aliases(graph_module, value, tensors, node)}
+
+
+def _families(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
+    """For each node the first of those that it is linked with by memory they may share, directly or through others."""
+    linked: dict[fx.Node, list[fx.Node]] = {node: [] for node in graph_module.graph.nodes}
+    for node in linked:
+        for other in shared_arguments(graph_module, node):
+            linked[node].append(other)
+            linked[other].append(node)
+    first: dict[fx.Node, fx.Node] = {}
+    for root in linked:
+        queue = [root]
+        while queue:
+            node = queue.pop()
+            if node not in first:
+                first[node] = root
+                queue += linked[node]
+    return first
 
 
 def uses_after(node: fx.Node, moment: fx.Node) -> Iterator[fx.Node]:

@@ -163,6 +163,24 @@ def tensor_nodes(graph_module: fx.GraphModule) -> set[fx.Node]:
     return _all_settled(graph_module, _is_tensor)
 
 
+class Tensors:
+    """The nodes of `tensor_nodes`, each settled once, when it is asked for.
+
+    It stays true while a graph is changed, as long as no node that was asked for becomes something else than it was.
+    """
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        self.graph_module = graph_module
+        self.known = _Settled()
+
+    def __contains__(self, node: object) -> bool:
+        if not isinstance(node, fx.Node):
+            return False
+        if node not in self.known:
+            _settle(self.graph_module, node, _is_tensor, self.known)
+        return self.known[node]
+
+
 def is_tensor(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node is one of `tensor_nodes`, at the cost of those it is made of alone."""
     return _settle(graph_module, node, _is_tensor, _Settled())
@@ -226,7 +244,7 @@ def whole_numbers(graph_module: fx.GraphModule) -> set[fx.Node]:
 
 def is_whole(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node is one of `whole_numbers`."""
-    asked = functools.partial(is_tensor, graph_module)
+    asked = Tensors(graph_module).__contains__
     return _settle(graph_module, node, functools.partial(_is_whole, asked), _Settled())
 
 

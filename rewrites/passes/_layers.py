@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_leaves
 
 from rewrites.base import Refusal
 from rewrites.edits import Editor
-from rewrites.memory import aliases, changed_value, changes_in_place
+from rewrites.memory import changes_touching
 from rewrites.modules import bind
 from rewrites.passes.fold_constants import random_nodes
-from rewrites.values import attribute, callee, is_tensor, module_scope, modules_called, tensor_nodes
+from rewrites.values import attribute, callee, is_tensor, module_scope, modules_called
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 
@@ -42,12 +42,9 @@ class _Layer:
 
 def changed_tensors(graph_module: fx.GraphModule) -> set[int]:
     """Identities of the parameters and buffers that the forward writes into."""
-    tensors, found = tensor_nodes(graph_module), set[int]()
-    for node in graph_module.graph.nodes:
-        value = changed_value(node) if changes_in_place(graph_module, node) else None
-        if isinstance(value, fx.Node):
-            shared = {value, *aliases(graph_module, value, tensors, node)}
-            found |= {id(attribute(graph_module, str(one.target))) for one in shared if one.op == "get_attr"}
+    found, read = set[int](), {node for node in graph_module.graph.nodes if node.op == "get_attr"}
+    for _, shared in changes_touching(graph_module, read):
+        found |= {id(attribute(graph_module, str(one.target))) for one in shared & read}
     return found
 
 

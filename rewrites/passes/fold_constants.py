@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rewrites.base import RewritePass
 from rewrites.edits import Editor
-from rewrites.memory import aliases, changed_value, changes_in_place
+from rewrites.memory import aliases, changes_touching
 from rewrites.values import attribute, submodule, tensor_nodes
 
 
@@ -61,24 +61,33 @@ def _memory(graph_module: fx.GraphModule, read: fx.Node) -> int:
     return int(attribute(graph_module, str(read.target)).untyped_storage().data_ptr())
 
 
+def _may_be_constants(graph_module: fx.GraphModule, random: Container[fx.Node] = ()) -> set[fx.Node]:
+    """What reads parameters and buffers alone, whatever is written into it; none is one of `random`."""
+    found: set[fx.Node] = set()
+    for node in graph_module.graph.nodes:
+        if node not in random and _may_be_constant(graph_module, node, found):
+            found.add(node)
+    return found
+
+
 def _writes(graph_module: fx.GraphModule) -> list[_Write]:
-    """All that is written in place; a parameter that is read at several nodes is one tensor."""
-    tensors, found = tensor_nodes(graph_module), list[_Write]()
+    """All writes that may touch a constant; a parameter that is read at several nodes is one tensor."""
+    may_be, found = _may_be_constants(graph_module), list[_Write]()
     reads: dict[int, set[fx.Node]] = {}
-    for node in graph_module.graph.nodes:
-        if node.op == "get_attr" and node in tensors:
+    for node in may_be:
+        if node.op == "get_attr":
             reads.setdefault(_memory(graph_module, node), set()).add(node)
-    for node in graph_module.graph.nodes:
-        value = changed_value(node) if changes_in_place(graph_module, node) else None
-        if not isinstance(value, fx.Node):
-            continue
-        shared, queue = set[fx.Node](), [value]
+    tensors = tensor_nodes(graph_module)
+    for node, touched in changes_touching(graph_module, may_be):
+        shared, queue = set[fx.Node](), list(touched)
         while queue:
             one = queue.pop()
-            for other in {one, *aliases(graph_module, one, tensors, node)} - shared:
-                shared.add(other)
-                if other in tensors and other.op == "get_attr":
-                    queue += reads[_memory(graph_module, other)] - shared
+            if one in shared:
+                continue
+            shared.add(one)
+            if one in may_be and one.op == "get_attr":
+                for read in reads[_memory(graph_module, one)] - shared:
+                    queue += [read, *aliases(graph_module, read, tensors, node)]
         found.append(_Write(node, shared))
     return found
 
@@ -93,10 +102,7 @@ def _constants(
 
     None is one of `random`, and nothing is written into those that are `unsettled`.
     """
-    constant: set[fx.Node] = set()
-    for node in graph_module.graph.nodes:
-        if node not in random and _may_be_constant(graph_module, node, constant):
-            constant.add(node)
+    constant = _may_be_constants(graph_module, random)
     for write in writes:
         if write.node not in constant or not unsettled.isdisjoint(write.shared) or _is_held(graph_module, write):
             _give_up(constant, write.shared | {write.node})

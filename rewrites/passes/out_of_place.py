@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import operator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch.ao.quantization import DeQuantStub, QuantStub
 
 from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
+from rewrites.kernels import MULTIPLY_ACCUMULATE
 from rewrites.memory import (
     aliases,
     changed_value,
@@ -17,14 +21,14 @@ from rewrites.memory import (
     shared_arguments,
     uses_after,
 )
-from rewrites.passes._writes.builder import Builder, Form
+from rewrites.passes._writes.builder import KNOWN, Builder, Form
 from rewrites.passes._writes.indices import is_all
 from rewrites.passes._writes.sharing import Sharing, sharing_of
 from rewrites.passes._writes.sizes import MAKERS
 from rewrites.passes._writes.slices import Slices, reads_by_value
 from rewrites.passes._writes.twins import name_of, promoted, twin
 from rewrites.passes._writes.views import lies_in_order, put_back, taken_anew
-from rewrites.values import callee, tensor_nodes
+from rewrites.values import Tensors, callee, submodule
 
 
 def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
@@ -36,15 +40,16 @@ def _outlives_a_call(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     return any(path != node.target and other == memory for path, other in made.items())
 
 
-def _changed(graph_module: fx.GraphModule, node: fx.Node, tensors: set[fx.Node]) -> fx.Node:
-    """The value `node` mutates; refuses one that outlives a call of the model."""
+def _changed(graph_module: fx.GraphModule, node: fx.Node, tensors: Tensors) -> tuple[fx.Node, set[fx.Node]]:
+    """The value `node` mutates, and what may share its memory; refuses one that outlives a call of the model."""
     value = changed_value(node)
     if not isinstance(value, fx.Node):
         raise Refusal("it changes something that is not a tensor of this graph")
-    for other in (value, *sorted(aliases(graph_module, value, tensors, node))):
+    family = aliases(graph_module, value, tensors, node)
+    for other in (value, *sorted(one for one in family if one.op == "get_attr")):
         if other.op == "get_attr" and _outlives_a_call(graph_module, other):
             raise Refusal(f"it changes {other.target}, which the model keeps between calls")
-    return value
+    return value, family
 
 
 # What changes a tensor's dims, and not the memory that its views see.
@@ -64,8 +69,14 @@ def _written(node: fx.Node) -> tuple[Any, Any] | None:
     return Ellipsis, given[0] if given else 0
 
 
-def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, tensors: set[fx.Node]) -> None:
-    """Replace the node between both builders; where it refuses, nothing was changed but what they inserted."""
+def _rewrite(
+    slices: Slices, front: Builder, behind: Builder, changed: tuple[fx.Node, set[fx.Node]], later: Sequence[fx.Node]
+) -> None:
+    """Replace the node between both builders; where it refuses, nothing was changed but what they inserted.
+
+    `changed` is what it changes and what may share memory with that; `later` are the changes that come behind it.
+    """
+    value, family = changed
     editor, node = front.editor, front.before
     written = _written(node)
     if written is not None and slices.is_written_already(value, *written):
@@ -76,7 +87,7 @@ def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, te
     if name_of(node) in _OF_DIMS:
         sharing = Sharing([value], {}, False)
     else:
-        sharing = sharing_of(editor.graph_module, node, value, tensors)
+        sharing = sharing_of(editor.graph_module, node, value, family, later)
     readers = {one: list(uses_after(one, node)) for one in (*sharing.above, *sharing.ways)}
     readers[node] = list(node.users)
     dtype = None if written else promoted(node, form, value)
@@ -92,7 +103,7 @@ def _rewrite(slices: Slices, front: Builder, behind: Builder, value: fx.Node, te
         node.meta["in_order"] = lies_in_order(editor.graph_module, value)
     for old, new in seen.items():
         for user in readers[old] if old is not new else ():
-            editor.redirect(user, old, new, f"it ran after {value.name} was changed in place")
+            editor.redirect_for_now(user, old, new, f"it ran after {value.name} was changed in place")
 
 
 def _reason(value: fx.Node) -> str:
@@ -152,6 +163,42 @@ def _forget_unread(editor: Editor, inserted: set[fx.Node]) -> None:
     editor.forget_unread()
 
 
+_COPIES = frozenset({Tensor.contiguous, Tensor.clone})
+
+
+def _past_stubs(graph_module: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
+    """Who reads a value, be it through the stubs between int8 and float that an earlier run has put there."""
+    for user in node.users:
+        if isinstance(submodule(graph_module, user), (QuantStub, DeQuantStub)):
+            yield from _past_stubs(graph_module, user)
+        else:
+            yield user
+
+
+def _copy_for_layers(editor: Editor, node: fx.Node, shared: set[fx.Node]) -> None:
+    """Let the layers behind the last change of a value read a copy that is made there.
+
+    They may run in int8 then: the value itself is quantized where it is made, which is before it is changed.
+    """
+    graph_module = editor.graph_module
+    last = max((one for one in graph_module.graph.nodes if _changes_one_of(graph_module, one, shared)), default=node)
+    for value in sorted(shared):
+        if value is node or not value < last or not shared.isdisjoint(shared_arguments(graph_module, value)):
+            continue  # a view
+        layers = [user for user in value.users if last < user and callee(graph_module, user) in MULTIPLY_ACCUMULATE]
+        if layers:
+            copied = editor.insert_before(
+                last.next, "clone", (value,), "", f"{layers[0].name} reads what {last.name} leaves", written_at=value
+            )
+            copied.meta |= {key: value.meta[key] for key in KNOWN if key in value.meta}
+            for layer in layers:
+                editor.redirect(layer, value, copied, f"that is what {last.name} leaves")
+
+
+def _changes_one_of(graph_module: fx.GraphModule, node: fx.Node, shared: set[fx.Node]) -> bool:
+    return changes_in_place(graph_module, node) and changed_value(node) in shared
+
+
 class OutOfPlace(RewritePass):
     """In-place operations become out-of-place ones; later readers of the changed value read the result.
 
@@ -173,21 +220,25 @@ class OutOfPlace(RewritePass):
     name = "out-of-place"
 
     def run(self, editor: Editor) -> None:
-        slices, inserted = Slices(), list[fx.Node]()
+        graph_module, slices, inserted = editor.graph_module, Slices(), list[fx.Node]()
+        tensors = Tensors(graph_module)
+        later = deque(node for node in graph_module.graph.nodes if changes_in_place(graph_module, node))
         for node in editor.nodes():
-            if not changes_in_place(editor.graph_module, node):
+            if not later or node is not later[0]:
                 continue
-            tensors = tensor_nodes(editor.graph_module)
+            later.popleft()
+            editor.record_redirected([node])
             builders = front, behind = Builder(editor, node, node), Builder(editor, node.next, node)
             try:
-                _rewrite(slices, front, behind, _changed(editor.graph_module, node, tensors), tensors)
+                _rewrite(slices, front, behind, _changed(graph_module, node, tensors), later)
             except Refusal as refusal:
                 for builder in reversed(builders):
                     builder.take_back()
                 self._leave_in_float(editor, node, tensors, str(refusal))
             else:
                 inserted += [*front.inserted, *behind.inserted, node]
-        if not any(changes_in_place(editor.graph_module, node) for node in editor.graph.nodes):
+        editor.record_redirected()
+        if not any(changes_in_place(graph_module, node) for node in editor.graph.nodes):
             _read_pieces(editor, slices)
             if inserted:
                 _drop_copies(editor)
@@ -195,7 +246,7 @@ class OutOfPlace(RewritePass):
             _forget_unread(editor, set(inserted))
 
     @staticmethod
-    def _leave_in_float(editor: Editor, node: fx.Node, tensors: set[fx.Node], reason: str) -> None:
+    def _leave_in_float(editor: Editor, node: fx.Node, tensors: Tensors, reason: str) -> None:
         """Everything that may see the change has to read one and the same float tensor."""
         editor.skip(node, reason)
         graph_module = editor.graph_module
@@ -204,7 +255,7 @@ class OutOfPlace(RewritePass):
         if isinstance(value, fx.Node) and value in tensors:
             shared |= {value, *aliases(graph_module, value, tensors, value)}
         for root in sorted(shared):
-            settled = all(callee(graph_module, user) in (Tensor.contiguous, Tensor.clone) for user in root.users)
+            settled = all(callee(graph_module, user) in _COPIES for user in _past_stubs(graph_module, root))
             if root.op == "get_attr" and not settled and not _outlives_a_call(graph_module, root):
                 shared.add(editor.insert_method(root, "clone", "each call changes a tensor of its own"))
                 shared.discard(root)
@@ -216,6 +267,7 @@ class OutOfPlace(RewritePass):
                 copied.meta["contiguous"] = False  # it may be a copy: nobody knows how the value lies in memory
                 shared.add(copied)
                 shared.discard(root)
+        _copy_for_layers(editor, node, shared)
         # What is made of it afterwards holds what the change left; a change behind that speaks for itself.
         before = {member for member in shared if member < node}
         views = {member for member in before if shared_arguments(graph_module, member)}

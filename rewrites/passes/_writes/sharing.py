@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import fx
 
 from rewrites.base import Refusal
-from rewrites.memory import aliases, changed_value, changes_in_place, uses_after
+from rewrites.memory import changed_value, uses_after
 from rewrites.passes._writes.views import disjoint, viewed
 
 
@@ -24,15 +25,15 @@ class Sharing:
     changes_again: bool
 
 
-def sharing_of(graph_module: fx.GraphModule, node: fx.Node, value: fx.Node, tensors: set[fx.Node]) -> Sharing:
-    """Who sees the change; refuses where it may be seen through what may be a view or a copy."""
-    family = aliases(graph_module, value, tensors, node)
+def sharing_of(
+    graph_module: fx.GraphModule, node: fx.Node, value: fx.Node, family: set[fx.Node], later: Sequence[fx.Node]
+) -> Sharing:
+    """Who sees the change, of the `family` that may share memory with the value, before the changes that come `later`.
+
+    Refuses where it may be seen through what may be a view or a copy.
+    """
     again = family | {value, node}
-    changes_again = any(
-        changed_value(other) in again
-        for other in graph_module.graph.nodes
-        if node < other and changes_in_place(graph_module, other)
-    )
+    changes_again = any(changed_value(other) in again for other in later)
     above = _above(graph_module, value)
     ways: dict[fx.Node, list[fx.Node]] = {}
     top = 0

@@ -45,7 +45,7 @@ def promoted(node: fx.Node, form: Form, value: fx.Node) -> torch.dtype | None:
     wanted = value.meta.get("dtype")
     if wanted is None or node.op == "call_module":
         return None
-    given = {one: example(one) for one in value.graph.nodes if one in _nodes_in(form)}
+    given = {one: example(one) for one in sorted(_nodes_in(form))}
     if any(one is None for one in given.values()):
         return None
     args, kwargs = fx.node.map_arg((form.args, form.kwargs), given.__getitem__)
