@@ -163,9 +163,7 @@ def is_basic_index(graph_module: fx.GraphModule, index: Any) -> bool:
     return True
 
 
-def aliases(
-    graph_module: fx.GraphModule, node: fx.Node, tensors: Container[fx.Node], beyond: fx.Node
-) -> set[fx.Node]:
+def aliases(graph_module: fx.GraphModule, node: fx.Node, tensors: Container[fx.Node], beyond: fx.Node) -> set[fx.Node]:
     """The other tensor nodes that may share memory with `node`, through views upstream and downstream.
 
     What is reached only through the node `beyond` is left out.

@@ -181,9 +181,7 @@ def _copy_for_layers(editor: Editor, node: fx.Node, shared: set[fx.Node]) -> Non
     They may run in int8 then: the value itself is quantized where it is made, which is before it is changed.
     """
     graph_module = editor.graph_module
-    last = max(
-        (one for one in graph_module.graph.nodes if _changes_one_of(graph_module, one, shared)), default=node
-    )
+    last = max((one for one in graph_module.graph.nodes if _changes_one_of(graph_module, one, shared)), default=node)
     for value in sorted(shared):
         if value is node or not value < last or not shared.isdisjoint(shared_arguments(graph_module, value)):
             continue  # a view
