@@ -63,7 +63,11 @@ def as_constant(builder: Builder, whole: fx.Node) -> fx.Node:
     if whole.target not in _FILLS or dtype is None or not dtype.is_floating_point:
         return whole
     source = whole.args[0] if whole.target in MAKERS_ALIKE and whole.args else None
-    sizes = builder.insert(Form.method("size", source)) if isinstance(source, fx.Node) else list(sizes_given(whole))
+    sizes: Any = (
+        builder.insert(Form.method("size", source)) if isinstance(source, fx.Node) else list(sizes_given(whole))
+    )
     if not sizes:
         return whole
+    if isinstance(sizes, list) and len(sizes) == 1 and isinstance(sizes[0], fx.Node):
+        sizes = sizes[0]  # it may be all of the sizes, as of another tensor
     return builder.insert(Form.method("expand", builder.constant(_FILLS[whole.target], dtype), sizes), whole)

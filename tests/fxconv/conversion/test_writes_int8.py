@@ -66,7 +66,7 @@ def test_what_is_written_in_place_is_int8_and_the_decoder_float():
 
 
 class Left(nn.Module):
-    """A write into a diagonal, which no pass puts back, between two convolutions of which the second is float."""
+    """A write into a diagonal, which no pass puts back, between two convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Left(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.middle(self.stem(x)) + 1
-        y.diagonal(0, 2, 3).mul_(0.0)
+        y.diagonal(0, 2, 3).mul_(-5.0)
         return self.last(y)
 
 
@@ -86,6 +86,17 @@ def test_a_write_that_is_left_keeps_the_prepacking_out_and_is_named():
     (told,) = [warning for warning in conversion.warnings if "insert-fold-prepack-ops" in warning]
     assert told.startswith("the program writes in place: aten::mul_ (`")
     assert not any(name.startswith("prepacked::") for name in conversion.artifact.operators)
+    given = images(2, 2)
+    with torch.no_grad():
+        assert quality(model(given.clone()), conversion.int8(given.clone())) > 20
+
+
+def test_a_convolution_behind_a_write_that_is_left_reads_in_int8_what_was_written():
+    torch.manual_seed(0)
+    model = Left().eval()
+    conversion = fxconv.convert(model, [images(8, 1)], recipe="none")
+    assert conversion.verdict == "converted and verified"
+    assert conversion.artifact.int8_macs_share == 1
     given = images(2, 2)
     with torch.no_grad():
         assert quality(model(given.clone()), conversion.int8(given.clone())) > 20

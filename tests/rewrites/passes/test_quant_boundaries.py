@@ -144,11 +144,14 @@ def test_a_list_from_float_is_joined_in_float():
 
 
 def test_a_layer_called_in_both_domains_runs_in_float():
-    # Its one set of weights is either int8 or float; behind a change through a view it has to be float.
+    # Its one set of weights is either int8 or float; between changes through a view it has to be float.
     def forward(self, x):
         y = self.conv(x)
-        torch.einsum("nchw->nhwc", y).add_(1)
-        return self.conv(y)
+        view = torch.einsum("nchw->nhwc", y)
+        view.add_(1)
+        between = self.conv(y)
+        view.add_(1)
+        return between, y
 
     checked = check(RULE, model(forward, conv=conv()), before=EARLIER)
     assert checked.skips["conv"] == "conv is also called in float, at conv_1, with the same weights"

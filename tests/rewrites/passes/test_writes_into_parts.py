@@ -1,15 +1,16 @@
 """Writes into a part of a tensor: new tensors with the same values, for images of any size and number."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
 from passcheck import conv, model, tensors
-from torch import nn
+from torch import fx, nn
 
-from rewrites import rewrite
+from rewrites import DEFAULT_PASSES, memory, rewrite, run_pass
 from rewrites.diff import graph_lines
-from rewrites.memory import changes_in_place
+from rewrites.memory import aliases, changes_in_place
 
 SHAPES = ((2, 8, 8, 8), (1, 8, 8, 8), (3, 8, 11, 7), (1, 8, 6, 5))
 
@@ -355,3 +356,92 @@ def test_a_network_without_writes_has_no_edits():
     net = model(lambda self, x: self.last(torch.relu(self.conv(x))[:, :8]), conv=conv(), last=conv())
     made = rewrite(net, example=(torch.randn(1, 8, 8, 8),))
     assert [result.edits for result in made.results if result.name == "out-of-place"] == [()]
+
+
+# -- writes that stay ----------------------------------------------------------------------------------
+
+
+def through_a_reshape(self, x, y):
+    y.transpose(1, 2).reshape(y.shape[0], -1)[:, ::2] = 5
+    return y
+
+
+def through_a_copy_and_a_reshape(self, x, y):
+    y.permute(0, 2, 3, 1).contiguous()[..., 0] = 0
+    flat = y.reshape(y.shape[0], -1)
+    flat[:, 0] = 100
+    return y
+
+
+def through_a_diagonal(self, x, y):
+    y.diagonal(0, 2, 3).mul_(0.5)
+    return y
+
+
+STAYING = (through_a_reshape, through_a_copy_and_a_reshape, through_a_diagonal)
+
+
+@pytest.mark.parametrize("write", STAYING, ids=lambda write: write.__name__)
+def test_a_layer_behind_a_write_that_stays_is_int8_and_a_second_run_changes_nothing(write):
+    made = rewritten(network(write), SHAPES[0])
+    assert left(made)
+    assert not any("last" in island.nodes for island in made.islands)
+    for graph in made.graphs.values():
+        again = {rule.name: run_pass(graph, rule).edits for rule in DEFAULT_PASSES}
+        assert not any(again.values()), again
+
+
+def test_a_layer_between_two_writes_that_stay_reads_the_value_itself():
+    def between(self, x, y):
+        through_a_diagonal(self, x, y)
+        first = self.other(y)
+        through_a_diagonal(self, x, y)
+        return y + first.mean(1, keepdim=True)
+
+    made = rewritten(network(between), SHAPES[0])
+    assert len(left(made)) == 2
+    assert any("other" in island.nodes for island in made.islands)
+
+
+# -- many writes ---------------------------------------------------------------------------------------
+
+
+def windows_added_to_a_canvas(self, x, y):
+    canvas = torch.zeros(y.shape)
+    for top in range(0, y.shape[2] - 3, 2):
+        for at in range(0, y.shape[3] - 3, 2):
+            canvas[:, :, top : top + 4, at : at + 4] += torch.tanh(y[:, :, top : top + 4, at : at + 4])
+    return canvas
+
+
+def test_each_reader_of_what_is_written_many_times_is_told_of_once():
+    net, image = network(windows_added_to_a_canvas), torch.randn(1, 8, 12, 12)
+    made = rewrite(net, example=(image,))
+    assert left(made) == []
+    with torch.no_grad():
+        assert torch.equal(net(image), made.module(image))
+    (result,) = [one for one in made.results if one.name == "out-of-place"]
+    told = Counter(edit.node for edit in result.edits if "in place" in edit.reason and edit.before and edit.after)
+    assert len(told) > 25 and max(told.values()) <= 2  # who it reads, and what it becomes itself
+
+
+def test_changes_of_tensors_that_nobody_asks_about_are_not_looked_into(monkeypatch):
+    looked = []
+
+    def counted(*arguments):
+        looked.append(arguments)
+        return aliases(*arguments)
+
+    monkeypatch.setattr(memory, "aliases", counted)
+
+    def forward(self, x, asked):
+        asked[:1].mul_(2)
+        x.add_(1)
+        y = torch.relu(x)
+        y[:, 0].zero_()
+        return y + asked.sum()
+
+    graph_module = fx.symbolic_trace(model(forward))
+    asked = next(node for node in graph_module.graph.nodes if node.target == "asked")
+    ((change, shared),) = memory.changes_touching(graph_module, {asked})
+    assert change.target == "mul_" and asked in shared and len(looked) == 1
