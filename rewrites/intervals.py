@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from rewrites import frames
 from rewrites import modules as m
 from rewrites.memory import changed_value, changes_in_place
 from rewrites.values import callee, submodule
@@ -95,6 +96,17 @@ def _product(module: Any, first: Interval, second: Interval | None = None) -> In
     return min(ends), max(ends)
 
 
+def _with_zeros(module: Any, given: Interval) -> Interval:
+    """An average that may count zeros around the image."""
+    return min(given[0], 0.0), max(given[1], 0.0)
+
+
+def _first(module: Any, given: Interval, *sizes: Interval) -> Interval:
+    return given
+
+
 _MOVED: dict[Callable[..., Any], Callable[..., Interval]] = {
+    **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), _with_zeros),
+    **dict.fromkeys((frames.ToFrames, frames.FromFrames, frames.ToColumns, frames.FromColumns), _first),
     m.AddScalar: _plus, m.MulScalar: _times, m.DivScalar: _times, m.Add: _sum, m.Mul: _product,
 }  # fmt: skip

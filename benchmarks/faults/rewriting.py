@@ -117,13 +117,13 @@ REWRITING = (
     Mutant(
         "what the input writes into is folded into a constant",
         f"{_PASSES}/fold_constants.py",
-        "_give_up(constant, shared | {node})",
+        "_give_up(constant, write.shared | {write.node})",
         "pass",
         (f"{_TESTS}/test_fold_constants.py::test_a_view_that_the_input_writes_into",),
     ),
     Mutant(
         "a change that is seen through what may be a view goes out of place",
-        f"{_PASSES}/out_of_place.py",
+        f"{_PASSES}/_writes/sharing.py",
         'raise Refusal(f"{other.name} may share memory with {value.name}, which it changes, and is read later")',
         "continue",
         (f"{_TESTS}/test_out_of_place.py::test_refuses_a_change_seen_through_what_may_be_a_view",),
