@@ -21,6 +21,7 @@ from rewrites.passes.functional_layers import FunctionalLayers
 from rewrites.passes.functional_to_module import FunctionalToModule
 from rewrites.passes.fusable_names import FusableNames
 from rewrites.passes.join_images import JoinImages
+from rewrites.passes.joined_norms import JoinedNorms
 from rewrites.passes.known_facts import KnownFacts
 from rewrites.passes.matmul_to_linear import MatmulToLinear
 from rewrites.passes.merge_branches import MergeBranches
@@ -57,6 +58,7 @@ DEFAULT_PASSES: tuple[RewritePass, ...] = (
     Decompose(),  # makes sigmoids and products; before arithmetic, after F.silu became a module
     PaddingModes(),  # after functional convolutions became modules; likewise
     NumericPadding(),  # before any pass looks for what is fused with a convolution: it may put a pad in front of one
+    JoinedNorms(),  # before joins become modules; what it makes may be a branch, too
     MergeBranches(),  # after all that makes convolutions and padding in numbers, and while sums are operators
     ArithmeticToFunctional(),  # takes a following ReLU in, so activations must be modules by now
     FactorConv3d(),  # after padding is in numbers
@@ -109,6 +111,7 @@ __all__ = [
     "FunctionalToModule",
     "FusableNames",
     "JoinImages",
+    "JoinedNorms",
     "KnownFacts",
     "MatmulToLinear",
     "MergeBranches",
