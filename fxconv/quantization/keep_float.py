@@ -78,6 +78,22 @@ def _original_paths(rewritten: Rewritten) -> dict[str, list[str]]:
         before, after = old.rpartition(".")[0], new.rpartition(".")[0]
         if before != after and before not in found.setdefault(after, []):
             found[after].append(before)
+    for path, graph in rewritten.graphs.items():
+        for after, sources in _worked_out_of(graph).items():
+            found.setdefault(prefixed(path, after), []).extend(prefixed(path, source) for source in sources)
+    return found
+
+
+def _worked_out_of(graph: fx.GraphModule) -> dict[str, list[str]]:
+    """The paths of the layers whose weights a module's are worked out of (merged branches), by its path."""
+    recipes = {id(one.value): one.recipe for one in graph.meta.get("folded", ())}
+    found: dict[str, list[str]] = {}
+    for name, value in graph.named_buffers():
+        if (recipe := recipes.get(id(value))) is None:
+            continue
+        after = name.rpartition(".")[0]
+        reads = (str(node.target).rpartition(".")[0] for node in recipe.graph.nodes if node.op == "get_attr")
+        found[after] = [*found.get(after, []), *(read for read in dict.fromkeys(reads) if read and read != after)]
     return found
 
 

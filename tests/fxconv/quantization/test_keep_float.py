@@ -131,3 +131,16 @@ def test_a_mistaken_pattern_is_told_in_one_line(command):
 def test_patterns_are_in_the_report_as_they_were_given(small_model, batches):
     report = fxconv.convert(small_model, batches[:1], keep_float=("head",), recipe=("none",)).report
     assert json.loads(report.json_text())["config"]["keep_float"] == ["head"]
+
+
+def test_a_branch_that_was_merged_is_the_convolution_it_was_merged_into():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.large, self.small = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 1)
+
+        def forward(self, x):
+            return self.large(x) + self.small(x)
+
+    rewritten = rewrite(Branches())
+    assert list(chosen(rewritten, ["small"])) == list(chosen(rewritten, ["conv"])) == ["conv"]

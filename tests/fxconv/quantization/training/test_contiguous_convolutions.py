@@ -92,6 +92,7 @@ def strided() -> nn.Module:
 
 @pytest.mark.parametrize("options", [{}, {"keep_float": ("shortcut",)}], ids=["int8", "float"])
 def test_a_loop_of_ones_own_is_safe_in_channels_last(options):
+    options = {**options, "skip": ("merge-branches",)}  # the strided one would be part of the other
     module, x = fxconv.prepare_qat(strided(), [images(8)], recipe=NONE, **options), images(16)
     wanted = gradients(module, x, torch.contiguous_format)
     for _ in range(3):
