@@ -32,6 +32,7 @@ from fxconv.verification.weights_and_ranges import AllowedChanges, follow_proble
 from rewrites.kernels import KERNELS, Verdict
 from rewrites.modules import ScalarArithmetic
 from rewrites.parts import graphs_in, prefixed
+from rewrites.readers import asks_shape_alone
 from rewrites.values import callee, submodule
 
 AUDIT_INPUTS = 4
@@ -253,7 +254,8 @@ class _Auditor(fx.Interpreter):
         """One node; the reference is computed first, for an operation may write into its input."""
         with self._set_current_node(n):
             args, kwargs = self.fetch_args_kwargs_from_env(n)
-            if not _is_audited(submodule(self.int8, n), n, (args, kwargs)):
+            read = [self.env[one] for one in n.all_input_nodes if not asks_shape_alone(n, one)]
+            if not _is_audited(submodule(self.int8, n), n, read):
                 return getattr(self, n.op)(n.target, args, kwargs)
             given = tree_map(_dequantized, (args, kwargs))
             reference = self._reference(n, *given)
@@ -377,7 +379,10 @@ def _cut_problem(cut: float) -> str:
 
 
 def _is_audited(module: nn.Module | None, node: fx.Node, given: Any) -> bool:
-    """Whether a node is an int8 operation: it calls something on quantized tensors, or makes them."""
+    """Whether a node is an int8 operation: it calls something on quantized tensors, or makes them.
+
+    `given` are the values that it takes more of than their shape.
+    """
     if node.op not in ("call_module", "call_function", "call_method"):
         return False
     return isinstance(module, nnq.Quantize) or any(

@@ -150,3 +150,25 @@ def test_a_dry_run_lists_them_too(tmp_path):
 def tokens() -> nn.Module:
     """The factory that the command above names."""
     return varied(Tokens())
+
+
+class Attending(nn.Module):
+    """Rows that were normalized are laid out like int8 tokens, in float: attention follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mix, self.rows = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 16, bias=False), nn.BatchNorm1d(16)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mix(self.stem(x).flatten(2).transpose(1, 2))
+        x = self.rows(x.flatten(0, 1)).reshape_as(x)
+        return self.head((x.softmax(-1) * x).mean(1))
+
+
+def test_what_only_takes_the_shape_of_an_int8_value_is_no_int8_operation():
+    torch.manual_seed(0)
+    settings = {"recipe": ("none",), "keep_float": ("reshape_as",)}
+    conversion = fxconv.convert(Attending().eval(), [torch.randn(8, 3, 16, 16)], **settings)
+    assert conversion.verdict == "converted and verified" and conversion.rewritten.unfolded_norms == ()
+    assert "reshape_as" not in {row.where for row in conversion.audit.operations}
