@@ -70,7 +70,7 @@ def sensitivity(
     output rounded exactly as in that int8 module, while everything else stays in float, and the outputs are compared
     with those of the float model. `calibration` and `config`, or its fields as keywords, are those of `fxconv.convert`.
 
-    It is measured on at most `config.held_out` images (16 unless said) that calibration does not use: those of
+    It is measured on at most `config.held_out` images (16 by default) that calibration does not use: those of
     `held_out` (float tensors `[N, ...]` as for calibration), else photographs or rows of the same source that were left
     over, else generated ones; tensors given from Python without `held_out` serve for both, and a warning says so.
 

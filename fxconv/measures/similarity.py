@@ -48,7 +48,7 @@ class Similarity:
     def add(self, wanted: Sequence[Tensor], got: Sequence[Tensor], returned: int | None = None) -> None:
         """One image: what the float model gave, and what is compared with it.
 
-        The first `returned`, all unless said, are what the model returns, the others what its graphs give before.
+        The first `returned` (by default all) are what the model returns, the others what its graphs give before.
         """
         count = len(wanted) if returned is None else returned
         for noises, start, end in ((self.noises, 0, count), (self.before, count, len(wanted))):

@@ -45,7 +45,7 @@ class AccuracyOptions:
         int | None,
         typer.Option(
             min=1,
-            help="Most images to judge by, 200 unless said; they are not used for calibration.",
+            help="Most images to judge by, 200 by default; they are not used for calibration.",
             rich_help_panel="Budget",
         ),
     ] = None
@@ -53,7 +53,7 @@ class AccuracyOptions:
         float | None,
         typer.Option(
             metavar="DB",
-            help="Least int8 SQNR against float; 10 unless said, 3 with random weights.",
+            help="Least int8 SQNR against float; by default 10, or 3 with random weights.",
             rich_help_panel="Int8",
         ),
     ] = None

@@ -29,8 +29,8 @@ ForModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="Preprocess as this model wants it, any that fxconv convert takes; 224x224 by ImageNet's mean and "
-        "deviation unless said.",
+        help="Preprocess as this model wants it, any that fxconv convert takes; by default 224x224, with "
+        "ImageNet's mean and deviation.",
         rich_help_panel="Model",
     ),
 ]

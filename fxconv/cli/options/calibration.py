@@ -24,7 +24,7 @@ class CalibrationImages:
         typer.Option(
             metavar="DIR|FILE.npy|.npz",
             help="Photographs, or an array of inputs, FILE.npz:NAME for one of several, FILE.npz for all of several "
-            "inputs; generated images unless said.",
+            "inputs; generated images by default.",
             rich_help_panel="Calibration",
         ),
     ] = None

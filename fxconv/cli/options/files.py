@@ -99,7 +99,7 @@ class AgainstOptions:
         Path | None,
         typer.Option(
             metavar="DIR|FILE",
-            help="Photographs to compare on, or an array; generated images unless said.",
+            help="Photographs to compare on, or an array; generated images by default.",
             rich_help_panel="Against a model",
         ),
     ] = None
@@ -111,7 +111,7 @@ class AgainstOptions:
         typer.Option(
             "--min-sqnr",
             metavar="DB",
-            help="Least SQNR of the file against float; 10 unless said, 3 with random weights.",
+            help="Least SQNR of the file against float; by default 10, or 3 with random weights.",
             rich_help_panel="Against a model",
         ),
     ] = None

@@ -47,7 +47,7 @@ HeadsOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME:CHANNELS,…",
-        help="Heads of a detector:…, such as hm:3,wh:2; hm:1, or those of the checkpoint, unless said.",
+        help="Heads of a detector:…, such as hm:3,wh:2; by default those of the checkpoint, or else hm:1.",
         rich_help_panel="Detectors",
     ),
 ]

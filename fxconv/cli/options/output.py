@@ -42,7 +42,7 @@ class ConversionOutput:
             "-o",
             "--output",
             metavar="OUT.ptl",
-            help="Artifact to write; MODEL.ptl unless said.",
+            help="Artifact to write; MODEL.ptl by default.",
             rich_help_panel="Output",
         ),
     ] = None

@@ -21,7 +21,7 @@ class TrainingOptions:
         Path | None,
         typer.Option(
             metavar="DIR|FILE.npy|.npz",
-            help="Images to fine-tune on with --mode qat; those of --calib unless said.",
+            help="Images to fine-tune on with --mode qat; by default those of --calib.",
             rich_help_panel="Training",
         ),
     ] = None
