@@ -1,16 +1,20 @@
-"""Branches of a sum that one convolution can do the work of: what they are, and its kernel and bias."""
+"""Layers that one convolution can do the work of: what they are, whose weights they have, its kernel and bias."""
 
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from rewrites.base import Refusal
 from rewrites.modules import bind
+from rewrites.values import modules_read_inside, submodule
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,30 @@ class Kernels:
                 shift = self._call(operator.mul, shift, branch.factor)
             found = self._call(operator.add, found, shift)
         return found
+
+
+class Owners:
+    """What is asked of a layer before its weights become part of another layer's."""
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        self.graph_module, self.read = graph_module, modules_read_inside(graph_module)
+        self.calls = Counter(id(submodule(graph_module, node)) for node in graph_module.graph.nodes)
+        self.worked_out = {id(one.value) for one in graph_module.meta.get("folded", ())}
+
+    def check(self, node: fx.Node, role: str = "") -> None:
+        """Raises `Refusal` for weights that are not this one call's alone, or not float32; `role` says what it is."""
+        module: Any = submodule(self.graph_module, node)
+        tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if (calls := self.calls[id(module)]) > 1:
+            raise Refusal(f"{node.target}{role} is called {calls} times, with one set of weights")
+        if id(module) in self.read:
+            raise Refusal(f"the weights of {node.target}{role} are also read by name")
+        if "float_reason" in node.meta:
+            raise Refusal(f"{node.name}{role} runs in float: {node.meta['float_reason']}")
+        if any(id(tensor) in self.worked_out for tensor in tensors):
+            raise Refusal(f"the weights of {node.target}{role} are worked out of others already")
+        if any(tensor.is_floating_point() and tensor.dtype is not torch.float32 for tensor in tensors):
+            raise Refusal(f"the weights of {node.target}{role} are not float32")
 
 
 def hold(layer: nn.Module, name: str, value: Any) -> None:

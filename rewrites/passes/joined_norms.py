@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections import Counter
 from typing import Any
 
 import torch
@@ -13,9 +12,9 @@ from rewrites.base import Refusal, RewritePass
 from rewrites.edits import Editor
 from rewrites.fusion import CONVOLUTIONS, keeps_statistics
 from rewrites.memory import changes_between
-from rewrites.passes._branches import hold
+from rewrites.passes._branches import Owners, hold
 from rewrites.readers import sole_reader, value_readers
-from rewrites.values import callee, modules_read_inside, submodule
+from rewrites.values import callee, submodule
 
 _JOINS = frozenset({torch.cat, torch.concat, torch.concatenate})
 
@@ -62,22 +61,9 @@ class JoinedNorms(RewritePass):
         if sole_reader(join) is None:
             readers = ", ".join(user.name for user in value_readers(join) if user is not node)
             raise Refusal(f"what it normalizes is read elsewhere too, by {readers}")
-        calls = Counter(id(submodule(graph_module, one)) for one in graph_module.graph.nodes)
-        read = modules_read_inside(graph_module)
-        worked_out = {id(one.value) for one in graph_module.meta.get("folded", ())}
+        owners = Owners(graph_module)
         for one in (node, *parts):
-            module: Any = submodule(graph_module, one)
-            tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-            if calls[id(module)] > 1:
-                raise Refusal(f"{one.target} is called {calls[id(module)]} times, with one set of weights")
-            if id(module) in read:
-                raise Refusal(f"the weights of {one.target} are also read by name")
-            if "float_reason" in one.meta:
-                raise Refusal(f"{one.name} runs in float: {one.meta['float_reason']}")
-            if any(id(tensor) in worked_out for tensor in tensors):
-                raise Refusal(f"the weights of {one.target} are worked out of others already")
-            if any(tensor.is_floating_point() and tensor.dtype is not torch.float32 for tensor in tensors):
-                raise Refusal(f"the weights of {one.target} are not float32")
+            owners.check(one)
         for part in parts:
             if sole_reader(part) is None:
                 readers = ", ".join(user.name for user in value_readers(part) if user is not join)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,10 +14,10 @@ from rewrites.edits import Editor
 from rewrites.fusion import keeps_statistics
 from rewrites.memory import changes_between
 from rewrites.modules import Add, AddReLU, CappedReLU, MulScalar
-from rewrites.passes._branches import Branch, Kernels, Shape, hold
+from rewrites.passes._branches import Branch, Kernels, Owners, Shape, hold
 from rewrites.passes._operators import Operation, operation
 from rewrites.readers import sole_reader
-from rewrites.values import modules_read_inside, submodule
+from rewrites.values import submodule
 
 _NORMS: dict[type, type[nn.Module]] = {nn.BatchNorm1d: nn.Conv1d, nn.BatchNorm2d: nn.Conv2d}
 _CONVOLUTIONS = tuple(_NORMS.values())
@@ -158,31 +157,16 @@ class _Sum:
 
     def _check(self, branches: Sequence[Branch]) -> None:
         """Raises `Refusal` for branches that are more than that."""
-        graph_module, read = self.graph_module, modules_read_inside(self.graph_module)
-        calls = Counter(id(submodule(graph_module, node)) for node in graph_module.graph.nodes)
-        worked_out = {id(one.value) for one in graph_module.meta.get("folded", ())}
+        owners = Owners(self.graph_module)
         for node in (node for branch in branches for node in branch.nodes):
-            module: Any = submodule(graph_module, node)
-            tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
             if sole_reader(node) is None:
                 readers = ", ".join(
                     user.name for user in node.users if user not in self.inner and user is not self.node
                 )
                 raise Refusal(f"{node.name}, a branch of it, is read elsewhere too, by {readers}")
-            if calls[id(module)] > 1:
-                raise Refusal(
-                    f"{node.target}, a branch of it, is called {calls[id(module)]} times, with one set of weights"
-                )
-            if id(module) in read:
-                raise Refusal(f"the weights of {node.target}, a branch of it, are also read by name")
-            if "float_reason" in node.meta:
-                raise Refusal(f"{node.name}, a branch of it, runs in float: {node.meta['float_reason']}")
-            if any(id(tensor) in worked_out for tensor in tensors):
-                raise Refusal(f"the weights of {node.target}, a branch of it, are worked out of others already")
-            if any(tensor.is_floating_point() and tensor.dtype is not torch.float32 for tensor in tensors):
-                raise Refusal(f"the weights of {node.target}, a branch of it, are not float32")
+            owners.check(node, ", a branch of it,")
         first = min(node for branch in branches for node in branch.nodes)
-        if changes_between(graph_module, first, self.node):
+        if changes_between(self.graph_module, first, self.node):
             raise Refusal(f"something is changed in place between {first.name} and it")
 
     def _shape(self, branches: Sequence[Branch]) -> Shape:

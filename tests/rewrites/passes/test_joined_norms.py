@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from passcheck import assert_same_results, check, conv, images, model
+from passcheck import alive, assert_same_results, check, conv, images, model
 from torch import nn
 
 import fxconv
@@ -15,17 +15,6 @@ from rewrites.passes import JoinedNorms
 
 RULE = JoinedNorms()
 SIZES = [(1, 8, 8, 8), (3, 8, 5, 11)]
-
-
-def alive(network: nn.Module, seed: int = 3) -> nn.Module:
-    """With weights and statistics that a training could have left."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in network.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.3, 2.0, generator=generator)
-        elif tensor.is_floating_point():
-            tensor.normal_(0.2, 0.4, generator=generator)
-    return network
 
 
 def mixed(self, x):

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 import torch.nn.functional as F
-from passcheck import assert_same_results, check, conv, images, model
+from passcheck import alive, assert_same_results, check, conv, images, model
 from torch import nn
 
 from rewrites import DEFAULT_PASSES, WRAPPED_PASSES, rewrite
@@ -16,17 +16,6 @@ from rewrites.passes import ArithmeticToFunctional, FunctionalToModule, MergeBra
 
 RULE = MergeBranches()
 SIZES = [(1, 8, 8, 8), (3, 8, 5, 11)]
-
-
-def alive(network: nn.Module, seed: int = 3) -> nn.Module:
-    """With weights and statistics that a training could have left."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in network.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.3, 2.0, generator=generator)
-        elif tensor.is_floating_point():
-            tensor.normal_(0.2, 0.4, generator=generator)
-    return network
 
 
 def merged(forward, *before, **parts):
