@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rewrites.diff import node_line
-from rewrites.recipes import recipe
+from rewrites.recipes import made_of, recipe
 from rewrites.records import Edit, EditKind, Skip
 from rewrites.values import module_scope, submodule
 
@@ -190,7 +190,7 @@ class Editor:
 
     def work_out(self, graph: fx.Graph) -> Tensor:
         """A constant that a graph without inputs makes of this one's tensors; another checkpoint works it out again."""
-        made = fx.GraphModule(self.graph_module, graph, "Recipe").eval()
+        made = made_of(graph, self.graph_module)
         with torch.no_grad():
             value: Tensor = made().clone()
         self.graph_module.meta.setdefault("folded", []).append(Folded(value=value, recipe=made))

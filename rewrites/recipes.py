@@ -38,7 +38,23 @@ def recipe(
                 copies[current] = own.get(id(held)) or graph.call_method("clone", (copies[current],))
                 own[id(held)] = copies[current]
     graph.output(copies[result] if isinstance(result, fx.Node) else tuple(copies[node] for node in wanted))
-    return fx.GraphModule(graph_module, graph, "Recipe").eval()
+    return made_of(graph, graph_module)
+
+
+def made_of(graph: fx.Graph, graph_module: fx.GraphModule) -> fx.GraphModule:
+    """A module of a graph without inputs, which shares what it reads with `graph_module`.
+
+    All tensors that it reads are in its state, for a checkpoint to set. Those that are in no checkpoint of the model
+    torch 2.12 takes in by itself, and later ones leave out.
+    """
+    made = fx.GraphModule(graph_module, graph, "Recipe").eval()
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            parent, _, leaf = str(node.target).rpartition(".")
+            holder = made.get_submodule(parent)
+            if holder is not graph_module.get_submodule(parent):
+                holder._non_persistent_buffers_set.discard(leaf)
+    return made
 
 
 def _held(graph_module: fx.GraphModule, nodes: set[fx.Node]) -> list[object]:

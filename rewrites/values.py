@@ -106,11 +106,6 @@ def modules_read_inside(graph_module: fx.GraphModule) -> set[int]:
     return {id(graph_module.get_submodule(path)) for path in holders}
 
 
-def is_inside_a_call(graph_module: fx.GraphModule, path: str) -> bool:
-    """Whether a module that some node calls, under whatever path, holds the parameter or buffer at `path`."""
-    return id(graph_module.get_submodule(path.rpartition(".")[0])) in modules_called(graph_module)
-
-
 def modules_called(graph_module: fx.GraphModule) -> set[int]:
     """Identities of the modules that some node calls, and of all that is in them."""
     called = {id(module): module for node in graph_module.graph.nodes if (module := submodule(graph_module, node))}
@@ -265,7 +260,7 @@ def _is_whole(
         ranked = node.args[1] == 1 and callee(graph_module, node.args[0]) in _RANKED and is_tensor(node.args[0])
         return ranked or known[node.args[0]]
     if target is getattr:
-        return node.args[1] == "indices" or known[node.all_input_nodes[0]]
+        return bool(node.args[1] == "indices") or known[node.all_input_nodes[0]]
     if target is torch.arange:
         given = [*node.args, *(value for key, value in node.kwargs.items() if key in ("start", "end", "step"))]
         dtype = node.kwargs.get("dtype")

@@ -156,7 +156,7 @@ class Blocks:
         if node.op != "call_function" or any(user.op == "output" for user in node.users):
             return False
         if node.target is getattr:
-            return node.args[1] == "shape"
+            return bool(node.args[1] == "shape")
         value, *index = node.args
         is_shape = isinstance(value, fx.Node) and value.target is getattr and self._is_transparent(value)
         return call_name(self.graph_module, node) == "getitem" and is_shape and isinstance(index[0], int)
