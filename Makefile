@@ -1,20 +1,24 @@
 # make demo   an environment, and a first conversion with its report
-# make test   a fresh environment, and the tests
+# make test   a fresh environment, and the tests; TORCH=2.12 or 2.13 takes an older torch
+# make test-oldest  the tests that depend on torch, on the oldest torch
 # make check  tests, lint, types, generated docs
 # make wheel  dist/fxconv-*.whl, installed into an environment of its own and tried there
 # make mutants  faults planted one at a time, and the tests that see them (10 minutes)
 # make benchmarks PHOTOGRAPHS=DIR   the tables under docs/, on a machine with nothing else to do (2 hours)
 
 PYTHON ?= python3
-PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+TORCH ?= 2.14
+OLDEST = 2.12
+PIP = -m pip --disable-pip-version-check --quiet install --constraint constraints/torch-$(TORCH).txt
 TEST = .venv-test/bin/python
+PYTEST = -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test zoo lint docs check wheel mutants benchmarks clean
+.PHONY: demo test test-oldest zoo lint docs check wheel mutants benchmarks clean
 
 demo: .venv/done
 	.venv/bin/fxconv convert mobilenet_v3 --report
 
-.venv/done: pyproject.toml constraints.txt
+.venv/done: pyproject.toml constraints/all.txt constraints/torch-$(TORCH).txt
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python $(PIP) --editable .
 	touch .venv/done
@@ -24,7 +28,20 @@ demo: .venv/done
 	$(TEST) $(PIP) --editable ".[test,lint]"
 
 test: .venv-test/fresh
-	$(TEST) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(TEST) $(PYTEST)
+
+# The tests of what torch itself decides: kernels, tracing, packing, TorchScript, its errors; and a network of each kind.
+ON_TORCH = tests/rewrites/test_kernel_table.py tests/rewrites/test_engine_releases.py tests/rewrites/test_networks.py \
+	tests/rewrites/test_tracing.py tests/rewrites/test_emit.py tests/fxconv/targets/mobile tests/fxconv/quantization \
+	tests/fxconv/verification tests/fxconv/diagnostics tests/fxconv/inspection/test_inspection.py \
+	tests/fxconv/conversion/test_writes_int8.py tests/fxconv/cli/test_cli.py tests/fxconv/cli/test_startup.py \
+	tests/fxconv/test_environment.py tests/fxconv/test_conversion.py tests/fxconv/test_replay.py
+
+test-oldest: TORCH = $(OLDEST)
+test-oldest: FORCE
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python $(PIP) --editable ".[test]"
+	.venv-oldest/bin/python $(PYTEST) $(ON_TORCH)
 
 # Those below use the environment that `make test` leaves behind.
 lint:
@@ -50,22 +67,30 @@ wheel:
 
 check: test lint
 
+# The stock flow, beside which they measure, ends in optimize_for_mobile, which needs a torch with XNNPACK.
+BENCHMARKS = .venv-benchmarks/bin/python
+
+.venv-benchmarks/done: TORCH = $(OLDEST)
+.venv-benchmarks/done: pyproject.toml constraints/all.txt constraints/torch-$(OLDEST).txt
+	$(PYTHON) -m venv --clear .venv-benchmarks
+	$(BENCHMARKS) $(PIP) --editable ".[benchmark]"
+	touch .venv-benchmarks/done
+
 # Without photographs, which cannot be shipped, accuracy is left as it is; and so are training and detectors, whose commands
 # docs/training.md and docs/detectors.md begin with: they want CIFAR-10 and photographs of litter, too.
-benchmarks: .venv/done
-	.venv/bin/python $(PIP) --editable ".[benchmark]"
-	.venv/bin/python benchmarks/size.py
-	.venv/bin/python benchmarks/latency.py
-	.venv/bin/python benchmarks/arithmetic.py
-	.venv/bin/python benchmarks/robustness.py
-	.venv/bin/python benchmarks/fuzz.py
-	.venv/bin/python benchmarks/adversary.py
-	.venv/bin/python benchmarks/zoo.py
-	.venv/bin/python benchmarks/others.py
-	$(if $(PHOTOGRAPHS),.venv/bin/python benchmarks/accuracy.py --photographs $(PHOTOGRAPHS))
-	.venv/bin/python benchmarks/conversion_time.py $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
+benchmarks: .venv-benchmarks/done
+	$(BENCHMARKS) benchmarks/size.py
+	$(BENCHMARKS) benchmarks/latency.py
+	$(BENCHMARKS) benchmarks/arithmetic.py
+	$(BENCHMARKS) benchmarks/robustness.py
+	$(BENCHMARKS) benchmarks/fuzz.py
+	$(BENCHMARKS) benchmarks/adversary.py
+	$(BENCHMARKS) benchmarks/zoo.py
+	$(BENCHMARKS) benchmarks/others.py
+	$(if $(PHOTOGRAPHS),$(BENCHMARKS) benchmarks/accuracy.py --photographs $(PHOTOGRAPHS))
+	$(BENCHMARKS) benchmarks/conversion_time.py $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 
 clean:
-	rm -rf .venv .venv-test .pytest_cache .mypy_cache .ruff_cache dist
+	rm -rf .venv .venv-test .venv-oldest .venv-benchmarks .pytest_cache .mypy_cache .ruff_cache dist
 
 FORCE:

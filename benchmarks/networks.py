@@ -100,6 +100,11 @@ def is_detector(module: nn.Module) -> bool:
 
 def machine() -> str:
     """The processor and the versions, in words."""
+    return f"{processor()}, torch {torch.__version__}, fxconv {fxconv.__version__}"
+
+
+def processor() -> str:
+    """The processor, and what it has for int8, in words."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     flags = ""
@@ -109,7 +114,7 @@ def machine() -> str:
         name = found[0] if found else name
         present = [flag for flag in ("avx2", "avx512f", "avx512_vnni") if f" {flag}" in text]
         flags = f" ({', '.join(present)})" if present else ""
-    return f"{name}{flags}, torch {torch.__version__}, fxconv {fxconv.__version__}"
+    return f"{name}{flags}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def main() -> None:
         "passes.md": passes_markdown(),
         "kernels.md": kernels_markdown(),
         "doctor.md": doctor_markdown(),
-        "runtimes.md": runtimes_markdown(),
+        "runtimes.md": runtimes_markdown(json.loads((HERE / "torches.json").read_text())),
     }
     for name, text in pages.items():
         path = HERE / name

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 from dataclasses import dataclass
 
 from fxconv.errors import UserError
 
 VERSION = "0.1.0"
-# What this fxconv is made for, as pip takes it.
-INSTALL = 'install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"'
+# The releases of torch that fxconv is tested with, and the torchvision made for each.
+TORCHVISION = {"2.12": "0.27", "2.13": "0.28", "2.14": "0.29"}
+# The same, as pip takes it.
+INSTALL = 'install "torch>=2.12,<2.15" and "torchvision>=0.27,<0.30"'
 
 
 @dataclass(frozen=True)
@@ -31,25 +34,55 @@ def check(engine: str = "qnnpack") -> Environment:
         import torch
     except ImportError as error:
         raise UserError(f"torch does not import ({error}); {INSTALL}") from error
+    torchvision = _torchvision_of(torch.__version__)
     try:
         import torch.ao.quantization
-        import torch.backends.xnnpack
+        import torch.jit.mobile
     except ImportError as error:
-        raise UserError(f"torch {torch.__version__} comes without torch.ao.quantization; {INSTALL}") from error
-    xnnpack = bool(getattr(torch.backends.xnnpack, "enabled", False))
-    if not xnnpack:
-        raise UserError(
-            f"torch {torch.__version__} is built without XNNPACK (2.13 and later are), "
-            f"so optimize_for_mobile cannot work; {INSTALL}"
-        )
+        raise UserError(f"torch {torch.__version__} comes without {error.name}; {INSTALL}") from error
     engines = torch.backends.quantized.supported_engines
     if engine not in engines:
         known = ", ".join(e for e in engines if e != "none")
         raise UserError(
             f"this torch {torch.__version__} has no quantized engine {engine!r} (it has {known}); {INSTALL}"
         )
-    torchvision = importlib.metadata.version("torchvision")
-    return Environment(torch.__version__, torchvision, engine, xnnpack, platform.python_version(), _machine())
+    return Environment(torch.__version__, torchvision, engine, has_xnnpack(), platform.python_version(), _machine())
+
+
+def _torchvision_of(torch: str) -> str:
+    """The installed torchvision. Raises `UserError` where it is not the one made for this torch, or the torch is older
+    than all that fxconv is tested with. Of newer ones, what they can do decides."""
+    oldest = next(iter(TORCHVISION))
+    if _release(torch) < _release(oldest):
+        raise UserError(f"torch {torch} is older than {oldest}, the oldest that fxconv is made for; {INSTALL}")
+    try:
+        torchvision = importlib.metadata.version("torchvision")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise UserError(f"torchvision is not installed; {INSTALL}") from error
+    wanted = next((made for one, made in TORCHVISION.items() if _release(one) == _release(torch)), None)
+    if wanted is not None and _release(torchvision) != _release(wanted):
+        raise UserError(f"torch {torch} and torchvision {torchvision} do not belong together; {INSTALL}")
+    return torchvision
+
+
+def untested(torch: str) -> str:
+    """One sentence on a torch that is newer than all that fxconv is tested with; "" for the others."""
+    newest = next(reversed(TORCHVISION))
+    if _release(torch) <= _release(newest):
+        return ""
+    return f"torch {torch} is newer than {newest}, the newest that fxconv is tested with"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(2, 14) of 2.14.1+cpu."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+def has_xnnpack() -> bool:
+    """Whether this torch can pack float layers for XNNPACK: 2.13 and later, as they are published, cannot."""
+    import torch.backends.xnnpack
+
+    return bool(getattr(torch.backends.xnnpack, "enabled", False))
 
 
 def versions() -> str:

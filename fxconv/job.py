@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fxconv.config import MIN_SQNR, Config
 from fxconv.data.calibration import CalibrationData, as_data
-from fxconv.environment import Environment, check
+from fxconv.environment import Environment, check, untested
 from fxconv.errors import UserError
 from fxconv.measures.latency import set_mobile_threads
 from fxconv.models import forward, preconditions
@@ -115,5 +115,5 @@ def open_job(
         original,
         maps,
         preprocessing,
-        tuple(warnings),
+        (*warnings, *filter(None, (untested(environment.torch),))),
     )

@@ -15,7 +15,9 @@ def originals() -> Originals:
     """The files by name, of the same bytes each time."""
     import torch
     from torch import nn
-    from torch.utils.mobile_optimizer import optimize_for_mobile
+
+    from fxconv.config import Config
+    from fxconv.targets.mobile.optimizing import optimize
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)).eval()
@@ -24,7 +26,7 @@ def originals() -> Originals:
     spec = input_spec(torch.rand(1, 3, 8, 8), None)
     kept = golden(torch.fx.symbolic_trace(model), bytes(100_000), [spec], "qnnpack", False, MOBILE)
     extras |= {"golden.json": kept.text}
-    optimized = optimize_for_mobile(script)
+    optimized = optimize(script, Config())
     state = model.state_dict()
     files: Originals = {}
 

@@ -19,11 +19,16 @@ _FEWEST, _MOST = 5, 30
 
 @dataclass(frozen=True)
 class Latency:
-    """Median milliseconds of one inference on this machine, `threads` threads."""
+    """Median milliseconds of one inference on this machine, `threads` threads.
+
+    `float_kernels` are those that the convolutions and linear layers of the float file ran on, as its target names
+    them: float is slower on some than on others, and int8 looks the better beside it. "" where it has no such layer.
+    """
 
     int8_ms: float
     float_ms: float
     threads: int = 1
+    float_kernels: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from fxconv.config import Config, WeightScheme
 from fxconv.data.calibration import Calibration
 from fxconv.errors import UserError
 from fxconv.models import forward
-from fxconv.quantization import engine, fusion
+from fxconv.quantization import fusion
 from fxconv.quantization.observers import weight_observer
 from fxconv.quantization.passes import rewrite_with
 from fxconv.quantization.quantize import QuantizedModel
 from fxconv.quantization.task import QuantizationTask
+from fxconv.quantization.torch_notices import quiet
 
 _LINEAR = (nn.Linear, nni.LinearReLU)
 _RECURRENT = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
@@ -44,7 +45,7 @@ def quantize(task: QuantizationTask, name: str) -> QuantizedModel:
                 f"--mode dynamic quantizes linear layers, LSTM, GRU and recurrent cells, and {name} has none "
                 "that the engine takes; use --mode static"
             )
-        with engine.quiet():
+        with quiet():
             int8 = quantize_dynamic(module, choices, inplace=True)
     return QuantizedModel(rewritten, Calibration(_NOTHING, 0, 0.0, 0.0), (), {}, int8)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ import torch
 
 from fxconv.config import Config, Engine
 from fxconv.environment import has_vnni
+from fxconv.quantization.torch_notices import without_notices
 
 
 def reduces_range(config: Config) -> bool:
@@ -19,18 +19,11 @@ def reduces_range(config: Config) -> bool:
 
 @contextmanager
 def engine(name: str) -> Iterator[None]:
-    """Run with this quantized engine, and put the old one back."""
+    """Run with this quantized engine, and put the old one back; torch's notices about its kernels are not heard."""
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = name
     try:
-        yield
+        with without_notices():
+            yield
     finally:
         torch.backends.quantized.engine = before
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back torch's deprecation notices: they are about fxconv's calls, not the user's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

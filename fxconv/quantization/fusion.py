@@ -11,8 +11,8 @@ from torch.ao.quantization import (
     fuse_modules,
 )
 
-from fxconv.quantization.engine import quiet
 from fxconv.quantization.float_changes import Change
+from fxconv.quantization.torch_notices import quiet
 from rewrites.copies import sharing_parameters
 from rewrites.fusion import FUSE_CONFIG, cut_out_rows, fold_norms_forward, fusable_chains
 from rewrites.parts import copied, graphs_in

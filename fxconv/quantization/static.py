@@ -19,12 +19,13 @@ from fxconv.config import Config, Recipe, WeightScheme
 from fxconv.measures.saturation import distinguishable
 from fxconv.progress import Progress
 from fxconv.quantization.bias_overflow import make_room_for_biases
-from fxconv.quantization.engine import quiet, reduces_range
+from fxconv.quantization.engine import reduces_range
 from fxconv.quantization.float_changes import Change
 from fxconv.quantization.fusion import fuse
 from fxconv.quantization.observers import RangeObserver, weight_observer
 from fxconv.quantization.recipes.adaround import hold, rounded_adaptively
 from fxconv.quantization.recipes.bias_correction import corrected
+from fxconv.quantization.torch_notices import quiet
 from rewrites.domains import assign
 from rewrites.fusion import CONVERT_MAPPING
 from rewrites.modules import ScalarArithmetic, Wrapped

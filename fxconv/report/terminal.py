@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fxconv.analysis.dry_run import DryRun
     from fxconv.conversion import Conversion
     from fxconv.data.example_array import Example
+    from fxconv.measures.latency import Latency
     from fxconv.verification.audit import Audit
     from fxconv.verification.parity import StageParity
 
@@ -209,9 +210,17 @@ def _latency(conversion: Conversion) -> str:
     latency = conversion.latency
     return (
         f"{milliseconds(latency.int8_ms)}, {latency.int8_ms / latency.float_ms:.2f} times float's "
-        f"{milliseconds(latency.float_ms)} "
+        f"{milliseconds(latency.float_ms)}{_on_kernels(latency)} "
         f"(lite interpreter, 1 thread, this machine; qnnpack is made for ARM)"
     )
+
+
+def _on_kernels(latency: Latency) -> str:
+    """What float's layers ran on, and what that means for int8 beside it."""
+    if not latency.float_kernels:
+        return ""
+    slow = ", which flatters int8" if "unpacked" in latency.float_kernels else ""
+    return f" on {latency.float_kernels}{slow}"
 
 
 def print_report(conversion: Conversion, console: Console, unfolded: bool = False) -> None:
@@ -377,4 +386,6 @@ def costs_table(conversion: Conversion) -> Table:
             milliseconds(latency.float_ms),
             f"{latency.int8_ms / latency.float_ms:.3f}",
         )
+        if latency.float_kernels:
+            add(table, f"- float{_on_kernels(latency)}", "", "", "")
     return table

@@ -81,6 +81,10 @@ class Target(ABC):
         """A file of fxconv's own, or its bytes, in this process, as a device loads it; raises what the runtime does."""
 
     @abstractmethod
+    def float_kernels(self, program: Program) -> str:
+        """The kernels that the convolutions and linear layers of a loaded float twin run on; "" where it has none."""
+
+    @abstractmethod
     def describe(self, path: Path, data: bytes, example: tuple[Any, ...], float_bytes: int) -> Artifact:
         """The operators that one call runs, their types and multiply-accumulates, and the sizes of a file.
 

@@ -151,5 +151,7 @@ def examine(
         sizes, batches = other_sizes(other, wrapped.tensors[0]), other_batches(other, wrapped.tensors)
         warnings = () if is_traced else one_way_warnings(other, some)
     with clock.step("latency"):
-        latency = measure(load(), target.load(float_content), wrapped.example)
+        twin = target.load(float_content)
+        latency = measure(load(), twin, wrapped.example)
+        latency = replace(latency, float_kernels=target.float_kernels(twin))
     return Examined(row, artifact, sizes, batches, latency, warnings)

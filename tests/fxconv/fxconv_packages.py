@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -51,7 +52,8 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise RuntimeError("its own fault\nand more")
         model = make(**given)
         if pretrained:
-            model.load_state_dict(torch.load(pretrained_cfg_overlay["file"], weights_only=True))
+            with Path(pretrained_cfg_overlay["file"]).open("rb") as file:  # by name torch may read another format
+                model.load_state_dict(torch.load(file, weights_only=True))
         return model
 
     def get_pretrained_cfg(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ import torchvision
 from fxconv_commands import REPO
 
 import fxconv
-from fxconv.environment import check
+from fxconv.environment import INSTALL, TORCHVISION, check, untested
 from fxconv.errors import UserError
 
 
@@ -20,33 +22,101 @@ def test_what_this_installation_is():
     environment = check("qnnpack")
     assert environment.torch == torch.__version__
     assert environment.torchvision.split("+")[0] == torchvision.__version__.split("+")[0]
-    assert (environment.engine, environment.xnnpack) == ("qnnpack", True)
+    assert (environment.engine, environment.xnnpack) == ("qnnpack", torch._C._is_xnnpack_enabled())
 
 
-@pytest.mark.parametrize(
-    ("attribute", "replacement", "message"),
-    [
-        ("xnnpack", SimpleNamespace(enabled=False), r"is built without XNNPACK \(2.13 and later are\)"),
-        (
-            "quantized",
-            SimpleNamespace(supported_engines=["none", "fbgemm", "x86"]),
-            r"has no quantized engine 'qnnpack' \(it has fbgemm, x86\)",
-        ),
-    ],
-)
-def test_a_torch_without_what_is_needed(attribute, replacement, message, monkeypatch, small_model, batches):
+def test_the_ranges_are_those_that_pip_is_given():
+    ranges = dict(re.findall(r'"(torch|torchvision)(>=[^"]+)"', (REPO / "pyproject.toml").read_text()))
+    assert f'install "torch{ranges["torch"]}" and "torchvision{ranges["torchvision"]}"' == INSTALL
+    first, *_, last = TORCHVISION.items()
+    for package, low, high in (("torch", first[0], last[0]), ("torchvision", first[1], last[1])):
+        above = int(high.partition(".")[2]) + 1
+        assert ranges[package] == f">={low},<{high.partition('.')[0]}.{above}"
+
+
+def test_there_are_constraints_for_each_torch():
+    for torch_, torchvision_ in TORCHVISION.items():
+        pins = (REPO / "constraints" / f"torch-{torch_}.txt").read_text()
+        assert re.search(rf"^torch==={torch_}\.\d+$", pins, re.MULTILINE)
+        assert re.search(rf"^torchvision==={torchvision_}\.\d+$", pins, re.MULTILINE)
+        assert "-c all.txt" in pins.splitlines()
+    assert f"TORCH ?= {list(TORCHVISION)[-1]}\n" in (REPO / "Makefile").read_text()
+
+
+def test_what_depends_on_xnnpack_is_tested_on_the_oldest_torch_too():
+    makefile = (REPO / "Makefile").read_text().replace("\\\n", " ")
+    (chosen,) = re.findall(r"^ON_TORCH = (.*)$", makefile, re.MULTILINE)
+    places = [REPO / place for place in chosen.split()]
+    assert all(place.exists() for place in places)
+    files = [path for path in (REPO / "tests").rglob("test_*.py") if "_xnnpack" in path.read_text()]
+    assert len(files) >= 6
+    for file in files:
+        assert any(file == place or place in file.parents for place in places), file
+
+
+def test_a_torch_without_an_engine(monkeypatch, small_model, batches):
+    replacement = SimpleNamespace(supported_engines=["none", "fbgemm", "x86"])
     with monkeypatch.context() as patch:
-        patch.setattr(torch.backends, attribute, replacement)
-        with pytest.raises(UserError, match=message) as error:
+        patch.setattr(torch.backends, "quantized", replacement)
+        with pytest.raises(UserError, match=r"has no quantized engine 'qnnpack' \(it has fbgemm, x86\)") as error:
             fxconv.convert(small_model, calibration=batches)
-    assert str(error.value).endswith('install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"')
+    assert str(error.value).endswith(INSTALL)
     assert "\n" not in str(error.value)
 
 
-def test_a_torch_without_torch_ao(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.ao.quantization", None)
-    with pytest.raises(UserError, match=r"comes without torch.ao.quantization; install"):
+@pytest.mark.parametrize("module", ["torch.ao.quantization", "torch.jit.mobile"])
+def test_a_torch_without_a_part_that_is_needed(module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"comes without {module}; install"):
         check()
+
+
+@pytest.mark.parametrize(
+    ("installed", "message"),
+    [
+        (("2.11.0", "0.26.0"), "torch 2.11.0 is older than 2.12, the oldest that fxconv is made for; install"),
+        (("1.13.1+cpu", "0.14.1"), r"torch 1.13.1\+cpu is older than 2.12, the oldest"),
+        (("2.14.1+cu130", "0.28.0"), r"torch 2.14.1\+cu130 and torchvision 0.28.0 do not belong together; install"),
+        (("2.12.0", "0.29.1"), "torch 2.12.0 and torchvision 0.29.1 do not belong together; install"),
+        (("2.13.0", None), "torchvision is not installed; install"),
+    ],
+)
+def test_releases_that_do_not_fit(installed, message, monkeypatch, small_model, batches):
+    found = dict(zip(("torch", "torchvision"), installed, strict=True))
+    install(found, monkeypatch)
+    with pytest.raises(UserError, match=message) as error:
+        fxconv.convert(small_model, calibration=batches)
+    assert str(error.value).endswith(INSTALL) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("installed", [("2.12.0", "0.27.0"), ("2.13.0", "0.28.0"), ("2.14.2+cpu", "0.29.7")])
+def test_releases_that_fit(installed, monkeypatch):
+    install(dict(zip(("torch", "torchvision"), installed, strict=True)), monkeypatch)
+    found = check()
+    assert (found.torch, found.torchvision) == installed
+    assert untested(found.torch) == ""
+
+
+def test_a_newer_torch_is_tried_and_told(monkeypatch, small_model, batches):
+    install({"torch": "2.15.0", "torchvision": "0.30.0"}, monkeypatch)
+    conversion = fxconv.convert(small_model, calibration=batches, recipe="none")
+    assert conversion.verified
+    assert conversion.warnings[0] == "torch 2.15.0 is newer than 2.14, the newest that fxconv is tested with"
+
+
+def install(found: dict[str, str | None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """These releases, as far as can be asked."""
+    version = importlib.metadata.version
+
+    def installed(name: str) -> str:
+        if name not in found:
+            return version(name)
+        if (wanted := found[name]) is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return wanted
+
+    monkeypatch.setattr(torch, "__version__", found["torch"])
+    monkeypatch.setattr(importlib.metadata, "version", installed)
 
 
 def test_the_command_says_so_in_one_line():
@@ -59,7 +129,7 @@ def test_the_command_says_so_in_one_line():
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("fxconv: error: torch does not import (")
-    assert line.endswith('install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"')
+    assert line.endswith(INSTALL)
 
 
 def test_importing_fxconv_does_not_import_torch():

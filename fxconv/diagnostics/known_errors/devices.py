@@ -34,11 +34,24 @@ DEVICES = (
         Place.DEVICE,
         says(_OPS.format(ops="prepacked")),
         "Unknown builtin op: prepacked::conv2d_clamp_run.",
-        "the file has layers packed for XNNPACK ({op}), and this runtime is built without it, as Java's for desktops "
-        "and torch 2.13 are",
-        "convert once more with --java, or --block insert-fold-prepack-ops, which leave the packing out",
+        "the file has layers packed for XNNPACK ({op}), and this runtime is built without it, as Java's for desktops, "
+        "and torch 2.13 and later, are",
+        "convert once more with --java, or --block insert-fold-prepack-ops, which leave the packing out, or with torch "
+        "2.13 or later, which cannot pack; or run it with torch 2.12",
         ("pytorch/pytorch#185297",),
         provoked=True,
+    ),
+    KnownError(
+        "packed-class-missing",
+        Place.DEVICE,
+        says(r"isGenericDict\(\) INTERNAL ASSERT FAILED"),
+        'isGenericDict() INTERNAL ASSERT FAILED at "aten/src/ATen/core/ivalue_inl.h":2119, please report a bug to '
+        "PyTorch. Expected GenericDict but got Tuple",
+        "the file has float layers packed for XNNPACK, and this runtime is built without it, as torch 2.13 and later "
+        "are",
+        "run it with torch 2.12, or on a phone, which have it; or convert the model once more with --java, which packs "
+        "none",
+        ("pytorch/pytorch#185297",),
     ),
     KnownError(
         "operators-missing",

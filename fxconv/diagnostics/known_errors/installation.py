@@ -13,8 +13,10 @@ INSTALLATION = (
         "Mobile optimization only available with XNNPACK at the moment. XNNPACK is not enabled. Please build with "
         "USE_XNNPACK=1",
         "this torch is built without XNNPACK, as 2.13 and later are, so optimize_for_mobile cannot work",
-        INSTALL,
+        "fxconv convert runs its passes without it; call it yourself with "
+        'a torch that has it: install "torch>=2.12,<2.13" and "torchvision>=0.27,<0.28"',
         ("pytorch/pytorch#189532", "pytorch/pytorch#185297"),
+        provoked=True,
     ),
     KnownError(
         "torchvision-mismatch",

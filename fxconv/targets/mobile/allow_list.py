@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fxconv.diagnostics.known_errors import BY_NAME
+from fxconv.environment import has_xnnpack
 from fxconv.errors import UserError
 from fxconv.inspection import Inspection, Kind, inspect
 from fxconv.inspection.effects import EFFECTS
 
 _NO_PROGRAM = BY_NAME["no-bytecode"]
+_PACKED = BY_NAME["packed-class-missing"]
 _ARITHMETIC = """
 abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr amax amin aminmax angle arange arccos arccosh
 arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort argwhere asin asinh atan atan2 atanh baddbmm bincount
@@ -126,7 +128,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "torchvision": frozenset(_TORCHVISION.split()),
 }
 # Namespaces of the C++ classes whose objects are packed weights.
-_CLASSES = frozenset({"quantized", "xnnpack", "rnn"})
+_XNNPACK = "xnnpack"
+_CLASSES = frozenset({"quantized", _XNNPACK, "rnn"})
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,10 @@ def operators_of(path: Path) -> tuple[str, ...]:
 
     Raises `UserError` for what is no such file, and for one that must not be run.
     """
-    inspected(path)
+    seen = inspected(path)
+    if _XNNPACK in seen.classes and not has_xnnpack():  # torch's reader fails on them with an assertion about itself
+        cause = _PACKED.cause.removeprefix("the file ").replace("this runtime", f"torch {_torch()}")
+        raise UserError(f"{path}: {cause}; {_PACKED.cure}")
     from torch.jit.mobile import _get_model_ops_and_info
 
     try:
@@ -182,6 +188,12 @@ def operators_of(path: Path) -> tuple[str, ...]:
         raise UserError(f"{path}: is no file of the lite interpreter, or is damaged; give a .ptl") from error
     _refuse(path, refused(found))
     return found
+
+
+def _torch() -> str:
+    import torch
+
+    return torch.__version__
 
 
 def _refused_by_name(found: Inspection) -> list[Refused]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,24 @@ def load_lite(path: Path) -> Any:
 def load_lite_bytes(content: bytes) -> Any:
     """The same from memory, for what never needs a name."""
     return _load_for_lite_interpreter(io.BytesIO(content))
+
+
+# Layers, in the operators of aten, and those that XNNPACK has a packed form of.
+_FLOAT_LAYERS = re.compile(r"aten::(?:_?convolution|conv\w*|linear|addmm)(?:\.|$)")
+_PACKABLE = re.compile(r"aten::(?:_convolution|conv1d|conv2d|conv_transpose2d|linear)(?:\.|$)")
+
+
+def float_kernels(module: Any) -> str:
+    """The kernels that the convolutions and linear layers of a float file run on: XNNPACK's, or aten's.
+
+    "aten, unpacked" are layers that XNNPACK could have packed; "" where there are no layers.
+    """
+    operators = _export_operator_list(module)
+    packed = any(name.startswith("prepacked::") for name in operators)
+    if not packed and any(_PACKABLE.match(name) for name in operators):
+        return "aten, unpacked"
+    plain = any(_FLOAT_LAYERS.match(name) for name in operators)
+    return " and ".join(name for name, is_there in (("XNNPACK", packed), ("aten", plain)) if is_there)
 
 
 def describe(path: Path, data: bytes, example: tuple[Any, ...], float_bytes: int) -> Artifact:

@@ -1,43 +1,34 @@
-"""An int8 or float module  ->  TorchScript  ->  optimize_for_mobile  ->  the bytes of a .ptl."""
+"""An int8 or float module  ->  TorchScript  ->  optimized for mobile  ->  the bytes of a .ptl."""
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._C import _MobileOptimizerType as MobileOptimizerType
 from torch.autograd.function import Function, FunctionCtx
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from torch.jit._builtins import _get_builtin_table
-from torch.utils.mobile_optimizer import optimize_for_mobile
 
-from fxconv.config import Config, Method, MobilePass
+from fxconv.config import Config, Method
 from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import ConversionError, UserError, message_line
 from fxconv.models import forward
 from fxconv.models.number_reads import is_torch
-from fxconv.quantization.engine import quiet
+from fxconv.quantization.torch_notices import quiet
 from fxconv.targets.mobile.frozen_branches import FrozenBranches, named, watched
 from fxconv.targets.mobile.lite_file import load_lite_bytes
-from fxconv.targets.mobile.source_lines import without_source_lines
+from fxconv.targets.mobile.optimizing import optimize, prepacks, unpacked
 from fxconv.targets.mobile.writes import told, writes_in_place
 from fxconv.targets.target import Lowered
 from fxconv.targets.wrapping.tensors import Flat, OnlyTraced
 from rewrites.location import short
-
-
-def _optimizer_type(name: MobilePass) -> Any:
-    """torch's enum member for a pass: `conv-bn-fusion` is CONV_BN_FUSION."""
-    return getattr(MobileOptimizerType, name.name.upper())
-
 
 # Where TorchScript has a class in memory, which is somewhere else in each run.
 _ADDRESS = re.compile(r" ?\(of Python compilation unit at: 0x[0-9a-f]+\)")
@@ -87,8 +78,9 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config, unscri
             "operators of torch"
         ) from error
     _try(load_lite_bytes(content), example, config)  # it knows less than TorchScript
-    doubt = told(writes_in_place(scripted)) if writes_in_place(optimized) else ""
-    warned = (*frozen.warnings, *_decisions(caught, frozen), *([doubt] if doubt else []))
+    doubt = told(writes_in_place(scripted)) if prepacks(config) and writes_in_place(optimized) else ""
+    said = (doubt, unpacked(optimized, config))
+    warned = (*frozen.warnings, *_decisions(caught, frozen), *filter(None, said))
     stages = {SCRIPTED: scripted, OPTIMIZED: optimized}
     return Lowered(stages, content, config.method, warned, tuple(frozen.branches), doubt)
 
@@ -127,7 +119,9 @@ def _try(program: Any, example: tuple[Any, ...], config: Config) -> None:
 
 def twin(module: nn.Module, example: tuple[Any, ...], config: Config) -> torch.jit.ScriptModule:
     """The float twin, lowered by `config.method` up to its bytes; it holds weights of its own."""
-    return optimize(to_torchscript(module, example, config), config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TracerWarning)  # the trace that makes the file has said it
+        return optimize(to_torchscript(module, example, config), config)
 
 
 def _decisions(caught: list[warnings.WarningMessage], frozen: FrozenBranches) -> tuple[str, ...]:
@@ -172,7 +166,7 @@ def to_torchscript(module: nn.Module, example: tuple[Any, ...], config: Config) 
 
 
 def _recorded(module: nn.Module, example: tuple[Any, ...]) -> Any:
-    with _autograd_functions_looked_into():
+    with _autograd_functions_looked_into(), _sizes_checked():
         return torch.jit.trace(module, forward.cloned(example), check_trace=False, strict=False)
 
 
@@ -191,6 +185,28 @@ def _autograd_functions_looked_into() -> Iterator[None]:
         yield
     finally:
         function.apply = before
+
+
+@contextmanager
+def _sizes_checked() -> Iterator[None]:
+    """Torch's checks of what is given to its functions, also of sizes, which are tensors while a trace is recorded.
+
+    Some of those functions give a check that tensor, and since torch 2.14 it takes bools alone (max_unpool2d).
+    """
+    owner: Any = torch
+    before = owner._check_with
+
+    def checked(error: type[BaseException], condition: Any, message: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TracerWarning)  # it only raises, and decides nothing else
+            holds = bool(condition) if isinstance(condition, Tensor) else condition
+        before(error, holds, message)
+
+    owner._check_with = checked
+    try:
+        yield
+    finally:
+        owner._check_with = before
 
 
 def _is_plain(outputs: Any) -> bool:
@@ -221,65 +237,6 @@ def _is_torchs_own(function: Any) -> bool:
     if isinstance(getattr(function, "__self__", None), type):
         return False
     return str(getattr(function, "__module__", None)).partition(".")[0] in ("torch", "math", "_operator", "builtins")
-
-
-def optimize(scripted: torch.jit.ScriptModule, config: Config) -> torch.jit.ScriptModule:
-    """Run optimize_for_mobile without the blocked passes, and without prepacking where it would stop or go wrong."""
-    blocked = {_optimizer_type(name) for name in config.blocked}
-    prepacking = _optimizer_type(MobilePass.insert_fold_prepack_ops)
-    if _pads_in_words(scripted):
-        blocked.add(prepacking)
-    with quiet():
-        if prepacking not in blocked and writes_in_place(scripted):
-            # Some of it may be in branches that are never taken, which only the frozen program tells.
-            without = optimize_for_mobile(_in_own_unit(scripted), optimization_blocklist=blocked | {prepacking})
-            if writes_in_place(without):
-                return without
-        return optimize_for_mobile(_in_own_unit(scripted), optimization_blocklist=blocked)
-
-
-def _in_own_unit(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """The same program in a compilation unit of its own, written without its weights, read back, and given them.
-
-    optimize_for_mobile makes constants of the weights, and lays the functions that hold them into the unit of the
-    module it is given. The one that scripting uses lives as long as the process: each call would keep twice the
-    weights.
-
-    What is read back has forgotten where, and of which lines of Python, it was made, so that no artifact tells.
-    """
-    kept = io.BytesIO()  # no file: nothing of a conversion needs room for temporary ones
-    weights = dict(scripted.named_parameters())
-    with torch.no_grad(), _hollow(weights.values()):
-        torch.jit.save(scripted, kept)
-    alone = torch.jit.load(io.BytesIO(without_source_lines(kept.getvalue())))
-    for name, parameter in alone.named_parameters():
-        parameter.data = weights[name].data
-    return alone
-
-
-@contextmanager
-def _hollow(weights: Iterable[Tensor]) -> Iterator[None]:
-    """These tensors with one value that is repeated: written, they take no room. Afterwards they are what they were."""
-    held = [(weight, weight.data) for weight in weights]
-    try:
-        for weight, values in held:
-            weight.data = values.new_zeros(()).expand(values.shape)
-        yield
-    finally:
-        for weight, values in held:
-            weight.data = values
-
-
-def _pads_in_words(scripted: torch.jit.ScriptModule) -> bool:
-    """Whether a float convolution has `padding="same"` or `"valid"`: prepacking takes it for a list, and asserts.
-
-    numeric-padding leaves those whose call it cannot see, inside modules that do not trace.
-    """
-    if not hasattr(scripted, "inlined_graph"):
-        return False
-    graph: Any = scripted.inlined_graph  # its nodes do not outlive it
-    found = [node for kind in ("conv1d", "conv2d") for node in graph.findAllNodes(f"aten::{kind}")]
-    return any("StringType" in [value.type().kind() for value in node.inputs()] for node in found)
 
 
 def to_bytes(optimized: Any, extra_files: Mapping[str, str] | None = None) -> bytes:

@@ -36,6 +36,9 @@ class MobileTarget(Target):
         program: Program = lite_file.load_lite(file) if isinstance(file, Path) else lite_file.load_lite_bytes(file)
         return program
 
+    def float_kernels(self, program: Program) -> str:
+        return lite_file.float_kernels(program)
+
     def describe(self, path: Path, data: bytes, example: tuple[Any, ...], float_bytes: int) -> Artifact:
         return lite_file.describe(path, data, example, float_bytes)
 

@@ -17,6 +17,7 @@ from fxconv.measures.latency import Runs, interleaved
 from fxconv.models.loading import parse_input_size
 from fxconv.models.signature import in_words
 from fxconv.progress import Progress
+from fxconv.quantization.torch_notices import without_notices
 from fxconv.targets.mobile.allow_list import inspected
 from fxconv.targets.mobile.op_profile import Call, op_profile
 from fxconv.targets.proof.metadata import inputs_in
@@ -120,6 +121,7 @@ def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator) if like.is_floating_point() else like
 
 
+@without_notices()
 def bench(
     paths: Sequence[Path],
     input_size: str | None = None,

@@ -29,9 +29,13 @@ class Failed(Ended):
 
 
 def words_for(module: str, function: str, *arguments: str) -> list[str]:
-    """The command line that starts a function of fxconv's; its arguments are `sys.argv[2:]` there."""
+    """The command line that starts a function of fxconv's; its arguments are `sys.argv[2:]` there.
+
+    Python's warnings are not printed: what stands last on stderr is told as the reason when the process fails.
+    """
     known = json.dumps([str(Path(place).resolve()) for place in sys.path if place])
-    return [sys.executable, "-I", "-c", _START.format(module=module, function=function), known, *arguments]
+    start = _START.format(module=module, function=function)
+    return [sys.executable, "-I", "-W", "ignore", "-c", start, known, *arguments]
 
 
 def packed(tensors: Iterable[Tensor]) -> bytes:

@@ -131,7 +131,7 @@ def prove(path: Path, python: str | None = None, seconds: int = SECONDS, megabyt
         )
     program = _interpreter(python)
     check_runnable(path, seconds, megabytes)
-    words = [program, str(Path(replay.__file__).resolve()), str(path.resolve()), "--limit", *limits]
+    words = [program, "-W", "ignore", str(Path(replay.__file__).resolve()), str(path.resolve()), "--limit", *limits]
     try:
         return _proof(process_answer(words, path, seconds))
     except Failed as error:

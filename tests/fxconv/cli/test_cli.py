@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fxconv_commands import NETWORKS, PLAIN, REPO, Run, run_here, run_process
+from fxconv_torch import needs_xnnpack
 from torch.jit.mobile import _load_for_lite_interpreter
 
 import fxconv
@@ -27,7 +28,7 @@ REPORT_KEYS = {
         *("path", "bytes", "float_bytes", "bytecode_version", "operators"),
         *("int8_macs_share", "sha256"),
     },
-    "latency": {"int8_ms", "float_ms", "threads"},
+    "latency": {"int8_ms", "float_ms", "threads", "float_kernels"},
 }
 
 
@@ -386,6 +387,7 @@ def test_a_trace_records_the_example(command, tmp_path):
     assert run.report["verdict"] == "converted and verified"
 
 
+@needs_xnnpack
 def test_java_blocks_the_prepacked_operators(command):
     words = (f"{NETWORKS}:one_float_convolution", "--input-size", "16", "--calib-count", "4", "--json", "report.json")
     words = (*words, "--skip", *networks.PAD_INSIDE)

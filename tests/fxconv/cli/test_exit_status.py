@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from fxconv.cli.exit_status import outcome_of
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import ConversionError, InternalError, UserError, described, message_line, one_line, stage
 from fxconv.models import forward
-from fxconv.targets.mobile import lowering
+from fxconv.targets.mobile import optimizing
 
 REPORT = (
     "; this is a fault of fxconv's: run again with --traceback, and report what it prints together with the model and "
@@ -73,8 +74,8 @@ def own_pass(line: str) -> str:
 
 
 def broken_lowering(monkeypatch):
-    """A fault in fxconv's own code: the call in lowering.py raises TypeError."""
-    monkeypatch.setattr(lowering, "optimize_for_mobile", {}.__getitem__)
+    """A fault in fxconv's own code: the call in optimizing.py raises TypeError."""
+    monkeypatch.setattr(optimizing, "in_own_unit", operator.neg)
     return PLAIN
 
 
@@ -129,7 +130,7 @@ LINES = {
     mistake: (2, "unknown model 'resnet'; did you mean "),
     wrong_usage: (2, "no such option: --fast"),
     failed_check: (1, f"{SMALL[0]}: FAILED: int8 against original: SQNR "),
-    broken_lowering: (1, "INTERNAL ERROR in lowering: TypeError: dict.__getitem__() takes "),
+    broken_lowering: (1, "INTERNAL ERROR in lowering: TypeError: bad operand type for unary -: "),
     broken_pass: (1, "INTERNAL ERROR in pass drop-inference-noops at node "),
     model_that_fails_late: (2, "the code in net.py, line 21 (if late(): raise ValueError('first\\nsecond')), failed "
                                "with ValueError: first on an input of 3x16x16; mend it there"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fxconv_commands import REPO
+from fxconv_torch import optimized
 from torch import nn
 from torch.jit.mobile import (
     _backport_for_mobile,
@@ -19,10 +20,10 @@ from torch.jit.mobile import (
     _load_for_lite_interpreter,
 )
 from torch.package import PackageExporter
-from torch.utils.mobile_optimizer import optimize_for_mobile
 
 from benchmarks.hostile.archives import zip_of
 from benchmarks.hostile.formats import executorch_of, onnx_of
+from fxconv.environment import has_xnnpack
 from fxconv.errors import UserError
 from fxconv.inspection import Inspection, Kind, inspect, with_schemas
 
@@ -143,10 +144,11 @@ def test_older_bytecode(lite, version):
 
 
 def test_optimized_for_mobile(script, tmp_path):
-    optimize_for_mobile(script)._save_for_lite_interpreter(str(tmp_path / "net.ptl"))
+    optimized(script)._save_for_lite_interpreter(str(tmp_path / "net.ptl"))
     found = inspect(tmp_path / "net.ptl")
     assert facts(found)["optimized for mobile"] == "yes"
-    assert "prepacked::conv2d_clamp_run" in {one.name for one in found.operators}
+    operator = "prepacked::conv2d_clamp_run" if has_xnnpack() else "aten::conv2d"
+    assert operator in {one.name for one in found.operators}
     tensors = next(part for part in found.parts if part.name == "tensors")
     assert dict(found.storages) == {"float32": tensors.bytes} and len(found.tensors) == tensors.records
 

@@ -7,10 +7,10 @@ import itertools
 
 import pytest
 import torch
+from fxconv_torch import optimized
 from torch import Tensor
 from torch.jit.mobile import _load_for_lite_interpreter
 from torch.nn import functional
-from torch.utils.mobile_optimizer import optimize_for_mobile
 
 from fxconv.models.detectors import HeatmapPeaks
 
@@ -173,7 +173,7 @@ def test_values_that_are_no_numbers_are_no_peaks() -> None:
 @pytest.mark.parametrize("ties", ["index", "noise", "keep"])
 def test_it_runs_in_the_lite_interpreter(ties: str) -> None:
     peaks = HeatmapPeaks(0.3, 10, ties, step=STEP).eval()
-    content = optimize_for_mobile(torch.jit.script(peaks))._save_to_buffer_for_lite_interpreter()
+    content = optimized(torch.jit.script(peaks))._save_to_buffer_for_lite_interpreter()
     lite = _load_for_lite_interpreter(io.BytesIO(content))
     for rows, _ in SHAPES.values():
         assert torch.equal(lite(heatmap(*rows)), peaks(heatmap(*rows)))

@@ -6,6 +6,7 @@ import fxconv_networks as networks
 import pytest
 import torch
 from fxconv_commands import SMALL, assert_user_error
+from fxconv_torch import CONV2D
 from torch import Tensor, nn
 
 import fxconv
@@ -13,6 +14,7 @@ from fxconv.config import Config, Method, Mode, WeightScheme
 from fxconv.conversion import Conversion
 from fxconv.errors import UserError
 from fxconv.quantization import dynamic, engine
+from fxconv.quantization.torch_notices import quiet
 from fxconv.verification import dynamic_audit
 
 SCALES = list(WeightScheme)
@@ -62,7 +64,7 @@ def test_the_share_of_the_multiply_accumulates_is_that_of_the_layers():
     macs = converted(sequences()).artifact.macs
     steps, width = 14, 4 * 14
     layers = {
-        "prepacked::conv2d_clamp_run": 4 * 14 * 14 * 27,
+        CONV2D: 4 * 14 * 14 * 27,
         "aten::quantized_lstm": steps * 2 * 4 * 12 * ((width + 12) + (24 + 12)),
         "aten::quantized_gru": steps * 3 * 8 * (24 + 8),
         "quantized::linear_relu_dynamic": 16 * 8,
@@ -70,7 +72,7 @@ def test_the_share_of_the_multiply_accumulates_is_that_of_the_layers():
         "quantized::linear_dynamic": 5 * 8,
     }
     assert macs == layers
-    share = 1 - layers["prepacked::conv2d_clamp_run"] / sum(layers.values())
+    share = 1 - layers[CONV2D] / sum(layers.values())
     assert converted(sequences()).artifact.int8_macs_share == pytest.approx(share)
 
 
@@ -130,7 +132,7 @@ def test_a_model_without_such_layers():
 
 def tampered(change: str) -> str:
     """What the audit says of a layer that was tampered with."""
-    with engine.engine("qnnpack"), engine.quiet():
+    with engine.engine("qnnpack"), quiet():
         floating = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)).eval()
         choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating, ())}
         int8 = torch.ao.quantization.quantize_dynamic(floating, choices)
@@ -160,7 +162,7 @@ def test_the_audit_finds_what_was_tampered_with():
 
 @pytest.mark.parametrize(("added", "problem"), [(0.0, ""), (3.0, "at least 10 dB are required")])
 def test_a_recurrent_layer_is_compared_with_its_float_form(added, problem):
-    with engine.engine("qnnpack"), engine.quiet():
+    with engine.engine("qnnpack"), quiet():
         floating = nn.Sequential(nn.LSTM(8, 6, batch_first=True)).eval()
         choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating, ())}
         int8 = torch.ao.quantization.quantize_dynamic(floating, choices)
@@ -180,7 +182,7 @@ def test_a_layer_that_never_runs_is_told():
         def forward(self, x: Tensor) -> Tensor:
             return self.used(x)
 
-    with engine.engine("qnnpack"), engine.quiet():
+    with engine.engine("qnnpack"), quiet():
         floating = Idle().eval()
         choices = {path: dynamic._choice(part, Config()) for path, part in dynamic.layers(floating, ())}
         int8 = torch.ao.quantization.quantize_dynamic(floating, choices)

@@ -72,6 +72,26 @@ def test_a_failed_conversion_says_so_first_and_last(failed):
     assert "latency, 1 thread" not in page
 
 
+@pytest.mark.parametrize(
+    ("kernels", "words"),
+    [
+        ("XNNPACK", "on XNNPACK"),
+        ("aten, unpacked", "on aten, unpacked, which flatters int8"),
+        ("XNNPACK and aten", "on XNNPACK and aten"),
+        ("aten", "on aten"),
+        ("", ""),
+    ],
+)
+def test_floats_latency_tells_the_kernels_it_ran_on_in_every_view(kernels, words, small_conversion):
+    told = replace(small_conversion, latency=Latency(2.0, 8.0, float_kernels=kernels))
+    (summary,) = [words for name, words in summary_rows(told) if name == "latency"]
+    behind = f" {words}" if words else ""
+    assert summary.startswith(f"2.00 ms, 0.25 times float's 8.00 ms{behind} (lite interpreter, 1 thread, ")
+    assert (f"- float {words}" in printed(told)) is bool(words)
+    assert (f"- float {words}" in told.report.html_text()) is bool(words)
+    assert told.report.json()["latency"] == {"int8_ms": 2.0, "float_ms": 8.0, "threads": 1, "float_kernels": kernels}
+
+
 def test_json_edits_carry_their_reasons(small_conversion):
     passes = {entry["name"]: entry for entry in small_conversion.report.json()["passes"]}
     (edit,) = passes["fold-relu6"]["edits"]

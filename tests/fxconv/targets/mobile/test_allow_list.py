@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from fxconv.diagnostics.known_errors import BY_NAME
+from fxconv.environment import has_xnnpack
 from fxconv.errors import UserError
+from fxconv.targets.mobile import allow_list
 from fxconv.targets.mobile.allow_list import ALLOWED, Refused, _refuse, operators_of, refused
 from fxconv.targets.mobile.lite_file import load_lite
 
@@ -46,6 +48,9 @@ def test_every_allowed_operator_exists_and_takes_nothing_but_values(namespace):
 
     known = schemas()
     assert ALLOWED[namespace]
+    if namespace == "prepacked" and not has_xnnpack():
+        assert not [name for name in known if name.startswith("prepacked::")]
+        return
     for operator in ALLOWED[namespace]:
         found = known.get(f"{namespace}::{operator}")
         assert found, operator
@@ -163,6 +168,19 @@ def reader(monkeypatch):
 def test_objects_of_packed_weights_may_be_made(tmp_path, reader):
     path = saved(nn.ReLU(), tmp_path / "x.ptl")
     packed = rewritten(path, tmp_path / "a.ptl", more=b"c__torch__.torch.classes.quantized\nLinearPackedParamsBase\n.")
+    assert operators_of(packed) == () and reader == [str(packed)]
+
+
+def test_layers_packed_for_xnnpack_are_told_of_where_torch_is_built_without_it(tmp_path, reader, monkeypatch):
+    path = saved(nn.ReLU(), tmp_path / "x.ptl")
+    packed = rewritten(path, tmp_path / "a.ptl", more=b"c__torch__.torch.classes.xnnpack\nConv2dOpContext\n.")
+    monkeypatch.setattr(allow_list, "has_xnnpack", lambda: False)
+    with pytest.raises(
+        UserError, match=r"a.ptl: has float layers packed for XNNPACK, and torch 2\.\S+ is built without"
+    ):
+        operators_of(packed)
+    assert reader == []
+    monkeypatch.setattr(allow_list, "has_xnnpack", lambda: True)
     assert operators_of(packed) == () and reader == [str(packed)]
 
 

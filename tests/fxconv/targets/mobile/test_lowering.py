@@ -8,8 +8,8 @@ import tempfile
 import fxconv_networks as networks
 import pytest
 import torch
+from fxconv_torch import needs_xnnpack
 from torch import fx, nn
-from torch._C import _MobileOptimizerType
 from torch.jit._builtins import _get_builtin_table
 from torch.utils._pytree import tree_leaves
 
@@ -45,33 +45,6 @@ def test_script_and_trace_compute_the_same_bits(stage, small_conversion, batches
     assert torch.equal(found[0], small_conversion.int8(x))
 
 
-@pytest.mark.parametrize("name", list(MobilePass), ids=lambda name: name.value)
-def test_each_mobile_pass_is_one_of_torchs(name):
-    member = lowering._optimizer_type(name)
-    assert isinstance(member, _MobileOptimizerType)
-    assert member.name == name.value.upper().replace("-", "_")
-
-
-def test_all_of_torchs_mobile_passes_for_the_processor_can_be_named():
-    assert {lowering._optimizer_type(name) for name in MobilePass} == set(_MobileOptimizerType.__members__.values())
-
-
-@pytest.mark.parametrize("name", list(MobilePass), ids=lambda name: name.value)
-def test_a_blocked_pass_does_not_run(name, monkeypatch):
-    given = {}
-
-    def optimizer(scripted, optimization_blocklist):
-        given["blocked"] = optimization_blocklist
-        return scripted
-
-    monkeypatch.setattr(lowering, "optimize_for_mobile", optimizer)
-    scripted = torch.jit.script(nn.Sigmoid())
-    lowering.optimize(scripted, Config(block=(name,)))
-    assert given["blocked"] == {lowering._optimizer_type(name)}
-    lowering.optimize(scripted, Config())
-    assert given["blocked"] == set()
-
-
 def test_java_blocks_prepacking_once():
     assert Config(java=True).blocked == (MobilePass.insert_fold_prepack_ops,)
     both = Config(java=True, block=(MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout))
@@ -84,6 +57,7 @@ def one_float():
     return networks.one_float_convolution().eval(), [torch.randn(4, 3, 16, 16)]
 
 
+@needs_xnnpack
 def test_a_float_convolution_is_prepacked(one_float):
     model, batches = one_float
     conversion = fxconv.convert(model, calibration=batches, skip=networks.PAD_INSIDE, recipe=("none",))
@@ -104,6 +78,36 @@ def test_the_bytes_do_not_depend_on_a_name(small_conversion, batches):
     scripted = lowering.to_torchscript(small_conversion.int8, (batches[0][:1],), Config())
     optimized = lowering.optimize(scripted, Config())
     assert lowering.to_bytes(optimized) == lowering.to_bytes(optimized)
+
+
+class Checks(nn.Module):
+    """Functions of torch that check a size, one in Python, one of the model's own."""
+
+    def __init__(self, most: int = 8) -> None:
+        super().__init__()
+        self.pool, self.unpool, self.most = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2), most
+
+    def forward(self, x):
+        torch._check(x.shape[-1] <= self.most, lambda: f"more than {self.most}")
+        y, indices = self.pool(x)
+        return self.unpool(y, indices, output_size=x.size())
+
+
+def test_checks_of_sizes_are_made_while_a_trace_is_recorded():
+    before, x = torch._check_with, torch.randn(1, 2, 8, 8)
+    found = lowering.lowered(Checks().eval(), (x,), Config(method=Method.trace))
+    assert torch.equal(load_lite_bytes(found.content)(x), Checks()(x))
+    with pytest.raises(ConversionError, match="more than 4"):
+        lowering.lowered(Checks(4).eval(), (x,), Config(method=Method.trace))
+    assert torch._check_with is before
+
+
+def test_the_float_twin_says_nothing_that_the_file_said(recwarn):
+    config = Config(method=Method.trace)
+    lowering.twin(Unscriptable(), EXAMPLE, config)
+    assert not [one for one in recwarn if issubclass(one.category, torch.jit.TracerWarning)]
+    lowering.to_torchscript(Unscriptable(), EXAMPLE, config)
+    assert [one for one in recwarn if issubclass(one.category, torch.jit.TracerWarning)]
 
 
 def test_the_float_twin_computes_the_float_function(small_conversion, small_model, batches, tmp_path):
@@ -206,7 +210,7 @@ EXAMPLE = (torch.ones(1, 3, 8, 8),)
 
 
 def test_auto_scripts_what_can_be_scripted():
-    found = lowering.lowered(nn.Conv2d(3, 4, 1), EXAMPLE, Config())
+    found = lowering.lowered(nn.ReLU(), EXAMPLE, Config())
     assert (found.method, found.warnings) == (Method.script, ())
     assert isinstance(found.stages["scripted"], torch.jit.RecursiveScriptModule)
 

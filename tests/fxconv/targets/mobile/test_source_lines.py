@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from fxconv_commands import REPO
+from fxconv_torch import optimized
 from torch import Tensor, fx, nn
-from torch.utils.mobile_optimizer import optimize_for_mobile
 
 from fxconv.targets.mobile import op_layers
 from fxconv.targets.mobile.archive_records import Records
@@ -219,7 +219,7 @@ class Net(nn.Module):
 @pytest.fixture
 def written() -> bytes:
     graph = torch.jit.script(fx.symbolic_trace(nn.Sequential(Net()).eval()))
-    return optimize_for_mobile(graph)._save_to_buffer_for_lite_interpreter(_extra_files={"a.txt": "b"})
+    return optimized(graph)._save_to_buffer_for_lite_interpreter(_extra_files={"a.txt": "b"})
 
 
 def lines_of(content: bytes) -> dict[str, bytes]:

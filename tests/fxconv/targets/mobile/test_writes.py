@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fxconv_torch import needs_xnnpack
 from torch import nn
 
 from fxconv.config import Config
@@ -53,6 +54,7 @@ def test_a_program_that_writes_is_not_prepacked(kind, operator):
     assert torch.equal(optimized(image.clone()), net(image.clone()))
 
 
+@needs_xnnpack
 def test_other_programs_are():
     net, image = Unwritten().eval(), torch.randn(2, 3, 9, 9)
     optimized = lowering.optimize(torch.jit.script(net), Config())
@@ -60,6 +62,7 @@ def test_other_programs_are():
     assert torch.allclose(optimized(image), net(image), atol=1e-5)
 
 
+@needs_xnnpack
 def test_the_message_names_the_write_and_the_pass():
     lowered = lowering.lowered(Written().eval(), (torch.randn(1, 3, 9, 9),), Config())
     assert lowered.doubt == told(("aten::copy_ (`y[:, 0] = 0`)",)) and lowered.doubt in lowered.warnings

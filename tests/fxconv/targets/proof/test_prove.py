@@ -145,8 +145,9 @@ def test_another_python_replays_it_after_this_one_read_its_operators(path, tmp_p
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     proof = prove(path, str(program))
     assert proof.exact
-    words = (tmp_path / "words").read_text().split()
-    assert Path(words[0]).name == "replay.py" and words[1] == str(path) and words[2] == "--limit"
+    *settings, program, file, limit, _, _ = (tmp_path / "words").read_text().split()
+    assert settings == ["-W", "ignore"]
+    assert Path(program).name == "replay.py" and file == str(path) and limit == "--limit"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import zipfile
 import pytest
 import torch
 from fxconv_commands import REPO
+from fxconv_torch import optimized
 from torch import Tensor, nn
 from torch.jit.mobile import _get_model_bytecode_version, _load_for_lite_interpreter
-from torch.utils.mobile_optimizer import optimize_for_mobile
 
 import fxconv
 from fxconv.inspection import inspect
@@ -38,9 +38,7 @@ class Net(nn.Module):
 
 
 def lite(module: nn.Module, extras: dict[str, str] | None = None) -> bytes:
-    return optimize_for_mobile(torch.jit.script(module.eval()))._save_to_buffer_for_lite_interpreter(
-        _extra_files=extras or {}
-    )
+    return optimized(torch.jit.script(module.eval()))._save_to_buffer_for_lite_interpreter(_extra_files=extras or {})
 
 
 def records(content: bytes) -> dict[str, zipfile.ZipInfo]:
