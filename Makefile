@@ -15,13 +15,14 @@ PYTEST = -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-oldest zoo lint docs check wheel mutants benchmarks clean
 
-demo: .venv/done
+demo: .venv/torch-$(TORCH)
 	.venv/bin/fxconv convert mobilenet_v3 --report
 
-.venv/done: pyproject.toml constraints/all.txt constraints/torch-$(TORCH).txt
+# A file that names the torch, so that another TORCH makes another environment.
+.venv/torch-$(TORCH): pyproject.toml constraints/all.txt constraints/torch-$(TORCH).txt
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python $(PIP) --editable .
-	touch .venv/done
+	touch .venv/torch-$(TORCH)
 
 .venv-test/fresh: FORCE
 	$(PYTHON) -m venv --clear .venv-test
@@ -35,9 +36,10 @@ ON_TORCH = tests/rewrites/test_kernel_table.py tests/rewrites/test_engine_releas
 	tests/rewrites/test_tracing.py tests/rewrites/test_emit.py tests/fxconv/targets/mobile tests/fxconv/quantization \
 	tests/fxconv/verification tests/fxconv/diagnostics tests/fxconv/inspection/test_inspection.py \
 	tests/fxconv/conversion/test_writes_int8.py tests/fxconv/cli/test_cli.py tests/fxconv/cli/test_startup.py \
-	tests/fxconv/test_environment.py tests/fxconv/test_conversion.py tests/fxconv/test_replay.py
+	tests/fxconv/targets/proof/test_prove.py tests/fxconv/report/test_report.py tests/fxconv/test_environment.py \
+	tests/fxconv/test_conversion.py tests/fxconv/test_replay.py
 
-test-oldest: TORCH = $(OLDEST)
+test-oldest: override TORCH = $(OLDEST)
 test-oldest: FORCE
 	$(PYTHON) -m venv --clear .venv-oldest
 	.venv-oldest/bin/python $(PIP) --editable ".[test]"
@@ -70,14 +72,15 @@ check: test lint
 # The stock flow, beside which they measure, ends in optimize_for_mobile, which needs a torch with XNNPACK.
 BENCHMARKS = .venv-benchmarks/bin/python
 
-.venv-benchmarks/done: TORCH = $(OLDEST)
+.venv-benchmarks/done: override TORCH = $(OLDEST)
 .venv-benchmarks/done: pyproject.toml constraints/all.txt constraints/torch-$(OLDEST).txt
 	$(PYTHON) -m venv --clear .venv-benchmarks
 	$(BENCHMARKS) $(PIP) --editable ".[benchmark]"
 	touch .venv-benchmarks/done
 
 # Without photographs, which cannot be shipped, accuracy is left as it is; and so are training and detectors, whose commands
-# docs/training.md and docs/detectors.md begin with: they want CIFAR-10 and photographs of litter, too.
+# docs/training.md and docs/detectors.md begin with: they want CIFAR-10 and photographs of litter, too; and the
+# torches beside one another (benchmarks/torches.py), which wants an interpreter for each.
 benchmarks: .venv-benchmarks/done
 	$(BENCHMARKS) benchmarks/size.py
 	$(BENCHMARKS) benchmarks/latency.py

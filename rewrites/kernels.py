@@ -1,5 +1,7 @@
 """The kernel table: what the qnnpack engine computes, refuses, or gets wrong, alike in torch 2.12, 2.13 and 2.14.
 
+`rewrites.engine_releases` has what one of them computes otherwise.
+
 One row an operation, keyed by class or callable. A test runs every row on the real engine, in both
 memory layouts, against the dequantized reference, so the table cannot drift from the engine. What a kernel refuses
 although it takes others of its kind is in `rewrites.kernel_limits`, modules that show a row in

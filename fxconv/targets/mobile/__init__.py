@@ -1,1 +1,1 @@
-"""The target .ptl: TorchScript, optimize_for_mobile, the lite interpreter."""
+"""The target .ptl: TorchScript, optimized for mobile, the lite interpreter."""

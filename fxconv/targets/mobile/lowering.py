@@ -79,7 +79,7 @@ def _lowered(module: nn.Module, example: tuple[Any, ...], config: Config, unscri
         ) from error
     _try(load_lite_bytes(content), example, config)  # it knows less than TorchScript
     doubt = told(writes_in_place(scripted)) if prepacks(config) and writes_in_place(optimized) else ""
-    said = (doubt, unpacked(optimized, config))
+    said = (doubt, unpacked(scripted, optimized, config))
     warned = (*frozen.warnings, *_decisions(caught, frozen), *filter(None, said))
     stages = {SCRIPTED: scripted, OPTIMIZED: optimized}
     return Lowered(stages, content, config.method, warned, tuple(frozen.branches), doubt)

@@ -91,9 +91,14 @@ def _simplify(graph: Any) -> None:
     passes._jit_pass_cse(graph)
 
 
-def unpacked(optimized: torch.jit.ScriptModule, config: Config) -> str:
-    """One sentence on the float layers that only XNNPACK would pack; "" where there is none, or none was asked for."""
+def unpacked(scripted: torch.jit.ScriptModule, optimized: torch.jit.ScriptModule, config: Config) -> str:
+    """One sentence on the float layers that only XNNPACK would pack.
+
+    "" where there is none, where none was asked for, and where they would not be packed with it either.
+    """
     if has_xnnpack() or MobilePass.insert_fold_prepack_ops in config.blocked:
+        return ""
+    if _pads_in_words(scripted) or writes_in_place(optimized):
         return ""
     graph: Any = optimized.inlined_graph  # its nodes do not outlive it
     found = Counter({kind: len(list(graph.findAllNodes(kind))) for kind in _PACKED})
