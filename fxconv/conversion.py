@@ -212,7 +212,7 @@ def convert(
     if config.mode is not Mode.qat and (training is not None or checkpoint is not None):
         raise UserError("training images and a checkpoint go with mode qat; leave them out, or train")
     if config.mode is Mode.dynamic and is_labelled:
-        raise UserError("accuracy on labelled images is told of --mode static and qat; leave the labels out")
+        raise UserError("accuracy on labelled images is measured with --mode static and qat only; leave the labels out")
     calibration = as_data(calibration)
     lesson = calibration if training is None else as_data(training)
     if config.mode is Mode.qat:

@@ -27,7 +27,7 @@ _HIDDEN_DB = 10.0
 _SEVERAL = 8
 # What an output varies by, of its largest value, that is not rounding: sums of float32 in another order move less.
 _NOT_ROUNDING = 1e-6
-# A whole output that varies by less than this share of its largest value is told of and fails nothing.
+# A whole output that varies by less than this share of its largest value is only reported, and fails nothing.
 _HARDLY = 5e-5
 # Whole numbers of which fewer than this share differ from the one that int8 gives everywhere are rare in float, too.
 _RARE = 0.01
@@ -39,7 +39,7 @@ class PartNoise:
 
     `part` says which, "" that it is the whole, about the means of its channels. `sqnr_db` is 10 log10 of the power it
     varies with over that of the noise; `is_constant` says that the compared one has one and the same value everywhere,
-    `is_slight` that it is told of and no more: it varies by 1e-3 of its largest value at most, or may be no channel.
+    `is_slight` that it is only reported: it varies by 1e-3 of its largest value at most, or may be no channel.
     `layer` is the path of what makes it, several with commas between, "" where that is not known; `whose` says what it
     is a part of where that is no output of the model.
     """
@@ -133,7 +133,7 @@ def _between_images(
 ) -> list[PartNoise]:
     """What differs from image to image, at each place, where all else that an output says hides that int8 loses it.
 
-    It is told of only: few images may happen to be alike.
+    It is only reported: few images may happen to be alike.
     """
     whole = next((part for part in parts if not part.part), None)
     is_alike = len({value.shape for value in (*wanted, *got)}) == 1 and wanted[0].is_floating_point()

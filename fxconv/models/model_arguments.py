@@ -81,7 +81,7 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 
 def check_accepted(function: Callable[..., Any], arguments: Mapping[str, Any], what: str) -> None:
-    """Raise `UserError` for an argument that a function does not take, and for one that it needs and nobody gave.
+    """Raise `UserError` for an argument that a function does not take, and for a required one that is missing.
 
     A function with `**kwargs` may take any, and says so itself when it does not.
     """

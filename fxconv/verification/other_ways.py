@@ -14,7 +14,7 @@ from fxconv.verification.other_inputs import OtherInputs
 def one_way_warnings(other: OtherInputs, images: Sequence[tuple[Tensor, ...]]) -> tuple[str, ...]:
     """What the user must know of branches that no image took the other way; `images` are what the artifact takes.
 
-    A model that is one graph has no branches. A trace has none either, and is told of elsewhere.
+    A model that is one graph has no branches. A trace has none either, and has a warning of its own.
     """
     if not other.rewritten.leaves:
         return ()

@@ -46,7 +46,7 @@ class TrainingOptions:
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Written after each epoch; a run with the same choices that finds it goes on from there.",
+            help="Written after each epoch; a run with the same options resumes from it.",
             rich_help_panel="Training",
         ),
     ] = None
