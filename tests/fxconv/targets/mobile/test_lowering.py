@@ -5,16 +5,14 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 
-import fxconv_networks as networks
 import pytest
 import torch
-from fxconv_torch import needs_xnnpack
 from torch import fx, nn
 from torch.jit._builtins import _get_builtin_table
 from torch.utils._pytree import tree_leaves
 
 import fxconv
-from fxconv.config import Config, Method, MobilePass
+from fxconv.config import Config, Method
 from fxconv.errors import ConversionError, UserError
 from fxconv.quantization import engine, fusion
 from fxconv.targets.mobile import lowering
@@ -43,35 +41,6 @@ def test_script_and_trace_compute_the_same_bits(stage, small_conversion, batches
         found.append(module(x))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], small_conversion.int8(x))
-
-
-def test_java_blocks_prepacking_once():
-    assert Config(java=True).blocked == (MobilePass.insert_fold_prepack_ops,)
-    both = Config(java=True, block=(MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout))
-    assert both.blocked == (MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout)
-
-
-@pytest.fixture(scope="module")
-def one_float():
-    torch.manual_seed(0)
-    return networks.one_float_convolution().eval(), [torch.randn(4, 3, 16, 16)]
-
-
-@needs_xnnpack
-def test_a_float_convolution_is_prepacked(one_float):
-    model, batches = one_float
-    conversion = fxconv.convert(model, calibration=batches, skip=networks.PAD_INSIDE, recipe=("none",))
-    assert conversion.verified
-    assert [op for op in conversion.artifact.calls if op.startswith("prepacked::")] == ["prepacked::conv2d_clamp_run"]
-
-
-@pytest.mark.parametrize("options", [{"java": True}, {"block": (MobilePass.insert_fold_prepack_ops,)}], ids=str)
-def test_java_and_its_mobile_pass_leave_no_prepacked_operator(options, one_float):
-    model, batches = one_float
-    conversion = fxconv.convert(model, calibration=batches, skip=networks.PAD_INSIDE, recipe=("none",), **options)
-    assert conversion.verified
-    assert not [op for op in conversion.artifact.operators if op.startswith("prepacked::")]
-    assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
 
 
 def test_the_bytes_do_not_depend_on_a_name(small_conversion, batches):
@@ -384,33 +353,6 @@ def test_no_room_for_temporary_files_is_needed(small_conversion, batches, monkey
     before = torch.jit.save
     monkeypatch.setattr(torch.jit, "save", lambda m, f, *rest: before(m, f, *rest) if hasattr(f, "write") else full())
     assert lowering.lowered(small_conversion.int8, (batches[0][:1],), Config()).content
-
-
-def test_optimizing_leaves_the_weights_where_they_were():
-    torch.manual_seed(0)
-    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval(), torch.randn(1, 3, 8, 8)
-    kept = {name: (weight.data_ptr(), weight.clone()) for name, weight in model.named_parameters()}
-    with torch.no_grad():
-        expected = model(x)
-        optimized = lowering.optimize(torch.jit.script(model), Config(java=True))
-        assert torch.equal(optimized(x), expected)
-        assert torch.equal(model(x), expected)
-    for name, weight in model.named_parameters():
-        assert weight.data_ptr() == kept[name][0]
-        assert torch.equal(weight, kept[name][1])
-
-
-def test_weights_come_back_when_torch_cannot_write(monkeypatch):
-    model = nn.Conv2d(3, 4, 3).eval()
-    before = model.weight.clone()
-
-    def full(*_):
-        raise OSError("no room")
-
-    monkeypatch.setattr(torch.jit, "save", full)
-    with pytest.raises(OSError, match="no room"):
-        lowering.optimize(torch.jit.script(model), Config())
-    assert torch.equal(model.weight, before)
 
 
 class Swish(torch.autograd.Function):

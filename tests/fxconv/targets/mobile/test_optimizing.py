@@ -247,6 +247,65 @@ def test_the_kernels_of_a_float_file_are_read_off_its_operators(layers, options,
     assert float_kernels(load_lite_bytes(content)) == kernels
 
 
+# -- either way ---------------------------------------------------------------------------------------
+
+
+def test_optimizing_leaves_the_weights_where_they_were():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval(), torch.randn(1, 3, 8, 8)
+    kept = {name: (weight.data_ptr(), weight.clone()) for name, weight in model.named_parameters()}
+    with torch.no_grad():
+        expected = model(x)
+        optimized = optimizing.optimize(torch.jit.script(model), Config(java=True))
+        assert torch.equal(optimized(x), expected)
+        assert torch.equal(model(x), expected)
+    for name, weight in model.named_parameters():
+        assert weight.data_ptr() == kept[name][0]
+        assert torch.equal(weight, kept[name][1])
+
+
+def test_weights_come_back_when_torch_cannot_write(monkeypatch):
+    model = nn.Conv2d(3, 4, 3).eval()
+    before = model.weight.clone()
+
+    def full(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(torch.jit, "save", full)
+    with pytest.raises(OSError, match="no room"):
+        optimizing.optimize(torch.jit.script(model), Config())
+    assert torch.equal(model.weight, before)
+
+
+def test_java_blocks_prepacking_once():
+    assert Config(java=True).blocked == (MobilePass.insert_fold_prepack_ops,)
+    both = Config(java=True, block=(MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout))
+    assert both.blocked == (MobilePass.insert_fold_prepack_ops, MobilePass.remove_dropout)
+
+
+@pytest.fixture(scope="module")
+def one_float():
+    torch.manual_seed(0)
+    return networks.one_float_convolution().eval(), [torch.randn(4, 3, 16, 16)]
+
+
+@needs_xnnpack
+def test_a_float_convolution_is_prepacked(one_float):
+    model, batches = one_float
+    conversion = fxconv.convert(model, calibration=batches, skip=networks.PAD_INSIDE, recipe=("none",))
+    assert conversion.verified
+    assert [op for op in conversion.artifact.calls if op.startswith("prepacked::")] == ["prepacked::conv2d_clamp_run"]
+
+
+@pytest.mark.parametrize("options", [{"java": True}, {"block": (MobilePass.insert_fold_prepack_ops,)}], ids=str)
+def test_java_and_its_mobile_pass_leave_no_prepacked_operator(options, one_float):
+    model, batches = one_float
+    conversion = fxconv.convert(model, calibration=batches, skip=networks.PAD_INSIDE, recipe=("none",), **options)
+    assert conversion.verified
+    assert not [op for op in conversion.artifact.operators if op.startswith("prepacked::")]
+    assert not [op for op in conversion.artifact.calls if op.startswith("prepacked::")]
+
+
 # -- beside optimize_for_mobile ------------------------------------------------------------------------
 
 
