@@ -42,7 +42,7 @@ ON_TORCH = tests/rewrites/test_kernel_table.py tests/rewrites/test_engine_releas
 test-oldest: override TORCH = $(OLDEST)
 test-oldest: FORCE
 	$(PYTHON) -m venv --clear .venv-oldest
-	.venv-oldest/bin/python $(PIP) --editable ".[test]"
+	.venv-oldest/bin/python $(PIP) --editable ".[test,lint]"
 	.venv-oldest/bin/python $(PYTEST) $(ON_TORCH)
 
 # Those below use the environment that `make test` leaves behind.
