@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from fxconv import pixel_options
 from fxconv.errors import UserError
+from fxconv.pixel_options import Interpolation
 
 
 class Engine(str, Enum):
@@ -165,6 +167,11 @@ class Config:
 
     `runtime` is the release for phones that must load the artifact, by the name of its package.
 
+    `preprocess` is how pixels become tensors: torchvision, timm, unit, raw, or a function of the user's by name,
+    `FILE.py:FUNCTION`; None takes what is known of the weights. `mean` and `std`, one for each channel or one for all,
+    are for values in [0, 1], with raw for values from 0 to 255. `resize` is `N`, the shorter side in pixels, or `HxW`,
+    to exactly that; `crop` is `N` or `HxW`, the middle, or `none`, all of the image at the size of the input.
+
     With `allow_frozen_branches` a model that can only be traced may decide by the numbers in a tensor; the artifact
     then decides as the example does, whatever its input.
     """
@@ -202,6 +209,12 @@ class Config:
     runtime: str | None = None
     allow_frozen_branches: bool = False
     model_arg: tuple[str, ...] = ()
+    preprocess: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resize: str | None = None
+    crop: str | None = None
+    interpolation: Interpolation | None = None
 
     def __post_init__(self) -> None:
         for field, kind in _CHOICES.items():
@@ -234,6 +247,7 @@ class Config:
                 known = " or ".join(mode.value for mode in modes)
                 raise UserError(f"{option} goes with --mode {known}, not with {self.mode.value}: leave one of them out")
         self._check_recipe()
+        self._check_pixels()
         for option, number, least in (
             ("--calib-count", self.calib_count, 1),
             ("--batch-size", self.batch_size, 1),
@@ -253,6 +267,26 @@ class Config:
         if self.mode is Mode.qat and (needless := set(self.recipe) & TRAINED_AWAY):
             named = ", ".join(sorted(step.value for step in needless))
             raise UserError(f"--recipe {named}: training does that better; with --mode qat leave it out")
+
+    def _check_pixels(self) -> None:
+        if self.preprocess is not None:
+            pixel_options.recipe(self.preprocess)
+        highest = 255 if self.preprocess == pixel_options.RAW else 1
+        for field in ("mean", "std"):
+            if (given := getattr(self, field)) is not None:
+                object.__setattr__(self, field, pixel_options.channel_values(f"--{field}", given, highest))
+        for field in ("resize", "crop"):
+            if (given := getattr(self, field)) is not None:
+                object.__setattr__(self, field, pixel_options.pixels(f"--{field}", given))
+        if pixel_options.is_function(self.preprocess) and self.pixel_choices:
+            option = f"--{self.pixel_choices[0]}"
+            raise UserError(f"{option}: {self.preprocess} preprocesses by itself; leave one of them out")
+
+    @property
+    def pixel_choices(self) -> tuple[str, ...]:
+        """The fields that say a part of preprocessing, and were given."""
+        fields = ("mean", "std", "resize", "crop", "interpolation")
+        return tuple(field for field in fields if getattr(self, field) is not None)
 
     @property
     def steps(self) -> tuple[Recipe, ...]:
@@ -325,6 +359,7 @@ _CHOICES: dict[str, type[Enum]] = {
     "ties": Ties,
     "sigmoid": Sigmoid,
     "learn_from": Teacher,
+    "interpolation": Interpolation,
 }
 
 

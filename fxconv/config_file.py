@@ -15,6 +15,7 @@ from typing import Any
 
 from fxconv.config import Config, Recipe
 from fxconv.errors import UserError
+from fxconv.pixel_options import is_function
 
 SCHEMA = 1
 _TYPES = typing.get_type_hints(Config)
@@ -68,16 +69,24 @@ def read(path: Path, given: Mapping[str, Any]) -> Config:
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_TYPES)}"
             raise UserError(f"--config {path}: unknown key {key!r}; {hint}")
     choices = {key: _read(value, _TYPES[key], f"--config {path}: {key!r}") for key, value in values.items()}
-    if (code := choices.get("passes")) and "passes" not in given:
-        repeated = " ".join(f"--pass {shlex.quote(spec)}" for spec in code)
+    if code := [f"{option} {shlex.quote(spec)}" for option, spec in _code(choices, given)]:
         raise UserError(
-            f"--config {path}: names passes whose code would run, which a file alone must not decide; look at "
-            f"them, and give {repeated} beside --config"
+            f"--config {path}: names code that would run, which a file alone must not decide; look at it, and give "
+            f"{' '.join(code)} beside --config"
         )
     try:
         return Config(**{**choices, **given})
     except UserError as error:
         raise UserError(f"--config {path}: {error}") from error
+
+
+def _code(choices: Mapping[str, Any], given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What of the choices names code of the user's, by its option, and was not given on the command line."""
+    found = [("--pass", spec) for spec in choices.get("passes", ()) if "passes" not in given]
+    preprocess = choices.get("preprocess")
+    if is_function(preprocess) and "preprocess" not in given:
+        found.append(("--preprocess", preprocess))
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from fxconv.config import Config, Mode
+from fxconv.data.assumption import assumption_warnings
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.class_names import check_names
@@ -81,7 +82,8 @@ class Conversion:
     itself by. `runtime` says what the artifact needs of the release that was named, of the target's own type; `target`
     is the kind of file that was written. `frozen_branches` are lines of the model that decide by the numbers in a
     tensor, and whose decisions the artifact has as the example took them, because `allow_frozen_branches` says so.
-    `fidelity` is how int8 answers beside float on images used for nothing else.
+    `fidelity` is how int8 answers beside float on images used for nothing else. `preprocessing` is how pixels became
+    the calibration data, and who says so; None where they were given as tensors, and nobody says.
     """
 
     model: ModelInfo
@@ -109,6 +111,7 @@ class Conversion:
     frozen_branches: tuple[str, ...] = ()
     batches: tuple[BatchCheck, ...] = ()
     fidelity: Fidelity = field(default_factory=partial(not_measured, "nobody asked"))
+    preprocessing: Preprocessing | None = None
 
     @property
     def proven(self) -> bool:
@@ -355,6 +358,7 @@ def _conversion(
         warnings=(
             *job.warnings,
             *(job.data.warnings if quantized.calibration.images else ()),
+            *assumption_warnings(job.data, job.info),
             *(judgement.warnings if judgement is not None else ()),
             *engine_warnings(job.config),
             *quantized.recipe.warnings,
@@ -380,6 +384,7 @@ def _conversion(
         frozen_branches=made.frozen_branches,
         batches=examined.batches,
         fidelity=faithful,
+        preprocessing=job.preprocessing,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torchvision.transforms import InterpolationMode
 
 from fxconv import replay
 from fxconv.config import MIN_SQNR, Config
+from fxconv.data.assumption import assumption_warnings
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.source import open_source
 from fxconv.errors import UserError, described
@@ -77,10 +79,12 @@ def compare_with_float(
     seconds: int = SECONDS,
     megabytes: int = MEGABYTES,
     progress: Progress = lambda step, done, total: None,
+    pixels: Mapping[str, Any] = MappingProxyType({}),
 ) -> FloatComparison:
     """Compare a file with the float model that `model` names, on at most `count` photographs, generated ones without.
 
-    The size is the one that the file says it takes. Each image goes through the preprocessing of whoever gets it. At
+    The size is the one that the file says it takes. Each image goes through the preprocessing of whoever gets it; the
+    model's is what `pixels`, fields of `Config`, say of it, or else the file's where nobody says how it was trained. At
     least `min_sqnr` decibels are asked for, by default 10, or 3 of random weights. The file runs in a process of its
     own, with the limits of `prove.prove`. Raises `UserError` for what cannot be compared, or must not be run.
     """
@@ -94,32 +98,40 @@ def compare_with_float(
     if inputs is not None and (photographs is None or photographs.is_dir()):
         _check_images(path, inputs, [str(one.get("name")) for one in told["inputs"]])
     progress("loading the model", 0, 1)
-    config = Config(seed=seed, model_arg=tuple(model_arg))
+    config = Config(seed=seed, model_arg=tuple(model_arg), **pixels)
     source = open_source(model, weights, size, photographs, None, config, unsafe_load, heads=heads)
+    own, data = None, source.data
+    if isinstance(told.get("preprocessing"), dict):
+        own = metadata.preprocessing_in(path, told, source.loaded.preprocessing, config.preprocess)
+        if own.is_known and data.normalized_by is not None and not data.normalized_by.is_known:
+            data = data.normalized_as(own)
     signature, module = source.loaded.signature, preconditions.copied(source.loaded.module, model)
     if signature.as_list:
         raise UserError(f"--against {model}: selects boxes by their scores, which one step of int8 reorders: there is "
                         "nothing to subtract. fxconv convert compared what leads up to them")  # fmt: skip
     progress("running the float model", 0, 1)
-    tensors = source.data.examples(count)
+    tensors = data.examples(count)
     original = forward.outputs(module, [signature.arguments(each) for each in tensors])
-    pixels, notes = _for_the_file(path, told, source.data, tensors, source.loaded.preprocessing)
+    taken, notes = tensors, list[str]()
+    if own is not None:
+        in_graph = bool(told["preprocessing"].get("in_graph"))
+        taken, notes = _for_the_file(own, in_graph, data, tensors, data.normalized_by or source.loaded.preprocessing)
     progress("running the file", 0, 1)
     at_once = max(1, _AT_ONCE // sum(tensor.nbytes for tensor in (*tensors[0], *original[0])))
     found = forward.Outputs()
-    for start in range(0, len(pixels), at_once):
-        found += _outputs(path, pixels[start : start + at_once], seconds, megabytes)
+    for start in range(0, len(taken), at_once):
+        found += _outputs(path, taken[start : start + at_once], seconds, megabytes)
     least = next(value for value in (min_sqnr, source.config.min_sqnr, MIN_SQNR) if value is not None)
     parts = () if shape_problem(original, found) else part_noises(original, found)
     row = parity.like_float("file", original, found, least, "float", parts)
     arguments = [signature.arguments(each) for each in tensors]
-    faithful = fidelity_of_outputs(arguments, original, found, source.data.source)
+    faithful = fidelity_of_outputs(arguments, original, found, data.source)
     if source.info.is_random and amplifies_noise(module, arguments):
         row, faithful = parity.not_asked_for(row, AMPLIFYING), not_measured(AMPLIFYING)
-    images = source.data.source
-    if len(tensors) < source.data.count:
+    images = data.source
+    if len(tensors) < data.count:
         images = f"{len(tensors)} images out of {images}"
-    notes = [*source.warnings, *notes, *row.warnings]
+    notes = [*source.warnings, *assumption_warnings(data, source.info), *notes, *row.warnings]
     return FloatComparison(source.info.name, source.info.weights, images, row, tuple(notes), faithful)
 
 
@@ -140,41 +152,30 @@ def _check_images(path: Path, inputs: Sequence[Tensor], names: Sequence[str]) ->
 
 
 def _for_the_file(
-    path: Path, told: dict[str, Any], data: CalibrationData, tensors: list[tuple[Tensor, ...]], model: Preprocessing
+    own: Preprocessing,
+    in_graph: bool,
+    data: CalibrationData,
+    tensors: list[tuple[Tensor, ...]],
+    model: Preprocessing,
 ) -> tuple[list[tuple[Tensor, ...]], list[str]]:
-    """What the file takes of the same images, and how its preprocessing differs from the model's."""
-    said = told.get("preprocessing")
-    if not isinstance(said, dict):
-        return tensors, []
-    try:
-        own, in_graph = _preprocessing(said, model), bool(said["in_graph"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise UserError(f"{path}: what its {metadata.FILE} says of preprocessing is damaged") from error
-    notes = []
-    both = [(name, getattr(own, name), getattr(model, name)) for name in ("mean", "std", "interpolation", "covered")]
-    differing = [f"{name} {_shown(ours)}, not {_shown(theirs)}" for name, ours, theirs in both if ours != theirs]
+    """What the file takes of the same images, and how its `own` preprocessing differs from the model's."""
+    notes, differing = [], _differing(own, model)
     if differing:
         gets = "gets it" if data.normalized_by is not None else "is given the arrays as they are"
         notes.append(f"the file wants other preprocessing than the model does, and {gets}: {'; '.join(differing)}")
         tensors = data.normalized_as(own).examples(len(tensors))
     if in_graph:
-        inside = InGraphNormalization(own.mean, own.std)
+        inside = InGraphNormalization(*own.unit_scaled)
         tensors = [inside.pixels(image) for image in tensors]
     return tensors, notes
 
 
-def _preprocessing(said: dict[str, Any], model: Preprocessing) -> Preprocessing:
-    height, width = said["crop"]
-    covered = said["resize_to_cover"][0] / height
-    return replace(
-        model,
-        height=int(height),
-        width=int(width),
-        mean=tuple(map(float, said["mean"])),
-        std=tuple(map(float, said["std"])),
-        resize=model.resize if round(height * model.resize) == said["resize_to_cover"][0] else covered,
-        interpolation=InterpolationMode(said["interpolation"]),
-    )
+def _differing(own: Preprocessing, model: Preprocessing) -> list[str]:
+    """What one preprocessing does and the other does not, in words."""
+    if not (own.says_values and model.says_values):
+        return [] if own.in_words == model.in_words else [f"{own.in_words}, not {model.in_words}"]
+    both = [(name, getattr(own, name), getattr(model, name)) for name in ("mean", "std", "interpolation", "covered")]
+    return [f"{name} {_shown(ours)}, not {_shown(theirs)}" for name, ours, theirs in both if ours != theirs]
 
 
 def _shown(value: Any) -> str:

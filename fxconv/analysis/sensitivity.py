@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fxconv.config import Config, Recipe
+from fxconv.data.assumption import assumption_warnings
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.held_out import held_out as held_out_of
 from fxconv.environment import check
@@ -95,7 +96,7 @@ def sensitivity(
             layers = costs(quantized.floating(), quantized.int8, quantized.ranges, images, progress)
             together = similarity_of(quantized.floating(), quantized.int8, images)
     return Sensitivity(
-        info or ModelInfo.given(model, first),
+        about := info or ModelInfo.given(model, first),
         config,
         quantized.rewritten,
         quantized.calibration,
@@ -105,5 +106,5 @@ def sensitivity(
         layers,
         (together.sqnr_db, together.agreement),
         quantized.recipe.steps,
-        (*warnings, *data.warnings, *judged.warnings),
+        (*warnings, *data.warnings, *assumption_warnings(data, about), *judged.warnings),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from fxconv.config import Config
+from fxconv.data.assumption import assumption_warnings
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.draws import Draw
 from fxconv.environment import check
@@ -152,12 +153,12 @@ def study(
     short = {trial.source: trial.images for trial in trials if trial.images < trial.count}
     notes = [f"{name} has {had} images to calibrate on; larger counts are those" for name, had in short.items()]
     return Study(
-        info or ModelInfo.given(model, images[0]),
+        about := info or ModelInfo.given(model, images[0]),
         config,
         judged.source,
         len(images),
         tuple(trials),
-        tuple(dict.fromkeys((*warnings, *judged.warnings, *most, *notes))),
+        tuple(dict.fromkeys((*warnings, *judged.warnings, *assumption_warnings(judged, about), *most, *notes))),
     )
 
 

@@ -101,7 +101,7 @@ class Photographs(CalibrationData):
         return self.images_from(0)
 
     def images_from(self, skip: int) -> Iterator[tuple[Tensor, ...]]:
-        least = 2 * max(self.preprocessing.covered)
+        least = self.preprocessing.least_side
         position = skip  # what could not be read has left its place to another by then
         while position < len(self.paths):
             path = self.paths[position]

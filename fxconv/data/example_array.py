@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from fxconv.config import Config
 from fxconv.data.calibration_photographs import Photographs
 from fxconv.data.staged_file import StagedFile
 from fxconv.errors import UserError
 from fxconv.models import loading, preconditions
 from fxconv.models.loading import LoadedModel, parse_input_size
 from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.preprocessing_choice import chosen
 from fxconv.progress import Progress
 
 # Bytes of arrays that are made in memory, twice: an artifact's calibration needs a hundred images, 60 MB of 224x224.
@@ -47,10 +51,12 @@ def write_example(
     heads: str | None = None,
     arguments: Sequence[str] = (),
     progress: Progress = lambda step, done, total: None,
+    pixels: Mapping[str, Any] = MappingProxyType({}),
 ) -> Example:
     """Write `count` photographs of a folder, drawn with `seed`, as float32 `[N, C, H, W]` (of clips `[N, C, T, H, W]`).
 
-    They are preprocessed as `model` wants them, by ImageNet's mean and deviation to 224x224 unless one is named. For a
+    They are preprocessed as `model` wants them, by ImageNet's mean and deviation to 224x224 unless one is named, or as
+    `pixels` say, fields of `Config`. For a
     model of several inputs `target` is an .npz file with an array for each. Raises `UserError` for a folder without
     photographs, a model that cannot be named or does not take photographs, another kind of file, and too many images.
     """
@@ -63,7 +69,8 @@ def write_example(
     kind = ".npz" if len(names) > 1 else ".npy"
     if target.suffix.lower() != kind:
         raise UserError(f"-o {target}: expected a name that ends in {kind}" + _why(names))
-    preprocessing = _preprocessing(loaded, input_size)
+    known = _preprocessing(loaded, input_size)
+    preprocessing = chosen(known, Config(**pixels), input_size is not None)
     if not folder.is_dir():
         raise UserError(f"DIR {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     photographs = _Drawn(folder, preprocessing, count, 1, seed)

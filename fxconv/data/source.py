@@ -28,6 +28,7 @@ from fxconv.models import forward, loading, preconditions
 from fxconv.models.loading import LoadedModel
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.preprocessing_choice import chosen
 from fxconv.models.random_weights import prepare_random_weights
 from fxconv.models.signature import in_words
 
@@ -60,7 +61,7 @@ class Source:
     def preprocessing(self) -> Preprocessing | None:
         """How pixels become what the model takes, where somebody knows: the data, or who published the weights."""
         how = self.loaded.preprocessing
-        return self.data.normalized_by or (how if how.source != Preprocessing.source else None)
+        return self.data.normalized_by or (how if how.is_known else None)
 
     @property
     def info(self) -> ModelInfo:
@@ -97,6 +98,7 @@ def open_source(
     loaded = loading.load(
         model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads, arguments=config.model_arg
     )
+    loaded = replace(loaded, preprocessing=chosen(loaded.preprocessing, config, input_size is not None))
     data, inputs = open_inputs(loaded, calib, example, config)
     outputs = check_input(model, loaded, data)
     if class_names is None and loaded.classes is not None:

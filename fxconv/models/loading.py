@@ -22,6 +22,8 @@ from fxconv.models.factories import made_by, seeded
 from fxconv.models.installed_packages import TIMM, TRANSFORMERS, package_of
 from fxconv.models.model_arguments import parse, refuse_weights, unknown
 from fxconv.models.preprocessing import FRAMES, Preprocessing
+from fxconv.models.preprocessing_choice import of_module
+from fxconv.models.preprocessing_files import beside
 from fxconv.models.pretrained_weights import cached_or_fetched, check_values
 from fxconv.models.random_weights import redraw_silent
 from fxconv.models.signature import InputSignature
@@ -164,6 +166,12 @@ def load(
         loaded = _from_factory(text, weights, seed, unsafe_load, given)
     else:
         loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, unsafe_load, given)
+    preprocessing = loaded.preprocessing
+    if weights not in ("auto", "random"):
+        preprocessing = beside(Path(weights), preprocessing)
+    else:
+        preprocessing = of_module(loaded.module, preprocessing)
+    loaded = replace(loaded, preprocessing=preprocessing)
     signature, frames = loaded.signature, FRAMES if _takes_clips(loaded.module) else None
     preprocessing = replace(loaded.preprocessing, images=signature.count, frames=frames)
     if signature.as_list:
@@ -213,7 +221,8 @@ def _from_package(
     def loaded(module: nn.Module, more: Mapping[str, Any], words: str, **about: Any) -> LoadedModel:
         module = preconditions.unwrapped(module)
         preconditions.check(module, model.name)
-        return LoadedModel(model.name, module, model.preprocessing(more), words, **about)
+        how = model.preprocessing(more) if path is None else model.preprocessing(more).assumed()
+        return LoadedModel(model.name, module, how, words, **about)
 
     if path is not None:
         state = read_checkpoint(path, unsafe_load)
@@ -308,6 +317,8 @@ def _from_torchvision(
     preprocessing = Preprocessing()
     if preset is not None:
         preprocessing = Preprocessing.from_preset(preset.transforms(), str(preset))
+        if weights not in ("auto", "random") and trained_by is None:  # what a checkpoint was trained on it does not say
+            preprocessing = preprocessing.assumed()
     options |= arguments
     if state is None:
         module = _with_arguments(lambda: _built(name, seed, options), name, arguments)

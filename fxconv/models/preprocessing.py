@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, Literal
 
 import numpy as np
@@ -28,12 +29,24 @@ FRAMES = 16
 _DIRECTIONS = ((1, 1), (-1, 1), (-1, -1), (1, -1))
 
 
+class Origin(str, Enum):
+    """Who says how pixels become tensors, by the word that reports have for it."""
+
+    weights = "the weights' own transforms"
+    package = "the package's configuration"
+    user = "as asked for"
+    assumed = "assumed"
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Resize to cover `resize` times the input, crop the centre, scale to [0, 1], normalize.
 
-    `height` and `width` are the network's input in pixels; `mean` and `std` are for values in [0, 1], one a channel.
-    `resize` is the ratio between the resized image and the crop (torchvision's 256 to 224 is 1.143).
+    `height` and `width` are the network's input in pixels; `mean` and `std` are for values in [0, 1], one a channel,
+    or, where `scale` is 1 and not 1/255, for values from 0 to 255.
+    `resize` is the ratio between the resized image and the crop (torchvision's 256 to 224 is 1.143); with `stretched`
+    the image is resized to exactly that height and width, whatever its own ratio, before the centre is cropped.
+    `source` says in words where this is from, `origin` who says it.
 
     A network may take clips of `frames` frames, or several `images` at once. Photographs do not move, so the crop does:
     from one corner of the resized photograph to the opposite one, past the centre.
@@ -48,6 +61,9 @@ class Preprocessing:
     source: str = "ImageNet mean and deviation"
     frames: int | None = None
     images: int = 1
+    origin: Origin = Origin.assumed
+    scale: float = 1 / 255
+    stretched: tuple[int, int] | None = None
 
     @property
     def channels(self) -> int:
@@ -70,6 +86,50 @@ class Preprocessing:
         """Values from 0 to 1, for a network that normalizes them itself."""
         return cls(mean=(0.0,) * 3, std=(1.0,) * 3, source="values from 0 to 1")
 
+    def assumed(self) -> Preprocessing:
+        """The same, of weights that nobody says it of."""
+        return replace(self, origin=Origin.assumed)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody says that it is so, and it is not assumed."""
+        return self.origin is not Origin.assumed
+
+    @property
+    def in_words(self) -> str:
+        """What is done with a photograph, in one line."""
+        (tall, wide), crop = self.covered, f"{self.height}x{self.width}"
+        if self.stretched is not None:
+            fitted = f"resized to {tall}x{wide}" + (f", cropped to {crop}" if self.stretched != self.size else "")
+        else:
+            fitted = f"resized to cover {tall}x{wide}, cropped to {crop}"
+        return f"{fitted}, {self.interpolation.value}, {self._values}"
+
+    @property
+    def _values(self) -> str:
+        """What becomes of the numbers, in words."""
+        scaled = "from 0 to 1" if self.scale != 1 else "from 0 to 255"
+        if not any(self.mean) and all(value == 1 for value in self.std):
+            return scaled
+        means, deviations = (_short(values) for values in (self.mean, self.std))
+        return f"{scaled}, less {means}, over {deviations}"
+
+    @property
+    def unit_scaled(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation for values that were scaled to [0, 1], whatever `scale` is."""
+        by = 1 / 255 if self.scale == 1 else 1.0
+        return tuple(value * by for value in self.mean), tuple(value * by for value in self.std)
+
+    @property
+    def says_values(self) -> bool:
+        """Whether mean and deviation say what becomes of the numbers, as those of a function do not."""
+        return True
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        return self.height, self.width
+
     @classmethod
     def from_preset(cls, preset: Any, source: str) -> Preprocessing:
         """From the transforms torchvision ships with a set of weights; where they have no size, 224x224.
@@ -85,11 +145,16 @@ class Preprocessing:
         height, width = (crop * 2)[:2] if (crop := list(getattr(preset, "crop_size", []))) else [resized or 224] * 2
         ratio = (resized or height) / height if crop else 1.0 if resized else cls.resize
         interpolation = getattr(preset, "interpolation", InterpolationMode.BILINEAR)
-        return cls(height, width, mean, std, ratio, interpolation, f"transforms of {source}")
+        said = f"transforms of {source}"
+        return cls(height, width, mean, std, ratio, interpolation, said, origin=Origin.weights)
 
     def resized(self, channels: int | None, height: int, width: int, frames: int | None = None) -> Preprocessing:
         """The same preprocessing for another input size; other channel counts take the mean over the channels."""
         sized = replace(self, height=height, width=width, frames=self.frames if frames is None else frames)
+        if self.stretched is not None:
+            tall, wide = self.stretched
+            both = round(tall * height / self.height), round(wide * width / self.width)
+            sized = replace(sized, stretched=both)
         if channels is None or channels == self.channels:
             return sized
         mean, std = sum(self.mean) / self.channels, sum(self.std) / self.channels
@@ -102,8 +167,15 @@ class Preprocessing:
 
     @property
     def covered(self) -> tuple[int, int]:
-        """Height and width in pixels that a photograph is resized to cover before it is cropped."""
+        """Height and width in pixels that a photograph is resized to cover, or to, before it is cropped."""
+        if self.stretched is not None:
+            return self.stretched
         return round(self.height * self.resize), round(self.width * self.resize)
+
+    @property
+    def least_side(self) -> int:
+        """Pixels that no side of a large photograph needs to have more of when it is decoded."""
+        return 2 * max(self.covered)
 
     def photograph(self, image: Image.Image) -> Tensor:
         """One photograph as a float32 tensor `[C, H, W]`; its EXIF orientation is applied."""
@@ -144,6 +216,8 @@ class Preprocessing:
 
     def _covering(self, image: Image.Image) -> Image.Image:
         """The image resized to cover the input and its margin."""
+        if self.stretched is not None:
+            return F.resize(image, list(self.stretched), self.interpolation, antialias=True)
         image = self._shortened(image)
         height, width = self.covered
         # As torchvision does it: the side that needs the larger enlargement decides, the other keeps the ratio.
@@ -171,8 +245,15 @@ class Preprocessing:
         return self.normalized(torch.from_numpy(np.array(array)).permute(2, 0, 1))  # a copy: it may be read-only
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """uint8 `[C, H, W]` to float32, scaled to [0, 1] and normalized."""
-        return F.normalize(F.convert_image_dtype(pixels, torch.float32), list(self.mean), list(self.std))
+        """uint8 `[C, H, W]` to float32, scaled and normalized."""
+        scaled = pixels.to(torch.float32) if self.scale == 1 else F.convert_image_dtype(pixels, torch.float32)
+        return F.normalize(scaled, list(self.mean), list(self.std))
+
+
+def _short(values: tuple[float, ...]) -> str:
+    """Numbers of the channels, one where all are the same."""
+    each = values[:1] if len(set(values)) == 1 else values
+    return ", ".join(f"{value:.4g}" for value in each)
 
 
 def _measured(preset: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:

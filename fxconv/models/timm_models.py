@@ -18,7 +18,7 @@ from fxconv.errors import UserError, described
 from fxconv.models.installed_packages import TIMM, imported, installed_alone
 from fxconv.models.model_arguments import parameters_of, refuse_weights, unexpected, unknown
 from fxconv.models.package_model import PackageModel
-from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.preprocessing import Origin, Preprocessing
 
 # Arguments of create_model itself that make another model of one, beside those of the model's class.
 _OF_ANY = ("num_classes", "in_chans", "img_size", "features_only", "out_indices", "drop_rate", "scriptable")
@@ -125,7 +125,8 @@ def _preprocessing(name: str, known: Any, arguments: Mapping[str, Any]) -> Prepr
     )
     size = arguments.get("img_size") or (height, width)
     height, width = (size, size) if isinstance(size, int) else tuple(size)
-    return replace(found.resized(arguments.get("in_chans", channels), height, width), source=source)
+    sized = found.resized(arguments.get("in_chans", channels), height, width)
+    return replace(sized, source=source, origin=Origin.package)
 
 
 def _interpolation(name: str) -> InterpolationMode:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fxconv.analysis.compare import SCHEMA
 from fxconv.report.review import in_parts
 from fxconv.report.runtimes import fit_json
+from fxconv.targets.proof.metadata import preprocessing_told
 from rewrites import Hunk, Rewritten
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fxconv.conversion import Conversion
     from fxconv.measures.judge import Judgement
     from fxconv.models.model_info import ModelInfo
+    from fxconv.models.preprocessing import Preprocessing
     from fxconv.quantization.fine_tuned import FineTuned
     from fxconv.quantization.recipe_search.recipe import ChosenRecipe
     from fxconv.verification.parity import StageParity
@@ -113,6 +115,12 @@ def _recipe(recipe: ChosenRecipe) -> dict[str, Any]:
     }
 
 
+def preprocessing(how: Preprocessing | None, config: Config) -> dict[str, Any] | None:
+    """How pixels became tensors, as the artifact has it, and the same in words; None where nobody says."""
+    told = preprocessing_told(how, config.normalize_in_graph)
+    return None if how is None or told is None else {**told, "words": how.in_words}
+
+
 def report(conversion: Conversion) -> dict[str, Any]:
     """The whole conversion as plain values."""
     artifact, int8_calls = conversion.artifact, conversion.artifact.int8_calls
@@ -144,6 +152,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
             "dequantize_nodes": stubs["aten::dequantize"],
         },
         "calibration": asdict(conversion.calibration),
+        "preprocessing": preprocessing(conversion.preprocessing, conversion.config),
         "recipe": _recipe(conversion.recipe),
         "training": _training(conversion.training),
         "audit": {

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fxconv.conversion import Conversion
     from fxconv.data.example_array import Example
     from fxconv.measures.latency import Latency
+    from fxconv.models.preprocessing import Preprocessing
     from fxconv.verification.audit import Audit
     from fxconv.verification.parity import StageParity
 
@@ -64,11 +65,9 @@ def print_dry_run(result: DryRun, console: Console, tense: str, full: bool = Fal
 def print_example(written: Example, console: Console) -> None:
     """What the file holds: the arrays' shapes, the photographs in it, and how they were preprocessed."""
     arrays = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in written.shapes.items())
-    how, (height, width) = written.preprocessing, written.preprocessing.covered
     console.print(Text.assemble((str(written.path), "bold"), f": float32 {arrays}"), soft_wrap=True)
     console.print(Text(written.source), soft_wrap=True)
-    fitted = f"resized to cover {height}x{width}, cropped to {how.height}x{how.width}"
-    console.print(Text(f"{fitted}, normalized by {how.source}"), soft_wrap=True)
+    console.print(Text(preprocessing_words(written.preprocessing)), soft_wrap=True)
 
 
 # -- the conversion ----------------------------------------------------------------------------------
@@ -133,6 +132,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     if math.isfinite(conversion.latency.int8_ms):
         rows.append(("latency", _latency(conversion)))
     rows.append(("calibrated on", conversion.calibration.source))
+    rows.append(("preprocessing", preprocessing_words(conversion.preprocessing)))
     rows.append(("time", f"{conversion.timings['total']:.1f} s"))
     rows += runtime_rows(conversion.runtime)
     rows.append(("written", str(artifact.path) if artifact.path else "nothing"))
@@ -162,6 +162,14 @@ def _frozen(conversion: Conversion) -> list[tuple[str, str]]:
     """What the artifact decides as the example did, because the user allowed it."""
     places = conversion.frozen_branches
     return [("frozen branches", f"as the example took them: {', '.join(places)}")] if places else []
+
+
+def preprocessing_words(how: Preprocessing | None) -> str:
+    """What was done with pixels, and who says that it is right."""
+    if how is None:
+        return "none: it was given tensors, and what made them nobody said"
+    said = "" if how.source in how.in_words else f": {how.source}"
+    return f"{how.in_words} ({how.origin.value}{said})"
 
 
 def _function(row: StageParity) -> str:

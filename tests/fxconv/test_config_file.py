@@ -97,7 +97,7 @@ def test_a_budget_is_not_searched_for_again():
         ({"block": ["nothing"]}, "'block' is \"nothing\"; expected one of 'conv-bn-fusion'"),
         (
             {"passes": ["mine.py:Mine", "my package:Own"]},
-            "names passes whose code would run, which a file alone must not decide; look at them, and give "
+            "names code that would run, which a file alone must not decide; look at it, and give "
             "--pass mine.py:Mine --pass 'my package:Own' beside --config",
         ),
         ("7" * 10_000, "is not JSON; --save-config writes such a file"),
@@ -117,12 +117,14 @@ def test_a_mistake_in_a_file_is_told_in_one_line(content, message, tmp_path):
 
 # Of these none is imported, opened or looked up: patterns, names that fxconv knows, and literals for what is named
 # (`refuse_addresses` has those by which transformers would fetch code).
-_WORDS = {"skip", "until", "keep_float", "runtime", "model_arg"}
+_WORDS = {"skip", "until", "keep_float", "runtime", "model_arg", "resize", "crop"}
 
 
 def test_no_other_choice_of_a_file_is_a_name_of_code_or_of_a_file():
     """A new one has to be looked at: what it names must not be imported because a file says so."""
-    assert _WORDS | {"passes"} == {name for name, kind in _TYPES.items() if kind is str or str in get_args(kind)}
+    assert _WORDS | {"passes", "preprocess"} == {
+        name for name, kind in _TYPES.items() if kind is str or str in get_args(kind)
+    }
 
 
 MARKING = """
@@ -157,7 +159,7 @@ def test_a_config_alone_runs_no_code(command, tmp_path, monkeypatch, spec, more)
     spec = spec.replace("./", f"{tmp_path}/")
     path = written(tmp_path, {"passes": [spec]})
     run = command("convert", *SMALL, "--config", str(path), *more)
-    assert_user_error(run, f"--config {path}: names passes whose code would run", f"--pass {spec} beside --config")
+    assert_user_error(run, f"--config {path}: names code that would run", f"--pass {spec} beside --config")
     assert not mark.exists()
 
 

@@ -15,6 +15,7 @@ from fxconv.cli.options.lowering import ArtifactOptions, DetectorOptions, Loweri
 from fxconv.cli.options.model import ModelArgument, TracingOptions
 from fxconv.cli.options.output import ConversionOutput
 from fxconv.cli.options.passes import PassOptions
+from fxconv.cli.options.preprocessing import PreprocessingOptions
 from fxconv.cli.options.training import TrainingOptions
 from fxconv.config import Mode
 
@@ -27,6 +28,7 @@ def convert(
     loading: TracingOptions,
     images: CalibrationImages,
     calibration: CalibrationOptions,
+    pixels: PreprocessingOptions,
     mode: ModeOption = Mode.static,
     int8: Int8Options,
     accuracy: AccuracyOptions,
@@ -41,7 +43,7 @@ def convert(
     began = time.perf_counter() - context.obj
     from fxconv.config_file import chosen
 
-    groups = (loading, images, calibration, int8, accuracy, artifact, passes, lowering, training, detector)
+    groups = (loading, images, calibration, pixels, int8, accuracy, artifact, passes, lowering, training, detector)
     given = given_on(context)
     config = chosen(output.config_file, choices(*groups, mode=mode), given)
     request = converting.Request(model, loading, images, accuracy, training, output, config)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 from fxconv.cli.options.analysis import ArrayOption, DrawnOption, FolderArgument, ForModelOption
 from fxconv.cli.options.calibration import SeedOption
+from fxconv.cli.options.groups import choices, takes_groups
 from fxconv.cli.options.model import HeadsOption, InputSizeOption, ModelArgOption
 from fxconv.cli.options.output import QuietOption, TracebackOption
+from fxconv.cli.options.preprocessing import PreprocessingOptions
 
 
+@takes_groups
 def example(
+    *,
     folder: FolderArgument,
     count: DrawnOption = 1,
     seed: SeedOption = 0,
@@ -18,6 +22,7 @@ def example(
     input_size: InputSizeOption = None,
     model_arg: ModelArgOption = None,
     heads: HeadsOption = None,
+    pixels: PreprocessingOptions,
     output: ArrayOption = Path("example.npy"),
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
@@ -33,7 +38,8 @@ def example(
         from fxconv.data.example_array import write_example
         from fxconv.report.terminal import print_example
 
-        written = write_example(folder, output, count, seed, model, input_size, heads, model_arg or (), progress)
+        asked = (folder, output, count, seed, model, input_size, heads, model_arg or (), progress, choices(pixels))
+        written = write_example(*asked)
     for warning in written.warnings:
         terminal.warn(warning)
     print_example(written, terminal.console())

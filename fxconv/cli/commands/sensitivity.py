@@ -10,6 +10,7 @@ from fxconv.cli.options.int8 import Int8Options
 from fxconv.cli.options.model import ModelArgument, TracingOptions
 from fxconv.cli.options.output import MeasuredOutput
 from fxconv.cli.options.passes import PassOptions
+from fxconv.cli.options.preprocessing import PreprocessingOptions
 from fxconv.cli.results import write_and_show
 from fxconv.config import Config
 
@@ -21,6 +22,7 @@ def sensitivity(
     loading: TracingOptions,
     images: CalibrationImages,
     calibration: CalibrationOptions,
+    pixels: PreprocessingOptions,
     held_out: MeasuredOption = 16,
     int8: Int8Options,
     passes: PassOptions,
@@ -28,7 +30,7 @@ def sensitivity(
     output: MeasuredOutput,
 ) -> None:
     """What quantizing each layer alone costs, the worst first; nothing is converted."""
-    config = Config(**choices(loading, images, calibration, int8, passes, held_out=held_out))
+    config = Config(**choices(loading, images, calibration, pixels, int8, passes, held_out=held_out))
     from fxconv.cli.paths import check_distinct, check_target, read_files
     from fxconv.environment import check
 

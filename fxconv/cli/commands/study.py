@@ -12,6 +12,7 @@ from fxconv.cli.options.int8 import Int8Options
 from fxconv.cli.options.model import LoadingOptions, ModelArgument
 from fxconv.cli.options.output import MeasuredOutput
 from fxconv.cli.options.passes import PassOptions
+from fxconv.cli.options.preprocessing import PreprocessingOptions
 from fxconv.cli.results import write_and_show
 from fxconv.config import Config
 
@@ -23,12 +24,13 @@ def study(
     draws: DrawOptions,
     loading: LoadingOptions,
     calibration: CalibrationOptions,
+    pixels: PreprocessingOptions,
     int8: Int8Options,
     passes: PassOptions,
     output: MeasuredOutput,
 ) -> None:
     """How much calibration a model needs, and of what; nothing is converted."""
-    config = Config(**choices(loading, draws, calibration, int8, passes))
+    config = Config(**choices(loading, draws, calibration, pixels, int8, passes))
     from fxconv.cli.paths import check_distinct, check_target, code_file
     from fxconv.environment import check
 

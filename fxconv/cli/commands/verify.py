@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fxconv.cli.options.calibration import SeedOption
 from fxconv.cli.options.files import AgainstOptions, ArtifactArgument, ProofJsonOption, ReplayOptions
-from fxconv.cli.options.groups import takes_groups
+from fxconv.cli.options.groups import choices, takes_groups
 from fxconv.cli.options.model import LoadingOptions
 from fxconv.cli.options.output import QuietOption, TracebackOption
+from fxconv.cli.options.preprocessing import PreprocessingOptions
 from fxconv.errors import ConversionError, UserError
 
 
@@ -20,6 +21,7 @@ def verify(
     replay: ReplayOptions,
     other: AgainstOptions,
     loading: LoadingOptions,
+    pixels: PreprocessingOptions,
     seed: SeedOption = 0,
     json: ProofJsonOption = None,
     quiet: QuietOption = False,
@@ -38,6 +40,8 @@ def verify(
     check_distinct({"--json": json}, reads)
     if other.against is None and other.photographs is not None:
         raise UserError("--photographs goes with --against MODEL; name the model, or leave the photographs out")
+    if other.against is None and (needless := choices(pixels)):
+        raise UserError(f"--{next(iter(needless))} goes with --against MODEL; name the model, or leave it out")
     compared, proof, absent = None, None, ""
     with terminal.progress(quiet) as progress:
         progress("replaying golden inputs", 0, 1)
@@ -67,6 +71,7 @@ def verify(
                 replay.timeout,
                 replay.memory,
                 progress,
+                choices(pixels),
             )
     from fxconv.report.proof import print_proof, proof_text
 

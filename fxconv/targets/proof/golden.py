@@ -54,8 +54,11 @@ def input_specs(example: Sequence[Tensor], preprocessing: Preprocessing | None) 
     return [
         input_spec(
             tensor,
-            (preprocessing.mean, preprocessing.std)
-            if preprocessing is not None and tensor.ndim > 3 and tensor.shape[1] == preprocessing.channels
+            preprocessing.unit_scaled
+            if preprocessing is not None
+            and preprocessing.says_values
+            and tensor.ndim > 3
+            and tensor.shape[1] == preprocessing.channels
             else None,
         )
         for tensor in example

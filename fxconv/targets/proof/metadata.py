@@ -16,14 +16,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
 
 from fxconv import config_file, replay
 from fxconv.config import Config
 from fxconv.environment import VERSION
 from fxconv.errors import UserError
+from fxconv.inspection.printable import printable
 from fxconv.models import forward
 from fxconv.models.model_info import ModelInfo
-from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.preprocessing import Origin, Preprocessing
+from fxconv.models.preprocessing_function import FunctionPreprocessing, from_spec
 from fxconv.quantization.quantize import QuantizedModel
 from fxconv.targets.registry import target_of
 from fxconv.targets.target import Lowered
@@ -43,6 +46,8 @@ _TYPES = {
 }
 # Numbers in the inputs that a file asks for: beyond that it is not believed.
 _MOST_VALUES = 1 << 28
+# What a file calls a function, in a message.
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def metadata(
             {"name": name, **_described(tensor), "layout": _LAYOUTS.get(tensor.ndim)}
             for name, tensor in zip(of.names, example, strict=True)
         ],
-        "preprocessing": _preprocessing(of.preprocessing, config.normalize_in_graph),
+        "preprocessing": preprocessing_told(of.preprocessing, config.normalize_in_graph),
         "outputs": [{"name": name, **_described(tensor)} for name, tensor in named(returned)],
         "labels": None if of.labels is None else list(of.labels),
         "detections": _detections(of),
@@ -175,19 +180,26 @@ def named(value: Any) -> list[tuple[str, Tensor]]:
     return [(name or "output", tensor) for name, tensor in forward.named_tensors(value)]
 
 
-def _preprocessing(how: Preprocessing | None, in_graph: bool) -> dict[str, Any] | None:
+def preprocessing_told(how: Preprocessing | None, in_graph: bool) -> dict[str, Any] | None:
     """What becomes of a photograph before the model; None when fxconv does not know."""
     if how is None:
         return None
+    told = {"channels": "RGB" if how.mode == "RGB" else "grey", "source": how.source, "origin": how.origin.name}
+    if isinstance(how, FunctionPreprocessing):
+        of_one = {"name": how.name, "sha256": how.digest or None}
+        return {**told, "function": of_one, "crop": list(how.size), "in_graph": False}
+    mean, std = how.unit_scaled
     return {
-        "channels": "RGB" if how.mode == "RGB" else "grey",
-        "resize_to_cover": list(how.covered),
-        "crop": [how.height, how.width],
+        **told,
+        # to exactly this size, or so large that it covers it
+        "resize_to" if how.stretched is not None else "resize_to_cover": list(how.covered),
+        "crop": list(how.size),
         "interpolation": how.interpolation.value,
         "antialias": True,
         "scale": 1 / 255,
-        "mean": list(how.mean),
-        "std": list(how.std),
+        "mean": list(mean),
+        "std": list(std),
+        "raw": how.scale == 1,
         "in_graph": in_graph,
     }
 
@@ -216,6 +228,51 @@ def metadata_in(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
+
+
+def preprocessing_in(path: Path, told: dict[str, Any], plain: Preprocessing, function: str | None) -> Preprocessing:
+    """What a file says of preprocessing, in `told`, for an input like `plain`'s; `function` is what the user named.
+
+    A function of the user's is not in the file: it must be named again. Raises `UserError` where it is not, where it
+    is another by its digest, and where what the file says is damaged.
+    """
+    said = told["preprocessing"]
+    try:
+        if (asked := said.get("function")) is not None:
+            return _by_function(path, str(asked["name"]), asked.get("sha256"), function)
+        height, width = map(int, said["crop"])
+        exact = said.get("resize_to")
+        tall, wide = map(int, exact if exact is not None else said["resize_to_cover"])
+        ratio = plain.resize if round(height * plain.resize) == tall else tall / height
+        by = 255.0 if said.get("raw") else 1.0
+        return replace(
+            plain,
+            height=height,
+            width=width,
+            mean=tuple(float(value) * by for value in said["mean"]),
+            std=tuple(float(value) * by for value in said["std"]),
+            scale=1.0 if said.get("raw") else Preprocessing.scale,
+            resize=ratio,
+            stretched=(tall, wide) if exact is not None else None,
+            interpolation=InterpolationMode(said["interpolation"]),
+            source=str(said.get("source", FILE)),
+            origin=Origin.__members__.get(str(said.get("origin")), Origin.user),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{path}: what its {FILE} says of preprocessing is damaged") from error
+
+
+def _by_function(path: Path, name: str, digest: object, given: str | None) -> Preprocessing:
+    shown = printable(name, _LONGEST_NAME)
+    if given is None:
+        raise UserError(f"{path}: its images were preprocessed by a function, {shown}; give --preprocess {shown}")
+    made = from_spec(given)
+    if digest is not None and made.digest != digest:
+        raise UserError(
+            f"--preprocess {given}: is not what {path} was made with ({shown}, SHA-256 {str(digest)[:12]}, this one "
+            f"{made.digest[:12]}); give that one"
+        )
+    return made
 
 
 def inputs_in(path: Path) -> list[Tensor] | None:

@@ -62,12 +62,15 @@ class InGraphNormalization:
         if preprocessing is None:
             raise UserError(f"{option}: nothing says how the arrays were normalized; calibrate on photographs or on "
                             "uint8 arrays, or give preprocessing")  # fmt: skip
+        if not preprocessing.says_values:
+            raise UserError(f"{option}: {preprocessing.source} preprocesses, and does not say how it normalizes; name "
+                            "--mean and --std instead of a function, or leave the option out")  # fmt: skip
         for tensor in tensors:
             if tensor.ndim < 4 or tensor.shape[1] != preprocessing.channels:
                 shape = "x".join(map(str, tensor.shape[1:]))
                 what = f"an input of {shape} is no image of {preprocessing.channels} channels"
                 raise UserError(f"{option}: {what}; leave the option out")
-        return cls(preprocessing.mean, preprocessing.std)
+        return cls(*preprocessing.unit_scaled)
 
     def module(self, module: nn.Module, count: int, rank: int = 4) -> nn.Module:
         """`module`, which takes `count` tensors, behind the normalization of each."""

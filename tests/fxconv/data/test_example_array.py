@@ -69,7 +69,10 @@ def test_by_hand_and_into_a_conversion(command, photographs):
     first, second, third = drawn.stdout.splitlines()
     assert first == "x.npy: float32 x 5x3x32x32"
     assert second == f"5 of 6 photographs in {photographs}, seed 1"
-    assert third == "resized to cover 37x37, cropped to 32x32, normalized by ImageNet mean and deviation"
+    assert third == (
+        "resized to cover 37x37, cropped to 32x32, bilinear, from 0 to 1, less 0.485, 0.456, 0.406, over 0.229, 0.224, "
+        "0.225 (assumed: ImageNet mean and deviation)"
+    )
     converted = command("convert", *SMALL, "--calib", "x.npy", "--example", "x.npy", "-o", "tiny.ptl", "--quiet")
     assert converted.status == 0
     assert "first 5 of 5 preprocessed arrays in x.npy" in converted.stdout
