@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,8 +21,8 @@ from numpy.lib import format as npy
 
 from fxconv.errors import UserError
 
-# Rows of a Fortran-order file lie scattered over all of it; each pass over the file gathers this many.
-_GATHERED = 16
+# Rows that are asked for in another order than they have are gathered so many bytes at a time, by a pass over the file.
+_GATHERED = 64 << 20
 _BLOCK = 1 << 20
 # What an input holds that is no image: class indices or tokens, and masks.
 _INDICES = (np.dtype(np.int64), np.dtype(np.int32))
@@ -50,30 +51,46 @@ class ArrayFile:
 
     def rows(self, count: int) -> Iterator[npt.NDArray[Any]]:
         """The first `count` rows, each an array `shape[1:]`, read-only. Raises `UserError` when the file ends early."""
-        with _trouble(self.option, self.name):
-            yield from self._scattered(count) if self.is_fortran else self._consecutive(count)
+        return self.at(range(count))
 
-    def _consecutive(self, count: int) -> Iterator[npt.NDArray[Any]]:
+    def at(self, places: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+        """The same of the rows at these places, in the order of `places`."""
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        many = max(1, _GATHERED // max(size, 1))
+        with _trouble(self.option, self.name):
+            if not self.is_fortran and all(before < after for before, after in pairwise(places)):
+                yield from self._ascending(places)
+                return
+            for start in range(0, len(places), many):
+                some = places[start : start + many]
+                yield from self._scattered(some) if self.is_fortran else self._gathered(some)
+
+    def _ascending(self, places: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         with _opened(self.path, self.member) as file:
             _header(file)
-            for _ in range(count):
+            start = file.tell()
+            for place in places:
+                file.seek(start + place * size)
                 yield np.frombuffer(_exactly(file, size), self.dtype).reshape(self.shape[1:])
 
-    def _scattered(self, count: int) -> Iterator[npt.NDArray[Any]]:
+    def _gathered(self, places: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+        ascending = sorted(set(places))
+        found = dict(zip(ascending, self._ascending(ascending), strict=True))
+        return (found[place] for place in places)
+
+    def _scattered(self, places: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+        """Those of a file in Fortran order, in which a row lies scattered over all of it."""
         columns, height = math.prod(self.shape[1:]), self.shape[0]
         step = max(1, _BLOCK // (height * self.dtype.itemsize))
-        for start in range(0, count, _GATHERED):
-            stop = min(count, start + _GATHERED)
-            gathered = np.empty((columns, stop - start), self.dtype)
-            with _opened(self.path, self.member) as file:
-                _header(file)
-                for first in range(0, columns, step):
-                    width = min(step, columns - first)
-                    block = np.frombuffer(_exactly(file, width * height * self.dtype.itemsize), self.dtype)
-                    gathered[first : first + width] = block.reshape(width, height)[:, start:stop]
-            for row in gathered.T:
-                yield row.reshape(self.shape[1:], order="F")
+        gathered = np.empty((columns, len(places)), self.dtype)
+        with _opened(self.path, self.member) as file:
+            _header(file)
+            for first in range(0, columns, step):
+                width = min(step, columns - first)
+                block = np.frombuffer(_exactly(file, width * height * self.dtype.itemsize), self.dtype)
+                gathered[first : first + width] = block.reshape(width, height)[:, places]
+        return (row.reshape(self.shape[1:], order="F") for row in gathered.T)
 
 
 def split_name(path: Path) -> tuple[Path, str | None]:

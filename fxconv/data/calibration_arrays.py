@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,34 @@ from fxconv.models.preprocessing import Preprocessing
 _BRIGHTEST = 20.0
 
 
-class Arrays(CalibrationData):
+_Rows = TypeVar("_Rows", bound="DrawnRows")
+
+
+class DrawnRows(CalibrationData):
+    """Rows drawn at random, with a seed, from those of a file; what is left over is in a drawn order, too."""
+
+    def _draw(self, found: int, count: int, seed: int | None) -> None:
+        """Choose `count` of the rows `found`, or without a seed the first ones."""
+        order = list(range(found)) if seed is None else random.Random(seed).sample(range(found), found)
+        self.places, self._spares = order[:count], order[count:]
+        self.found, self.count = found, len(self.places)
+        self.seed = seed
+
+    def _told(self, what: str, where: str) -> str:
+        """The source in words."""
+        shown = f"{self.count} of {self.found} {what} {where}"
+        return f"first {shown}" if self.seed is None else f"{shown}, seed {self.seed}"
+
+    def _others(self: _Rows, count: int, where: str) -> _Rows | None:
+        """At most `count` of the rows that were not chosen, always the same ones."""
+        others = copy.copy(self)
+        others.places, others._spares = self._spares[:count], []
+        others.count = len(others.places)
+        others.source = f"{others.count} other rows of {where}"
+        return others if others.count else None
+
+
+class Arrays(DrawnRows):
     """Inputs from an .npy or .npz file: float `[N, C, H, W]`, preprocessed already, or uint8 pixels `[N, H, W, C]`.
 
     Of a network that takes clips, `[N, C, T, H, W]` or `[N, T, H, W, C]`.
@@ -33,7 +60,13 @@ class Arrays(CalibrationData):
     preprocessing: Preprocessing
 
     def __init__(
-        self, path: Path, preprocessing: Preprocessing, count: int, batch_size: int, option: str = "--calib"
+        self,
+        path: Path,
+        preprocessing: Preprocessing,
+        count: int,
+        batch_size: int,
+        seed: int | None = None,
+        option: str = "--calib",
     ) -> None:
         frames, time = ((), "") if preprocessing.frames is None else ((preprocessing.frames,), "T, ")
         self.array = open_array(path, option, ranks=(4 + len(frames),))
@@ -71,9 +104,8 @@ class Arrays(CalibrationData):
         if self.is_pixels and height * width > photographs.MOST_PIXELS:
             most = f"{photographs.MOST_PIXELS:,}"
             raise UserError(f"{option} {name}: images of {height}x{width}; at most {most} pixels an image are read")
-        self.start, self.count = 0, min(count, shape[0])
-        kind = "uint8 images" if self.is_pixels else "preprocessed arrays"
-        self.source = f"first {self.count} of {shape[0]} {kind} in {name}"
+        self._draw(shape[0], count, seed)
+        self.source = self._told("uint8 images in" if self.is_pixels else "preprocessed arrays in", name)
         self._lowest, self._highest = math.inf, -math.inf
 
     @property
@@ -91,15 +123,15 @@ class Arrays(CalibrationData):
         ]
 
     def others(self, count: int) -> Arrays | None:
-        """The rows behind these."""
-        others = copy.copy(self)
-        others.start, others.count = self.start + self.count, min(count, self.array.shape[0] - self.start - self.count)
-        others.source = f"the next {others.count} rows of {self.array.name}"
-        return others if others.count > 0 else None
+        """Rows that were not drawn."""
+        return self._others(count, self.array.name)
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
-        rows = enumerate(self.array.rows(self.start + self.count))
-        for index, row in islice(rows, self.start, None):
+        return self.images_from(0)
+
+    def images_from(self, skip: int) -> Iterator[tuple[Tensor, ...]]:
+        places = self.places[skip:]
+        for index, row in zip(places, self.array.at(places), strict=True):
             if not self.is_pixels:
                 values = _float_row(self.array, index, row)
                 self._lowest = min(self._lowest, float(values.min()))
@@ -126,7 +158,7 @@ def _row(array: ArrayFile, index: int, row: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(row))  # a copy: what is read is read-only
 
 
-class NamedArrays(CalibrationData):
+class NamedArrays(DrawnRows):
     """Inputs of a network that takes several: one array `[N, ...]` for each, from an .npz file.
 
     They hold floats, preprocessed, indices or truth values. A network that takes nothing but indices gets its one array
@@ -142,6 +174,7 @@ class NamedArrays(CalibrationData):
         image: tuple[int, ...],
         count: int,
         batch_size: int,
+        seed: int | None = None,
         option: str = "--calib",
     ) -> None:
         self.arrays = open_arrays(path, names, option) if len(names) > 1 else (open_indices(path, option),)
@@ -153,26 +186,26 @@ class NamedArrays(CalibrationData):
             raise UserError(f"{option} {path}: the arrays must hold the same number of rows, [N, ...]: {listed}")
         self.shapes = shapes if self._is_row else [shape[1:] for shape in shapes]
         self.dtypes = [array.dtype for array in self.arrays]
-        self.found = found = 1 if self._is_row else shapes[0][0]
-        self.start = 0
-        self.count, self.batch_size = min(count, found), batch_size
+        self._draw(1 if self._is_row else shapes[0][0], count, seed)
+        self.batch_size = batch_size
         members = ", ".join(str(array.member) for array in self.arrays if array.member)
         self._where = f"{members} in {path}" if members else str(path)
-        self.source = f"first {self.count} of {found} rows of {self._where}"
+        self.source = self._told("rows of", self._where)
         if option == "--example":
             self.source += f" ({option}), for images cannot fill all inputs"
 
     def others(self, count: int) -> NamedArrays | None:
-        """The rows behind these."""
-        others = copy.copy(self)
-        others.start, others.count = self.start + self.count, min(count, self.found - self.start - self.count)
-        others.source = f"the next {others.count} rows of {self._where}"
-        return others if others.count > 0 else None
+        """Rows that were not drawn."""
+        return self._others(count, self._where)
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
-        if self._is_row:
+        return self.images_from(0)
+
+    def images_from(self, skip: int) -> Iterator[tuple[Tensor, ...]]:
+        places = self.places[skip:]
+        if self._is_row and places:
             yield tuple(_row(array, 0, np.stack(list(array.rows(array.shape[0])))) for array in self.arrays)
             return
-        rows = zip(*(array.rows(self.start + self.count) for array in self.arrays), strict=True)
-        for index, row in islice(enumerate(rows), self.start, None):
+        rows = zip(*(array.at(places) for array in self.arrays), strict=True)
+        for index, row in zip(places, rows, strict=True):
             yield tuple(_row(array, index, values) for array, values in zip(self.arrays, row, strict=True))

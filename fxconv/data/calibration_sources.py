@@ -34,5 +34,5 @@ def open_calibration(
     if path.is_dir():
         return Photographs(path, preprocessing, count, batch_size, seed, option)
     if len(names) > 1 or holds_indices(path, option):
-        return NamedArrays(path, names, preprocessing.shape, count, batch_size, option)
-    return Arrays(path, preprocessing, count, batch_size, option)
+        return NamedArrays(path, names, preprocessing.shape, count, batch_size, seed, option)
+    return Arrays(path, preprocessing, count, batch_size, seed, option)

@@ -171,7 +171,7 @@ def open_inputs(
         return _open(loaded, calib, config), None
     if signature.count == 1 and not holds_indices(example, "--example"):
         return _open(loaded, calib, config), signature.arguments(read_example(example, loaded))
-    rows = NamedArrays(example, signature.names, image, config.calib_count, config.batch_size, "--example")
+    rows = NamedArrays(example, signature.names, image, config.calib_count, config.batch_size, None, "--example")
     arguments = signature.arguments(rows.examples(1)[0])
     kinds = zip(signature.names, rows.shapes, rows.dtypes, strict=True)
     odd = [f"{name} {shape}" for name, shape, kind in kinds if shape != image or not np.issubdtype(kind, np.floating)]

@@ -331,7 +331,7 @@ def test_arrays_of_several_inputs_are_read_row_by_row(tmp_path):
 def test_arrays_of_an_images_shape_are_one_row(tmp_path):
     a, b = np.ones((3, 16, 16), np.float32), np.arange(2.0)
     np.savez(tmp_path / "x.npz", a, b)
-    data = NamedArrays(tmp_path / "x.npz", ("a", "b"), SMALL.shape, 4, 3, "--example")
+    data = NamedArrays(tmp_path / "x.npz", ("a", "b"), SMALL.shape, 4, 3, None, "--example")
     ((first_a, first_b),) = data.examples(2)
     assert (data.count, first_a.shape, first_b.tolist()) == (1, (1, 3, 16, 16), [[0.0, 1.0]])
 
@@ -365,7 +365,31 @@ def test_indices_alone_are_rows_of_them(shape, tmp_path):
     np.save(tmp_path / "ids.npy", ids.numpy())
     data = open_calibration(tmp_path / "ids.npy", SMALL, 3, 2, 0)
     assert [tuple(batch.shape) for (batch,) in data.batches()] == [(2, *shape[1:]), (1, *shape[1:])]
-    assert data.source == f"first 3 of 4 rows of {tmp_path / 'ids.npy'}"
+    assert data.source == f"3 of 4 rows of {tmp_path / 'ids.npy'}, seed 0"
+    drawn = torch.cat([batch for (batch,) in data.batches()])
+    assert torch.equal(drawn, ids[data.places]) and sorted({*data.places, *data.others(4).places}) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_rows_are_drawn_with_the_seed_as_photographs_are(order, suffix, tmp_path, monkeypatch):
+    array = np.asarray(np.arange(40 * 3, dtype=np.float32).reshape(40, 3, 1, 1) * np.ones((1, 1, 16, 16)), order=order)
+    path = tmp_path / f"x{suffix}"
+    (np.save if suffix == ".npy" else np.savez_compressed)(path, array)
+    data, again, other = (open_calibration(path, SMALL, 10, 4, seed) for seed in (3, 3, 4))
+    rows = [values for (values,) in data.images()]
+    assert all(
+        torch.equal(row, torch.from_numpy(array[place]).float()) for row, place in zip(rows, data.places, strict=True)
+    )
+    assert data.places == again.places != other.places
+    assert data.places != sorted(data.places) and len(set(data.places)) == 10
+    rest = data.others(12)
+    assert not set(rest.places) & set(data.places) and rest.places == data.others(20).places[:12]
+    assert [float(values.max()) for (values,) in rest.images_from(5)] == [
+        array[place].max() for place in rest.places[5:]
+    ]
+    monkeypatch.setattr("fxconv.data.arrays._GATHERED", 3 * 16 * 16 * 8 * 4)  # a few rows at a time
+    assert all(torch.equal(row, values) for row, (values,) in zip(rows, data.images(), strict=True))
 
 
 @pytest.mark.parametrize(

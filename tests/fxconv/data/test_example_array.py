@@ -75,7 +75,7 @@ def test_by_hand_and_into_a_conversion(command, photographs):
     )
     converted = command("convert", *SMALL, "--calib", "x.npy", "--example", "x.npy", "-o", "tiny.ptl", "--quiet")
     assert converted.status == 0
-    assert "first 5 of 5 preprocessed arrays in x.npy" in converted.stdout
+    assert "5 of 5 preprocessed arrays in x.npy, seed 0" in converted.stdout
 
 
 @pytest.mark.parametrize(

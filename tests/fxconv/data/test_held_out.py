@@ -78,7 +78,7 @@ def test_the_rows_behind_those_of_calibration(tmp_path):
     data = Arrays(tmp_path / "x.npy", SMALL, 5, 4)
     judged = held_out(data, 10)
     assert [float(values[0, 0, 0]) for (values,) in judged.data.images()] == list(range(5, 15))
-    assert judged.data.source == f"the next 10 rows of {tmp_path / 'x.npy'}"
+    assert judged.data.source == f"10 other rows of {tmp_path / 'x.npy'}"
     assert [float(values[0, 0, 0]) for (values,) in data.images()] == list(range(5))
 
 

@@ -252,7 +252,7 @@ def test_an_example_of_all_inputs_calibrates_when_images_cannot(file, nets):
 def test_all_inputs_calibrate_from_a_file_of_their_own(nets):
     run = nets("convert", "nets.py:Mixed", *FEW, "--calib", "mixed.npz", "--example", "row.npz")
     assert (run.status, run.stderr) == (0, "")
-    assert "calibrated on  first 6 of 6 rows of image, state in mixed.npz\n" in run.stdout
+    assert "calibrated on  6 of 6 rows of image, state in mixed.npz, seed 0\n" in run.stdout
 
 
 def test_images_calibrate_where_they_can_whatever_the_example(nets):
