@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from fxconv.config import Config, Recipe
+from fxconv.config_inputs import NamedInputs, read_inputs
 from fxconv.errors import UserError
 from fxconv.pixel_options import is_function
 
 SCHEMA = 1
+_INPUTS = "inputs"
 _TYPES = typing.get_type_hints(Config)
 
 
-def text(config: Config) -> str:
-    """All choices as indented JSON, which `read` takes."""
+def text(config: Config, inputs: NamedInputs | None = None) -> str:
+    """All choices as indented JSON, which `read` takes; with what was given by name, which `saved_inputs` gives."""
     values = {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    return json.dumps({"schema": SCHEMA, **values}, indent=2, allow_nan=False) + "\n"
+    named = {"inputs": inputs.as_json()} if inputs is not None else {}
+    return json.dumps({"schema": SCHEMA, **named, **values}, indent=2, allow_nan=False) + "\n"
 
 
 def reproducing(config: Config, steps: tuple[Recipe, ...]) -> Config:
@@ -42,16 +45,53 @@ def chosen(path: Path | None, choices: Mapping[str, Any], is_given: Callable[[st
     """
     if path is None:
         return Config(**choices)
-    return read(path, {field: value for field, value in choices.items() if is_given(field)})
+    return read(path, {field: value for field, value in choices.items() if is_given(field)}, is_given)
 
 
-def read(path: Path, given: Mapping[str, Any]) -> Config:
+def saved_inputs(path: Path) -> NamedInputs:
+    """What the file says was given by name, with paths as they are found from here; nothing where it says nothing."""
+    return read_inputs(_values(path).get(_INPUTS, {}), f"--config {path}: {_INPUTS!r}").found_from(path)
+
+
+def _check_code(path: Path, config: Config, is_given: Callable[[str], bool]) -> None:
+    """Raises `UserError` where the file names code of the user's that is not named on the command line as well."""
+    inputs = saved_inputs(path)
+    code = [word for word in inputs.code if not is_given("unsafe_load" if word.startswith("--") else "model")]
+    function = (str(config.preprocess),) if is_function(config.preprocess) else ()
+    for option, field, specs in (("--pass", "passes", config.passes), ("--preprocess", "preprocess", function)):
+        code += [f"{option} {shlex.quote(spec)}" for spec in specs if not is_given(field)]
+    if code:
+        raise UserError(
+            f"--config {path}: names code that would run, which a file alone must not decide; look at it, and give "
+            f"{' '.join(code)} beside --config"
+        )
+
+
+def read(path: Path, given: Mapping[str, Any], is_given: Callable[[str], bool] | None = None) -> Config:
     """The choices in a file; those in `given`, by field, are made on the command line and go before.
 
-    What the file leaves out is as without a file. A file alone has no code imported: passes of the user's own that it
-    names are taken from `given` or not at all. Raises `UserError` naming a key that is none, or whose value is not of
-    its type.
+    What the file leaves out is as without a file. A file alone has no code imported: what it names of the user's own,
+    passes and the model itself, must be given on the command line as well, of which `is_given` knows; unless it does,
+    `given` is all of it. Raises `UserError` naming a key that is none, or whose value is not of its type.
     """
+    values = _values(path)
+    values.pop(_INPUTS, None)
+    for key in values:
+        if key not in _TYPES:
+            near = difflib.get_close_matches(key, _TYPES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_TYPES)}"
+            raise UserError(f"--config {path}: unknown key {key!r}; {hint}")
+    choices = {key: _read(value, _TYPES[key], f"--config {path}: {key!r}") for key, value in values.items()}
+    try:
+        config = Config(**{**choices, **given})
+    except UserError as error:
+        raise UserError(f"--config {path}: {error}") from error
+    _check_code(path, config, is_given or given.__contains__)
+    return config
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """The object in the file. Raises `UserError` for anything else."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -63,30 +103,7 @@ def read(path: Path, given: Mapping[str, Any]) -> Config:
         raise UserError(f"--config {path}: holds no JSON object; --save-config writes such a file")
     if (schema := values.pop("schema", SCHEMA)) != SCHEMA or isinstance(schema, bool):
         raise UserError(f"--config {path}: is of schema {schema!r}, this fxconv reads {SCHEMA}; save it again")
-    for key in values:
-        if key not in _TYPES:
-            near = difflib.get_close_matches(key, _TYPES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_TYPES)}"
-            raise UserError(f"--config {path}: unknown key {key!r}; {hint}")
-    choices = {key: _read(value, _TYPES[key], f"--config {path}: {key!r}") for key, value in values.items()}
-    if code := [f"{option} {shlex.quote(spec)}" for option, spec in _code(choices, given)]:
-        raise UserError(
-            f"--config {path}: names code that would run, which a file alone must not decide; look at it, and give "
-            f"{' '.join(code)} beside --config"
-        )
-    try:
-        return Config(**{**choices, **given})
-    except UserError as error:
-        raise UserError(f"--config {path}: {error}") from error
-
-
-def _code(choices: Mapping[str, Any], given: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What of the choices names code of the user's, by its option, and was not given on the command line."""
-    found = [("--pass", spec) for spec in choices.get("passes", ()) if "passes" not in given]
-    preprocess = choices.get("preprocess")
-    if is_function(preprocess) and "preprocess" not in given:
-        found.append(("--preprocess", preprocess))
-    return found
+    return values
 
 
 def _plain(value: Any) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fxconv.cli import startup
 from fxconv.cli.options.accuracy import AccuracyOptions
@@ -22,7 +22,12 @@ from fxconv.config import Config, Mode
 from fxconv.errors import ConversionError, UserError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from fxconv.config_inputs import NamedInputs
     from fxconv.conversion import Conversion
+    from fxconv.data.calibration import CalibrationData
+    from fxconv.data.source import Source
     from fxconv.progress import Progress
 
 
@@ -37,6 +42,59 @@ class Request:
     training: TrainingOptions
     output: ConversionOutput
     config: Config
+    saved: NamedInputs | None = None
+    given: Callable[[str], bool] = lambda field: False
+
+
+def saved_inputs(output: ConversionOutput) -> NamedInputs | None:
+    """What --config says was given by name; None without it."""
+    if output.config_file is None:
+        return None
+    from fxconv import config_file
+
+    return config_file.saved_inputs(output.config_file)
+
+
+def requested(
+    model: str | None,
+    loading: TracingOptions,
+    images: CalibrationImages,
+    accuracy: AccuracyOptions,
+    training: TrainingOptions,
+    output: ConversionOutput,
+    config: Config,
+    saved: NamedInputs | None,
+    given: Callable[[str], bool],
+) -> Request:
+    """The request, with what the command line leaves open as it was `saved`. Raises `UserError` without a model."""
+    if saved is not None:
+        model = model or saved.model
+        loading, images, training = (
+            _filled(loading, saved, given),
+            _filled(images, saved, given),
+            _filled(training, saved, given),
+        )
+        if saved.labels is not None and not given("labels"):
+            accuracy = replace(accuracy, labels=[Path(saved.labels)])
+    if model is None:
+        raise UserError("missing argument 'MODEL' (fxconv convert --help)")
+    return Request(model, loading, images, accuracy, training, output, config, saved, given)
+
+
+_Group = TypeVar("_Group", bound="DataclassInstance")
+
+
+def _filled(group: _Group, saved: NamedInputs, given: Callable[[str], bool]) -> _Group:
+    """The group with those of its options that were saved and are not given."""
+    changed: dict[str, Any] = {}
+    for each in fields(group):
+        value = getattr(saved, each.name, None)
+        if value is not None and not given(each.name):
+            changed[each.name] = Path(value) if each.name in _PATHS else value
+    return replace(group, **changed)
+
+
+_PATHS = ("calib", "example", "train")
 
 
 @dataclass(frozen=True)
@@ -85,7 +143,8 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
         raise UserError("--eval and --labels go with --mode static or qat, not with dynamic: leave them out")
     check_target(training.checkpoint, "--checkpoint")
     loading, images, passes = request.loading, request.images, request.config.passes
-    reads = read_files(request.model, loading.weights, images.calib, loading.example, passes) | {
+    code = (passes, request.config.preprocess)
+    reads = read_files(request.model, loading.weights, images.calib, loading.example, *code) | {
         "--config": output.config_file,
         "--eval": accuracy.evaluation,
         "--labels": labels,
@@ -120,8 +179,10 @@ def check_artifact(request: Request, files: Files) -> Path:
 
 def run(
     request: Request, files: Files, artifact: Path, began: float, progress: Progress
-) -> tuple[Conversion, tuple[str, ...]]:
+) -> tuple[Conversion, tuple[str, ...], NamedInputs | None]:
     """The conversion, written when it is verified, and the warnings of loading, which are printed already.
+
+    Also what it was given by name, where that is to be saved.
 
     `began` is when the process began to import, as `time.perf_counter` has it.
     """
@@ -149,7 +210,8 @@ def run(
     )
     files.check_unimported(artifact)
     lessons = open_training(source, training.train, training.train_count) if training.train is not None else None
-    for warning in source.warnings:
+    named = _named(request, files, source, lessons)
+    for warning in (*source.warnings, *(_otherwise(request, named) if named is not None else ())):
         terminal.warn(warning)
     startup.keep_what_is_imported()
     conversion = convert(
@@ -169,10 +231,66 @@ def run(
         preprocessing=source.preprocessing,
         layers=request.output.html is not None,
     )
-    return conversion, source.warnings
+    return conversion, source.warnings, named
 
 
-def write_reports(output: ConversionOutput, conversion: Conversion, artifact: Path) -> None:
+def _named(request: Request, files: Files, source: Source, lessons: CalibrationData | None) -> NamedInputs | None:
+    """What the conversion is given by name, with digests; None where nobody asks for that."""
+    from fxconv.config_inputs import NamedInputs
+    from fxconv.data.digests import file_digest, parameters_digest
+
+    if request.saved is None and request.output.save_config is None:
+        return None
+    reads = {option: path for option, path in files.reads.items() if option not in ("--config", "--eval", "--labels")}
+    reads["--labels"] = reads.pop("the names of the classes", None)
+    digests = {option: file_digest(path) for option, path in reads.items() if path is not None and path.is_file()}
+    for option, data in (("--calib", source.data), ("--train", lessons)):
+        if data is not None and (digest := data.digest()):
+            digests[option] = digest
+    digests["the weights"] = parameters_digest(source.loaded.module)
+    loading, training = request.loading, request.training
+
+    def text(path: Path | None) -> str | None:
+        return str(path) if path is not None else None
+
+    return NamedInputs(
+        model=request.model,
+        weights=loading.weights,
+        weights_key=getattr(loading, "weights_key", None),
+        weights_prefix=getattr(loading, "weights_prefix", None),
+        unsafe_load=loading.unsafe_load,
+        input_size=loading.input_size,
+        heads=loading.heads,
+        calib=text(request.images.calib),
+        example=text(loading.example),
+        labels=text(files.names),
+        train=text(training.train),
+        train_count=training.train_count if training.train is not None else None,
+        digests=digests,
+    )
+
+
+def _otherwise(request: Request, named: NamedInputs) -> Iterator[str]:
+    """What is another one than when the choices were saved, a sentence each."""
+    if request.saved is None:
+        return
+    same = {name: getattr(request.saved, name) == getattr(named, name) for name in ("model", "weights", "calib")}
+    if request.given("calib_count") or request.given("seed"):  # others of the same folder are drawn
+        same["calib"] = False
+    named_by = {"the model": "model", "--weights": "weights", "the weights": "weights", "--calib": "calib"}
+    for option, digest in request.saved.digests.items():
+        found = named.digests.get(option)
+        if found is None or found == digest or not same.get(named_by.get(option, ""), True):
+            continue
+        yield (
+            f"{option}: is not what {request.output.config_file} was saved with (SHA-256 {digest[:12]} then, "
+            f"{found[:12]} now), so that the result may differ"
+        )
+
+
+def write_reports(
+    output: ConversionOutput, conversion: Conversion, artifact: Path, named: NamedInputs | None = None
+) -> None:
     """Write what was asked for beside the artifact, and before anything is printed: its reader may stop reading."""
     done = f"; {artifact} is written and verified" if conversion.verified else ""
     if output.json is not None:
@@ -188,7 +306,8 @@ def write_reports(output: ConversionOutput, conversion: Conversion, artifact: Pa
     if output.save_config is not None and conversion.verified:
         from fxconv.config_file import reproducing, text
 
-        choices = text(reproducing(conversion.config, conversion.recipe.steps))
+        beside = named.beside(output.save_config) if named is not None else None
+        choices = text(reproducing(conversion.config, conversion.recipe.steps), beside)
         write_report(output.save_config, choices, done, "--save-config")
 
 

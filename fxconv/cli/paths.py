@@ -11,6 +11,7 @@ from fxconv.data.photographs import SUFFIXES, find
 from fxconv.data.staged_file import StagedFile
 from fxconv.errors import UserError
 from fxconv.models.installed_packages import TIMM, package_of
+from fxconv.pixel_options import is_function
 
 
 def check_target(path: Path | None, option: str) -> Path | None:
@@ -42,13 +43,20 @@ def code_file(spec: str) -> Path | None:
 
 
 def read_files(
-    model: str, weights: str, calib: Path | None, example: Path | None, passes: Sequence[str] = ()
+    model: str,
+    weights: str,
+    calib: Path | None,
+    example: Path | None,
+    passes: Sequence[str] = (),
+    preprocess: str | None = None,
 ) -> dict[str, Path | None]:
     """The files and folders a command reads, by what names them."""
     from fxconv.data.arrays import split_name
 
     reads = {"the model": code_file(model), "--weights": Path(weights)}
     reads |= {"--calib": calib and split_name(calib)[0], "--example": example and split_name(example)[0]}
+    if is_function(preprocess):
+        reads["--preprocess"] = code_file(str(preprocess))
     return reads | {f"--pass {spec}": code_file(spec) for spec in passes}
 
 

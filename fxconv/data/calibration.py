@@ -58,6 +58,10 @@ class CalibrationData(ABC):
         others.preprocessing = how
         return others
 
+    def digest(self) -> str:
+        """SHA-256 of what decides these images and those behind them; "" where the choices alone decide it."""
+        return ""
+
     def others(self, count: int) -> CalibrationData | None:
         """At most `count` images of the same source that are not among these; None when there are none."""
         return None

@@ -17,6 +17,7 @@ from torch import Tensor
 from fxconv.data import photographs
 from fxconv.data.arrays import ArrayFile, open_array, open_arrays, open_indices
 from fxconv.data.calibration import CalibrationData
+from fxconv.data.digests import file_digest
 from fxconv.errors import UserError
 from fxconv.models.preprocessing import Preprocessing
 
@@ -122,6 +123,9 @@ class Arrays(DrawnRows):
             "uint8 [N, H, W, C]"
         ]
 
+    def digest(self) -> str:
+        return file_digest(self.array.path)
+
     def others(self, count: int) -> Arrays | None:
         """Rows that were not drawn."""
         return self._others(count, self.array.name)
@@ -193,6 +197,9 @@ class NamedArrays(DrawnRows):
         self.source = self._told("rows of", self._where)
         if option == "--example":
             self.source += f" ({option}), for images cannot fill all inputs"
+
+    def digest(self) -> str:
+        return file_digest(self.arrays[0].path)
 
     def others(self, count: int) -> NamedArrays | None:
         """Rows that were not drawn."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fxconv.data import photographs
 from fxconv.data.calibration import CalibrationData
+from fxconv.data.digests import SPARES, folder_digest
 from fxconv.errors import UserError
 from fxconv.models import image_pixels
 from fxconv.models.preprocessing import Preprocessing
@@ -73,6 +74,7 @@ class Photographs(CalibrationData):
         self._unreadable: list[tuple[str, str]] = []
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self.found, self.folder, self.seed = len(found), folder, seed
+        self._all = tuple(found)
         self._place = photographs.shown(folder, folder)
         self._count()
 
@@ -112,6 +114,9 @@ class Photographs(CalibrationData):
                 continue
             yield self.preprocessing.inputs(image, position)
             position += 1
+
+    def digest(self) -> str:
+        return folder_digest(self.folder, self._all, [*self.paths, *self._spares[:SPARES]])
 
     def others(self, count: int) -> Photographs | None:
         """Photographs that were not drawn, the same ones whenever asked. None of them is a spare of these any more."""

@@ -12,7 +12,7 @@ from fxconv.cli.options.calibration import CalibrationImages, CalibrationOptions
 from fxconv.cli.options.groups import choices, given_on, takes_groups
 from fxconv.cli.options.int8 import Int8Options, ModeOption
 from fxconv.cli.options.lowering import ArtifactOptions, DetectorOptions, LoweringOptions
-from fxconv.cli.options.model import ModelArgument, TracingOptions
+from fxconv.cli.options.model import OptionalModelArgument, TracingOptions
 from fxconv.cli.options.output import ConversionOutput
 from fxconv.cli.options.passes import PassOptions
 from fxconv.cli.options.preprocessing import PreprocessingOptions
@@ -24,7 +24,7 @@ from fxconv.config import Mode
 def convert(
     context: typer.Context,
     *,
-    model: ModelArgument,
+    model: OptionalModelArgument = None,
     loading: TracingOptions,
     images: CalibrationImages,
     calibration: CalibrationOptions,
@@ -43,10 +43,11 @@ def convert(
     began = time.perf_counter() - context.obj
     from fxconv.config_file import chosen
 
-    groups = (loading, images, calibration, pixels, int8, accuracy, artifact, passes, lowering, training, detector)
     given = given_on(context)
+    saved = converting.saved_inputs(output)
+    groups = (loading, images, calibration, pixels, int8, accuracy, artifact, passes, lowering, training, detector)
     config = chosen(output.config_file, choices(*groups, mode=mode), given)
-    request = converting.Request(model, loading, images, accuracy, training, output, config)
+    request = converting.requested(model, loading, images, accuracy, training, output, config, saved, given)
     files = converting.check_files(request, given)
     if output.dry_run:
         converting.show_dry_run(request)
@@ -55,9 +56,9 @@ def convert(
     from fxconv.cli import terminal
 
     with terminal.progress(output.quiet) as progress:
-        conversion, warned = converting.run(request, files, target, began, progress)
+        conversion, warned, named = converting.run(request, files, target, began, progress)
     try:
-        converting.write_reports(output, conversion, target)
+        converting.write_reports(output, conversion, target, named)
     finally:
         converting.show(output, conversion, warned)
-    converting.check_verified(model, conversion, target)
+    converting.check_verified(request.model, conversion, target)

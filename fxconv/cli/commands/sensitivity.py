@@ -35,7 +35,7 @@ def sensitivity(
     from fxconv.environment import check
 
     check_target(output.json, "--json")
-    reads = read_files(model, loading.weights, images.calib, loading.example, config.passes)
+    reads = read_files(model, loading.weights, images.calib, loading.example, config.passes, config.preprocess)
     check_distinct({"--json": output.json}, reads)
     check(config.engine.value)
     from fxconv.cli import terminal

@@ -19,6 +19,16 @@ ModelArgument = Annotated[
         "PACKAGE.MODULE:FACTORY.",
     ),
 ]
+# Of a command that --config may tell the model.
+OptionalModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=completion.models,
+        help="A torchvision name or detector:… (fxconv models), timm:NAME, transformers:CLASS, FILE.py:FACTORY, or "
+        "PACKAGE.MODULE:FACTORY; of --config or --calibration by default.",
+    ),
+]
 WeightsOption = Annotated[
     str,
     typer.Option(
