@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import shlex
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -53,17 +52,15 @@ def saved_inputs(path: Path) -> NamedInputs:
     return read_inputs(_values(path).get(_INPUTS, {}), f"--config {path}: {_INPUTS!r}").found_from(path)
 
 
-def _check_code(path: Path, config: Config, is_given: Callable[[str], bool]) -> None:
-    """Raises `UserError` where the file names code of the user's that is not named on the command line as well."""
-    inputs = saved_inputs(path)
-    code = [word for word in inputs.code if not is_given("unsafe_load" if word.startswith("--") else "model")]
-    function = (str(config.preprocess),) if is_function(config.preprocess) else ()
-    for option, field, specs in (("--pass", "passes", config.passes), ("--preprocess", "preprocess", function)):
-        code += [f"{option} {shlex.quote(spec)}" for spec in specs if not is_given(field)]
-    if code:
+def check_code(code: Mapping[str, str], what: str, is_given: Callable[[str], bool]) -> None:
+    """Raises `UserError` where a file names code of the user's that is not named on the command line as well.
+
+    `code` has the words of a command line, each by the field that it gives; `what` begins the message.
+    """
+    if words := [word for word, field in code.items() if not is_given(field)]:
         raise UserError(
-            f"--config {path}: names code that would run, which a file alone must not decide; look at it, and give "
-            f"{' '.join(code)} beside --config"
+            f"{what}: names code that would run, which a file alone must not decide; look at it, and give "
+            f"{' '.join(words)} beside {what.partition(' ')[0]}"
         )
 
 
@@ -74,20 +71,26 @@ def read(path: Path, given: Mapping[str, Any], is_given: Callable[[str], bool] |
     passes and the model itself, must be given on the command line as well, of which `is_given` knows; unless it does,
     `given` is all of it. Raises `UserError` naming a key that is none, or whose value is not of its type.
     """
-    values = _values(path)
-    values.pop(_INPUTS, None)
+    values, what = _values(path), f"--config {path}"
+    inputs = read_inputs(values.pop(_INPUTS, {}), f"{what}: {_INPUTS!r}").found_from(path)
+    config = from_values(values, what, given)
+    code = inputs.code_of(config.passes, config.preprocess if is_function(config.preprocess) else None)
+    check_code(code, what, is_given or given.__contains__)
+    return config
+
+
+def from_values(values: Mapping[str, Any], what: str, given: Mapping[str, Any] = types.MappingProxyType({})) -> Config:
+    """The choices from plain values, those `given` before them. Raises `UserError`, which `what` begins."""
     for key in values:
         if key not in _TYPES:
             near = difflib.get_close_matches(key, _TYPES, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_TYPES)}"
-            raise UserError(f"--config {path}: unknown key {key!r}; {hint}")
-    choices = {key: _read(value, _TYPES[key], f"--config {path}: {key!r}") for key, value in values.items()}
+            raise UserError(f"{what}: unknown key {key!r}; {hint}")
+    choices = {key: _read(value, _TYPES[key], f"{what}: {key!r}") for key, value in values.items()}
     try:
-        config = Config(**{**choices, **given})
+        return Config(**{**choices, **given})
     except UserError as error:
-        raise UserError(f"--config {path}: {error}") from error
-    _check_code(path, config, is_given or given.__contains__)
-    return config
+        raise UserError(f"{what}: {error}") from error
 
 
 def _values(path: Path) -> dict[str, Any]:

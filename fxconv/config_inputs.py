@@ -6,7 +6,8 @@ Paths stand there relative to the folder of that file, so that both may move tog
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,12 @@ class NamedInputs:
     targets: tuple[str, ...] = ("mobile",)
     digests: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def code(self) -> list[str]:
-        """The words of a command line that would run code: a file alone must not decide that."""
-        words = [self.model] if self.model is not None and names_code(self.model) else []
-        return [*words, *(["--unsafe-load"] if self.unsafe_load else [])]
+    def code_of(self, passes: Sequence[str] = (), preprocess: str | None = None) -> dict[str, str]:
+        """The words of a command line that would run code, each with the field it gives; no file alone decides it."""
+        code = {self.model: "model"} if self.model is not None and names_code(self.model) else {}
+        code |= {"--unsafe-load": "unsafe_load"} if self.unsafe_load else {}
+        code |= {f"--pass {shlex.quote(spec)}": "passes" for spec in passes}
+        return code | ({f"--preprocess {shlex.quote(preprocess)}": "preprocess"} if preprocess is not None else {})
 
     def beside(self, file: Path) -> NamedInputs:
         """With each path relative to the folder of `file`."""

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from fxconv import calibration_file
+from fxconv.calibration_file import SavedCalibration
 from fxconv.config import Config, Mode
+from fxconv.config_inputs import NamedInputs
 from fxconv.data.assumption import assumption_warnings
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.calibration_generated import Generated
@@ -37,6 +40,7 @@ from fxconv.progress import Clock, Progress
 from fxconv.quantization import dynamic, engine, fusion, keep_float
 from fxconv.quantization.expected_ranges import UninformativeRange, uninformative_ranges
 from fxconv.quantization.fine_tuned import FineTuned
+from fxconv.quantization.kept_ranges import quantized_of
 from fxconv.quantization.layer_costs import costs
 from fxconv.quantization.quantize import QuantizedModel, quantize
 from fxconv.quantization.recipe_search.recipe import ChosenRecipe
@@ -69,6 +73,15 @@ CONVERTED_SHARE = 0.90
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What an int8 module was made of, and the names of its classes."""
+
+    job: Job
+    quantized: QuantizedModel
+    labels: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
 class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds.
 
@@ -83,7 +96,8 @@ class Conversion:
     is the kind of file that was written. `frozen_branches` are lines of the model that decide by the numbers in a
     tensor, and whose decisions the artifact has as the example took them, because `allow_frozen_branches` says so.
     `fidelity` is how int8 answers beside float on images used for nothing else. `preprocessing` is how pixels became
-    the calibration data, and who says so; None where they were given as tensors, and nobody says.
+    the calibration data, and who says so; None where they were given as tensors, and nobody says. `kept` is what
+    `save_calibration` writes.
     """
 
     model: ModelInfo
@@ -112,6 +126,7 @@ class Conversion:
     batches: tuple[BatchCheck, ...] = ()
     fidelity: Fidelity = field(default_factory=partial(not_measured, "nobody asked"))
     preprocessing: Preprocessing | None = None
+    kept: Kept | None = field(default=None, repr=False)
 
     @property
     def proven(self) -> bool:
@@ -171,6 +186,15 @@ class Conversion:
             staged.commit()
         return replace(self, artifact=replace(self.artifact, path=target))
 
+    def save_calibration(self, path: str | Path, inputs: NamedInputs | None = None) -> None:
+        """Write ranges, recipe and what the proof needs, of which `convert(calibration=path)` makes other files.
+
+        No images are needed for that, and the int8 module is held to the same digest. `inputs` is what a command line
+        named. Raises `UserError` where there is nothing to keep, ranges made at run time or a training's weights.
+        """
+        assert self.kept is not None
+        calibration_file.save(Path(path), self.kept.job, self.kept.quantized, self.fidelity, self.kept.labels, inputs)
+
 
 def convert(
     model: nn.Module,
@@ -189,6 +213,7 @@ def convert(
     layers: bool = False,
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    saved: SavedCalibration | None = None,
     **options: Any,
 ) -> Conversion:
     """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
@@ -233,6 +258,13 @@ def convert(
     with engine.engine(config.engine.value), preconditions.faults_told(job.model, job.images):
         if config.mode is Mode.dynamic:
             return completed(job, dynamic.quantize(job.task, job.info.name), None, output, layers, labels, None, given)
+        if saved is not None:
+            saved.check_model(job.model)
+            quantized = quantized_of(job.task, saved.ranges)
+            saved.check_result(config, quantized)
+            told = replace(quantized.calibration, source=saved.images.source)
+            quantized = replace(quantized, calibration=told)
+            return completed(job, quantized, None, output, layers, labels, known=saved.fidelity)
         quantized = quantize(job.task)
         if config.mode is Mode.qat:
             quantized = fine_tuned(job.task, quantized, lesson, Path(checkpoint) if checkpoint is not None else None)
@@ -291,18 +323,20 @@ def completed(
     labels: Sequence[str] | None = None,
     trained_on: CalibrationData | None = None,
     held_out: CalibrationData | None = None,
+    known: Fidelity | None = None,
 ) -> Conversion:
     """Audit an int8 module, lower it, write it and read it back, everything compared with what it must equal.
 
     Fidelity is told by images that neither calibration nor a choice used, nor the training on `trained_on`; those of
-    `held_out` where there are some. Runs with the engine of the job's choices.
+    `held_out` where there are some; or it is `known`, of the same int8 module. Runs with the engine of the job's
+    choices.
     """
     config, clock, target = job.config, job.clock, target_of(output)
     with clock.step("fidelity"):
         amplifies = job.info.is_random and amplifies_noise(job.model, job.images)
     proof = prove_module(job.task, quantized, job.original, job.images, job.least, layers, amplifies)
     with clock.step("fidelity"):
-        faithful = _fidelity(job, quantized, judgement, amplifies, trained_on, held_out)
+        faithful = known or _fidelity(job, quantized, judgement, amplifies, trained_on, held_out)
     rewritten, int8 = quantized.rewritten, quantized.int8
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     with clock.step("verification"):
@@ -324,6 +358,7 @@ def completed(
         examined = examine(target, staged.path, *given)
         told_of = (proof, made, examined, judgement, target, faithful)
         conversion = _conversion(replace(job, config=config), quantized, *told_of)
+        conversion = replace(conversion, kept=Kept(job, quantized, tuple(labels) if labels is not None else None))
         if output is not None and conversion.verified:
             staged.commit()
             conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))

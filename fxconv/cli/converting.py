@@ -24,6 +24,7 @@ from fxconv.errors import ConversionError, UserError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from fxconv.calibration_file import SavedCalibration
     from fxconv.config_inputs import NamedInputs
     from fxconv.conversion import Conversion
     from fxconv.data.calibration import CalibrationData
@@ -43,6 +44,7 @@ class Request:
     output: ConversionOutput
     config: Config
     saved: NamedInputs | None = None
+    kept: SavedCalibration | None = None
     given: Callable[[str], bool] = lambda field: False
 
 
@@ -55,6 +57,29 @@ def saved_inputs(output: ConversionOutput) -> NamedInputs | None:
     return config_file.saved_inputs(output.config_file)
 
 
+# Options that say what was calibrated, which a saved calibration has settled.
+_SETTLED = (
+    *("calib", "example", "input_size", "heads", "evaluation", "train", "train_count", "checkpoint", "config_file"),
+)
+
+
+def saved_calibration(output: ConversionOutput, given: Callable[[str], bool]) -> SavedCalibration | None:
+    """What --calibration names; None without it. Raises `UserError` for options that it has settled, and for code."""
+    if output.calibration is None:
+        return None
+    if settled := next((field for field in _SETTLED if given(field)), None):
+        option = {"evaluation": "--eval", "config_file": "--config"}.get(settled, f"--{settled.replace('_', '-')}")
+        raise UserError(f"{option}: is settled by --calibration {output.calibration}; leave one of them out")
+    if not output.calibration.is_file():
+        raise UserError(f"--calibration {output.calibration}: no such file; --save-calibration writes one")
+    from fxconv import calibration_file
+    from fxconv.config_file import check_code
+
+    found = calibration_file.load(output.calibration)
+    check_code(found.inputs.code_of(found.config.passes), f"--calibration {output.calibration}", given)
+    return found
+
+
 def requested(
     model: str | None,
     loading: TracingOptions,
@@ -64,6 +89,7 @@ def requested(
     output: ConversionOutput,
     config: Config,
     saved: NamedInputs | None,
+    kept: SavedCalibration | None,
     given: Callable[[str], bool],
 ) -> Request:
     """The request, with what the command line leaves open as it was `saved`. Raises `UserError` without a model."""
@@ -74,11 +100,14 @@ def requested(
             _filled(images, saved, given),
             _filled(training, saved, given),
         )
-        if saved.labels is not None and not given("labels"):
+        if kept is not None:
+            images, loading = replace(images, calib=None), replace(loading, example=None)
+            training = replace(training, train=None)
+        elif saved.labels is not None and not given("labels"):
             accuracy = replace(accuracy, labels=[Path(saved.labels)])
     if model is None:
         raise UserError("missing argument 'MODEL' (fxconv convert --help)")
-    return Request(model, loading, images, accuracy, training, output, config, saved, given)
+    return Request(model, loading, images, accuracy, training, output, config, saved, kept, given)
 
 
 _Group = TypeVar("_Group", bound="DataclassInstance")
@@ -146,6 +175,7 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     code = (passes, request.config.preprocess)
     reads = read_files(request.model, loading.weights, images.calib, loading.example, *code) | {
         "--config": output.config_file,
+        "--calibration": output.calibration,
         "--eval": accuracy.evaluation,
         "--labels": labels,
         "--train": training.train and split_name(training.train)[0],
@@ -195,18 +225,22 @@ def run(
     imported = time.perf_counter()
     selected(request.config)  # a misspelt pass is found here, not after minutes of work
     loading, training = request.loading, request.training
-    source = open_source(
-        request.model,
-        loading.weights,
-        loading.input_size,
-        request.images.calib,
-        loading.example,
-        request.config,
-        loading.unsafe_load,
-        request.accuracy.evaluation,
-        files.labels,
-        loading.heads,
-        files.names,
+    source = (
+        _opened_again(request, request.kept, files)
+        if request.kept is not None
+        else open_source(
+            request.model,
+            loading.weights,
+            loading.input_size,
+            request.images.calib,
+            loading.example,
+            request.config,
+            loading.unsafe_load,
+            request.accuracy.evaluation,
+            files.labels,
+            loading.heads,
+            files.names,
+        )
     )
     files.check_unimported(artifact)
     lessons = open_training(source, training.train, training.train_count) if training.train is not None else None
@@ -230,8 +264,29 @@ def run(
         labels=source.class_names,
         preprocessing=source.preprocessing,
         layers=request.output.html is not None,
+        saved=request.kept,
     )
     return conversion, source.warnings, named
+
+
+def _opened_again(request: Request, kept: SavedCalibration, files: Files) -> Source:
+    """The source of a conversion whose calibration was saved."""
+    from fxconv.data.class_names import read_names
+    from fxconv.data.source import open_again
+
+    loading = request.loading
+    return open_again(
+        request.model,
+        loading.weights,
+        loading.input_size,
+        kept.images,
+        kept.example,
+        kept.state,
+        request.config,
+        loading.unsafe_load,
+        loading.heads,
+        read_names(files.names) if files.names is not None else kept.labels,
+    )
 
 
 def _named(request: Request, files: Files, source: Source, lessons: CalibrationData | None) -> NamedInputs | None:
@@ -239,8 +294,10 @@ def _named(request: Request, files: Files, source: Source, lessons: CalibrationD
     from fxconv.config_inputs import NamedInputs
     from fxconv.data.digests import file_digest, parameters_digest
 
-    if request.saved is None and request.output.save_config is None:
+    if (request.saved, request.output.save_config, request.output.save_calibration) == (None, None, None):
         return None
+    if request.kept is not None:
+        return request.kept.inputs
     reads = {option: path for option, path in files.reads.items() if option not in ("--config", "--eval", "--labels")}
     reads["--labels"] = reads.pop("the names of the classes", None)
     digests = {option: file_digest(path) for option, path in reads.items() if path is not None and path.is_file()}
@@ -272,7 +329,7 @@ def _named(request: Request, files: Files, source: Source, lessons: CalibrationD
 
 def _otherwise(request: Request, named: NamedInputs) -> Iterator[str]:
     """What is another one than when the choices were saved, a sentence each."""
-    if request.saved is None:
+    if request.saved is None or request.kept is not None:  # a saved calibration is held to its digests
         return
     same = {name: getattr(request.saved, name) == getattr(named, name) for name in ("model", "weights", "calib")}
     if request.given("calib_count") or request.given("seed"):  # others of the same folder are drawn
@@ -309,6 +366,9 @@ def write_reports(
         beside = named.beside(output.save_config) if named is not None else None
         choices = text(reproducing(conversion.config, conversion.recipe.steps), beside)
         write_report(output.save_config, choices, done, "--save-config")
+
+    if output.save_calibration is not None and conversion.verified:
+        conversion.save_calibration(output.save_calibration, named)
 
 
 def show(output: ConversionOutput, conversion: Conversion, warned: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from fxconv.data.arrays import holds_indices, open_array, split_name
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.calibration_arrays import NamedArrays
 from fxconv.data.calibration_photographs import Photographs
+from fxconv.data.calibration_saved import SavedImages
 from fxconv.data.calibration_sources import open_calibration
 from fxconv.data.class_names import class_counts, read_names
 from fxconv.data.draws import SYNTHETIC, Draw, check_sources, open_sources
@@ -25,6 +26,7 @@ from fxconv.data.labels import LabelledPhotographs, read_classes
 from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.errors import UserError
 from fxconv.models import forward, loading, preconditions
+from fxconv.models.checkpoints import misfits
 from fxconv.models.loading import LoadedModel
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
@@ -115,6 +117,35 @@ def open_source(
         count = config.held_out or JUDGED
         labelled = classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, data)
     return Source(config, loaded, data, inputs, tuple(notes), labelled, class_names)
+
+
+def open_again(
+    model: str,
+    weights: str,
+    input_size: str | None,
+    images: SavedImages,
+    example: tuple[Tensor, ...],
+    state: Mapping[str, Tensor] | None,
+    config: Config,
+    unsafe_load: bool = False,
+    heads: str | None = None,
+    class_names: tuple[str, ...] | None = None,
+) -> Source:
+    """The same for a model whose calibration was saved, with the `images` and the `example` that were kept of it.
+
+    `state` are the numbers of a model with random weights, None of any other. Raises `UserError`.
+    """
+    loaded = loading.load(
+        model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads, arguments=config.model_arg
+    )
+    if loaded.is_random and state is not None:
+        problems = misfits(dict(state), loaded.module.state_dict())
+        if problems:
+            raise UserError(f"the saved calibration is of another model than {model}: {problems[0]}; calibrate anew")
+        loaded.module.load_state_dict(dict(state))
+    check_input(model, loaded, images)
+    inputs = loaded.signature.arguments(example)
+    return Source(config, loaded, images, inputs, tuple(loaded.warnings), None, class_names)
 
 
 def open_training(source: Source, train: Path, count: int) -> CalibrationData:

@@ -51,6 +51,8 @@ class CalibrationStatistics:
 
     `examples` are calls with a few of the images, `again` runs all of them through a module. `methods` are filled when
     they are first asked for. `bare` is what the last layers gave without their biases, where nothing was changed.
+    `rounded` are the weights of layers that were rounded adaptively, filled when that is done; where all this `is_kept`
+    from an earlier conversion, they are taken as they are.
     """
 
     calibration: Calibration
@@ -62,6 +64,8 @@ class CalibrationStatistics:
     examples: tuple[Inputs, ...] = ()
     methods: dict[str, RangeMethod] = field(default_factory=dict)
     bare: WithoutBias | None = None
+    rounded: dict[str, Tensor] = field(default_factory=dict)
+    is_kept: bool = False
 
     @property
     def means(self) -> dict[str, Tensor]:

@@ -63,9 +63,11 @@ def convert_calibrated(
     with clock.step("conversion"):
         grams, layers = dict[str, Tensor](), list[str]()
         if Recipe.adaround in steps:
-            grams, layers = statistics.input_grams(rewritten), static.int8_layers(observed)
+            layers = static.int8_layers(observed)
+            grams = dict(statistics.rounded) if statistics.is_kept else statistics.input_grams(rewritten)
         means = statistics.means if Recipe.bias_correction in steps else {}
-        int8 = static.convert_observed(observed, means, grams, clock.progress)
+        known = dict(statistics.rounded) if statistics.is_kept else {}
+        int8 = static.convert_observed(observed, means, grams, clock.progress, known, statistics.rounded)
     refused = refusals.met(int8, image)
     gc.collect()  # a graph and its module refer to each other: the float weights would stay for long
     nearest = tuple(path for path in layers if path not in grams)

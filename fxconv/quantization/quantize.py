@@ -34,6 +34,7 @@ class QuantizedModel:
     `means` are those of the layers' inputs by which biases were corrected, none when they were not; `rounded` are the
     layers whose weights were rounded adaptively; `statistics` is what its ranges were made of, `training` how its
     weights were fine-tuned, None when fxconv did not. `singly` says that images go through it one at a time.
+    `refused` are the operations that stay in float, with the reasons, `biases` those added behind their layers.
     """
 
     rewritten: Rewritten
@@ -48,6 +49,8 @@ class QuantizedModel:
     training: FineTuned | None = None
     singly: bool = False
     in_company: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
+    biases: Mapping[str, str] = field(default_factory=dict)
 
     def floating(self) -> nn.Module:
         """The fused float module that int8 was made of: changed as the recipe has it, its biases not corrected."""
@@ -108,6 +111,8 @@ def quantize(
         statistics,
         singly=bool(singly),
         in_company=singly == IN_COMPANY,
+        refused=refused,
+        biases=biases,
     )
 
 

@@ -129,17 +129,22 @@ def convert_observed(
     means: Mapping[str, Tensor] | None = None,
     grams: Mapping[str, Tensor] | None = None,
     progress: Progress = lambda step, done, total: None,
+    known: Mapping[str, Tensor] | None = None,
+    noted: dict[str, Tensor] | None = None,
 ) -> nn.Module:
     """Turn an observed, calibrated module into int8, in place.
 
     With `grams` of the layers' inputs, as `InputGrams` gives them, weights are rounded adaptively; with `means`, as
-    `InputMeans` gives them, the biases are corrected for the weights as they are rounded.
+    `InputMeans` gives them, the biases are corrected for the weights as they are rounded. Of the rounded weights those
+    that are `known` are taken, and all are `noted`.
     Raises `QuantizationError` naming every module that should have become int8 and did not.
     """
     with quiet():
         for graph in graphs_in(observed).values():
             make_room_for_biases(graph)
-        rounded = rounded_adaptively(observed, grams or {}, progress)
+        rounded = rounded_adaptively(observed, grams or {}, progress, known)
+        if noted is not None:
+            noted.update(rounded)
         corrected(observed, means or {}, rounded)
         hold(observed, rounded)
         kinds = {module: next(module.parameters(), None) for module in _untraced(observed)}

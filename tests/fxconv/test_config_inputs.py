@@ -48,11 +48,15 @@ def test_paths_are_relative_to_the_file_and_found_from_here(monkeypatch, tmp_pat
 )
 def test_code_is_known_by_the_name(model, is_code):
     assert names_code(model) is is_code
-    assert NamedInputs(model=model).code == ([model] if is_code else [])
+    assert NamedInputs(model=model).code_of() == ({model: "model"} if is_code else {})
 
 
 def test_unpickling_is_code_too():
-    assert NamedInputs(model="resnet18", unsafe_load=True).code == ["--unsafe-load"]
+    assert NamedInputs(model="resnet18", unsafe_load=True).code_of(["my file.py:P"], "own.py:f") == {
+        "--unsafe-load": "unsafe_load",
+        "--pass 'my file.py:P'": "passes",
+        "--preprocess own.py:f": "preprocess",
+    }
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,14 @@ def convert(
     from fxconv.config_file import chosen
 
     given = given_on(context)
-    saved = converting.saved_inputs(output)
     groups = (loading, images, calibration, pixels, int8, accuracy, artifact, passes, lowering, training, detector)
-    config = chosen(output.config_file, choices(*groups, mode=mode), given)
-    request = converting.requested(model, loading, images, accuracy, training, output, config, saved, given)
+    asked = choices(*groups, mode=mode)
+    saved, kept = converting.saved_inputs(output), converting.saved_calibration(output, given)
+    if kept is None:
+        config = chosen(output.config_file, asked, given)
+    else:
+        saved, config = kept.inputs, kept.config_with({field: value for field, value in asked.items() if given(field)})
+    request = converting.requested(model, loading, images, accuracy, training, output, config, saved, kept, given)
     files = converting.check_files(request, given)
     if output.dry_run:
         converting.show_dry_run(request)

@@ -55,11 +55,28 @@ class ConversionOutput:
             rich_help_panel="Output",
         ),
     ] = None
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            help="A calibration that --save-calibration wrote: another file is made of it, without images.",
+            rich_help_panel="Output",
+        ),
+    ] = None
     save_config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.json",
             help="Write the choices that give this result again, layers kept for --max-drop included.",
+            rich_help_panel="Output",
+        ),
+    ] = None
+    save_calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write ranges and recipe, of which --calibration makes other files later, without images.",
             rich_help_panel="Output",
         ),
     ] = None
@@ -90,6 +107,7 @@ class ConversionOutput:
             "--html": self.html,
             "--json": self.json,
             "--save-config": self.save_config,
+            "--save-calibration": self.save_calibration,
             "--op-list": self.op_list,
         }
 

@@ -208,10 +208,13 @@ class HeldScales(ObserverBase):
         return self.scales, self.zero_points
 
 
-def rounded_adaptively(observed: nn.Module, grams: Mapping[str, Tensor], progress: Progress) -> dict[str, Tensor]:
+def rounded_adaptively(
+    observed: nn.Module, grams: Mapping[str, Tensor], progress: Progress, known: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """The weights of an observed module's layers on the steps their observers will make, by the paths of the layers.
 
-    `grams` are those of `InputGrams`. The scales are held from here on. What is converted to int8 counts alone.
+    `grams` are those of `InputGrams`. The scales are held from here on. What is converted to int8 counts alone. Weights
+    that are `known` to come out of it are not worked out again.
     """
     layers: dict[str, Any] = {path: observed.get_submodule(path) for path in grams}
     layers = {path: layer for path, layer in layers.items() if getattr(layer, "qconfig", None) is not None}
@@ -227,6 +230,9 @@ def rounded_adaptively(observed: nn.Module, grams: Mapping[str, Tensor], progres
         held = HeldScales(observer)
         layer.qconfig = QConfig(activation=layer.qconfig.activation, weight=lambda held=held: held)
         ends = observer.quant_min, observer.quant_max
+        if known and path in known:
+            found[path] = known[path].clone()
+            continue
         found[path] = adaround(layer.weight, held.scales, grams[path], ends, ITERATIONS, shown)
     return found
 
