@@ -33,9 +33,10 @@ def text(config: Config, inputs: NamedInputs | None = None) -> str:
 def reproducing(config: Config, steps: tuple[Recipe, ...]) -> Config:
     """The choices that give the same result without a search.
 
-    What was kept in float for a budget is named in `config` already; so are the `steps` of the recipe, then.
+    What was kept in float for a budget is named in `config` already, and a metric decided nothing else; so are the
+    `steps` of the recipe, then.
     """
-    return dataclasses.replace(config, max_drop=None, recipe=steps or (Recipe.none,))
+    return dataclasses.replace(config, max_drop=None, metric=None, recipe=steps or (Recipe.none,))
 
 
 def chosen(path: Path | None, choices: Mapping[str, Any], is_given: Callable[[str], bool]) -> Config:
@@ -58,7 +59,13 @@ def _check_code(path: Path, config: Config, is_given: Callable[[str], bool]) -> 
     inputs = saved_inputs(path)
     code = [word for word in inputs.code if not is_given("unsafe_load" if word.startswith("--") else "model")]
     function = (str(config.preprocess),) if is_function(config.preprocess) else ()
-    for option, field, specs in (("--pass", "passes", config.passes), ("--preprocess", "preprocess", function)):
+    metric = (config.metric,) if config.metric is not None else ()
+    named = (
+        ("--pass", "passes", config.passes),
+        ("--preprocess", "preprocess", function),
+        ("--metric", "metric", metric),
+    )
+    for option, field, specs in named:
         code += [f"{option} {shlex.quote(spec)}" for spec in specs if not is_given(field)]
     if code:
         raise UserError(
@@ -71,8 +78,8 @@ def read(path: Path, given: Mapping[str, Any], is_given: Callable[[str], bool] |
     """The choices in a file; those in `given`, by field, are made on the command line and go before.
 
     What the file leaves out is as without a file. A file alone has no code imported: what it names of the user's own,
-    passes and the model itself, must be given on the command line as well, of which `is_given` knows; unless it does,
-    `given` is all of it. Raises `UserError` naming a key that is none, or whose value is not of its type.
+    passes, a metric and the model itself, must be given on the command line as well, of which `is_given` knows; unless
+    it does, `given` is all of it. Raises `UserError` naming a key that is none, or whose value is not of its type.
     """
     values = _values(path)
     values.pop(_INPUTS, None)
