@@ -152,11 +152,12 @@ class Config:
     run; `java` also blocks prepacking, whose operators the Java runtime lacks. `passes` are `module:Class` specs of the
     user's own passes, `skip` and `until` names of passes. `keep_float` are patterns for paths of modules that run
     in float. `max_drop`, from 0 to 100, is by how many percentage points int8 may answer worse than
-    float; `held_out` the most images, not used for calibration, to judge that by. `recipe` is auto, none, or
-    steps; auto does not take adaround, which takes long, but goes with it. With `postprocess` peaks the artifact
-    returns the detections of `fxconv.detectors.HeatmapPeaks`: those of a score, from 0 to 1, above `peak_threshold`,
-    `peak_count` at most, with `ties` and `sigmoid`. With `golden` it carries inputs to prove itself by; with
-    `normalize_in_graph` it takes uint8 pixels, and normalizes them itself.
+    float; `held_out` the most images, not used for calibration, to judge that by. `metric` names a function of the
+    user's that judges in the place of answers, `FILE.py:NAME`; then `max_drop` is hundredths of its unit. `recipe` is
+    auto, none, or steps; auto does not take adaround, which takes long, but goes with it. With `postprocess` peaks the
+    artifact returns the detections of `fxconv.detectors.HeatmapPeaks`: those of a score, from 0 to 1, above
+    `peak_threshold`, `peak_count` at most, with `ties` and `sigmoid`. With `golden` it carries inputs to prove itself
+    by; with `normalize_in_graph` it takes uint8 pixels, and normalizes them itself.
 
     With `mode` qat the rewritten model is fine-tuned for at most `epochs` passes over the training images, from
     `learn_from`, by Adam with `learning_rate` (ten times that for biases) falling to 0 along a cosine; `batch_size`
@@ -195,6 +196,7 @@ class Config:
     java: bool = False
     keep_float: tuple[str, ...] = ()
     max_drop: float | None = None
+    metric: str | None = None
     held_out: int | None = None
     postprocess: Postprocess | None = None
     peak_threshold: float = 0.3
@@ -231,14 +233,19 @@ class Config:
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 100:
             raise UserError(f"--min-agreement {self.min_agreement:g}: give a percentage from 0 to 100, such as 95")
-        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+        if self.metric is not None and not isinstance(self.metric, str):
+            raise UserError("metric: a Config holds FILE.py:NAME; give the function itself to fxconv.convert")
+        if self.max_drop is not None and not 0 <= self.max_drop <= (math.inf if self.metric else 100):
             raise UserError(f"--max-drop {self.max_drop:g}: give percentage points from 0 to 100, such as 1")
+        if self.max_drop is not None and math.isinf(self.max_drop):
+            raise UserError(f"--max-drop {self.max_drop:g}: give hundredths of the metric's unit, such as 1")
         if not 0 <= self.peak_threshold < 1:
             raise UserError(f"--peak-threshold {self.peak_threshold:g}: give a score from 0 to below 1, such as 0.3")
         if not 0 < self.learning_rate <= 1:
             raise UserError(f"--learning-rate {self.learning_rate:g}: give a number above 0, such as 1e-5, at most 1")
         for option, wrong, modes in (
             ("--max-drop", self.max_drop is not None, (Mode.static,)),
+            ("--metric", self.metric is not None, (Mode.static, Mode.qat)),
             ("--keep-float", self.keep_float, (Mode.static, Mode.qat)),
             ("--recipe", set(self.recipe) - {Recipe.auto, Recipe.none}, (Mode.static, Mode.qat)),
             ("--arithmetic wrap", self.arithmetic is Arithmetic.wrap, (Mode.static, Mode.qat)),

@@ -32,9 +32,10 @@ def text(config: Config, inputs: NamedInputs | None = None) -> str:
 def reproducing(config: Config, steps: tuple[Recipe, ...]) -> Config:
     """The choices that give the same result without a search.
 
-    What was kept in float for a budget is named in `config` already; so are the `steps` of the recipe, then.
+    What was kept in float for a budget is named in `config` already, and a metric decided nothing else; so are the
+    `steps` of the recipe, then.
     """
-    return dataclasses.replace(config, max_drop=None, recipe=steps or (Recipe.none,))
+    return dataclasses.replace(config, max_drop=None, metric=None, recipe=steps or (Recipe.none,))
 
 
 def chosen(path: Path | None, choices: Mapping[str, Any], is_given: Callable[[str], bool]) -> Config:
@@ -68,13 +69,14 @@ def read(path: Path, given: Mapping[str, Any], is_given: Callable[[str], bool] |
     """The choices in a file; those in `given`, by field, are made on the command line and go before.
 
     What the file leaves out is as without a file. A file alone has no code imported: what it names of the user's own,
-    passes and the model itself, must be given on the command line as well, of which `is_given` knows; unless it does,
-    `given` is all of it. Raises `UserError` naming a key that is none, or whose value is not of its type.
+    passes, a metric and the model itself, must be given on the command line as well, of which `is_given` knows; unless
+    it does, `given` is all of it. Raises `UserError` naming a key that is none, or whose value is not of its type.
     """
     values, what = _values(path), f"--config {path}"
     inputs = read_inputs(values.pop(_INPUTS, {}), f"{what}: {_INPUTS!r}").found_from(path)
     config = from_values(values, what, given)
-    code = inputs.code_of(config.passes, config.preprocess if is_function(config.preprocess) else None)
+    function = config.preprocess if is_function(config.preprocess) else None
+    code = inputs.code_of(config.passes, {"preprocess": function, "metric": config.metric})
     check_code(code, what, is_given or given.__contains__)
     return config
 

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fxconv.errors import UserError
@@ -43,12 +44,14 @@ class NamedInputs:
     targets: tuple[str, ...] = ("mobile",)
     digests: Mapping[str, str] = field(default_factory=dict)
 
-    def code_of(self, passes: Sequence[str] = (), preprocess: str | None = None) -> dict[str, str]:
+    def code_of(
+        self, passes: Sequence[str] = (), functions: Mapping[str, str | None] = MappingProxyType({})
+    ) -> dict[str, str]:
         """The words of a command line that would run code, each with the field it gives; no file alone decides it."""
         code = {self.model: "model"} if self.model is not None and names_code(self.model) else {}
         code |= {"--unsafe-load": "unsafe_load"} if self.unsafe_load else {}
         code |= {f"--pass {shlex.quote(spec)}": "passes" for spec in passes}
-        return code | ({f"--preprocess {shlex.quote(preprocess)}": "preprocess"} if preprocess is not None else {})
+        return code | {f"--{name} {shlex.quote(spec)}": name for name, spec in functions.items() if spec is not None}
 
     def beside(self, file: Path) -> NamedInputs:
         """With each path relative to the folder of `file`."""

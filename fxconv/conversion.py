@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from fxconv.data.class_names import check_names
 from fxconv.data.held_out import JUDGED, unused
 from fxconv.data.held_out import held_out as held_out_of
 from fxconv.data.staged_file import StagedFile
+from fxconv.data.targets import with_targets
 from fxconv.environment import Environment
 from fxconv.errors import ConversionError, UserError
 from fxconv.job import Job, open_job
@@ -31,6 +32,8 @@ from fxconv.measures.judge import Judge, Judgement
 from fxconv.measures.latency import Latency
 from fxconv.measures.layer_cost import LayerCost
 from fxconv.measures.layer_survey import Layer
+from fxconv.measures.metric import Metric, with_metric
+from fxconv.measures.metric_judge import MetricJudge
 from fxconv.measures.noise_gain import amplifies_noise
 from fxconv.models import preconditions
 from fxconv.models.graph_calls import Inputs
@@ -202,7 +205,7 @@ def convert(
     example_inputs: tuple[Any, ...] | None = None,
     config: Config | None = None,
     *,
-    held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
+    held_out: CalibrationData | Iterable[Any] | None = None,
     training: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
     checkpoint: str | Path | None = None,
     info: ModelInfo | None = None,
@@ -214,6 +217,7 @@ def convert(
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     saved: SavedCalibration | None = None,
+    metric: Metric | Callable[..., Any] | str | None = None,
     **options: Any,
 ) -> Conversion:
     """Rewrite, quantize, lower and verify `model`; the model itself is not touched.
@@ -227,15 +231,19 @@ def convert(
     calibration data unless given, and `checkpoint` is written after each epoch, and gone on from. With `output` the
     verified artifact is moved there, and only if it is verified. `progress` is called with a step's name, how much of
     it is done, and how much there is. `before` are seconds of steps that went before this call, for the timings.
-    With `layers` each layer is compared with its float form for the report. `labels`, the names of the classes, and
-    `preprocessing`, how pixels became the calibration data where that does not say it itself, go into the artifact.
+    `metric`, a function or `FILE.py:NAME`, judges in the place of answers: it is called with the model and an iterator
+    of (batch, target), target None where there is none, once for float and once for each int8 module, and returns a
+    number, higher for better; `max_drop` is in hundredths of its unit. Then `held_out` may be batches of (images,
+    targets), the targets whatever the metric takes. With `layers` each layer is compared with its float form for the
+    report. `labels`, the names of the classes, and `preprocessing`, how pixels became the calibration data where that
+    does not say it itself, go into the artifact.
 
     Raises `UserError` for a choice that cannot be met, a model that cannot be rewritten and a faulty pass of the
     user's, `rewrites.PassError` for a faulty pass of ours, `ConversionError` when a kernel refuses its inputs or
     calibration does not reach one, `max_drop` cannot be met, or `runtime` cannot load the artifact. A conversion that
     fails the audit or the ledger is returned with `verified` False.
     """
-    config = replace(config or Config(), **options)
+    config, judged_by = with_metric(config or Config(), metric, options)
     is_labelled = isinstance(held_out, CalibrationData) and held_out.labels is not None
     if config.mode is not Mode.qat and (training is not None or checkpoint is not None):
         raise UserError("training images and a checkpoint go with mode qat; leave them out, or train")
@@ -252,7 +260,8 @@ def convert(
         InGraphNormalization.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
     given = None
     if held_out is not None:
-        held_out = given = as_data(held_out)
+        most = config.held_out or JUDGED
+        held_out = given = as_data(held_out) if judged_by is None else with_targets(held_out, job.signature, most)
         preconditions.check_takes(job.model, job.signature.arguments(held_out.examples(1)[0]), "held_out")
         given = held_out if config.max_drop is None else None
     with engine.engine(config.engine.value), preconditions.faults_told(job.model, job.images):
@@ -269,8 +278,8 @@ def convert(
         if config.mode is Mode.qat:
             quantized = fine_tuned(job.task, quantized, lesson, Path(checkpoint) if checkpoint is not None else None)
         judgement = None
-        if config.max_drop is not None or is_labelled:
-            quantized, judgement = _judge(job, held_out, quantized)
+        if config.max_drop is not None or judged_by is not None or is_labelled:
+            quantized, judgement = _judge(job, held_out, quantized, judged_by)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
         trained_on = lesson if config.mode is Mode.qat else None
         return completed(job, quantized, judgement, output, layers, labels, trained_on, given)
@@ -447,7 +456,10 @@ def _fidelity(
 
 
 def _judge(
-    job: Job, held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None, quantized: QuantizedModel
+    job: Job,
+    held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None,
+    quantized: QuantizedModel,
+    metric: Metric | None,
 ) -> tuple[QuantizedModel, Judgement]:
     """How the int8 module answers; where that is worse than `max_drop` allows, one with layers in float does."""
     first, recipe, config, clock = quantized.rewritten, quantized.recipe, job.config, job.clock
@@ -459,12 +471,14 @@ def _judge(
     count = config.held_out or JUDGED
     others = held_out_of(job.data, count, held_out)
     if not others.is_unseen:
+        asked = "--max-drop" if config.max_drop is not None else "--metric"
         raise UserError(
-            "--max-drop is judged on images not used for calibration, and there are none: give held_out, or lower "
+            f"{asked} is judged on images not used for calibration, and there are none: give held_out, or lower "
             "--calib-count"
         )
     with clock.step("judging"):
-        judge = Judge(job.model, job.signature, others.data, count)
+        judging = (job.model, job.signature, others.data, count)
+        judge = Judge(*judging) if metric is None else MetricJudge(*judging, metric)
 
     def rank(images: list[Inputs]) -> tuple[LayerCost, ...]:
         return costs(before.floating(), before.int8, before.ranges, images, clock.progress, outputs=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,12 @@ from fxconv.config import Config, Recipe
 from fxconv.data.assumption import assumption_warnings
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.held_out import held_out as held_out_of
+from fxconv.data.targets import looked_at, with_targets
 from fxconv.environment import check
 from fxconv.measures.latency import set_mobile_threads
 from fxconv.measures.layer_cost import LayerCost
+from fxconv.measures.metric import Metric, MetricName, with_metric
+from fxconv.measures.metric_judge import MetricJudge
 from fxconv.measures.model_similarity import similarity_of
 from fxconv.models import preconditions
 from fxconv.models.model_info import ModelInfo
@@ -37,7 +40,8 @@ class Sensitivity:
 
     `together` is the SQNR in decibels and the share of equal answers of the real int8 module, in which all of them are
     quantized, with the `steps` of the recipe. `source` says on which images, `images` how many; `is_unseen` whether
-    calibration did not see them.
+    calibration did not see them. With a `metric` of the user's the layers are ranked by that: `float_metric` is float's
+    value, `int8_metric` that of all of them in int8.
     """
 
     model: ModelInfo
@@ -51,6 +55,9 @@ class Sensitivity:
     together: tuple[float, float | None]
     steps: tuple[Recipe, ...] = ()
     warnings: tuple[str, ...] = ()
+    metric: MetricName | None = None
+    float_metric: float | None = None
+    int8_metric: float | None = None
 
 
 def sensitivity(
@@ -58,7 +65,8 @@ def sensitivity(
     calibration: CalibrationData | Iterable[Tensor | Sequence[Tensor]],
     config: Config | None = None,
     *,
-    held_out: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
+    held_out: CalibrationData | Iterable[Any] | None = None,
+    metric: Metric | Callable[..., Any] | str | None = None,
     info: ModelInfo | None = None,
     warnings: Iterable[str] = (),
     progress: Progress = lambda step, done, total: None,
@@ -75,9 +83,12 @@ def sensitivity(
     `held_out` (float tensors `[N, ...]` as for calibration), else photographs or rows of the same source that were left
     over, else generated ones; tensors given from Python without `held_out` serve for both, and a warning says so.
 
+    With a `metric`, as `fxconv.convert` takes it, the layers are ranked by what it says of the model with each alone in
+    int8, and `held_out` may be batches of (images, targets).
+
     Raises what `fxconv.convert` raises.
     """
-    config = replace(config or Config(), **options)
+    config, judged_by = with_metric(config or Config(), metric, options)
     config = replace(config, held_out=config.held_out or IMAGES)
     check(config.engine.value)
     data = as_data(calibration)
@@ -90,10 +101,17 @@ def sensitivity(
         preconditions.reference(model, [first])
         with preconditions.faults_told(model, [first]):
             quantized = quantize(QuantizationTask(model, rules, signature, data, first, config, clock))
-        judged = held_out_of(data, config.held_out or IMAGES, held_out)
-        images = [signature.arguments(image) for image in judged.data.examples(config.held_out or IMAGES)]
+        count = config.held_out or IMAGES
+        if held_out is not None and judged_by is not None:
+            held_out = with_targets(held_out, signature, count)
+        judged = held_out_of(data, count, held_out)
+        count = looked_at(judged.data, count)
+        images = [signature.arguments(image) for image in judged.data.examples(count)]
         with preconditions.faults_told(model, images):
-            layers = costs(quantized.floating(), quantized.int8, quantized.ranges, images, progress)
+            judge = None if judged_by is None else MetricJudge(model, signature, judged.data, count, judged_by)
+            all_int8 = None if judge is None else judge.value(quantized.int8)
+            by = None if judge is None else judge.value
+            layers = costs(quantized.floating(), quantized.int8, quantized.ranges, images, progress, metric=by)
             together = similarity_of(quantized.floating(), quantized.int8, images)
     return Sensitivity(
         about := info or ModelInfo.given(model, first),
@@ -107,4 +125,7 @@ def sensitivity(
         (together.sqnr_db, together.agreement),
         quantized.recipe.steps,
         (*warnings, *data.warnings, *assumption_warnings(data, about), *judged.warnings),
+        None if judge is None else judge.metric.named,
+        None if judge is None else judge.float_value,
+        all_int8,
     )

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from fxconv.config import Config
 from fxconv.data.assumption import assumption_warnings
-from fxconv.data.calibration import CalibrationData
+from fxconv.data.calibration import CalibrationData, as_data
 from fxconv.data.draws import Draw
+from fxconv.data.held_out import JUDGED
+from fxconv.data.targets import with_targets
 from fxconv.environment import check
 from fxconv.errors import UserError
 from fxconv.measures.latency import set_mobile_threads
+from fxconv.measures.metric import Metric, MetricName, with_metric
+from fxconv.measures.metric_judge import MetricJudge
 from fxconv.measures.model_similarity import similarity_of
 from fxconv.models import preconditions
 from fxconv.models.model_info import ModelInfo
@@ -33,7 +37,7 @@ class Trial:
     """One int8 module: what it was calibrated on, and how like float it answers.
 
     `count` images were asked for and `images` there; SQNR in decibels, agreement a share from 0 to 1, None without
-    class scores; `seconds` is what making it took.
+    class scores; `seconds` is what making it took. `metric` is the value of a metric of the user's, None without one.
     """
 
     source: str
@@ -43,6 +47,7 @@ class Trial:
     sqnr_db: float
     agreement: float | None
     seconds: float
+    metric: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,17 @@ class Summary:
     worst_sqnr_db: float
     agreement: float | None
     agreement_spread: float | None
+    metric: float | None = None
+    metric_spread: float | None = None
+    worst_metric: float | None = None
 
 
 @dataclass(frozen=True)
 class Study:
-    """Every trial of a model, all judged on the same `images` of `judged_on`, which none was calibrated on."""
+    """Every trial of a model, all judged on the same `images` of `judged_on`, which none was calibrated on.
+
+    `metric` is what a metric of the user's is called, and `float_metric` its value for float; None without one.
+    """
 
     model: ModelInfo
     config: Config
@@ -70,6 +81,8 @@ class Study:
     images: int
     trials: tuple[Trial, ...]
     warnings: tuple[str, ...] = ()
+    metric: MetricName | None = None
+    float_metric: float | None = None
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
@@ -83,6 +96,7 @@ class Study:
 def _summary(trials: Sequence[Trial]) -> Summary:
     first, sqnr = trials[0], [trial.sqnr_db for trial in trials]
     same = [trial.agreement for trial in trials if trial.agreement is not None]
+    values = [trial.metric for trial in trials if trial.metric is not None]
     return Summary(
         first.source,
         first.count,
@@ -93,6 +107,9 @@ def _summary(trials: Sequence[Trial]) -> Summary:
         min(sqnr),
         statistics.fmean(same) if same else None,
         _spread(same),
+        statistics.fmean(values) if values else None,
+        _spread(values),
+        min(values, default=None),
     )
 
 
@@ -109,7 +126,7 @@ def _spread(values: Sequence[float]) -> float | None:
 def study(
     model: nn.Module,
     sources: Mapping[str, Draw],
-    judged: CalibrationData,
+    judged: CalibrationData | Iterable[Any],
     counts: Sequence[int] = (1, 10, 100),
     seeds: int = 3,
     config: Config | None = None,
@@ -117,37 +134,45 @@ def study(
     info: ModelInfo | None = None,
     warnings: Iterable[str] = (),
     progress: Progress = lambda step, done, total: None,
+    metric: Metric | Callable[..., Any] | str | None = None,
     **options: Any,
 ) -> Study:
     """Quantize `model` once for each source, count and seed, and compare every result with float on the same images.
 
     `sources` give images to calibrate on, by what they are called; `judged` are the images to compare on. `config`, or
     its fields as keywords, is that of `fxconv.convert`, which is what each trial does up to the int8 module. The model
-    itself is not touched. Raises what `fxconv.convert` raises.
+    itself is not touched. A `metric`, as `fxconv.convert` takes it, is asked of each result too; `judged` may then be
+    batches of (images, targets). Raises what `fxconv.convert` raises.
     """
-    config = replace(config or Config(), **options)
+    config, judged_by = with_metric(config or Config(), metric, options)
     if not sources or not counts or seeds < 1:
         raise UserError("a study needs at least one source, one number of images and one seed")
     check(config.engine.value)
     model, rules = preconditions.own_copy(model), selected(config)
     signature, trials, told = InputSignature.of(model), list[Trial](), dict[str, list[list[str]]]()
+    if judged_by is None:
+        data = as_data(judged)
+    else:
+        data = with_targets(judged, signature, config.held_out or JUDGED, "judged")
     set_mobile_threads()
     with engine.engine(config.engine.value):
-        images = [signature.arguments(image) for image in judged.examples(judged.count)]
+        images = [signature.arguments(image) for image in data.examples(data.count)]
         original = preconditions.reference(model, images)
+        judge = None if judged_by is None else MetricJudge(model, signature, data, data.count, judged_by)
         total = len(sources) * len(counts) * seeds
         for name, draw in sources.items():
             for count in counts:
                 for seed in range(config.seed, config.seed + seeds):
                     progress(f"{name}, {count}, seed {seed}", len(trials), total)
-                    data, clock = draw(count, seed), Clock(lambda *_: None)
-                    first = signature.arguments(data.examples(1)[0])
+                    drawn, clock = draw(count, seed), Clock(lambda *_: None)
+                    first = signature.arguments(drawn.examples(1)[0])
                     with preconditions.faults_told(model, [first, *images]):
-                        quantized = quantize(QuantizationTask(model, rules, signature, data, first, config, clock))
+                        quantized = quantize(QuantizationTask(model, rules, signature, drawn, first, config, clock))
                         alike = similarity_of(quantized.floating(), quantized.int8, images, original)
-                    seconds = clock.total()["total"]
-                    trials.append(Trial(name, count, data.count, seed, alike.sqnr_db, alike.agreement, seconds))
-                    told.setdefault(name, []).append(data.warnings)
+                        value = None if judge is None else judge.value(quantized.int8)
+                    seconds, found = clock.total()["total"], (alike.sqnr_db, alike.agreement)
+                    trials.append(Trial(name, count, drawn.count, seed, *found, seconds, value))
+                    told.setdefault(name, []).append(drawn.warnings)
     # Of draws from one source the one that says most: the others met some of the same photographs.
     most = [note for draws in told.values() for note in max(draws, key=len)]
     short = {trial.source: trial.images for trial in trials if trial.images < trial.count}
@@ -155,10 +180,12 @@ def study(
     return Study(
         about := info or ModelInfo.given(model, images[0]),
         config,
-        judged.source,
+        data.source,
         len(images),
         tuple(trials),
-        tuple(dict.fromkeys((*warnings, *judged.warnings, *assumption_warnings(judged, about), *most, *notes))),
+        tuple(dict.fromkeys((*warnings, *data.warnings, *assumption_warnings(data, about), *most, *notes))),
+        None if judge is None else judge.metric.named,
+        None if judge is None else judge.float_value,
     )
 
 

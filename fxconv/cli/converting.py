@@ -159,7 +159,7 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
 
     `given` says whether an option was given on the command line.
     """
-    from fxconv.cli.paths import check_target, read_files
+    from fxconv.cli.paths import check_target, code_file, read_files
     from fxconv.data.arrays import split_name
     from fxconv.data.class_names import sorted_files
 
@@ -177,6 +177,7 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
         "--config": output.config_file,
         "--calibration": output.calibration,
         "--eval": accuracy.evaluation,
+        "--metric": code_file(request.config.metric) if request.config.metric is not None else None,
         "--labels": labels,
         "--train": training.train and split_name(training.train)[0],
         "the names of the classes": names,
@@ -220,10 +221,12 @@ def run(
     from fxconv.cli import terminal
     from fxconv.conversion import convert
     from fxconv.data.source import open_source, open_training
+    from fxconv.measures.metric import Metric
     from fxconv.quantization.passes import selected
 
     imported = time.perf_counter()
     selected(request.config)  # a misspelt pass is found here, not after minutes of work
+    metric = Metric.at(request.config.metric) if request.config.metric is not None else None
     loading, training = request.loading, request.training
     source = (
         _opened_again(request, request.kept, files)
@@ -265,6 +268,7 @@ def run(
         preprocessing=source.preprocessing,
         layers=request.output.html is not None,
         saved=request.kept,
+        metric=metric,
     )
     return conversion, source.warnings, named
 
@@ -298,7 +302,10 @@ def _named(request: Request, files: Files, source: Source, lessons: CalibrationD
         return None
     if request.kept is not None:
         return request.kept.inputs
-    reads = {option: path for option, path in files.reads.items() if option not in ("--config", "--eval", "--labels")}
+    judging = ("--eval", "--labels", "--metric")  # what they decided is named: the layers kept in float
+    reads = {
+        option: path for option, path in files.reads.items() if option not in ("--config", "--calibration", *judging)
+    }
     reads["--labels"] = reads.pop("the names of the classes", None)
     digests = {option: file_digest(path) for option, path in reads.items() if path is not None and path.is_file()}
     for option, data in (("--calib", source.data), ("--train", lessons)):

@@ -27,6 +27,8 @@ _BLOCK = 1 << 20
 # What an input holds that is no image: class indices or tokens, and masks.
 _INDICES = (np.dtype(np.int64), np.dtype(np.int32))
 _OF_INPUTS = (*_INDICES, np.dtype(np.bool_))
+# What the images in an .npz file are called, and what their targets.
+_PAIRED = (("images", "x"), ("targets", "y"))
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -156,6 +158,24 @@ def open_indices(path: Path, option: str) -> ArrayFile:
     file_path, member = _file(path, option)
     with _trouble(option, str(file_path)):
         return _usable(_lone(file_path, member, option), _INDICES)
+
+
+def open_targets(path: Path, option: str) -> tuple[str, ArrayFile]:
+    """The name of the images in an .npz file, `images` or `x`, and the array of their targets, `targets` or `y`.
+
+    Targets are numbers or truth values of any kind. Raises `UserError` in one line where there are none.
+    """
+    file_path, member = _file(path, option)
+    with _trouble(option, str(file_path)):
+        members = _members(file_path) if member is None and _is_archive(file_path) else []
+        images, targets = (next((name for name in names if name in members), None) for names in _PAIRED)
+        if images is None or targets is None:
+            held = f"holds {', '.join(members) or 'one array'}"
+            cure = f"save them with np.savez({file_path.name!r}, images=..., targets=...)"
+            raise UserError(f"{option} {path}: {held}, and images and their targets are needed; {cure}")
+        found = _described(file_path, targets, option)
+        kinds = (found.dtype,) if found.dtype.kind in "biuf" else ()
+        return images, _usable(found, kinds)
 
 
 def _lone(path: Path, member: str | None, option: str) -> ArrayFile:

@@ -39,16 +39,22 @@ class _Drawn(Photographs):
 
 
 def open_sources(
-    names: Sequence[str], preprocessing: Preprocessing, images: int, config: Config
+    names: Sequence[str],
+    preprocessing: Preprocessing,
+    images: int,
+    config: Config,
+    given: CalibrationData | None = None,
 ) -> tuple[dict[str, Draw], CalibrationData]:
-    """The sources to draw from, and the images to judge by, which are of the first of them.
+    """The sources to draw from, and the images to judge by, which are of the first of them, unless others are `given`.
 
     A source is a folder of photographs, or `synthetic`. Raises `UserError` for one that is neither, or empty.
     """
     folders = {name: _photographs(name) for name in names if name != SYNTHETIC}
     size, first = config.batch_size, names[0]
     judged: CalibrationData
-    if first == SYNTHETIC:
+    if given is not None:
+        judged, used = given, {path.resolve() for path in given.paths} if isinstance(given, Photographs) else set()
+    elif first == SYNTHETIC:
         judged, used = _Made(preprocessing, images, size, config.seed + _JUDGED), set[Path]()
     else:
         found = folders[first]

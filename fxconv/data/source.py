@@ -22,7 +22,8 @@ from fxconv.data.calibration_sources import open_calibration
 from fxconv.data.class_names import class_counts, read_names
 from fxconv.data.draws import SYNTHETIC, Draw, check_sources, open_sources
 from fxconv.data.held_out import JUDGED
-from fxconv.data.labels import LabelledPhotographs, read_classes
+from fxconv.data.labels import read_classes
+from fxconv.data.targets import open_judged, read_targets
 from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.errors import UserError
 from fxconv.models import forward, loading, preconditions
@@ -47,8 +48,8 @@ _NO_INDICES = "Expected tensor for argument #1 'indices'"
 class Source:
     """A loaded model, its calibration data, what the user must know about both, and the choices settled by them.
 
-    `labelled` are the photographs to tell its accuracy by, when there are some; `class_names` what the user, or
-    who trained it, calls the classes.
+    `labelled` are the images to tell its accuracy by, or a metric of the user's, where there are some; `class_names`
+    what the user, or who trained it, calls the classes.
     """
 
     config: Config
@@ -56,7 +57,7 @@ class Source:
     data: CalibrationData
     example: tuple[Any, ...] | None
     warnings: tuple[str, ...]
-    labelled: LabelledPhotographs | None = None
+    labelled: CalibrationData | None = None
     class_names: tuple[str, ...] | None = None
 
     @property
@@ -89,14 +90,15 @@ def open_source(
 
     A model with random weights is settled on the calibration images: their batch-norm statistics, and outputs that say
     something. 3 dB are asked of it where nothing else was said. `evaluation` and `labels` name photographs whose class
-    is known, as `fxconv.data.labels.read_classes` takes them; `names` is a file with the names of the classes.
+    is known, or images with targets, as `fxconv.data.targets.read_targets` takes them; `names` is a file with the names
+    of the classes.
     """
     if calib is not None and not split_name(calib)[0].exists():
         raise UserError(f"--calib {calib}: no such file or folder")
     if example is not None and not split_name(example)[0].exists():
         raise UserError(f"--example {example}: no such file")
     class_names = read_names(names) if names is not None else None
-    classes = read_classes(evaluation, labels)
+    classes = read_targets(evaluation, labels, config.metric is not None)
     loaded = loading.load(
         model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads, arguments=config.model_arg
     )
@@ -115,7 +117,7 @@ def open_source(
     labelled = None
     if classes is not None:
         count = config.held_out or JUDGED
-        labelled = classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, data)
+        labelled = open_judged(classes, loaded.preprocessing, count, config.batch_size, config.seed, data)
     return Source(config, loaded, data, inputs, tuple(notes), labelled, class_names)
 
 
@@ -162,7 +164,7 @@ def open_training(source: Source, train: Path, count: int) -> CalibrationData:
     if not split_name(train)[0].exists():
         raise UserError(f"--train {train}: no such file or folder")
     data = open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
-    if isinstance(data, Photographs) and source.labelled is not None:
+    if isinstance(data, Photographs) and isinstance(source.labelled, Photographs):
         data.leave(source.labelled.paths)
     return data
 
@@ -176,16 +178,23 @@ def open_study(
     config: Config,
     unsafe_load: bool = False,
     heads: str | None = None,
+    evaluation: Path | None = None,
+    labels: Path | None = None,
 ) -> tuple[Source, dict[str, Draw], CalibrationData]:
     """A model, the sources `names` to calibrate it on, and at most `images` images of the first to judge it by.
+
+    `evaluation` and `labels` name others to judge by, with targets, as `open_source` takes them.
 
     A model with random weights is settled on images of the first source. Raises `UserError` for whatever the user can
     mend, among it a model of several inputs that photographs cannot fill.
     """
     check_sources(names)
+    found = read_targets(evaluation, labels, config.metric is not None)
     first = None if names[0] == SYNTHETIC else Path(names[0])
     source = open_source(model, weights, input_size, first, None, config, unsafe_load, heads=heads)
-    draws, judged = open_sources(names, source.loaded.preprocessing, images, config)
+    how = source.loaded.preprocessing
+    given = None if found is None else open_judged(found, how, images, config.batch_size, config.seed)
+    draws, judged = open_sources(names, how, images, config, given)
     return source, draws, judged
 
 

@@ -26,9 +26,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and OUT_OF_MEMORY.matches(str(error))
 
 
-def blamed(trace: TracebackType | None) -> traceback.FrameSummary | None:
-    """The innermost frame, past those of Python and the libraries fxconv stands on; None when it is fxconv's own."""
+def blamed(trace: TracebackType | None, called: str = "") -> traceback.FrameSummary | None:
+    """The innermost frame, past those of Python and the libraries fxconv stands on; None when it is fxconv's own.
+
+    Where code of the user's calls a file of fxconv's, `called`, it is the frame of the call.
+    """
     frames = traceback.extract_tb(trace)
+    if called:
+        end = next((place for place, frame in enumerate(frames) if frame.filename == called), len(frames))
+        frames = traceback.StackSummary.from_list(list(frames[:end]))
     place = _place(frames)
     return None if place is None else frames[place]
 

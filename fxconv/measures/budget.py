@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from fxconv.errors import ConversionError
 from fxconv.measures.judge import Judge, Judgement, Kept, Score
 from fxconv.measures.latency import measure, single_thread
 from fxconv.measures.layer_cost import LayerCost, damage
+from fxconv.measures.metric_judge import MetricJudge
 from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 
@@ -47,7 +47,7 @@ def judged(
     quantized: M,
     again: Callable[[tuple[str, ...]], M],
     rank: Callable[[list[Inputs]], tuple[LayerCost, ...]],
-    judge: Judge,
+    judge: Judge | MetricJudge,
     max_drop: float | None,
     step: Callable[[str], AbstractContextManager[None]],
     progress: Callable[[str, int, int], None],
@@ -61,11 +61,11 @@ def judged(
     """
     with step("judging"):
         before = judge.score(quantized.int8)
-    result = Judgement(judge.data.source, judge.images, judge.float_accuracy, before, before, max_drop)
+    result = judge.judged(before, max_drop)
     result = replace(result, warnings=_too_coarse(result))
     if max_drop is None:
         return quantized, result
-    result = replace(result, allowed=(1.0 if result.float_accuracy is None else result.float_accuracy) - max_drop / 100)
+    result = result.within(max_drop)
     if result.allows(before):
         return quantized, result
     with step("sensitivity"):
@@ -99,7 +99,7 @@ def judged(
 
 def _too_coarse(result: Judgement) -> tuple[str, ...]:
     """What to say of a budget smaller than the difference a single image makes."""
-    if result.max_drop is None or result.max_drop >= 100 / result.images:
+    if result.max_drop is None or result.metric is not None or result.max_drop >= 100 / result.images:
         return ()
     return (
         f"on {result.images} images one answer is {100 / result.images:.3g} points, so --max-drop {result.max_drop:g} "
@@ -113,7 +113,7 @@ class _Search(Generic[M]):
     def __init__(
         self,
         again: Callable[[tuple[str, ...]], M],
-        judge: Judge,
+        judge: Judge | MetricJudge,
         result: Judgement,
         step: Callable[[str], AbstractContextManager[None]],
         progress: Callable[[str, int, int], None],
@@ -143,13 +143,9 @@ class _Search(Generic[M]):
             if self._holds([more]):
                 return more
             found = self.scores[_paths(more)]
-            if self.result.value(found) >= self.result.value(best) - self._chance(best):
+            if self.result.value(found) >= self.result.value(best) - self.result.chance(best):
                 kept, best = more, found
         return None
-
-    def _chance(self, score: Score) -> float:
-        """What the number of answers that are not float's may well differ by without any reason, as a share."""
-        return math.sqrt((1 - score.agreement) / self.result.images)
 
     def _shortest(self, units: Sequence[Sequence[LayerCost]]) -> list[LayerCost] | None:
         if not units:
@@ -199,9 +195,10 @@ class _Search(Generic[M]):
         paths, score = max(tried.items(), key=lambda item: result.value(item[1]))
         several = f"{len(paths)} of {len(layers)} operations" if paths else "nothing"
         return (
-            f"--max-drop {result.max_drop:g} cannot be met: {result.measure} is {100 * result.value(score):.1f} % at "
-            f"best on {result.images} images, with {several} in float, and {100 * (result.allowed or 0):.1f} % are "
-            "asked for; calibrate on more (--calib, --calib-count), or allow more"
+            f"--max-drop {result.max_drop:g} cannot be met: {result.measure} is {result.shown(result.value(score))} at "
+            f"best on {result.images} images, with {several} in float, and {result.shown(result.allowed or 0)} "
+            f"{'are' if result.metric is None else 'is'} asked for; calibrate on more (--calib, --calib-count), or "
+            "allow more"
         )
 
 

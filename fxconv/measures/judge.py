@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from torch import Tensor, nn
 
 from fxconv.data.calibration import CalibrationData
 from fxconv.errors import UserError
+from fxconv.measures.metric import MetricName
 from fxconv.measures.similarity import answers, class_scores
 from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
@@ -21,10 +23,14 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Score:
-    """The share of images, from 0 to 1, answered as float answers them, and rightly; None without labels."""
+    """The share of images, from 0 to 1, answered as float answers them, and rightly; None without labels.
 
-    agreement: float
+    Where a metric of the user's judges, `metric` is its value, and nothing is counted.
+    """
+
+    agreement: float | None
     accuracy: float | None = None
+    metric: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class Judgement:
     """How int8 answers on images that calibration did not see, and what it took.
 
     `before` is the score with nothing kept in float for a budget, `after` the final one; `allowed` is the least score
-    that `max_drop` percentage points allow, as a share; None without a budget. `tried` counts the int8 modules that
+    that `max_drop` percentage points allow, as a share; None without a budget. With a `metric` of the user's
+    `float_metric` is its value for float, and `max_drop` hundredths of its unit. `tried` counts the int8 modules that
     were judged. `extra_ms` is how much longer one inference takes for what was kept, conversions included, in eager
     mode. `ranking` has each layer, the worst first, and the SQNR it leaves at the output when it alone is quantized,
     where that was measured.
@@ -65,10 +72,14 @@ class Judgement:
     extra_ms: float = 0.0
     warnings: tuple[str, ...] = ()
     ranking: tuple[tuple[str, float], ...] = ()
+    metric: MetricName | None = None
+    float_metric: float | None = None
 
     @property
     def measure(self) -> str:
         """What a score counts, in words."""
+        if self.metric is not None:
+            return self.metric.name
         return "top-1 agreement with float" if self.float_accuracy is None else "accuracy"
 
     @property
@@ -78,16 +89,47 @@ class Judgement:
 
     @property
     def score(self) -> float:
-        """The final score in that measure, a share."""
+        """The final score in that measure, a share or the metric's value."""
         return self.value(self.after)
 
+    @property
+    def float_value(self) -> float:
+        """Float's own score in that measure; it agrees with itself."""
+        if self.float_metric is not None:
+            return self.float_metric
+        return 1.0 if self.float_accuracy is None else self.float_accuracy
+
+    @property
+    def drop(self) -> float:
+        """By how much the final score is worse than float's, in what `max_drop` is in: points, hundredths of a unit."""
+        return 100 * (self.float_value - self.score)
+
     def value(self, score: Score) -> float:
-        """A score in the measure this is about, a share."""
-        return score.agreement if self.float_accuracy is None else score.accuracy or 0.0
+        """A score in the measure this is about, a share or the metric's value."""
+        if self.metric is not None:
+            return score.metric or 0.0
+        return (score.agreement if self.float_accuracy is None else score.accuracy) or 0.0
+
+    def within(self, max_drop: float) -> Judgement:
+        """With the least score that so large a drop allows."""
+        return replace(self, allowed=self.float_value - max_drop / 100)
 
     def allows(self, score: Score) -> bool:
         """Whether a score is within the budget."""
-        return self.allowed is not None and self.value(score) >= self.allowed - _ROUNDING
+        if self.allowed is None:
+            return False
+        return self.value(score) >= self.allowed - _ROUNDING * max(1.0, abs(self.allowed))
+
+    def chance(self, score: Score) -> float:
+        """What a score may well differ by without any reason: by chance as many answers turn, or a metric moves."""
+        if score.agreement is not None:
+            return math.sqrt((1 - score.agreement) / self.images)
+        # nobody knows how a metric varies: what is lost of an image by as much as is lost of one on average
+        return abs(self.float_value - self.value(score)) / math.sqrt(self.images)
+
+    def shown(self, score: float) -> str:
+        """A score in words: a percentage, or the metric's value with the digits that tell two apart."""
+        return f"{100 * score:.1f} %" if self.metric is None else f"{score:.6g}"
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -110,7 +152,7 @@ class Judge:
                 shapes = ", ".join(str(tuple(value.shape)) for value in found)
                 raise UserError(
                     f"the model's outputs {shapes} are no class scores [N, K], which --max-drop and --eval count; "
-                    "bound the noise of its outputs instead: --min-sqnr"
+                    "judge by a metric of your own, --metric FILE.py:NAME, or bound the noise of outputs: --min-sqnr"
                 )
             self.wanted.append(answers(found))
             self.classes = scores[0].shape[1]
@@ -131,6 +173,10 @@ class Judge:
     def float_accuracy(self) -> float | None:
         """The share of images that float answers rightly; None without labels."""
         return self._accuracy(self.wanted)
+
+    def judged(self, before: Score, max_drop: float | None) -> Judgement:
+        """What is known with nothing kept in float for a budget."""
+        return Judgement(self.data.source, self.images, self.float_accuracy, before, before, max_drop)
 
     def score(self, int8: nn.Module) -> Score:
         """How `int8` answers."""

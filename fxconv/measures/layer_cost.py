@@ -18,7 +18,7 @@ class LayerCost:
     their share of the model's; `weight_bytes` is the size of its weights in int8, `weight_share` their
     share of those of all int8 operations. `output_sqnr_db` is what is left of
     `sqnr_db` with its weights in float, None when that was not asked for; `readers` are the int8 operations that read
-    its output.
+    its output. `metric` is the value of a metric of the user's with this alone in int8, None where nobody asked.
     """
 
     where: str
@@ -31,6 +31,7 @@ class LayerCost:
     weight_share: float = 0.0
     output_sqnr_db: float | None = None
     readers: tuple[str, ...] = ()
+    metric: float | None = None
 
     @property
     def is_layer(self) -> bool:

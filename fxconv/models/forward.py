@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -83,9 +83,20 @@ def outputs(module: Callable[..., Any], images: Sequence[tuple[Any, ...]]) -> Ou
 
     What code of the user's writes into its modules meanwhile is taken back: hooks, caches, lists that it fills.
     """
-    users = module if isinstance(module, nn.Module) and _has_code_of_the_users(module) else None
-    with torch.no_grad(), nullcontext() if users is None else unchanged(users):
+    with torch.no_grad(), _kept(module):
         return [[tensor.detach() for tensor in tensors(module(*cloned(image)))] for image in images]
+
+
+def called(module: nn.Module, arguments: tuple[Any, ...]) -> Any:
+    """What a call returns, as it is; what code of the user's writes into its modules meanwhile is taken back."""
+    with torch.no_grad(), _kept(module):
+        return module(*cloned(arguments))
+
+
+def _kept(module: Callable[..., Any]) -> AbstractContextManager[Any]:
+    """While this lasts modules with code of the user's stay what they are."""
+    users = module if isinstance(module, nn.Module) and _has_code_of_the_users(module) else None
+    return nullcontext() if users is None else unchanged(users)
 
 
 def outputs_side_by_side(module: nn.Module, images: Sequence[tuple[Any, ...]]) -> Iterator[list[Tensor]]:

@@ -81,8 +81,11 @@ def costs(
     images: Sequence[Inputs],
     progress: Callable[[str, int, int], None] = lambda step, done, total: None,
     outputs: bool = False,
+    metric: Callable[[nn.Module, str], float] | None = None,
 ) -> tuple[LayerCost, ...]:
     """What each int8 operation of `int8` costs alone on these images, each a call with N = 1; the worst first.
+
+    With a `metric` of the user's, called with the whole model and with words for it, the worst by that is first.
 
     `floating` is the fused float model that `int8` was made of, whose layers change while this runs; `ranges` are the
     ranges that calibration called for, as `expected_ranges` gives them for each graph. With `outputs` layers with
@@ -108,6 +111,12 @@ def costs(
                 else:
                     both = compared_outputs(reference, floating, original, [image])
                     tally.add(both.wanted[0], both.got[0], both.returned)
+    by_metric: dict[str, float] = {}
+    for index, probe in enumerate(probes if metric is not None else ()):
+        progress("metric", index, len(probes))
+        with probe.quantized():
+            assert metric is not None
+            by_metric[probe.where] = metric(floating, f"the model with {probe.where} in int8")
     alone = {probe.where: tally.sqnr_db for (probe, weights), tally in zip(runs, tallies, strict=True) if not weights}
     macs = _macs(floating, images[0])
     total = max(1, sum(macs.values()))
@@ -125,10 +134,11 @@ def costs(
             weights_of[probe.where] / max(1, sum(weights_of.values())),
             alone.get(probe.where, tally.sqnr_db) if outputs else None,
             tuple(where for where in _readers(probe) if where in ranged),
+            by_metric.get(probe.where),
         )
         for probe, tally in zip(probes, tallies[: len(probes)], strict=True)
     ]
-    return tuple(sorted(found, key=lambda cost: (cost.sqnr_db, cost.where)))
+    return tuple(sorted(found, key=lambda cost: (cost.metric or 0.0, cost.sqnr_db, cost.where)))
 
 
 def _weight_bytes(probe: _Probe) -> int:

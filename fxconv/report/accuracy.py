@@ -175,13 +175,15 @@ def judged(judgement: Judgement | None) -> list[tuple[str, str]]:
     """How int8 answers on images held out of calibration, and what was kept in float for that, with its price."""
     if judgement is None:
         return []
-    allowed = f", at least {percent(judgement.allowed)} asked for" if judgement.allowed is not None else ""
-    own = f"; float's {percent(judgement.float_accuracy)}" if judgement.float_accuracy is not None else ""
-    measured = f"{judgement.measure} {percent(judgement.score)}{own}{allowed}"
+    allowed = f", at least {judgement.shown(judgement.allowed)} asked for" if judgement.allowed is not None else ""
+    has_own = judgement.metric is not None or judgement.float_accuracy is not None
+    own = f"; float's {judgement.shown(judgement.float_value)}" if has_own else ""
+    own += f", a drop of {judgement.drop:.3g}" if judgement.metric is not None else ""
+    measured = f"{judgement.measure} {judgement.shown(judgement.score)}{own}{allowed}"
     rows = [("judged", f"{measured} ({count(judgement.images, 'image')} not used for calibration)")]
     if judgement.kept:
         price = f"+{size(judgement.extra_bytes)}, {judgement.extra_ms:+.2f} ms"
-        without = percent(judgement.value(judgement.before))
+        without = judgement.shown(judgement.value(judgement.before))
         rows.append(("kept in float", f"{some(judgement.paths)}: {price}; without {without}"))
     return rows
 
@@ -196,15 +198,22 @@ def judgement_parts(judgement: Judgement) -> Iterator[Part]:
     yield judgement.source
     table = grid("", ">all int8", ">result", ">float")
     before, after = judgement.before, judgement.after
-    add(table, "top-1 agreement with float", percent(before.agreement), percent(after.agreement), "")
+    if judgement.metric is not None:
+        row = (judgement.shown(value) for value in map(judgement.value, (before, after)))
+        add(table, judgement.measure, *row, judgement.shown(judgement.float_value))
+    else:
+        add(table, "top-1 agreement with float", percent(before.agreement), percent(after.agreement), "")
     if judgement.float_accuracy is not None:
         own = percent(judgement.float_accuracy)
         add(table, "accuracy", percent(before.accuracy), percent(after.accuracy), own)
     yield table
+    if judgement.metric is not None:
+        yield f"{judgement.metric.spec}: a drop of {judgement.drop:.3g}, in hundredths of its unit; higher is better"
     if judgement.allowed is None:
         return
+    least = judgement.shown(judgement.allowed)
     yield (
-        f"--max-drop {judgement.max_drop:g} asks for {judgement.measure} of at least {percent(judgement.allowed)}; "
+        f"--max-drop {judgement.max_drop:g} asks for {judgement.measure} of at least {least}; "
         f"{count(judgement.tried, 'int8 module')} tried"
     )
     if not judgement.kept:
@@ -223,17 +232,21 @@ def print_sensitivity(result: Sensitivity, console: Console, top: int | None = N
     """The layers, each quantized alone, the worst first; with `top` only the first so many."""
     sqnr, agreement = result.together
     same = f", same top-1 on {percent(agreement)}" if agreement is not None else ""
+    if result.metric is not None:
+        same += f", {result.metric.name} {_value(result.int8_metric)} of float's {_value(result.float_metric)}"
     console.print(Text.assemble((result.model.name, "bold"), f": all in int8 {decibels(sqnr)}{same}"), soft_wrap=True)
     seen = _whether_used(result.is_unseen)
     console.print(
         Text(f"each layer quantized alone, on {count(result.images, 'image')} {seen}: {result.source}"), soft_wrap=True
     )
-    table = grid("layer", "kind", ">SQNR", ">same top-1", ">MACs", ">weights")
+    by = [] if result.metric is None else [f">{result.metric.name}"]
+    table = grid("layer", "kind", *by, ">SQNR", ">same top-1", ">MACs", ">weights")
     for layer in result.layers[:top]:
         add(
             table,
             layer.where,
             layer.kind,
+            *([] if result.metric is None else [_value(layer.metric)]),
             decibels(layer.sqnr_db),
             percent(layer.top1_agreement),
             percent(layer.macs_share) if layer.macs else "-",
@@ -257,11 +270,21 @@ def print_study(result: Study, console: Console) -> None:
     )
     images = count(result.images, "image")
     console.print(Text(f"judged on {images} that none is calibrated on: {result.judged_on}"), soft_wrap=True)
-    table = grid("calibrated on", ">images", ">SQNR", ">spread", ">worst", ">same top-1", ">spread")
+    by = [] if result.metric is None else [f">{result.metric.name}", ">spread", ">worst"]
+    if result.metric is not None:
+        console.print(Text(f"float's {result.metric.name} is {_value(result.float_metric)}"), soft_wrap=True)
+    table = grid("calibrated on", ">images", *by, ">SQNR", ">spread", ">worst", ">same top-1", ">spread")
     for one in result.summaries:
         spread = "-" if one.sqnr_spread is None else f"{one.sqnr_spread:.1f} dB"
         same = "-" if one.agreement_spread is None else f"{100 * one.agreement_spread:.1f} %"
         had = str(one.count) if one.images == one.count else f"{one.images} of {one.count}"
         agreement = percent(one.agreement)
-        add(table, one.source, had, decibels(one.sqnr_db), spread, decibels(one.worst_sqnr_db), agreement, same)
+        values = [_value(one.metric), _value(one.metric_spread, 3), _value(one.worst_metric)] if by else []
+        sqnr, worst = decibels(one.sqnr_db), decibels(one.worst_sqnr_db)
+        add(table, one.source, had, *values, sqnr, spread, worst, agreement, same)
     show(table, console)
+
+
+def _value(metric: float | None, digits: int = 6) -> str:
+    """The value of a metric, with the digits that tell two apart."""
+    return "-" if metric is None else f"{metric:.{digits}g}"

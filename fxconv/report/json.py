@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fxconv.config import Config
     from fxconv.conversion import Conversion
     from fxconv.measures.judge import Judgement
+    from fxconv.measures.metric import MetricName
     from fxconv.models.model_info import ModelInfo
     from fxconv.models.preprocessing import Preprocessing
     from fxconv.quantization.fine_tuned import FineTuned
@@ -83,8 +84,14 @@ def _judgement(judgement: Judgement | None) -> dict[str, Any] | None:
         "measure": judgement.measure,
         "score": judgement.score,
         **asdict(judgement),
+        "drop": judgement.drop,
         "extra_bytes": judgement.extra_bytes,
     }
+
+
+def _metric(named: MetricName | None, values: dict[str, float | None]) -> dict[str, Any] | None:
+    """What a metric of the user's is called, and its values; None when there is none."""
+    return None if named is None else {**asdict(named), **values}
 
 
 def _training(training: FineTuned | None) -> dict[str, Any] | None:
@@ -208,6 +215,7 @@ def sensitivity(result: Sensitivity) -> dict[str, Any]:
         "calibration": asdict(result.calibration),
         "measured_on": {"source": result.source, "images": result.images, "held_out": result.is_unseen},
         "all_int8": {"sqnr_db": result.together[0], "top1_agreement": result.together[1]},
+        "metric": _metric(result.metric, {"float": result.float_metric, "int8": result.int8_metric}),
         "recipe": result.steps,
         "layers": [{**asdict(layer), "float_extra_bytes": layer.float_extra_bytes} for layer in result.layers],
         "warnings": result.warnings,
@@ -220,6 +228,7 @@ def study(result: Study) -> dict[str, Any]:
     content = {
         **heading(result.model, result.config),
         "judged_on": {"source": result.judged_on, "images": result.images},
+        "metric": _metric(result.metric, {"float": result.float_metric}),
         "summaries": [asdict(one) for one in result.summaries],
         "trials": [asdict(one) for one in result.trials],
         "warnings": result.warnings,

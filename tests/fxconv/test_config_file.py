@@ -100,6 +100,11 @@ def test_a_budget_is_not_searched_for_again():
             "names code that would run, which a file alone must not decide; look at it, and give "
             "--pass mine.py:Mine --pass 'my package:Own' beside --config",
         ),
+        (
+            {"metric": "my own.py:f"},
+            "names code that would run, which a file alone must not decide; look at it, and give "
+            "--metric 'my own.py:f' beside --config",
+        ),
         ("7" * 10_000, "is not JSON; --save-config writes such a file"),
         ({"schema": 2}, "is of schema 2, this fxconv reads 1"),
         ([], "holds no JSON object"),
@@ -122,7 +127,7 @@ _WORDS = {"skip", "until", "keep_float", "runtime", "model_arg", "resize", "crop
 
 def test_no_other_choice_of_a_file_is_a_name_of_code_or_of_a_file():
     """A new one has to be looked at: what it names must not be imported because a file says so."""
-    assert _WORDS | {"passes", "preprocess"} == {
+    assert _WORDS | {"passes", "preprocess", "metric"} == {
         name for name, kind in _TYPES.items() if kind is str or str in get_args(kind)
     }
 
@@ -160,6 +165,18 @@ def test_a_config_alone_runs_no_code(command, tmp_path, monkeypatch, spec, more)
     path = written(tmp_path, {"passes": [spec]})
     run = command("convert", *SMALL, "--config", str(path), *more)
     assert_user_error(run, f"--config {path}: names code that would run", f"--pass {spec} beside --config")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("spec", ["mine.py:Mine", "mine:Mine", "package.mine:Mine"])
+def test_a_config_alone_runs_no_metric(command, tmp_path, monkeypatch, spec):
+    mark = tmp_path / "mark"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "package").mkdir()
+    for place in (tmp_path / "mine.py", tmp_path / "package" / "mine.py"):
+        place.write_text(MARKING.format(mark=str(mark)))
+    run = command("convert", *SMALL, "--config", str(written(tmp_path, {"metric": spec})))
+    assert_user_error(run, "names code that would run", f"--metric {spec} beside --config")
     assert not mark.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fxconv.cli import startup
+from fxconv.cli.options.accuracy import MetricOptions
 from fxconv.cli.options.analysis import MeasuredOption, TopOption
 from fxconv.cli.options.calibration import CalibrationImages, CalibrationOptions
 from fxconv.cli.options.groups import choices, takes_groups
@@ -24,19 +25,23 @@ def sensitivity(
     calibration: CalibrationOptions,
     pixels: PreprocessingOptions,
     held_out: MeasuredOption = 16,
+    judging: MetricOptions,
     int8: Int8Options,
     passes: PassOptions,
     top: TopOption = None,
     output: MeasuredOutput,
 ) -> None:
     """What quantizing each layer alone costs, the worst first; nothing is converted."""
-    config = Config(**choices(loading, images, calibration, pixels, int8, passes, held_out=held_out))
-    from fxconv.cli.paths import check_distinct, check_target, read_files
+    config = Config(**choices(loading, images, calibration, pixels, judging, int8, passes, held_out=held_out))
+    judging.check()
+    from fxconv.cli.paths import check_distinct, check_target, code_file, read_files
     from fxconv.environment import check
 
     check_target(output.json, "--json")
     reads = read_files(model, loading.weights, images.calib, loading.example, config.passes, config.preprocess)
-    check_distinct({"--json": output.json}, reads)
+    reads |= {"--metric": code_file(judging.metric) if judging.metric is not None else None}
+    reads |= {"--eval": judging.evaluation, "--labels": judging.labels}
+    check_distinct({"--json": output.json}, reads, judging.lists)
     check(config.engine.value)
     from fxconv.cli import terminal
 
@@ -44,11 +49,13 @@ def sensitivity(
         progress("loading", 0, 1)
         from fxconv.analysis.sensitivity import sensitivity as run
         from fxconv.data.source import open_source
+        from fxconv.measures.metric import Metric
         from fxconv.quantization.passes import selected
         from fxconv.report import json as report_json
         from fxconv.report.accuracy import print_sensitivity
 
         selected(config)  # a misspelt pass is found here, not after minutes of work
+        metric = Metric.at(judging.metric) if judging.metric is not None else None
         source = open_source(
             model,
             loading.weights,
@@ -57,6 +64,8 @@ def sensitivity(
             loading.example,
             config,
             loading.unsafe_load,
+            judging.evaluation,
+            judging.labels,
             heads=loading.heads,
         )
         startup.keep_what_is_imported()
@@ -64,6 +73,8 @@ def sensitivity(
             source.loaded.module,
             source.data,
             source.config,
+            held_out=source.labelled,
+            metric=metric,
             info=source.info,
             warnings=source.warnings,
             progress=progress,

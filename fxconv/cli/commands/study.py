@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fxconv.cli import startup
+from fxconv.cli.options.accuracy import MetricOptions
 from fxconv.cli.options.analysis import DrawOptions
 from fxconv.cli.options.calibration import CalibrationOptions
 from fxconv.cli.options.groups import choices, takes_groups
@@ -25,12 +26,14 @@ def study(
     loading: LoadingOptions,
     calibration: CalibrationOptions,
     pixels: PreprocessingOptions,
+    judging: MetricOptions,
     int8: Int8Options,
     passes: PassOptions,
     output: MeasuredOutput,
 ) -> None:
     """How much calibration a model needs, and of what; nothing is converted."""
-    config = Config(**choices(loading, draws, calibration, pixels, int8, passes))
+    config = Config(**choices(loading, draws, calibration, pixels, judging, int8, passes))
+    judging.check()
     from fxconv.cli.paths import check_distinct, check_target, code_file
     from fxconv.environment import check
 
@@ -40,7 +43,9 @@ def study(
         f"--sources {name}": Path(name) for name in draws.sources.split(",") if name.strip()
     }
     code = {f"--pass {spec}": code_file(spec) for spec in config.passes}
-    check_distinct({"--json": output.json}, reads | folders | code)
+    code |= {"--metric": code_file(judging.metric) if judging.metric is not None else None}
+    folders |= {"--eval": judging.evaluation, "--labels": judging.labels}
+    check_distinct({"--json": output.json}, reads | folders | code, judging.lists)
     check(config.engine.value)
     from fxconv.cli import terminal
 
@@ -50,12 +55,14 @@ def study(
         from fxconv.analysis.study import study as run
         from fxconv.data.draws import parse_sources
         from fxconv.data.source import open_study
+        from fxconv.measures.metric import Metric
         from fxconv.quantization.passes import selected
         from fxconv.report import json as report_json
         from fxconv.report.accuracy import print_study
 
         numbers, names = parse_counts(draws.counts), parse_sources(draws.sources)
         selected(config)  # a misspelt pass is found here, not after minutes of work
+        metric = Metric.at(judging.metric) if judging.metric is not None else None
         source, drawn, judged = open_study(
             model,
             loading.weights,
@@ -65,6 +72,8 @@ def study(
             config,
             loading.unsafe_load,
             loading.heads,
+            judging.evaluation,
+            judging.labels,
         )
         startup.keep_what_is_imported()
         result = run(
@@ -77,6 +86,7 @@ def study(
             info=source.info,
             warnings=source.warnings,
             progress=progress,
+            metric=metric,
         )
     write_and_show(
         result, report_json.text(report_json.study(result)), output.json, lambda console: print_study(result, console)

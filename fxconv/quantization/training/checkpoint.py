@@ -39,7 +39,7 @@ def fingerprint_of(module: FakeQuantized, train_set: TrainingSet, config: Config
 
 # What may differ between a run and the one that goes on from its checkpoint: it comes after the training.
 _OF_THE_FILE = frozenset({"method", "block", "java", "runtime", "golden", "normalize_in_graph"})
-_NOT_OF_TRAINING = _OF_THE_FILE | {"min_sqnr", "min_agreement", "max_drop", "held_out"}
+_NOT_OF_TRAINING = _OF_THE_FILE | {"min_sqnr", "min_agreement", "max_drop", "metric", "held_out"}
 
 
 def save_checkpoint(path: Path, fingerprint: str, module: FakeQuantized, run: TrainingRun) -> None:

@@ -9,11 +9,12 @@ import fxconv_networks as networks
 import pytest
 import torch
 from fxconv_commands import NETWORKS, SMALL, assert_user_error
+from fxconv_heads import NETWORK, OF_POINTS, OF_SCORES, landmarks, two_heads, write_files
 from fxconv_outliers import HUGE, outliers
 from rich.console import Console
 
 from fxconv.analysis.sensitivity import IMAGES, Sensitivity, sensitivity
-from fxconv.config import WeightScheme
+from fxconv.config import Recipe, WeightScheme
 from fxconv.errors import UserError
 from fxconv.report import json as report_json
 from fxconv.report.accuracy import print_sensitivity
@@ -118,3 +119,35 @@ def test_the_command_prints_a_table_and_writes_json(command):
 )
 def test_a_mistake_is_told_in_one_line(words, fragments, command):
     assert_user_error(command("sensitivity", *words), *fragments)
+
+
+def test_python_ranks_by_a_metric_too():
+    model, images, truth = two_heads()
+    held_out = [(images[32:], truth[32:])]
+    options = {"weight_scheme": WeightScheme.per_tensor, "recipe": (Recipe.none,), "metric": landmarks}
+    result = sensitivity(model, [images[:32]], held_out=held_out, **options)
+    assert (result.layers[0].where, result.metric.name, result.images) == (OF_POINTS, "landmarks", 40)
+    assert result.int8_metric < result.float_metric
+    assert result.config.metric == "fxconv_heads:landmarks"
+    heads = next(line.split() for line in page(result).splitlines() if line.startswith("layer "))
+    assert heads[:4] == ["layer", "kind", "landmarks", "SQNR"]
+
+
+def test_sensitivity_ranks_by_the_metric(command, tmp_path):
+    write_files(tmp_path / "cwd")
+    words = ("--calib-count", "8", "--metric", "error.py:landmarks", "--eval", "faces.npz")
+    done = command("sensitivity", *NETWORK, *words)
+    assert done.status == 0, done.stderr
+    report = done.report
+    values = [layer["metric"] for layer in report["layers"]]
+    assert report["layers"][0]["where"] == OF_POINTS
+    assert values == sorted(values)
+    assert report["metric"]["name"] == "landmarks"
+    assert values[0] <= values[1] < report["metric"]["float"]
+    assert "layer" in done.stdout and "landmarks" in done.stdout
+    # what the landmarks are not made of does not matter to them
+    by_path = {layer["where"]: layer for layer in report["layers"]}
+    assert by_path[OF_SCORES]["metric"] == report["metric"]["float"]
+    plain = command("sensitivity", *NETWORK, "--calib-count", "8").report
+    assert plain["metric"] is None
+    assert {layer["metric"] for layer in plain["layers"]} == {None}

@@ -9,6 +9,7 @@ import fxconv_networks as networks
 import pytest
 import torch
 from fxconv_commands import NETWORKS, assert_user_error
+from fxconv_heads import NETWORK, landmarks, two_heads, write_files
 from PIL import Image
 
 from fxconv.analysis.study import Study, parse_counts, study
@@ -167,3 +168,28 @@ def test_photographs_that_cannot_be_read_are_named_once(command, tmp_path):
     assert run.stderr.count("0.png was left out of calibration") == 1
     assert run.stderr.count("1.png was left out of calibration") == 1
     assert "6 of 8" in run.stdout
+
+
+def test_python_studies_by_a_metric_too():
+    model, images, truth = two_heads()
+    sources = {"mine": lambda count, seed: Batches([images[seed : seed + count]])}
+    judged = [(images[32:], truth[32:])]
+    done = study(model, sources, judged, (8,), 2, metric=landmarks, recipe=(Recipe.none,))
+    assert (done.metric.name, done.images, done.judged_on) == ("landmarks", 40, "40 images given from Python")
+    assert done.summaries[0].metric == pytest.approx(sum(trial.metric for trial in done.trials) / 2)
+    assert done.summaries[0].metric_spread > 0
+
+
+def test_a_study_tabulates_the_metric(command, tmp_path):
+    write_files(tmp_path / "cwd")
+    done = command("study", *NETWORK, "--metric", "error.py:landmarks", "--eval", "faces.npz", "--counts", "1,8",
+               "--seeds", "2", "--held-out", "30")  # fmt: skip
+    assert done.status == 0, done.stderr
+    report = done.report
+    assert report["judged_on"]["images"] == 30
+    few = report["summaries"][0]
+    trials = [trial["metric"] for trial in report["trials"][:2]]
+    assert few["metric"] == pytest.approx(sum(trials) / 2)
+    assert few["worst_metric"] == min(trials)
+    assert f"float's landmarks is {report['metric']['float']:.6g}" in done.stdout
+    assert f"{few['metric']:.6g}" in done.stdout
