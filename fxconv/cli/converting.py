@@ -302,10 +302,9 @@ def _named(request: Request, files: Files, source: Source, lessons: CalibrationD
         return None
     if request.kept is not None:
         return request.kept.inputs
-    judging = ("--eval", "--labels", "--metric")  # what they decided is named: the layers kept in float
-    reads = {
-        option: path for option, path in files.reads.items() if option not in ("--config", "--calibration", *judging)
-    }
+    # what judging decided is named: the layers kept in float
+    left_out = ("--config", "--calibration", "--eval", "--labels", "--metric")
+    reads = {option: path for option, path in files.reads.items() if option not in left_out}
     reads["--labels"] = reads.pop("the names of the classes", None)
     digests = {option: file_digest(path) for option, path in reads.items() if path is not None and path.is_file()}
     for option, data in (("--calib", source.data), ("--train", lessons)):

@@ -52,9 +52,8 @@ def test_code_is_known_by_the_name(model, is_code):
 
 
 def test_unpickling_is_code_too():
-    assert NamedInputs(model="resnet18", unsafe_load=True).code_of(
-        ["my file.py:P"], {"preprocess": "own.py:f", "metric": None}
-    ) == {
+    given = NamedInputs(model="resnet18", unsafe_load=True)
+    assert given.code_of(["my file.py:P"], {"preprocess": "own.py:f", "metric": None}) == {
         "--unsafe-load": "unsafe_load",
         "--pass 'my file.py:P'": "passes",
         "--preprocess own.py:f": "preprocess",
