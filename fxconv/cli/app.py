@@ -68,8 +68,19 @@ def main() -> NoReturn:
         if error is not None and "--traceback" in sys.argv:
             print(visible("".join(traceback.format_exception(error)), "\n\t"), file=sys.stderr, end="")
         if end.line:  # its words may be a file's
-            print(f"fxconv: error: {visible(end.line)}", file=sys.stderr, flush=True)
+            _tell(f"fxconv: error: {visible(end.line)}")
     raise SystemExit(end.status)
+
+
+def _tell(line: str) -> None:
+    """One line on stderr; on a terminal folded between words."""
+    if not sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+        return
+    from fxconv.cli.terminal import console
+    from fxconv.report.tables import say
+
+    say(console(stderr=True), line)
 
 
 def start() -> NoReturn:

@@ -32,7 +32,7 @@ def show_rewriting(
     shown: Shown,
     emit: Path | None = None,
 ) -> None:
-    """Rewrite, write what is to be written, and print the changes."""
+    """Rewrite, write what is to be written, and print the changes, or what was written of the model."""
     from fxconv.cli.paths import check_distinct, check_target, read_files
     from fxconv.environment import check
 
@@ -51,7 +51,7 @@ def show_rewriting(
     from fxconv.inspection.printable import visible
     from fxconv.report import json as report_json
     from fxconv.report.review import markdown
-    from fxconv.report.terminal import print_dry_run
+    from fxconv.report.terminal import print_dry_run, print_emitted
 
     check_overwrites(emit)
     with stage(lambda: "rewriting"):
@@ -71,13 +71,16 @@ def show_rewriting(
         if emit is not None and result.emitted:
             write_report(emit, result.emitted, option="--emit")
     finally:
+        is_written = emit is not None and bool(result.emitted)
+        if emit is not None and is_written:  # beside a page that is asked for, words go to stderr
+            print_emitted(emit, result, console(stderr=shown.format is not Format.text))
         if shown.format is Format.json:
             typer.echo(report_json.text(report_json.dry_run(result, shown.only)), nl=False)
         elif shown.format is Format.markdown:
             title = " ".join((result.model.name, *config.model_arg))
             page = markdown(result.rewritten, title, shown.full, shown.only)
             typer.echo(visible(page, "\n\t"), nl=False)
-        else:
+        elif not is_written:
             print_dry_run(result, console(), shown.tense, shown.full, shown.only)
     if not result.parity.passed:
         from fxconv.quantization.passes import suspected

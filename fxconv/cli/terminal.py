@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from rich.text import Text
 from fxconv import errors
 from fxconv.cli.signals import STOPS
 from fxconv.report.screen import Screen
+from fxconv.report.tables import say
 
 Show = Callable[[str, int, int], None]
 
@@ -24,15 +26,20 @@ class _Console(Screen):
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and pipes; a pipe gets lines as wide as they are."""
+    """A console that honours NO_COLOR and pipes.
+
+    A pipe gets lines as wide as they are, one for each fact, so that grep finds it whole; where COLUMNS says how wide
+    they may be, as wide as that.
+    """
     stream = sys.stderr if stderr else sys.stdout
-    return _Console(stderr=stderr, width=None if stream.isatty() else 10_000)
+    is_told = os.environ.get("COLUMNS", "").isdigit()
+    return _Console(stderr=stderr, width=None if stream.isatty() or is_told else 10_000)
 
 
 def warn(message: str) -> None:
     """A warning on stderr. When nobody reads it the work goes on: the artifact is what was asked for."""
     with suppress(OSError):
-        console(stderr=True).print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+        say(console(stderr=True), Text.assemble(("warning: ", "bold yellow"), message))
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from fxconv.config import Teacher
-from fxconv.measures.fidelity import Fidelity
+from fxconv.measures.fidelity import GRADES, Fidelity
 from fxconv.measures.judge import Judgement
 from fxconv.quantization.recipe_search.recipe import CHANGING, STEPS, ChosenRecipe
-from fxconv.report.tables import Part, add, count, decibels, grid, percent, print_parts, section, show, size, some
+from fxconv.report.tables import Part, add, count, decibels, grid, percent, print_parts, say, section, show, size, some
 
 if TYPE_CHECKING:
     from fxconv.analysis.sensitivity import Sensitivity
@@ -103,6 +103,19 @@ def fidelity_words(fidelity: Fidelity, is_random: bool, used: str = " used for n
     if fidelity.worst is not None:
         words.append(f"at worst {decibels(fidelity.worst.sqnr_db)} about its mean ({fidelity.worst.place})")
     return f"{fidelity.grade}: {', '.join(words)}; {count(fidelity.images, 'image')}{used}{random}"
+
+
+def fidelity_brief(fidelity: Fidelity, is_random: bool) -> str:
+    """The same in about one line of a summary; the section on fidelity says the rest."""
+    random = "; random weights" if is_random else ""
+    if fidelity.problem:
+        return f"not measured: {fidelity.problem}{random if 'random weights' not in fidelity.problem else ''}"
+    words = [_counts(fidelity)]
+    if fidelity.measure != "relative error" and fidelity.sqnr_db is not None:
+        words.append(decibels(fidelity.sqnr_db))
+    if fidelity.worst is not None and fidelity.grade != GRADES[0]:
+        words.append(f"at worst {decibels(fidelity.worst.sqnr_db)} ({fidelity.worst.place})")
+    return f"{fidelity.grade}: {', '.join(words)}; {count(fidelity.images, 'unseen image')}{random}"
 
 
 def _counts(fidelity: Fidelity) -> str:
@@ -234,11 +247,9 @@ def print_sensitivity(result: Sensitivity, console: Console, top: int | None = N
     same = f", same top-1 on {percent(agreement)}" if agreement is not None else ""
     if result.metric is not None:
         same += f", {result.metric.name} {_value(result.int8_metric)} of float's {_value(result.float_metric)}"
-    console.print(Text.assemble((result.model.name, "bold"), f": all in int8 {decibels(sqnr)}{same}"), soft_wrap=True)
+    say(console, Text.assemble((result.model.name, "bold"), f": all in int8 {decibels(sqnr)}{same}"))
     seen = _whether_used(result.is_unseen)
-    console.print(
-        Text(f"each layer quantized alone, on {count(result.images, 'image')} {seen}: {result.source}"), soft_wrap=True
-    )
+    say(console, f"each layer quantized alone, on {count(result.images, 'image')} {seen}: {result.source}")
     by = [] if result.metric is None else [f">{result.metric.name}"]
     table = grid("layer", "kind", *by, ">SQNR", ">same top-1", ">MACs", ">weights")
     for layer in result.layers[:top]:
@@ -256,23 +267,19 @@ def print_sensitivity(result: Sensitivity, console: Console, top: int | None = N
     show(table, console)
     left = len(result.layers) - len(result.layers[:top])
     if left:
-        console.print(Text(f"and {left} that cost less"))
+        say(console, f"and {left} that cost less")
 
 
 def print_study(result: Study, console: Console) -> None:
     """A row for each source and number of images: mean and standard deviation over the seeds."""
     seeds = max(one.seeds for one in result.summaries)
-    console.print(
-        Text.assemble(
-            (result.model.name, "bold"), f": int8 against float by what it is calibrated on; {count(seeds, 'draw')}"
-        ),
-        soft_wrap=True,
-    )
+    about = f": int8 against float by what it is calibrated on; {count(seeds, 'draw')}"
+    say(console, Text.assemble((result.model.name, "bold"), about))
     images = count(result.images, "image")
-    console.print(Text(f"judged on {images} that none is calibrated on: {result.judged_on}"), soft_wrap=True)
+    say(console, f"judged on {images} that none is calibrated on: {result.judged_on}")
     by = [] if result.metric is None else [f">{result.metric.name}", ">spread", ">worst"]
     if result.metric is not None:
-        console.print(Text(f"float's {result.metric.name} is {_value(result.float_metric)}"), soft_wrap=True)
+        say(console, f"float's {result.metric.name} is {_value(result.float_metric)}")
     table = grid("calibrated on", ">images", *by, ">SQNR", ">spread", ">worst", ">same top-1", ">spread")
     for one in result.summaries:
         spread = "-" if one.sqnr_spread is None else f"{one.sqnr_spread:.1f} dB"

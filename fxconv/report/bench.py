@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
-from fxconv.report.tables import add, count, grid, milliseconds, percent, section, show, size
+from fxconv.report.tables import add, count, grid, milliseconds, percent, say, section, show, size
 from fxconv.targets.mobile.op_profile import Call
 from fxconv.targets.proof.bench import Bench, Benched
 
@@ -41,7 +40,7 @@ def print_bench(found: Bench, console: Console) -> None:
 
 def _say(console: Console, *lines: str) -> None:
     for line in lines:
-        console.print(Text(line, style="dim"), soft_wrap=True)
+        say(console, line, "dim")
 
 
 def _print_calls(one: Benched, calls: Sequence[Call], console: Console) -> None:
@@ -73,7 +72,7 @@ def _print_calls(one: Benched, calls: Sequence[Call], console: Console) -> None:
 
 def _more(number: int, console: Console) -> None:
     if number > _MOST:
-        console.print(Text(f"and {number - _MOST} more"), soft_wrap=True)
+        say(console, f"and {number - _MOST} more")
 
 
 def _time(value: float) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from fxconv.analysis.compare import Difference
-from fxconv.report.tables import count, section
+from fxconv.report.tables import count, say, section
 
 
 def print_comparison(
@@ -23,11 +22,11 @@ def print_comparison(
     names = [
         f"{path}: {report['model']['name']}, {report['verdict']}" for path, report in zip(paths, reports, strict=True)
     ]
-    console.print(Text(f"- {names[0]}", style="red"), soft_wrap=True)
-    console.print(Text(f"+ {names[1]}", style="green"), soft_wrap=True)
+    say(console, f"- {names[0]}", "red")
+    say(console, f"+ {names[1]}", "green")
     if not found:
         same = f"the same conversion, and the same file (sha256 {reports[0]['artifact']['sha256']})"
-        console.print(Text(same, style="bold green"), soft_wrap=True)
+        say(console, same, "bold green")
         return
     last = ""
     for one in found:
@@ -36,6 +35,6 @@ def print_comparison(
             section(console, f"{one.section[:1].upper()}{one.section[1:]}: {count(alike, 'difference')}")
             last = one.section
         if one.what:
-            console.print(Text(one.what, style="bold"), soft_wrap=True)
-        console.print(Text(f"- {one.first}", style="red"), soft_wrap=True)
-        console.print(Text(f"+ {one.second}", style="green"), soft_wrap=True)
+            say(console, one.what, "bold")
+        say(console, f"- {one.first}", "red")
+        say(console, f"+ {one.second}", "green")

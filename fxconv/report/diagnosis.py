@@ -10,7 +10,7 @@ from rich.text import Text
 from fxconv.diagnostics.diagnosis import Diagnosis
 from fxconv.diagnostics.known_errors import KNOWN_ERRORS
 from fxconv.environment import versions
-from fxconv.report.tables import count
+from fxconv.report.tables import count, say
 
 _REPORTED = (
     "the whole text: the traceback, or the log from a minute before to the last line that repeats",
@@ -23,23 +23,21 @@ _REPORTED = (
 def print_diagnoses(found: Sequence[Diagnosis], console: Console) -> None:
     """Each message with its line, cause and cure, and where it is known from; the most telling first."""
     if len(found) > 1:
-        console.print(
-            Text(f"{count(len(found), 'message')} known, the most telling first", style="bold"), soft_wrap=True
-        )
+        say(console, f"{count(len(found), 'message')} known, the most telling first", "bold")
     for index, one in enumerate(found):
         if index or len(found) > 1:
             console.print()
-        console.print(Text(f"line {one.number}: {one.line}", style="red"), soft_wrap=True)
+        say(console, f"line {one.number}: {one.line}", "red")
         for label, words in (("cause", one.cause), ("cure", one.cure), ("seen in", one.known_error.evidence)):
-            console.print(Text.assemble((f"{label:<8}", "bold"), words), soft_wrap=True)
+            say(console, Text.assemble((f"{label:<8}", "bold"), words), hanging=" " * 8)
 
 
 def print_unknown(last: str, console: Console) -> None:
     """That nothing is known, and what helps whoever looks into it."""
-    console.print(Text(f"not known: none of the {len(KNOWN_ERRORS)} messages of docs/doctor.md", style="bold"))
+    say(console, f"not known: none of the {len(KNOWN_ERRORS)} messages of docs/doctor.md", "bold")
     if last:
-        console.print(Text(f"what looks like the error: {last}", style="red"), soft_wrap=True)
-    console.print("To report it to fxconv's authors, send", soft_wrap=True)
+        say(console, f"what looks like the error: {last}", "red")
+    say(console, "To report it to fxconv's authors, send")
     for item in _REPORTED:
-        console.print(Text(f"- {item}"), soft_wrap=True)
-    console.print(Text(f"- these versions: {', '.join(versions().splitlines())}"), soft_wrap=True)
+        say(console, f"- {item}")
+    say(console, f"- these versions: {', '.join(versions().splitlines())}")

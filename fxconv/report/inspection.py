@@ -16,14 +16,19 @@ from rich.text import Text
 from fxconv.inspection.found import ExtraFile, Inspection, Kind, Operator
 from fxconv.inspection.printable import printable
 from fxconv.report.runtimes import fit_json
-from fxconv.report.tables import add, count, grid, percent, section, show, size
+from fxconv.report.tables import add, count, grid, percent, say, section, show, size
 from fxconv.targets.mobile.releases import Fit
 
 SCHEMA = 1
 # What the terminal shows; the JSON has all of it.
 _MOST_PARTS, _MOST_TENSORS, _MOST_OPERATORS, _MOST_LINES, _MOST_EXTRAS = 16, 8, 200, 12, 40
-_LONGEST_LINE, _LONGEST_SCHEMA = 140, 400
+# Texts of the file are folded, and not cut, unless nobody would read them.
+_LONGEST = 4000
 _REST = "--json FILE has them all"
+
+
+def _printable(text: str) -> str:
+    return printable(text, _LONGEST)
 
 
 def inspection_json(found: Inspection, fits: Sequence[Fit] = ()) -> dict[str, Any]:
@@ -46,14 +51,14 @@ def inspection_text(found: Inspection, fits: Sequence[Fit] = ()) -> str:
 def print_inspection(found: Inspection, console: Console) -> None:
     """All but the operators, which may take a while to find."""
     version = "" if found.bytecode_version is None else f", bytecode version {found.bytecode_version:,}"
-    title = f"{printable(str(found.path), 300)}: {found.kind.value}, {size(found.bytes)}{version}"
-    console.print(Text(title, style="bold"), soft_wrap=True)
+    title = f"{_printable(str(found.path))}: {found.kind.value}, {size(found.bytes)}{version}"
+    say(console, title, "bold")
     for problem in found.problems:
-        console.print(Text.assemble(("problem: ", "bold red"), printable(problem, 600)), soft_wrap=True)
+        say(console, Text.assemble(("problem: ", "bold red"), _printable(problem)))
     if found.facts:
         table = grid("", "", header=False)
         for name, value in found.facts:
-            add(table, name, printable(value, 500))
+            add(table, name, _printable(value))
         show(table, console)
     _print_loaders(found, console)
     _print_parts(found, console)
@@ -76,7 +81,9 @@ def _print_parts(found: Inspection, console: Console) -> None:
     section(console, "Sizes")
     table = grid("part", ">bytes", ">share", ">records")
     for part in found.parts[:_MOST_PARTS]:
-        add(table, printable(part.name), f"{part.bytes:,}", percent(part.bytes / found.bytes), f"{part.records or '':}")
+        add(
+            table, _printable(part.name), f"{part.bytes:,}", percent(part.bytes / found.bytes), f"{part.records or '':}"
+        )
     if left := found.parts[_MOST_PARTS:]:
         rest = sum(part.bytes for part in left)
         add(table, f"{len(left):,} more", f"{rest:,}", percent(rest / found.bytes), "")
@@ -90,12 +97,12 @@ def _print_tensors(found: Inspection, console: Console) -> None:
     values = sum(tensor.values for tensor in found.tensors)
     section(console, f"Tensors: {len(found.tensors):,} with {values:,} values")
     if found.storages:
-        types = ", ".join(f"{printable(name)} {number:,} bytes" for name, number in found.storages)
-        console.print(Text(types), soft_wrap=True)
+        types = ", ".join(f"{_printable(name)} {number:,} bytes" for name, number in found.storages)
+        say(console, types)
     table = grid("largest", "type", "shape", ">bytes")
     for tensor in found.tensors[:_MOST_TENSORS]:
         shape = "x".join(str(side) for side in tensor.shape) or "one value"
-        add(table, printable(tensor.name), printable(tensor.dtype), printable(shape), f"{tensor.bytes:,}")
+        add(table, _printable(tensor.name), _printable(tensor.dtype), _printable(shape), f"{tensor.bytes:,}")
     show(table, console)
     _print_more(len(found.tensors) - _MOST_TENSORS, console)
 
@@ -108,9 +115,9 @@ def _print_extras(extras: tuple[ExtraFile, ...], console: Console) -> None:
     for extra in sorted(extras, key=lambda extra: extra.name != "fxconv.json")[:_MOST_EXTRAS]:
         lines = list(_summary(extra.text))
         what = f"{extra.bytes:,} bytes" if lines else f"{extra.bytes:,} bytes, binary or long"
-        console.print(Text.assemble((printable(extra.name), "bold"), f" ({what})"), soft_wrap=True)
+        say(console, Text.assemble((_printable(extra.name), "bold"), f" ({what})"))
         for line in lines:
-            console.print(Text(f"    {line}"), soft_wrap=True)
+            say(console, f"    {line}")
     _print_more(len(extras) - _MOST_EXTRAS, console)
 
 
@@ -126,7 +133,7 @@ def _summary(text: str | None) -> Iterable[str]:
         lines = [f"{key}: {value if isinstance(value, str) else _short_json(value)}" for key, value in content.items()]
     else:
         lines = text.splitlines()
-    yield from (printable(line, _LONGEST_LINE) for line in lines[:_MOST_LINES])
+    yield from (_printable(line) for line in lines[:_MOST_LINES])
     if len(lines) > _MOST_LINES:
         yield f"and {len(lines) - _MOST_LINES:,} more lines"
 
@@ -146,16 +153,14 @@ def print_operators(found: Inspection, console: Console) -> None:
         return
     section(console, f"Operators: {len(found.operators):,}")
     if found.kind is Kind.TORCHSCRIPT:
-        console.print(
-            Text("as its code names them; which overload is meant is decided when it is loaded"), soft_wrap=True
-        )
+        say(console, "as its code names them; which overload is meant is decided when it is loaded")
     asked = any(one.schema is not None for one in found.operators)
     passed = any(one.arguments is not None for one in found.operators)
     table = grid(
         "operator", ">calls", *([">arguments"] if passed else []), *(["schema in this torch"] if asked else [])
     )
     for one in found.operators[:_MOST_OPERATORS]:
-        cells = [printable(one.full_name), str(one.calls)]
+        cells = [_printable(one.full_name), str(one.calls)]
         cells += ["-" if one.arguments is None else str(one.arguments)] if passed else []
         add(table, *cells, *([_schema(one)] if asked else []))
     show(table, console)
@@ -165,9 +170,9 @@ def print_operators(found: Inspection, console: Console) -> None:
 def _schema(one: Operator) -> str | Text:
     if not one.schema:
         return Text("unknown to it", style="red")
-    return printable(one.schema.removeprefix(one.full_name), _LONGEST_SCHEMA)
+    return _printable(one.schema.removeprefix(one.full_name))
 
 
 def _print_more(left: int, console: Console) -> None:
     if left > 0:
-        console.print(Text(f"and {left:,} more; {_REST}"), soft_wrap=True)
+        say(console, f"and {left:,} more; {_REST}")

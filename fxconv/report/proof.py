@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fxconv.report.accuracy import fidelity_words
 from fxconv.report.json import plain
-from fxconv.report.tables import add, count, decibels, grid, percent, section, show
+from fxconv.report.tables import add, count, decibels, grid, percent, say, section, show
 
 if TYPE_CHECKING:
     from fxconv.analysis.float_comparison import FloatComparison
@@ -48,10 +48,8 @@ def _print_replay(path: Path, proof: Proof, console: Console) -> None:
     verdict = Text("bit-exact", "bold green") if proof.exact else Text("within 40 dB", "bold yellow")
     verdict = verdict if proof.passed else Text("DIFFERS", "bold red")
     inputs = count(len(proof.cases), "golden input")
-    console.print(
-        Text.assemble((str(path), "bold"), ": ", verdict, f" under torch {proof.torch} on {proof.machine}, {inputs}"),
-        soft_wrap=True,
-    )
+    where = f" under torch {proof.torch} on {proof.machine}, {inputs}"
+    say(console, Text.assemble((str(path), "bold"), ": ", verdict, where))
     table = grid("input", "output", ">values", ">compared", ">largest diff", ">SQNR", "")
     rows = [(number, place, one) for number, case in enumerate(proof.cases) for place, one in enumerate(case.outputs)]
     for number, place, one in rows[:_MOST_ROWS]:
@@ -61,10 +59,10 @@ def _print_replay(path: Path, proof: Proof, console: Console) -> None:
         add(table, str(number), str(place), f"{one.values:,}", f"{one.compared:,}", largest, sqnr, mark)
     show(table, console)
     if len(rows) > _MOST_ROWS:
-        console.print(Text(f"and {len(rows) - _MOST_ROWS} more; --json FILE has them all"))
+        say(console, f"and {len(rows) - _MOST_ROWS} more; --json FILE has them all")
     whose = _WHOSE.get(proof.outputs_of, "nobody knows whose")
     how = "all values by SHA-256, and those compared one by one"
-    console.print(Text(f"beside {whose} outputs: {how}"), soft_wrap=True)
+    say(console, f"beside {whose} outputs: {how}")
 
 
 def _print_against(path: Path, against: FloatComparison, console: Console) -> None:
@@ -72,7 +70,7 @@ def _print_against(path: Path, against: FloatComparison, console: Console) -> No
     verdict = Text("like float", "bold green") if row.passed else Text("NOT LIKE FLOAT", "bold red")
     agreement = "" if row.top1_agreement is None else f", same top-1 on {percent(row.top1_agreement, 0)}"
     found = row.problem or f"{decibels(row.sqnr_db)} (required: {row.rule}){agreement}"
-    console.print(Text.assemble((str(path), "bold"), ": ", verdict, f": {found}"), soft_wrap=True)
-    console.print(Text(f"beside {against.model} ({against.weights}), on {against.source}"), soft_wrap=True)
+    say(console, Text.assemble((str(path), "bold"), ": ", verdict, f": {found}"))
+    say(console, f"beside {against.model} ({against.weights}), on {against.source}")
     told = fidelity_words(against.fidelity, against.weights.startswith("random"), "")
-    console.print(Text(f"fidelity {told}"), soft_wrap=True)
+    say(console, f"fidelity {told}")

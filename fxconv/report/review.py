@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from fxconv.report.tables import add, count, grid, section, show, some
+from fxconv.report.tables import add, count, grid, say, section, show, some
 from rewrites import Edit, Hunk, PassResult, Rewritten, Skip, UnfoldedNorm
 from rewrites.location import place_in
 from rewrites.parts import prefixed
@@ -172,24 +172,24 @@ def print_rewriting(
         _print_pass(result, console, full)
     if only is not None:
         if not of_pass(rewritten, only):
-            console.print(f"{only}: nothing to do", markup=False)
+            say(console, f"{only}: nothing to do")
         return
     if rewritten.leaves:
         section(console, "Did not trace, stays as it is in float")
         for leaf in rewritten.leaves:
-            console.print(f"{leaf.path or _ROOT}: {leaf.reason}", soft_wrap=True, markup=False)
+            say(console, f"{leaf.path or _ROOT}: {leaf.reason}")
     if rewritten.unfolded_norms:
         section(console, NORMS_ALONE)
         for line in norms_alone(rewritten, full):
-            console.print(line, soft_wrap=True, markup=False)
+            say(console, line)
     if "" not in rewritten.graphs:
         section(console, "Rewritten each by itself, inside what did not trace")
         for path in rewritten.graphs:
-            console.print(path, soft_wrap=True, markup=False)
+            say(console, path)
     if rewritten.fixed:
         section(console, "Decided once, for the size of the input it was traced with")
         for entry in rewritten.fixed:
-            console.print(f"{entry.place}: {entry.code}", soft_wrap=True, markup=False)
+            say(console, f"{entry.place}: {entry.code}")
 
 
 def _print_passes(rewritten: Rewritten, console: Console) -> None:
@@ -200,13 +200,13 @@ def _print_passes(rewritten: Rewritten, console: Console) -> None:
     show(table, console)
     idle = [result.name for result in rewritten.results if not result.edits and not result.skips]
     if idle:
-        _prose(f"nothing to do: {', '.join(idle)}", console, "dim")
+        say(console, f"nothing to do: {', '.join(idle)}", "dim")
 
 
 def _print_pass(result: PassResult, console: Console, full: bool) -> None:
     section(console, f"Pass {result.name}")
     if result.why:
-        _prose(f"why: {result.why}", console, "yellow")
+        say(console, f"why: {result.why}", "yellow")
     shown = changes(result, full)
     for index, change in enumerate(shown):
         above, below = shown[index - 1] if index else None, shown[index + 1] if index + 1 < len(shown) else None
@@ -214,40 +214,33 @@ def _print_pass(result: PassResult, console: Console, full: bool) -> None:
             console.print()
         if above is None or (above.title, above.reason) != (change.title, change.reason):
             head = Text.assemble((change.title, "bold"), ": ", (change.reason, "yellow"))
-            console.print(head, soft_wrap=not console.is_terminal)
+            say(console, head)
         for line, source in change.lines:
             _print_line(line, source, console)
         if change.more and (below is None or (below.title, below.more) != (change.title, change.more)):
-            _prose(change.more, console, "cyan")
+            say(console, change.more, "cyan")
     moved = renames(result.edits, full)
     if moved:
-        console.print(Text(f"here: {count(sum(1 + len(one.others) for one in moved), 'layer')} renamed", "yellow"))
+        say(console, f"here: {count(sum(1 + len(one.others) for one in moved), 'layer')} renamed", "yellow")
         table = grid("old name", "new name", "")
         for one in moved:
             add(table, one.before, one.after, f"and {len(one.others)} more like this" if one.others else "")
         show(table, console)
     for skip, others in declined(result, full):
         more = f" (and {count(len(others), 'other')} like this)" if others else ""
-        console.print(Text(f"left alone: {skip.node}: {skip.reason}{more}", style="magenta"), soft_wrap=True)
+        say(console, f"left alone: {skip.node}: {skip.reason}{more}", "magenta")
 
 
 def _print_line(line: str, source: str, console: Console) -> None:
-    """A line of a diff and where it was written; whole in a file or a pipe, as wide as a terminal on one."""
+    """A line of a diff and where it was written, behind it or below it."""
     text, style = Text(line, style=_STYLES.get(line[:1], "")), "dim"
     beside = f"  ({source})" if source else ""
-    if not console.is_terminal or len(line) + len(beside) <= console.width:
-        console.print(Text.assemble(text, (beside, style)), soft_wrap=True)
+    if text.cell_len + cell_len(beside) <= console.width:
+        say(console, Text.assemble(text, (beside, style)))
         return
-    for part in textwrap.wrap(line, console.width, subsequent_indent=_CONTINUED, drop_whitespace=False):
-        console.print(Text(part.rstrip(), style=text.style), soft_wrap=True)
+    say(console, text, hanging=_CONTINUED)
     if source:
-        console.print(Text(f"{_CONTINUED}({source})", style=style), soft_wrap=True)
-
-
-def _prose(words: str, console: Console, style: str) -> None:
-    """A sentence, broken between words at the width of the terminal."""
-    for line in textwrap.wrap(words, console.width, break_long_words=False, break_on_hyphens=False):
-        console.print(Text(line, style=style), soft_wrap=True)
+        say(console, f"{_CONTINUED}({source})", style, _CONTINUED)
 
 
 # -- in a pull request -----------------------------------------------------------------------------------

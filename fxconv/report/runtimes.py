@@ -14,7 +14,7 @@ from fxconv.targets.mobile.releases import Fit
 
 # Of operators that are missing the terminal names this many.
 _MOST_MISSING = 40
-_LONGEST_REASON = 300
+_LONGEST_REASON = 4000
 
 
 def fit_json(fit: Fit) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def print_fit(fit: Fit, console: Console) -> None:
     if fit.loads:
         add(table, "call", fit.call)
     for problem in fit.problems:
-        add(table, Text("problem", style="red"), printable(problem, 600))
+        add(table, Text("problem", style="red"), printable(problem, _LONGEST_REASON))
     for one in fit.missing[:_MOST_MISSING]:
-        add(table, Text("missing", style="red"), printable(str(one), 600))
+        add(table, Text("missing", style="red"), printable(str(one), _LONGEST_REASON))
     if (left := len(fit.missing) - _MOST_MISSING) > 0:
         add(table, "", f"and {left:,} more; --json FILE has them all")
     for name, words in _needs(fit):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fxconv.report.columns import Column, lines
+from fxconv.report.folding import HANGING, folded
 from fxconv.report.screen import fit
 
 # What a report is made of: sentences and tables.
@@ -20,7 +23,7 @@ _MOST_NAMED = 3
 def grid(*columns: str, header: bool = True) -> Table:
     table = Table(box=None, show_header=header, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
     return table
 
 
@@ -30,13 +33,31 @@ def add(table: Table, *cells: str | Text) -> None:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print a table without the spaces rich pads its last column with: they would end up in files and pull requests."""
-    with console.capture() as capture:
-        console.print(table)
-    for line in capture.get().splitlines():
-        text = Text.from_ansi(line)
-        text.rstrip()
-        console.print(text, soft_wrap=True)
+    """Print a table as wide as the console at most: no word is broken, nothing is cut, no line ends in spaces."""
+    made = [
+        Column(_bold(one.header if table.show_header else ""), list(map(_text, one.cells)), one.justify == "right")
+        for one in table.columns
+    ]
+    if made:
+        for line in lines(made, console.width, table.show_header):
+            console.print(line, soft_wrap=True)
+
+
+def say(console: Console, words: str | Text, style: str = "", hanging: str = HANGING) -> None:
+    """Print a line, folded between words at the width of the console; what follows is indented by `hanging` more."""
+    text = fit(words)
+    hanging = text.plain[: len(text) - len(text.plain.lstrip())] + hanging
+    text = Text(text.plain, style, spans=text.spans) if style else text
+    for line in folded(text, console.width, hanging):
+        console.print(line, soft_wrap=True)
+
+
+def _text(cell: RenderableType) -> Text:
+    return cell if isinstance(cell, Text) else Text(str(cell))
+
+
+def _bold(head: RenderableType) -> Text:
+    return Text(fit(_text(head)).plain, "bold")
 
 
 def print_parts(parts: Iterable[Part], console: Console) -> None:
@@ -45,13 +66,14 @@ def print_parts(parts: Iterable[Part], console: Console) -> None:
         if isinstance(part, Table):
             show(part, console)
         else:
-            console.print(Text(part), soft_wrap=True)
+            say(console, part)
 
 
 def section(console: Console, title: str) -> None:
     console.print()
-    console.print(Text(title, style="bold"))
-    console.print(Text("-" * len(title), style="dim"))
+    title = fit(title).plain
+    say(console, title, "bold")
+    console.print(Text("-" * min(cell_len(title), console.width), style="dim"), soft_wrap=True)
 
 
 def size(count: int) -> str:

@@ -185,7 +185,7 @@ def test_the_report_prints_and_is_json(small_conversion):
     page = io.StringIO()
     small_conversion.report.print(Console(file=page, width=200))
     assert "Parity ledger" in page.getvalue()
-    assert page.getvalue().startswith("Tiny: converted and verified\n")
+    assert page.getvalue().startswith("✓ Tiny: converted and verified\n")
     report = small_conversion.report.json()
     assert report["parity"][2]["sqnr_db"] == small_conversion.ledger[2].sqnr_db
     assert json.loads(small_conversion.report.json_text()) == json.loads(json.dumps(report))

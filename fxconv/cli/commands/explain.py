@@ -19,7 +19,10 @@ def explain(
     traceback_: TracebackOption = False,
 ) -> None:
     """The page of one pass: what it does, why the engine needs it, before and after, what it leaves alone."""
+    from fxconv.cli.terminal import console
     from fxconv.quantization.passes import find, user_pass
     from fxconv.report.pages import own_pass_page, pass_page
+    from fxconv.report.prose import print_page
 
-    typer.echo(own_pass_page(user_pass(name, "pass")) if ":" in name else pass_page(find(name)))
+    page = own_pass_page(user_pass(name, "pass")) if ":" in name else pass_page(find(name))
+    print_page(page, console())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import typer
-
 
 def passes() -> None:
     """The rewrite passes in the order they run, a line each."""
+    from fxconv.cli.terminal import console
+    from fxconv.report.tables import add, grid, show
     from rewrites import ALTERNATIVES, DEFAULT_PASSES
 
-    width = max(len(rule.name) for rule in (*DEFAULT_PASSES, *ALTERNATIVES))
+    table = grid(">", "", "", header=False)
     for number, rule in enumerate(DEFAULT_PASSES, 1):
-        typer.echo(f"{number:2}  {rule.name:{width}}  {rule.summary()}")
+        add(table, str(number), rule.name, rule.summary())
     for rule in ALTERNATIVES:
-        typer.echo(f" -  {rule.name:{width}}  {rule.summary()} (on request)")
+        add(table, "-", rule.name, f"{rule.summary()} (on request)")
+    show(table, console())

@@ -66,7 +66,8 @@ def _verdict(conversion: Conversion) -> str:
 
 
 def _summary(conversion: Conversion) -> str:
-    rows = [[text(name), text(words)] for name, words in terminal.summary_rows(conversion)]
+    pairs = (*terminal.summary_rows(conversion), *terminal.detail_rows(conversion))
+    rows = [[text(name), text(words)] for name, words in pairs]
     warnings = "".join(element("li", text(warning)) for warning in conversion.warnings)
     told = element("div", f"{element('h3', 'Warnings')}<ul>{warnings}</ul>", class_="warnings") if warnings else ""
     cure = element("p", text(f"What to do: {conversion.cure}")) if not conversion.verified and conversion.cure else ""
@@ -120,7 +121,7 @@ def _proof(conversion: Conversion) -> str:
             from_terminal(terminal.ledger_table(conversion), "Parity ledger: each stage against the one it must equal"),
             element("h3", "Kernel audit"),
             element("p", text(terminal.audited(conversion))),
-            from_terminal(terminal.audit_table(conversion.audit, has_steps), "Operations, the farthest off first"),
+            from_terminal(terminal.audit_table(conversion.audit, has_steps), terminal.AUDIT_CAPTION),
             element("h3", "Operators"),
             from_terminal(terminal.operators_table(conversion), "Before, and in the written file"),
         ]

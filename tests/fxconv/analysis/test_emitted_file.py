@@ -14,10 +14,12 @@ from rewrites import rewrite
 SMALL = ("diff", f"{NETWORKS}:tiny", "--input-size", "3x32x32")
 
 
-def test_the_file_is_written_beside_the_diff(command, small_model):
+def test_the_file_is_written_in_place_of_the_diff(command, small_model):
     run = command(*SMALL, "--emit", "tiny_int8.py")
     assert (run.status, run.files) == (0, ["tiny_int8.py"])
-    assert "computes exactly what the original does" in run.stdout
+    (line,) = run.stdout.splitlines()
+    assert line.startswith("tiny_int8.py: wrote tiny, rewritten in ")
+    assert line.endswith(" places; it computes exactly what the original does")
     text = (run.folder / "tiny_int8.py").read_text()
     assert text.startswith('"""tiny, rewritten by fxconv for static quantization.\n')
     module = ModuleType("tiny_int8")
@@ -25,6 +27,13 @@ def test_the_file_is_written_beside_the_diff(command, small_model):
     image = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(module.build(small_model.state_dict())(image), small_model(image))
+
+
+def test_a_diff_in_another_format_is_printed_all_the_same(command):
+    run = command(*SMALL, "--emit", "tiny_int8.py", "--format", "markdown")
+    assert (run.status, run.files) == (0, ["tiny_int8.py"])
+    assert run.stdout.startswith("# tiny: ") and "```diff" in run.stdout
+    assert run.stderr.startswith("tiny_int8.py: wrote tiny, rewritten in ")
 
 
 def test_it_may_be_written_again(command):

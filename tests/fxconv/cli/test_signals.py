@@ -184,7 +184,7 @@ def test_a_report_that_cannot_be_written_spares_the_artifact_and_says_so(command
         "fxconv: error: --json report.json: cannot be written (No space left on device); free some space there or "
         "write elsewhere; tiny.ptl is written and verified"
     )
-    assert run.stdout.startswith("tiny: converted and verified\n")
+    assert run.stdout.startswith("✓ tiny: converted and verified\n")
     assert run.files == ["tiny.ptl"]
 
 

@@ -187,9 +187,11 @@ def test_weights_cut_off_for_nothing_fail_the_audit(monkeypatch: pytest.MonkeyPa
 def test_on_the_command_line(command: Command, tmp_path: Path) -> None:
     report, saved = tmp_path / "report.json", tmp_path / "saved.json"
     words = ("convert", f"{NETWORKS}:tiny", "--weights", "random", "--input-size", "32", "--calib-count", "6")
-    done = command(*words, "--recipe", "bias-correction", "--json", str(report), "--save-config", str(saved))
+    written = ("--report", "--json", str(report), "--save-config", str(saved))
+    done = command(*words, "--recipe", "bias-correction", *written)
     assert done.status == 0, done.stderr
-    (row,) = [line for line in done.stdout.splitlines() if line.startswith("recipe")]
+    asked, row = [line for line in done.stdout.splitlines() if line.startswith("recipe")]
+    assert asked.split() == ["recipe", "bias-correction"]
     assert "bias-correction: " in row and " dB to " in row and "not used for calibration" in row
     content = json.loads(report.read_text())
     assert content["recipe"]["steps"] == ["bias-correction"] == content["config"]["recipe"]
