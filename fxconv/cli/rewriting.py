@@ -50,7 +50,7 @@ def show_rewriting(
     from fxconv.cli.terminal import console
     from fxconv.inspection.printable import visible
     from fxconv.report import json as report_json
-    from fxconv.report.review import markdown
+    from fxconv.report.pull_request import markdown
     from fxconv.report.terminal import print_dry_run, print_emitted
 
     check_overwrites(emit)

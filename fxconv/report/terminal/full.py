@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fxconv.config import Mode
 from fxconv.report.accuracy import print_fidelity, print_judgement, print_recipe, print_training
-from fxconv.report.review import print_rewriting
+from fxconv.report.rewriting import print_rewriting
 from fxconv.report.tables import percent, say, section, show
 from fxconv.report.terminal.asked import asked_table
 from fxconv.report.terminal.costs import costs_table

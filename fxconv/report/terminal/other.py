@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from fxconv.report.review import print_rewriting
+from fxconv.report.rewriting import print_rewriting
 from fxconv.report.tables import count, say, section
 from fxconv.report.terminal.preprocessing import preprocessing_words
 from fxconv.report.terminal.proof import function_words

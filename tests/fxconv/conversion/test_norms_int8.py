@@ -16,7 +16,9 @@ from torch import Tensor, nn
 import fxconv
 from fxconv.config import Mode
 from fxconv.report.html.changes import rewriting
-from fxconv.report.review import markdown, norm_rows, print_rewriting
+from fxconv.report.pull_request import markdown
+from fxconv.report.review import norm_rows
+from fxconv.report.rewriting import print_rewriting
 from rewrites import rewrite
 
 

@@ -19,7 +19,7 @@ from fxconv.config import Engine
 from fxconv.measures.latency import Latency
 from fxconv.report import Report
 from fxconv.report.json import plain
-from fxconv.report.review import markdown
+from fxconv.report.pull_request import markdown
 from fxconv.report.tables import decibels
 from fxconv.report.terminal import summary_rows
 from fxconv.targets.mobile.lite_file import unreadable

@@ -11,7 +11,9 @@ import torchvision
 from fxconv_commands import NETWORKS, assert_user_error
 from rich.console import Console
 
-from fxconv.report.review import changes, markdown, print_rewriting, renames
+from fxconv.report.pull_request import markdown
+from fxconv.report.review import changes, renames
+from fxconv.report.rewriting import print_rewriting
 from rewrites import Edit, Rewritten, rewrite
 
 TINY = ("diff", f"{NETWORKS}:tiny", "--input-size", "32")
