@@ -13,9 +13,11 @@ import pytest
 import torch
 from fxconv_commands import NETWORKS, PLAIN, REPO, Run, run_here, run_process
 from fxconv_torch import needs_xnnpack
+from PIL import Image
 from torch.jit.mobile import _load_for_lite_interpreter
 
 import fxconv
+from fxconv.data.synthetic import natural_images
 from fxconv.quantization import static
 from fxconv.targets.mobile.target import MobileTarget
 
@@ -204,6 +206,33 @@ def test_progress_is_shown_on_stderr_of_a_terminal_only(quiet, shown, command, m
     assert ("starting" in screen.getvalue()) is shown
     assert "photographs (--calib DIR) give better" in screen.getvalue()
     assert run.stdout.startswith("✓ tiny: converted and verified\n")
+
+
+def test_an_error_is_one_line_in_a_pipe_and_folded_between_words_on_a_terminal(command, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "40")
+    whole = command("explain", "no-such-pass").stderr
+    assert whole.count("\n") == 1 and len(whole) > 41
+    screen = Screen()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", screen)
+        assert command("explain", "no-such-pass").status == 2
+    folded = screen.getvalue()
+    assert folded.split() == whole.split() and max(map(len, folded.splitlines())) <= 40
+
+
+def test_paths_are_told_as_they_were_given(command, tmp_path):
+    folder = tmp_path / "cwd"
+    (folder / "photos").mkdir()
+    for index, pixels in enumerate(natural_images(4, 32, 32, seed=0)):
+        Image.fromarray(pixels).save(folder / "photos" / f"{index}.png")
+    (folder / "net.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Conv2d(3, 3, 1)\n")
+    words = ("--input-size", "32", "--calib", "photos", "--calib-count", "4", "--recipe", "none", "--report")
+    run = command("convert", "net.py:net", *words, "-o", "n.ptl", "--json", "report.json", "--html", "n.html")
+    assert run.status == 0, run.stderr
+    assert run.stdout.endswith("written        n.ptl\n") and "4 of 4 photographs in photos" in run.stdout
+    for told in (run.stdout, run.stderr, (folder / "report.json").read_text(), (folder / "n.html").read_text()):
+        assert str(tmp_path) not in told
 
 
 # -- rewriting alone -----------------------------------------------------------------------------------
