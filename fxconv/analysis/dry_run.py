@@ -37,13 +37,26 @@ def rewrite_only(
     example: Path | None = None,
     heads: str | None = None,
     emit: bool = False,
+    weights_key: str | None = None,
+    weights_prefix: str | None = None,
 ) -> DryRun:
     """Rewrite the named model and compare it with the original. Raises `UserError` for what the user can mend.
 
     With `emit` the model is written down as a Python file, too, if it still is the same function.
     """
     rules = selected(config)
-    loaded = loading.load(model, weights, input_size, config.seed, True, unsafe_load, heads, config.model_arg)
+    loaded = loading.load(
+        model,
+        weights,
+        input_size,
+        config.seed,
+        True,
+        unsafe_load,
+        heads,
+        config.model_arg,
+        weights_key,
+        weights_prefix,
+    )
     info = ModelInfo(loaded.name, loaded.weights, loaded.parameters, loaded.preprocessing.shape)
     data, _ = open_inputs(loaded, None, example, replace(config, calib_count=1, batch_size=1))
     check_input(model, loaded, data)

@@ -80,6 +80,8 @@ def compare_with_float(
     megabytes: int = MEGABYTES,
     progress: Progress = lambda step, done, total: None,
     pixels: Mapping[str, Any] = MappingProxyType({}),
+    weights_key: str | None = None,
+    weights_prefix: str | None = None,
 ) -> FloatComparison:
     """Compare a file with the float model that `model` names, on at most `count` photographs, generated ones without.
 
@@ -99,7 +101,18 @@ def compare_with_float(
         _check_images(path, inputs, [str(one.get("name")) for one in told["inputs"]])
     progress("loading the model", 0, 1)
     config = Config(seed=seed, model_arg=tuple(model_arg), **pixels)
-    source = open_source(model, weights, size, photographs, None, config, unsafe_load, heads=heads)
+    source = open_source(
+        model,
+        weights,
+        size,
+        photographs,
+        None,
+        config,
+        unsafe_load,
+        heads=heads,
+        weights_key=weights_key,
+        weights_prefix=weights_prefix,
+    )
     own, data = None, source.data
     if isinstance(told.get("preprocessing"), dict):
         own = metadata.preprocessing_in(path, told, source.loaded.preprocessing, config.preprocess)

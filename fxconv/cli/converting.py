@@ -243,6 +243,8 @@ def run(
             files.labels,
             loading.heads,
             files.names,
+            weights_key=loading.weights_key,
+            weights_prefix=loading.weights_prefix,
         )
     )
     files.check_unimported(artifact)
@@ -290,6 +292,8 @@ def _opened_again(request: Request, kept: SavedCalibration, files: Files) -> Sou
         loading.unsafe_load,
         loading.heads,
         read_names(files.names) if files.names is not None else kept.labels,
+        loading.weights_key,
+        loading.weights_prefix,
     )
 
 
@@ -319,8 +323,8 @@ def _named(request: Request, files: Files, source: Source, lessons: CalibrationD
     return NamedInputs(
         model=request.model,
         weights=loading.weights,
-        weights_key=getattr(loading, "weights_key", None),
-        weights_prefix=getattr(loading, "weights_prefix", None),
+        weights_key=loading.weights_key,
+        weights_prefix=loading.weights_prefix,
         unsafe_load=loading.unsafe_load,
         input_size=loading.input_size,
         heads=loading.heads,

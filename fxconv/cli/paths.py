@@ -30,7 +30,7 @@ def code_file(spec: str) -> Path | None:
 
     What it imports in turn is known when it has been imported: `StagedFile` looks at that.
     """
-    home = spec.rpartition(":")[0]
+    home = spec.replace("::", ":").rpartition(":")[0]
     if home.endswith(".py"):
         return Path(home)
     if package_of(spec) is not None:  # a name in a package, which is imported from where it is installed alone

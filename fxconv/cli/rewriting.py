@@ -64,6 +64,8 @@ def show_rewriting(
             loading.example,
             loading.heads,
             emit is not None,
+            weights_key=loading.weights_key,
+            weights_prefix=loading.weights_prefix,
         )
     try:
         if json is not None:

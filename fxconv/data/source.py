@@ -85,6 +85,8 @@ def open_source(
     labels: Path | None = None,
     heads: str | None = None,
     names: Path | None = None,
+    weights_key: str | None = None,
+    weights_prefix: str | None = None,
 ) -> Source:
     """Load everything a conversion needs, cheap checks first. Raises `UserError` for whatever the user can mend.
 
@@ -100,7 +102,15 @@ def open_source(
     class_names = read_names(names) if names is not None else None
     classes = read_targets(evaluation, labels, config.metric is not None)
     loaded = loading.load(
-        model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads, arguments=config.model_arg
+        model,
+        weights,
+        input_size,
+        config.seed,
+        unsafe_load=unsafe_load,
+        heads=heads,
+        arguments=config.model_arg,
+        weights_key=weights_key,
+        weights_prefix=weights_prefix,
     )
     loaded = replace(loaded, preprocessing=chosen(loaded.preprocessing, config, input_size is not None))
     data, inputs = open_inputs(loaded, calib, example, config)
@@ -132,13 +142,23 @@ def open_again(
     unsafe_load: bool = False,
     heads: str | None = None,
     class_names: tuple[str, ...] | None = None,
+    weights_key: str | None = None,
+    weights_prefix: str | None = None,
 ) -> Source:
     """The same for a model whose calibration was saved, with the `images` and the `example` that were kept of it.
 
     `state` are the numbers of a model with random weights, None of any other. Raises `UserError`.
     """
     loaded = loading.load(
-        model, weights, input_size, config.seed, unsafe_load=unsafe_load, heads=heads, arguments=config.model_arg
+        model,
+        weights,
+        input_size,
+        config.seed,
+        unsafe_load=unsafe_load,
+        heads=heads,
+        arguments=config.model_arg,
+        weights_key=weights_key,
+        weights_prefix=weights_prefix,
     )
     if loaded.is_random and state is not None:
         problems = misfits(dict(state), loaded.module.state_dict())
@@ -180,6 +200,8 @@ def open_study(
     heads: str | None = None,
     evaluation: Path | None = None,
     labels: Path | None = None,
+    weights_key: str | None = None,
+    weights_prefix: str | None = None,
 ) -> tuple[Source, dict[str, Draw], CalibrationData]:
     """A model, the sources `names` to calibrate it on, and at most `images` images of the first to judge it by.
 
@@ -191,7 +213,18 @@ def open_study(
     check_sources(names)
     found = read_targets(evaluation, labels, config.metric is not None)
     first = None if names[0] == SYNTHETIC else Path(names[0])
-    source = open_source(model, weights, input_size, first, None, config, unsafe_load, heads=heads)
+    source = open_source(
+        model,
+        weights,
+        input_size,
+        first,
+        None,
+        config,
+        unsafe_load,
+        heads=heads,
+        weights_key=weights_key,
+        weights_prefix=weights_prefix,
+    )
     how = source.loaded.preprocessing
     given = None if found is None else open_judged(found, how, images, config.batch_size, config.seed)
     draws, judged = open_sources(names, how, images, config, given)

@@ -16,6 +16,9 @@ _OTHERS = (
     (b"\x93NUMPY", "is a NumPy array, no model; fxconv convert --calib and --example take one"),
     (b"\x89PNG", "is a PNG image, no model; fxconv convert --calib takes a folder of them"),
     (b"\xff\xd8\xff", "is a JPEG image, no model; fxconv convert --calib takes a folder of them"),
+    (b"GIF8", "is a GIF image, no model; fxconv convert --calib takes a folder of them"),
+    (b"II*\0", "is a TIFF image, no model; fxconv convert --calib takes a folder of them"),
+    (b"MM\0*", "is a TIFF image, no model; fxconv convert --calib takes a folder of them"),
     (b"\x89HDF", "is an HDF5 file, as Keras writes, no model of torch's"),
     (b"GGUF", "is a GGUF model, which other programs run; fxconv takes PyTorch models"),
     (b"\x7fELF", "is a program or library, no model"),
@@ -34,6 +37,8 @@ def otherwise(opened: Opened) -> str:
     for beginning, words in _OTHERS:
         if start.startswith(beginning):
             return words
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "is a WebP image, no model; fxconv convert --calib takes a folder of them"
     if start[_TAR : _TAR + 5] == b"ustar" or start.startswith(b"sys_info\0"):
         return "is a tar archive, as torch.save wrote before version 0.1.10 of 2017; unpack it, or save it anew"
     line = start[:80].decode("utf-8", "ignore").strip().split("\n")[0].strip()

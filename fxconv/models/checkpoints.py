@@ -1,15 +1,12 @@
-"""A checkpoint file -> the state_dict in it -> a module, or one line that says what does not fit."""
+"""The state_dict in a checkpoint -> a module, or one line that says what does not fit, and what would."""
 
 from __future__ import annotations
 
 import copy
-import pickle
 import re
-import sys
-import warnings
-import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,127 +14,121 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import UserError
+from fxconv.models.checkpoint_file import SAVE, content_of
+from fxconv.models.checkpoint_offers import offers
+from fxconv.models.checkpoint_parts import State, parts_in, preferred
 
-# Where training scripts put the state_dict, the plain weights before their moving average.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
 # What DataParallel, Lightning and torch.compile put before every key.
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 _AVERAGED = "n_averaged"  # a counter that torch's AveragedModel keeps beside the weights
 _DENSENET_OLD_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-_SAVE = "save model.state_dict() with torch.save"
 
 
-def read_checkpoint(path: Path, unsafe: bool = False) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state_dict in a file, and what else is there.
+
+    `source` is the value of --weights; `state` what was chosen; `parts` are all state_dicts in the file by their dotted
+    paths, of which `key` is the chosen one's; of it, names that begin with `prefix` were taken, without that. `asked`
+    says that the user named the key.
+    """
+
+    source: str
+    state: State
+    parts: Mapping[str, State]
+    key: str = ""
+    prefix: str = ""
+    asked: bool = False
+
+    def load_into(self, module: nn.Module, name: str) -> tuple[str, tuple[str, ...]]:
+        """Load it strictly, as the module's own types; where it comes from in words, and what the user must know.
+
+        `name` is the model, for messages. Raises `UserError` naming all that does not fit, and what in the file would.
+        """
+        own = module.state_dict()
+        if problems := misfits(matched(self.state, own), own):
+            cure = offers(self.parts, self.key, own, name, lambda state: _fits(state, own))
+            raise UserError(f"--weights {self.source} does not fit {name}: {'; '.join(problems)}{cure}")
+        load_into(module, self.state, self.source, name)
+        words = self.words(_stripped(self.state, own)[1])
+        others = [key for key, state in self.parts.items() if key != self.key and _fits(state, own)]
+        if self.asked or not others:
+            return words, ()
+        fit = "fits" if len(others) == 1 else "fit"
+        return words, (f"{self.source}: its {self.key} is taken; {some(others)} {fit}, too: --weights-key {others[0]}",)
+
+    def words(self, stripped: str = "") -> str:
+        """The file, which of its state_dicts, and what was taken off its names: `x.pt, its ema, 'module.' stripped`."""
+        key = f", its {self.key}" if self.key else ""
+        prefix = f", {self.prefix + stripped!r} stripped" if self.prefix + stripped else ""
+        left = len(self.parts[self.key]) - len(self.state) if self.prefix else 0
+        beside = f", {left} other{'s' * (left != 1)} left out" if left else ""
+        return f"{self.source}{key}{prefix}{beside}"
+
+
+def read_checkpoint(path: Path, unsafe: bool = False, key: str | None = None, prefix: str | None = None) -> Checkpoint:
     """The state_dict in a file that torch.save or safetensors wrote, bare or wrapped in dicts.
 
-    Only tensors are unpickled, unless `unsafe`: then whatever is in the file, code included, and a pickled model gives
-    its state_dict. Raises `UserError` in one line when the file is missing, no checkpoint, or holds objects.
+    Of several the one at `key`, a dotted path, or under the usual name; with `prefix` only names that begin with it,
+    without it. With `unsafe` objects are unpickled, too, and a pickled model gives its state_dict. Raises `UserError`
+    as `content_of` does, and when it is not clear which state_dict is meant.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise UserError(f"--weights {path}: {what}; give a checkpoint, or auto, or random")
-    try:
-        if not path.stat().st_size:
-            raise UserError(f"--weights {path}: the file is empty")
-        content = _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch(path, unsafe)
-    except OSError as error:
-        raise UserError(f"--weights {path}: cannot be read ({error.strerror or error})") from error
-    return _state_dict(content, path)
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-    except ImportError as error:
+    content = content_of(path, unsafe)
+    parts = parts_in(content)
+    if not parts:
+        raise _without(content, path)
+    chosen = _named(parts, key, path) if key is not None else preferred(parts)
+    if chosen is None:
         raise UserError(
-            f"--weights {path}: needs the package safetensors, which is not installed; pip install safetensors"
-        ) from error
-    try:
-        return load(path.read_bytes())
-    except (SafetensorError, KeyError, ValueError) as error:  # a KeyError is a type torch does not have
-        raise UserError(f"--weights {path}: not a safetensors file ({error})") from error
+            f"--weights {path}: holds several state_dicts, {some(parts, 6)}; say which with --weights-key "
+            f"{next(iter(parts))}"
+        )
+    state = parts[chosen]
+    if prefix is not None:
+        prefix, state = _under(state, prefix, path)
+    return Checkpoint(str(path), state, parts, chosen, prefix or "", key is not None)
 
 
-def _torch(path: Path, unsafe: bool) -> Any:
-    _check_container(path)
-    kept = sys.path.copy()
-    try:
-        if unsafe:  # a pickled model's class may lie beside it
-            sys.path.insert(0, str(Path.cwd()))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch has to say about the file is said below
-            return torch.load(path, map_location="cpu", weights_only=not unsafe)
-    except (Exception, SystemExit) as error:  # a damaged file fails wherever the damage lies, a class's code anyhow
-        if unsafe:
-            raise UserError(
-                f"--weights {path}: unpickling failed with {type(error).__name__}: {_first_line(error)}; "
-                "the classes in it must be importable from here"
-            ) from error
-        if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
-            raise UserError(
-                f"--weights {path}: holds pickled Python objects{_named_object(error)}, not only tensors, and "
-                f"unpickling runs whatever code is in the file; {BY_NAME['weights-only'].cure}"
-            ) from error
-        raise UserError(f"--weights {path}: not a torch checkpoint, or a damaged one; {_SAVE}") from error
-    finally:
-        sys.path[:] = kept
+def _named(parts: Mapping[str, State], key: str, path: Path) -> str:
+    """The path of the state_dict that a key names; the only one below it, too."""
+    if key in parts:
+        return key
+    below = [one for one in parts if one.startswith(f"{key}.")]
+    if len(below) == 1:
+        return below[0]
+    if list(parts) == [""]:
+        raise UserError(f"--weights-key {key}: {path} is one state_dict, without a key; leave it out")
+    raise UserError(f"--weights-key {key}: {path} has no state_dict there; it has {some(below or parts, 6)}")
 
 
-def _check_container(path: Path) -> None:
-    """Raises `UserError` for files that can be told from their first bytes or their table of contents."""
-    with path.open("rb") as file:
-        start = file.read(60)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = {name.rpartition("/")[2] for name in archive.namelist()}
-        if "bytecode.pkl" in inside or "constants.pkl" in inside:
-            kind = "an artifact for phones (.ptl)" if "bytecode.pkl" in inside else "a TorchScript archive"
-            raise UserError(f"--weights {path}: {kind}, not a checkpoint; save model.state_dict() instead")
-        if "data.pkl" not in inside:
-            raise UserError(f"--weights {path}: a zip archive that torch.save did not write; {_SAVE}")
-    elif start.startswith(b"\x93NUMPY"):
-        raise UserError(f"--weights {path}: a NumPy array, not a torch checkpoint; {_SAVE}")
-    elif (text := _text(start)) is not None:
-        raise UserError(f'--weights {path}: not a torch checkpoint but a text that begins "{text}"; {_SAVE}')
+def _under(state: State, prefix: str, path: Path) -> tuple[str, State]:
+    """What begins with a prefix, with or without its last dot, and the rest of those names."""
+    for begin in (prefix, f"{prefix}."):
+        taken = {key.removeprefix(begin): value for key, value in state.items() if key.startswith(begin)}
+        if taken and all(key and not key.startswith(".") for key in taken):
+            return begin, taken
+    begins = Counter(f"{key.partition('.')[0]}." if "." in key else key for key in state)
+    raise UserError(
+        f"--weights-prefix {prefix}: no name in {path} begins so; they begin with "
+        f"{some([begin for begin, _ in begins.most_common()], 6)}"
+    )
 
 
-def _text(start: bytes) -> str | None:
-    """The first line when the bytes are text: an error page saved by a download, a pointer of Git LFS."""
-    line = start.decode("utf-8", "replace").strip().split("\n")[0].strip()
-    return line if line.isprintable() and "\ufffd" not in line[:-1] and len(line) > 3 else None
+def _fits(state: State, own: State) -> bool:
+    return not misfits(matched(state, own), own)
 
 
-def _is_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
-
-
-def _named_object(error: Exception) -> str:
-    """The first object that torch refused to unpickle, in brackets, when it names one."""
-    match = re.search(r"GLOBAL (?:torch\.nn\.modules\.\w+\.)?([\w.]+)", str(error))
-    return f" ({match[1]})" if match else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
-
-
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    while True:
-        if isinstance(content, nn.Module):
-            content = content.state_dict()
-        if not isinstance(content, dict):
-            raise UserError(f"--weights {path}: holds no state_dict (a dict of tensors) but a {type(content).__name__}")
-        if content and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
-            return content
-        inner = next((content[k] for k in _WRAPPERS if isinstance(content.get(k), (dict, nn.Module))), None)
-        if inner is None:
-            held = some(f"{key}: {type(value).__name__}" for key, value in content.items() if not _is_tensor(value))
-            raise UserError(f"--weights {path}: holds no state_dict (a dict of tensors){held and f'; it holds {held}'}")
-        content = inner
+def _without(content: Any, path: Path) -> UserError:
+    """What to say of content without a state_dict."""
+    if not isinstance(content, dict):
+        return UserError(
+            f"--weights {path}: holds no state_dict (a dict of tensors) but a {type(content).__name__}; {SAVE}"
+        )
+    held = some(f"{key}: {type(value).__name__}" for key, value in content.items() if not _is_tensor(value))
+    return UserError(
+        f"--weights {path}: holds no state_dict (a dict of tensors){held and f'; it holds {held}'}; {SAVE}"
+    )
 
 
 def _is_tensor(value: object) -> bool:
@@ -151,13 +142,19 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(listed[:most]) + more
 
 
-def matched(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def matched(state: State, own: Mapping[str, Tensor]) -> State:
     """`state` under the names of a module whose state_dict is `own`, as far as they can be told.
 
     `module.`, `model.` and `_orig_mod.` before every key go when more keys fit without; the names torchvision's
     densenets had before 2019 become the present ones.
     """
-    best, stripped = state, copy.copy(state)  # as it is: torch keeps the version of each layer in an attribute
+    return _stripped(state, own)[0]
+
+
+def _stripped(state: State, own: Mapping[str, Tensor]) -> tuple[State, str]:
+    """The same, and the prefix that went."""
+    best, taken, begin = state, "", ""
+    stripped = copy.copy(state)  # as it is: torch keeps the version of each layer in an attribute
     if _AVERAGED not in own:
         stripped.pop(_AVERAGED, None)
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in stripped)), None):
@@ -165,18 +162,20 @@ def matched(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Te
         if hasattr(stripped, "_metadata"):
             stripped._metadata = copy.copy(stripped._metadata)
         consume_prefix_in_state_dict_if_present(stripped, prefix)
-        best = stripped if _hits(stripped, own) > _hits(best, own) else best
+        begin += prefix
+        if _hits(stripped, own) > _hits(best, own):
+            best, taken = stripped, begin
     renamed = copy.copy(best)
     for key in best:
         renamed[_DENSENET_OLD_KEY.sub(r"\1\2", key)] = renamed.pop(key)
-    return renamed if _hits(renamed, own) > _hits(best, own) else best
+    return (renamed if _hits(renamed, own) > _hits(best, own) else best), taken
 
 
 def _hits(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int:
     return len(state.keys() & own.keys())
 
 
-def misfits(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+def misfits(state: State, own: Mapping[str, Tensor]) -> list[str]:
     """What keeps `state` from being loaded into a module whose state_dict is `own`, in words."""
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
@@ -205,7 +204,7 @@ def _kind(value: Tensor) -> str:
     return kind.replace("torch.", "") + (" in a sparse layout" if value.layout != torch.strided else "")
 
 
-def head_sizes(state: dict[str, Tensor], own: Mapping[str, Tensor], most: int = 3) -> list[int]:
+def head_sizes(state: State, own: Mapping[str, Tensor], most: int = 3) -> list[int]:
     """How many classes a checkpoint may have, smallest first: each first dimension that alone differs."""
     found = {
         state[key].shape[0]
@@ -215,7 +214,7 @@ def head_sizes(state: dict[str, Tensor], own: Mapping[str, Tensor], most: int = 
     return sorted(found - {0})[:most]
 
 
-def load_into(module: nn.Module, state: dict[str, Tensor], source: str, name: str) -> None:
+def load_into(module: nn.Module, state: State, source: str, name: str) -> None:
     """Load a state_dict strictly, as the module's own types. Raises `UserError` naming all that does not fit.
 
     `source` is the value of --weights, `name` the model, both for the message.

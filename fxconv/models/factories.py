@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fxconv.errors import UserError, described
 from fxconv.models.model_arguments import check_accepted, parameters_of, unexpected, unknown
-from fxconv.models.user_code import object_at
+from fxconv.models.user_code import object_at, place
 
 _Built = TypeVar("_Built")
+_MOST_NAMED = 4
 
 
 def seeded(build: Callable[[], _Built], seed: int) -> _Built:
@@ -34,11 +35,36 @@ def made_by(text: str, seed: int, arguments: Mapping[str, Any]) -> nn.Module:
             raise UserError(f"--model-arg {key}: {text} is a module, which takes no arguments; {cure}")
         return factory
     if not callable(factory):
-        raise UserError(f"{text} is neither a module nor a function that makes one")
+        raise UserError(f"{text} is neither a module nor a function that makes one; it is {_kind(factory)}")
     module = _made(factory, text, seed, arguments)
     if not isinstance(module, nn.Module):
-        raise UserError(f"{text}() gave a {type(module).__name__}, not an nn.Module")
+        raise UserError(f"{text}() gave {_given(module)}")
     return module
+
+
+def _given(value: Any) -> str:
+    """What a function gave that is no module, and what to do about it."""
+    if value is None:
+        return "nothing; return the model at its end"
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        return f"the class {value.__name__}, not a module of it; return {value.__name__}()"
+    if isinstance(value, (tuple, list)) and any(isinstance(each, nn.Module) for each in value):
+        kinds = ", ".join(type(each).__name__ for each in value[:_MOST_NAMED])
+        return f"a {type(value).__name__} ({kinds}), not an nn.Module; return the module alone"
+    if _is_state_dict(value):
+        return (
+            "a state_dict, weights without a model; load them into the model and return that, or save them and give "
+            "--weights FILE"
+        )
+    return f"a {type(value).__name__}, not an nn.Module; return the model"
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(each, Tensor) for each in value.values())
+
+
+def _kind(value: Any) -> str:
+    return "a state_dict, weights without a model" if _is_state_dict(value) else f"a {type(value).__name__}"
 
 
 def _made(factory: Callable[..., Any], text: str, seed: int, arguments: Mapping[str, Any]) -> Any:
@@ -51,4 +77,4 @@ def _made(factory: Callable[..., Any], text: str, seed: int, arguments: Mapping[
         key = unexpected(error) if isinstance(error, TypeError) else None
         if key in arguments:
             raise unknown(str(key), parameters_of(factory), f"{text}()") from error
-        raise UserError(f"{text}() failed with {described(error)}; mend it there") from error
+        raise UserError(f"{text}() failed with {described(error)}{place(error)}; mend it there") from error

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +16,8 @@ from torchvision import models as zoo
 
 from fxconv.errors import UserError
 from fxconv.errors import described as described_error
-from fxconv.models import preconditions, timm_models, transformers_models
-from fxconv.models.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint, some
+from fxconv.models import model_file, preconditions, timm_models, transformers_models
+from fxconv.models.checkpoints import Checkpoint, head_sizes, load_into, matched, misfits, read_checkpoint, some
 from fxconv.models.detectors import BACKBONES, HEADS, HIDDEN, detector, heads_in
 from fxconv.models.factories import made_by, seeded
 from fxconv.models.installed_packages import TIMM, TRANSFORMERS, package_of
@@ -27,6 +28,7 @@ from fxconv.models.preprocessing_files import beside
 from fxconv.models.pretrained_weights import cached_or_fetched, check_values
 from fxconv.models.random_weights import redraw_silent
 from fxconv.models.signature import InputSignature
+from fxconv.models.user_code import plain
 from rewrites.spec import check_source
 
 ALIASES = {"mobilenet_v3": "mobilenet_v3_large"}
@@ -46,6 +48,8 @@ _DETECTOR, _OF_DETECTORS = "detector:", 512
 
 
 _Built = TypeVar("_Built")
+# Reads the checkpoint that --weights names, when it is time to.
+Read = Callable[[], Checkpoint]
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ def resolve(text: str) -> str:
         return wanted
     if wanted.startswith("quantized_") and wanted.removeprefix("quantized_") in known:
         raise UserError(f"model {text!r} is quantized by torchvision already; name the float one: {wanted[10:]}")
+    if (file := model_file.refusal(text)) is not None:
+        raise file
     near = difflib.get_close_matches(wanted, [*known, *ALIASES], n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(near)}?" if near else ""
     raise UserError(f"unknown model {text!r}{hint} (fxconv models lists all; or give FILE.py:FACTORY)")
@@ -143,29 +149,36 @@ def load(
     unsafe_load: bool = False,
     heads: str | None = None,
     arguments: Mapping[str, Any] | Sequence[str] = (),
+    weights_key: str | None = None,
+    weights_prefix: str | None = None,
 ) -> LoadedModel:
     """The model `text` names, in eval mode.
 
     `weights` is auto, random or the path of a checkpoint. With `structure_only` nothing is fetched: the weights
     do not matter when only the rewriting is shown. `unsafe_load` lets a checkpoint be unpickled, which runs whatever
-    code is in it. `heads` are those of a detector, `NAME:CHANNELS` with commas between. `arguments` are those of
-    whatever makes the model, or fields of its configuration, by name or as `KEY=VALUE` texts. Raises `UserError` for
-    whatever the user can mend.
+    code is in it. Of a checkpoint with several state_dicts the one at `weights_key` is taken, and of that, with
+    `weights_prefix`, what begins with it. `heads` are those of a detector, `NAME:CHANNELS` with commas between.
+    `arguments` are those of whatever makes the model, or fields of its configuration, by name or as `KEY=VALUE` texts.
+    Raises `UserError` for whatever the user can mend.
     """
     size, given = parse_input_size(input_size), parse(arguments)
+    for option, chosen in (("--weights-key", weights_key), ("--weights-prefix", weights_prefix)):
+        if chosen is not None and weights in ("auto", "random"):
+            raise UserError(f"{option} {chosen}: is of a checkpoint, and there is none; give --weights FILE")
+    read = partial(read_checkpoint, Path(weights), unsafe_load, weights_key, weights_prefix)
     is_detector = text.lower().startswith(_DETECTOR)
     if is_detector and given:
         raise UserError(f"--model-arg {next(iter(given))}: a detector takes no arguments; --heads chooses its heads")
     if heads is not None and not is_detector:
         raise UserError(f"--heads {heads}: only a detector has heads to choose; {text} is none")
     if is_detector:
-        loaded = _detector(text, weights, seed, unsafe_load, heads)
+        loaded = _detector(text, weights, seed, read, heads)
     elif package_of(text) is not None:
-        loaded = _from_package(text, weights, size, seed, structure_only, unsafe_load, given)
+        loaded = _from_package(text, weights, size, seed, structure_only, read, given)
     elif ":" in text:
-        loaded = _from_factory(text, weights, seed, unsafe_load, given)
+        loaded = _from_factory(plain(text), weights, seed, read, given)
     else:
-        loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, unsafe_load, given)
+        loaded = _from_torchvision(resolve(text), weights, size, seed, structure_only, read, given)
     preprocessing = loaded.preprocessing
     if weights not in ("auto", "random"):
         preprocessing = beside(Path(weights), preprocessing)
@@ -201,7 +214,7 @@ def _from_package(
     size: InputSize | None,
     seed: int,
     structure_only: bool,
-    unsafe_load: bool,
+    read: Read,
     arguments: Mapping[str, Any],
 ) -> LoadedModel:
     """A model that an installed package names; it is made to take images of the size that is asked for.
@@ -225,16 +238,17 @@ def _from_package(
         return LoadedModel(model.name, module, how, words, **about)
 
     if path is not None:
-        state = read_checkpoint(path, unsafe_load)
+        checkpoint = read()
+        state = checkpoint.state
         head = None if model.classes in arguments else model.classes
         module, more, classes = _fitting(state, build, ({}, sized) if sized else ({},), head)
         if misfits(matched(state, module.state_dict()), module.state_dict()):
             adopted = next((one for each in (more, {}) if (one := model.adopt(each, state)) is not None), None)
             if adopted is not None:
-                return loaded(adopted, more, weights, is_random=False, classes=model.names)
-        load_into(module, state, weights, model.name)
-        words = weights + (f", head sized to its {classes} classes" if classes else "")
-        return loaded(module, more, words, is_random=False, classes=model.names)
+                return loaded(adopted, more, checkpoint.words(), is_random=False, classes=model.names)
+        words, notes = checkpoint.load_into(module, model.name)
+        words += f", head sized to its {classes} classes" if classes else ""
+        return loaded(module, more, words, is_random=False, classes=model.names, warnings=notes)
     if weights == "auto" and not structure_only and model.cached is not None and model.pretrained is not None:
         words = f"{model.name.partition(':')[0]}'s own, from its cache ({model.cached})"
         return loaded(model.pretrained(), {}, words, is_random=False)
@@ -280,12 +294,13 @@ def _from_torchvision(
     size: InputSize | None,
     seed: int,
     structure_only: bool,
-    unsafe_load: bool,
+    read: Read,
     arguments: Mapping[str, Any],
 ) -> LoadedModel:
     published = zoo.get_model_weights(name)
     default = published.DEFAULT if len(published) else None
-    preset, state, described, warnings = default, None, f"random, seed {seed}", []
+    preset, state, described, warnings = default, None, f"random, seed {seed}", list[str]()
+    checkpoint: Checkpoint | None = None
     trained_by = None if weights == "random" else default
     resizes_inside = _accepts(name, "min_size") and _accepts(name, "max_size")
     options: dict[str, Any] = {}
@@ -297,8 +312,8 @@ def _from_torchvision(
         warnings.append(f"{name} resizes its images itself: to --input-size, {size.height}x{size.width}, now, and not "
                         "to the size torchvision trained it with")  # fmt: skip
     if weights not in ("auto", "random"):
-        path, described = Path(weights), weights
-        state = read_checkpoint(path, unsafe_load)
+        path, checkpoint = Path(weights), read()
+        state = checkpoint.state
         known = next((entry for entry in published if entry.url.rsplit("/", 1)[-1] == path.name), None)
         preset, trained_by = known or default, known
         if known is None and name in _PUBLISHED:
@@ -325,9 +340,13 @@ def _from_torchvision(
         return LoadedModel(name, module, preprocessing, described, True, tuple(warnings))
     module, classes = _with_arguments(lambda: _built_for(state, name, seed, options), name, arguments)
     try:
-        load_into(module, state, described, name)
+        if checkpoint is None:
+            load_into(module, state, described, name)
+        else:
+            described, notes = checkpoint.load_into(module, name)
+            warnings += notes
     except UserError as error:
-        if weights != "auto" or not arguments:
+        if checkpoint is not None or not arguments:
             raise
         raise UserError(f"{error}; of another form there are none: give --weights random, or FILE") from error
     sized = f", head sized to its {classes} classes" if classes else ""
@@ -389,7 +408,7 @@ def parse_heads(text: str | None) -> dict[str, int] | None:
     return {name: int(channels) for name, channels in parts}
 
 
-def _detector(text: str, weights: str, seed: int, unsafe_load: bool, heads: str | None) -> LoadedModel:
+def _detector(text: str, weights: str, seed: int, read: Read, heads: str | None) -> LoadedModel:
     """A detector of `fxconv.models.detectors`; the heads that nobody named are those of the checkpoint."""
     wanted, backbone = parse_heads(heads), text[len(_DETECTOR) :].lower().replace("-", "_")
     backbone = ALIASES.get(backbone, backbone)
@@ -397,10 +416,10 @@ def _detector(text: str, weights: str, seed: int, unsafe_load: bool, heads: str 
         near = difflib.get_close_matches(backbone, BACKBONES, n=1)
         hint = f"; did you mean {_DETECTOR}{near[0]}?" if near else ""
         raise UserError(f"unknown detector {text!r}{hint}; there are {', '.join(detectors())}")
-    name, hidden, state, warnings = f"{_DETECTOR}{backbone}", HIDDEN, None, []
+    name, hidden, checkpoint, warnings = f"{_DETECTOR}{backbone}", HIDDEN, None, list[str]()
     if weights not in ("auto", "random"):
-        state = read_checkpoint(Path(weights), unsafe_load)
-        in_state, hidden = heads_in(matched(state, detector(backbone).state_dict()))
+        checkpoint = read()
+        in_state, hidden = heads_in(matched(checkpoint.state, detector(backbone).state_dict()))
         wanted = wanted or in_state or None
     elif weights == "auto":
         warnings.append(
@@ -412,11 +431,11 @@ def _detector(text: str, weights: str, seed: int, unsafe_load: bool, heads: str 
     except ValueError as error:
         raise UserError(f"--heads {heads}: {error}") from error
     preprocessing = Preprocessing(_OF_DETECTORS, _OF_DETECTORS, resize=1.0)
-    if state is None:
+    if checkpoint is None:
         return LoadedModel(name, module, preprocessing, f"random, seed {seed}", True, tuple(warnings))
-    load_into(module, state, weights, name)
+    words, notes = checkpoint.load_into(module, name)
     listed = ", ".join(f"{head}:{channels}" for head, channels in module.heads.items())
-    return LoadedModel(name, module, preprocessing, f"{weights}, heads {listed}", False)
+    return LoadedModel(name, module, preprocessing, f"{words}, heads {listed}", False, notes)
 
 
 def _with_arguments(build: Callable[[], _Built], what: str, arguments: Mapping[str, Any]) -> _Built:
@@ -430,15 +449,14 @@ def _with_arguments(build: Callable[[], _Built], what: str, arguments: Mapping[s
         raise UserError(f"{what} cannot be made with {given}: {described_error(error)}; mend --model-arg") from error
 
 
-def _from_factory(text: str, weights: str, seed: int, unsafe_load: bool, arguments: Mapping[str, Any]) -> LoadedModel:
+def _from_factory(text: str, weights: str, seed: int, read: Read, arguments: Mapping[str, Any]) -> LoadedModel:
     module, factory_name = made_by(text, seed, arguments), text.rpartition(":")[2]
     module = preconditions.unwrapped(module)
     preconditions.check(module, text)  # before a checkpoint is loaded into it
-    described, is_random = "as the factory made them", False
+    described, is_random, notes = "as the factory made them", False, tuple[str, ...]()
     if weights == "random":
         described, is_random = f"random as the factory made them, seed {seed}", True
     elif weights != "auto":
-        load_into(module, read_checkpoint(Path(weights), unsafe_load), weights, text)
-        described = weights
+        described, notes = read().load_into(module, text)
     preprocessing = Preprocessing.in_unit_range() if InputSignature.of(module, text).as_list else Preprocessing()
-    return LoadedModel(factory_name, module, preprocessing, described, is_random)
+    return LoadedModel(factory_name, module, preprocessing, described, is_random, notes)

@@ -11,6 +11,7 @@ from torch import nn
 
 from fxconv.config import Arithmetic, Config, Mode
 from fxconv.errors import UserError, described, message_line
+from fxconv.models import python_file
 from fxconv.models.user_code import object_at
 from fxconv.quantization.dump import dumping
 from fxconv.quantization.engine import reduces_range
@@ -47,7 +48,7 @@ def user_pass(spec: str, what: str = "--pass") -> RewritePass:
 
     Raises `UserError` when it is none.
     """
-    kind = object_at(spec, what)
+    kind = object_at(spec, what, python_file.passes)
     if not (inspect.isclass(kind) and issubclass(kind, RewritePass)):
         raise UserError(f"{what} {spec}: it is not a subclass of rewrites.RewritePass")
     if inspect.isabstract(kind) or not getattr(kind, "name", ""):

@@ -67,6 +67,8 @@ def sensitivity(
             judging.evaluation,
             judging.labels,
             heads=loading.heads,
+            weights_key=loading.weights_key,
+            weights_prefix=loading.weights_prefix,
         )
         startup.keep_what_is_imported()
         result = run(

@@ -74,6 +74,8 @@ def study(
             loading.heads,
             judging.evaluation,
             judging.labels,
+            weights_key=loading.weights_key,
+            weights_prefix=loading.weights_prefix,
         )
         startup.keep_what_is_imported()
         result = run(

@@ -72,6 +72,8 @@ def verify(
                 replay.memory,
                 progress,
                 choices(pixels),
+                loading.weights_key,
+                loading.weights_prefix,
             )
     from fxconv.report.proof import print_proof, proof_text
 

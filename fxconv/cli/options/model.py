@@ -76,6 +76,23 @@ class LoadingOptions:
             rich_help_panel="Model",
         ),
     ] = False
+    weights_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Of several state_dicts in the checkpoint the one there, such as ema or ema.model.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    weights_prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PREFIX",
+            help="Take what begins with this in the checkpoint, without it, such as net.backbone.; module., model. and "
+            "_orig_mod. go by themselves.",
+            rich_help_panel="Model",
+        ),
+    ] = None
     input_size: InputSizeOption = None
     model_arg: ModelArgOption = None
     heads: HeadsOption = None

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from fxconv.errors import UserError
+from fxconv.models.checkpoint_file import SAVE
 from fxconv.models.checkpoints import head_sizes, load_into, matched, misfits, read_checkpoint
 
 STATE = networks.tiny().state_dict()
@@ -57,7 +58,7 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 )
 def test_the_forms_a_checkpoint_comes_in(content, tmp_path):
     torch.save(content, tmp_path / "x.pth")
-    found = matched(read_checkpoint(tmp_path / "x.pth"), STATE)
+    found = matched(read_checkpoint(tmp_path / "x.pth").state, STATE)
     assert set(found) == set(STATE)
     assert all(torch.equal(found[key], STATE[key]) for key in STATE)
 
@@ -94,7 +95,7 @@ def test_the_names_of_old_densenets_become_the_present_ones():
 def test_other_precisions_are_loaded_as_float32(kind, tmp_path):
     torch.save({k: v.to(kind) if v.is_floating_point() else v for k, v in STATE.items()}, tmp_path / "x.pth")
     model = networks.other_tiny()
-    load_into(model, read_checkpoint(tmp_path / "x.pth"), "x.pth", "tiny")
+    load_into(model, read_checkpoint(tmp_path / "x.pth").state, "x.pth", "tiny")
     assert model.head.weight.dtype == torch.float32
     assert torch.equal(model.head.weight, STATE["head.weight"].to(kind).float())
 
@@ -105,17 +106,17 @@ def test_other_precisions_are_loaded_as_float32(kind, tmp_path):
         ([1, 2], " but a list"),
         ({}, ""),
         ({"epoch": 3}, "; it holds epoch: int"),
-        ({"epoch": 3, "network": {"w": torch.ones(1)}}, "; it holds epoch: int, network: dict"),
+        ({"epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}}}, "; it holds epoch: int, optimizer: dict"),
         ({0: torch.ones(1)}, ""),
         (torch.ones(3), " but a Tensor"),
     ],
-    ids=["a list", "nothing", "no tensors", "an unknown wrapper", "numbered", "a tensor"],
+    ids=["a list", "nothing", "no tensors", "an optimizer alone", "numbered", "a tensor"],
 )
 def test_a_file_without_a_state_dict(content, held, tmp_path):
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(UserError) as error:
         read_checkpoint(tmp_path / "x.pth")
-    assert str(error.value) == f"--weights {tmp_path / 'x.pth'}: holds no state_dict (a dict of tensors){held}"
+    assert str(error.value) == f"--weights {tmp_path / 'x.pth'}: holds no state_dict (a dict of tensors){held}; {SAVE}"
 
 
 def _zip(path: Path) -> None:
@@ -229,7 +230,7 @@ def test_a_pickled_model_gives_its_weights_when_that_is_asked_for(wrap, tmp_path
     torch.save(wrap(model), tmp_path / "x.pth")
     with pytest.raises(UserError, match=r"objects \([\w.]+\), not only tensors"):
         read_checkpoint(tmp_path / "x.pth")
-    found = matched(read_checkpoint(tmp_path / "x.pth", unsafe=True), STATE)
+    found = matched(read_checkpoint(tmp_path / "x.pth", unsafe=True).state, STATE)
     assert torch.equal(found["head.weight"], model.head.weight)
 
 
@@ -249,14 +250,14 @@ def test_a_class_that_cannot_be_imported_is_told_in_one_line(tmp_path, monkeypat
     )
     monkeypatch.chdir(tmp_path)
     before = list(sys.path)
-    assert list(read_checkpoint(tmp_path / "x.pth", unsafe=True)) == ["weight", "bias"]
+    assert list(read_checkpoint(tmp_path / "x.pth", unsafe=True).state) == ["weight", "bias"]
     assert sys.path == before
 
 
 def test_safetensors(tmp_path):
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file(STATE, tmp_path / "x.safetensors")
-    found = read_checkpoint(tmp_path / "x.safetensors")
+    found = read_checkpoint(tmp_path / "x.safetensors").state
     assert set(found) == set(STATE)
     assert all(torch.equal(found[key], STATE[key]) for key in STATE)
     model = networks.other_tiny()

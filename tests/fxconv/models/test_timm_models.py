@@ -55,7 +55,7 @@ def test_a_checkpoint_decides_the_size_and_the_head(timm, tmp_path):
     trained = fxconv_packages.Small(num_classes=7, img_size=32)
     torch.save({"model": {f"module.{key}": value for key, value in trained.state_dict().items()}}, tmp_path / "x.pth")
     loaded = loading.load("timm:small_vit_patch16_32", str(tmp_path / "x.pth"))
-    assert loaded.weights == f"{tmp_path / 'x.pth'}, head sized to its 7 classes"
+    assert loaded.weights == f"{tmp_path / 'x.pth'}, its model, 'module.' stripped, head sized to its 7 classes"
     assert not loaded.is_random and torch.equal(loaded.module.head.weight, trained.head.weight)
     torch.save(fxconv_packages.Small(img_size=16).state_dict(), tmp_path / "y.pth")
     assert loading.load("timm:small_vit_patch16_32", str(tmp_path / "y.pth"), "16").module.img_size == 16

@@ -58,7 +58,7 @@ def test_a_checkpoint_decides_the_head_and_config_json_beside_it_the_rest(tmp_pa
     trained = fxconv_packages.SmallForImageClassification(fxconv_packages.Config(id2label=dict(enumerate("abc"))))
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "x.pth")
     loaded = loading.load(NAME, str(tmp_path / "x.pth"))
-    assert loaded.weights == f"{tmp_path / 'x.pth'}, head sized to its 3 classes"
+    assert loaded.weights == f"{tmp_path / 'x.pth'}, its state_dict, head sized to its 3 classes"
     assert torch.equal(loaded.module.head.weight, trained.head.weight)
     wide = fxconv_packages.SmallForImageClassification(fxconv_packages.Config(9, id2label={0: "cat", 1: "dog"}))
     torch.save(wide.state_dict(), tmp_path / "x.pth")
