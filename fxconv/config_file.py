@@ -108,6 +108,8 @@ def _values(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path}: holds no JSON object; --save-config writes such a file")
     if (schema := values.pop("schema", SCHEMA)) != SCHEMA or isinstance(schema, bool):
         raise UserError(f"--config {path}: is of schema {schema!r}, this fxconv reads {SCHEMA}; save it again")
+    if "verdict" in values and "passes" in values:
+        raise UserError(f"--config {path}: is the report of a conversion; give what --save-config wrote")
     return values
 
 

@@ -55,7 +55,7 @@ from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
 from fxconv.targets.proof.metadata import FileContents
-from fxconv.targets.registry import target_of
+from fxconv.targets.registry import check_suffix, target_of
 from fxconv.targets.target import Target
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.targets.wrapping.wrapper import ModelWrapper
@@ -178,9 +178,11 @@ class Conversion:
     def save(self, path: str | Path) -> Conversion:
         """Write the artifact to `path`, read it back, and return this conversion with that path.
 
-        Raises `ConversionError`, leaving nothing under `path`, when the conversion or the file read back fails.
+        Raises `UserError` for a name that does not end in .ptl, and `ConversionError`, leaving nothing under `path`,
+        when the conversion or the file read back fails.
         """
         target = Path(path)
+        check_suffix(target)
         if not self.verified:
             raise ConversionError(f"{self.verdict}; {self.cure}")
         with StagedFile(target, self.artifact.data) as staged:
@@ -244,6 +246,7 @@ def convert(
     fails the audit or the ledger is returned with `verified` False.
     """
     config, judged_by = with_metric(config or Config(), metric, options)
+    check_suffix(output)
     is_labelled = isinstance(held_out, CalibrationData) and held_out.labels is not None
     if config.mode is not Mode.qat and (training is not None or checkpoint is not None):
         raise UserError("training images and a checkpoint go with mode qat; leave them out, or train")
@@ -319,6 +322,7 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     job: Job = module.job
     job = replace(job, clock=Clock(job.clock.progress, module.seconds))  # what trained meanwhile is not fxconv's
     target = Path(output) if output is not None else None
+    check_suffix(target)
     with engine.engine(job.config.engine.value), preconditions.faults_told(job.model, job.images):
         return completed(job, requantized(job.task, module.quantized, module.trained()), output=target)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fxconv.errors import UserError
+from fxconv.inspection import Kind
+from fxconv.inspection.what import kind_of, what_is
 
 # Of the JSON reports that are read here, and written by fxconv.report.json.
 SCHEMA = 1
@@ -42,6 +44,9 @@ class Difference:
 def read_report(path: Path) -> dict[str, Any]:
     """A JSON report of a conversion. Raises `UserError` for another file."""
     what = "is no JSON report of a conversion; give what fxconv convert --json wrote"
+    if path.is_file() and (kind := kind_of(path)) is not None:
+        beside = "; fxconv bench compares files by their latency" if kind is Kind.LITE else ""
+        raise UserError(f"{path}: is {what_is(path)}, {what.removeprefix('is ')}{beside}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -162,6 +162,7 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     from fxconv.cli.paths import check_target, code_file, read_files
     from fxconv.data.arrays import split_name
     from fxconv.data.class_names import sorted_files
+    from fxconv.targets.registry import check_suffix
 
     output, accuracy, training = request.output, request.accuracy, request.training
     for option, path in {"-o": output.output, **output.reports}.items():
@@ -184,6 +185,7 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     }
     files = Files(reads, {**output.reports, "--checkpoint": training.checkpoint}, labels, names)
     files.check_distinct("-o", output.output)
+    check_suffix(output.output, "-o")
     return files
 
 

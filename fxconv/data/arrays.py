@@ -20,6 +20,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from fxconv.errors import UserError
+from fxconv.inspection.what import what_is
 
 # Rows that are asked for in another order than they have are gathered so many bytes at a time, by a pass over the file.
 _GATHERED = 64 << 20
@@ -209,7 +210,18 @@ def _file(path: Path, option: str) -> tuple[Path, str | None]:
     file_path, member = split_name(path)
     if file_path.suffix.lower() not in (".npy", ".npz"):
         folder = "a folder of photographs, " if option == "--calib" else ""
-        raise UserError(f"{option} {path}: expected {folder}an .npy or an .npz file, not {file_path.suffix or 'this'}")
+        expected = f"{folder}an .npy or an .npz file, not {file_path.suffix or 'this'}"
+        if not file_path.is_file():
+            raise UserError(f"{option} {path}: expected {expected}")
+        what = what_is(file_path)
+        cure = ""
+        if what.endswith("image"):
+            cure = (
+                f"; give its folder, {option} {file_path.parent}" if folder else "; fxconv example makes one of images"
+            )
+        elif what.startswith("a zip"):
+            cure = "; unpack it"
+        raise UserError(f"{option} {path}: is {what}; expected {expected}{cure}")
     if not file_path.is_file():
         raise UserError(f"{option} {file_path}: {'not a file' if file_path.exists() else 'no such file'}")
     return file_path, member

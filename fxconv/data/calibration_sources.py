@@ -30,7 +30,7 @@ def open_calibration(
     if path is None:
         return Generated(preprocessing, count, batch_size, seed)
     if not split_name(path)[0].exists():
-        raise UserError(f"{option} {path}: no such file or folder")
+        raise UserError(f"{option} {path}: no such file or folder; check the name")
     if path.is_dir():
         return Photographs(path, preprocessing, count, batch_size, seed, option)
     if len(names) > 1 or holds_indices(path, option):

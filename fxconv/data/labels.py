@@ -123,8 +123,10 @@ def _indices(names: Collection[str]) -> dict[str, int]:
 def _listed(file: Path, folder: Path) -> dict[Path, int]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except IsADirectoryError as error:
+        raise UserError(f"--labels {file}: is a folder; --eval takes it, with a folder in it for each class") from error
     except OSError as error:
-        raise UserError(f"--labels {file}: cannot be read ({error.strerror})") from error
+        raise UserError(f"--labels {file}: cannot be read ({error.strerror}); check the name") from error
     except UnicodeDecodeError as error:
         raise UserError(f"--labels {file}: is no text; expected lines of a file's name and its class index") from error
     classes: dict[Path, int] = {}

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
 
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
 from fxconv.data.arrays import holds_indices, open_array, split_name
@@ -26,7 +25,7 @@ from fxconv.data.labels import read_classes
 from fxconv.data.targets import open_judged, read_targets
 from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.errors import UserError
-from fxconv.models import forward, loading, preconditions
+from fxconv.models import dict_inputs, forward, input_shape, loading, preconditions
 from fxconv.models.checkpoints import misfits
 from fxconv.models.loading import LoadedModel
 from fxconv.models.model_info import ModelInfo
@@ -96,9 +95,9 @@ def open_source(
     of the classes.
     """
     if calib is not None and not split_name(calib)[0].exists():
-        raise UserError(f"--calib {calib}: no such file or folder")
+        raise UserError(f"--calib {calib}: no such file or folder; check the name")
     if example is not None and not split_name(example)[0].exists():
-        raise UserError(f"--example {example}: no such file")
+        raise UserError(f"--example {example}: no such file; check the name")
     class_names = read_names(names) if names is not None else None
     classes = read_targets(evaluation, labels, config.metric is not None)
     loaded = loading.load(
@@ -182,7 +181,7 @@ def open_training(source: Source, train: Path, count: int) -> CalibrationData:
         return classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, source.labelled)
     names = loaded.signature.names
     if not split_name(train)[0].exists():
-        raise UserError(f"--train {train}: no such file or folder")
+        raise UserError(f"--train {train}: no such file or folder; check the name")
     data = open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
     if isinstance(data, Photographs) and isinstance(source.labelled, Photographs):
         data.leave(source.labelled.paths)
@@ -272,13 +271,10 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> list[
     several = next(data.batches(min(2, data.count, data.batch_size)))
     single = tuple(each[:1] for each in several)
     size = in_words(signature.arguments(single))
-    unfilled = (
-        f"give --example FILE.npz with {' and '.join(signature.names)}" if signature.count > 1 else "set --input-size"
-    )
     module = preconditions.copied(loaded.module, model)
-    empty = _watch(module)
+    empty = input_shape.watched(module)
     outputs: list[Any] = []
-    for images, cure in ((single, unfilled), (several, "set --batch-size 1")):
+    for images in (single, several):
         try:
             with torch.inference_mode():
                 outputs = forward.leaves(module(*forward.cloned(signature.arguments(images))))
@@ -290,26 +286,24 @@ def check_input(model: str, loaded: LoadedModel, data: CalibrationData) -> list[
             asked = preconditions.float_asked_for(loaded.module, signature.arguments(single))
             if signature.count == 1 and _NO_INDICES in str(error):
                 asked = "it takes indices, which are no images: give --example FILE.npy with rows of them, int64 [N, T]"
+            if (key := dict_inputs.key_asked_for(error)) is not None:
+                raise dict_inputs.takes_dict(model, signature.names[0], key) from error
+            cure = _resized(loaded) if count == 1 else "set --batch-size 1"
             raise preconditions.cannot_take(error, model, what, asked or cure) from error
         nan = any(leaf.isnan().any() for leaf in outputs if isinstance(leaf, Tensor))
         lost = empty[0] if empty else "its outputs are NaN" if nan else None
         if lost is not None:
-            raise UserError(f"{model} cannot take an input of {size} ({lost}); set --input-size")
+            raise UserError(f"{model} cannot take an input of {size} ({lost}); {_resized(loaded)}")
     return [leaf for leaf in outputs if isinstance(leaf, Tensor)]
 
 
-def _watch(module: nn.Module) -> list[str]:
-    """A list that fills, as the module runs, with the layers whose output is empty, in words."""
-    empty: list[str] = []
-
-    def look(name: str, output: object) -> None:
-        shapes = [tuple(leaf.shape) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        lost = (shape for shape in shapes if shape[:1] != (0,) and 0 in shape)  # no detections are a result, too
-        empty.extend(f"{name} leaves nothing of it: {shape}" for shape in lost)
-
-    for name, layer in module.named_modules():
-        layer.register_forward_hook(lambda _, __, output, name=name or "the model": look(name, output))
-    return empty
+def _resized(loaded: LoadedModel) -> str:
+    """How to give the model an input that it takes: the size of it, where one can be found."""
+    signature, how = loaded.signature, loaded.preprocessing
+    if signature.count > 1:
+        return f"give --example FILE.npz with {' and '.join(signature.names)}"
+    found = None if signature.as_list else input_shape.suggested(loaded.module, (how.height, how.width))
+    return "set --input-size" if found is None else f"set --input-size {input_shape.in_option(found)}"
 
 
 def read_example(path: Path, loaded: LoadedModel) -> Tensor:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from fxconv.diagnostics.known_errors import KNOWN_ERRORS, KnownError
 from fxconv.errors import UserError
 from fxconv.inspection.printable import printable
+from fxconv.inspection.what import kind_of, what_is
 
 # What is looked at of a text, from its end: errors stand at the end of a log.
 LONGEST = 2 << 20
@@ -162,6 +163,10 @@ def _read(path: Path) -> str:
         mode = path.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
             raise UserError(f"{path}: not a file; give the file that holds the error text")
+        if stat.S_ISREG(mode) and (what := what_is(path)).endswith("image"):
+            raise UserError(f"{path}: is {what}, whose text fxconv does not read; type the error text, in quotes")
+        if stat.S_ISREG(mode) and kind_of(path) is not None:
+            raise UserError(f"{path}: is {what}, no error text; fxconv inspect {path} says what is in it")
         with path.open("rb") as file:
             return _decoded(_tail(file))
     except OSError as error:

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from fxconv.diagnostics.blame import blamed, blamed_forward, is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import ConversionError, InternalError, OwnFormError, UserError, described, message_line
-from fxconv.models import forward, memory
+from fxconv.models import already_quantized, forward, memory
 from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import failing
 from fxconv.models.signature import in_words
@@ -54,9 +54,9 @@ def unwrapped(model: Any) -> Any:
 def check(model: Any, what: str) -> None:
     """Raises `UserError` for a model that holds what no artifact can carry; `what` begins the message.
 
-    These are TorchScript, parameters without values, a forward set on one of torch's own layers, a `__call__` of a
-    class's own, and forward hooks: a graph records the layer, and not what code of the user's does in its place or
-    beside it.
+    These are TorchScript, quantized layers, parameters without values or of other types than float32, a forward set on
+    one of torch's own layers, a `__call__` of a class's own, and forward hooks: a graph records the layer, and not what
+    code of the user's does in its place or beside it.
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"{what} is a {type(model).__name__}, not an nn.Module")
@@ -64,6 +64,8 @@ def check(model: Any, what: str) -> None:
         if isinstance(part, torch.jit.ScriptModule):
             place = f"{what}: {path}" if path else what
             raise UserError(f"{place} is TorchScript, scripted or traced; give the float nn.Module it was made of")
+    if numbers := already_quantized.problem(model):
+        raise UserError(f"{what}: {numbers}")
     tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     if lazy := [name for name, value in tensors if is_lazy(value)]:
         raise UserError(f"{what}: {some(lazy)} not initialized yet; run one input through the model first")

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from fxconv.errors import UserError
+from fxconv.models.dict_inputs import takes_dict
 
 _P = inspect.Parameter
 _POSITIONAL = (_P.POSITIONAL_ONLY, _P.POSITIONAL_OR_KEYWORD)
+_DICTS = re.compile(r"(?:dict|Dict|Mapping|MutableMapping|OrderedDict|TypedDict)\b")
 _LISTS = re.compile(r"(list|List|Sequence|Iterable|Collection)\[Tensor\]")
 # Annotations made of these words alone are no tensors; any other class may be one by another name.
 _SCALARS = frozenset({"int", "float", "bool", "str", "bytes", "complex", "None", "NoneType", "Literal"})
@@ -55,6 +57,8 @@ class InputSignature:
         for parameter in needed:
             if parameter.kind is _P.KEYWORD_ONLY:
                 raise UserError(f"{what} needs {parameter.name} by keyword; give it a default, or a place in order")
+            if _DICTS.match(words[parameter.name]):
+                raise takes_dict(what, parameter.name)
             if _is_no_tensor(words[parameter.name]):
                 said = words[parameter.name]
                 raise UserError(f"{what} needs {parameter.name} ({said}), which is no tensor; give it a default")

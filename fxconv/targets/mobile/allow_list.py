@@ -20,8 +20,11 @@ from fxconv.environment import has_xnnpack
 from fxconv.errors import UserError
 from fxconv.inspection import Inspection, Kind, inspect
 from fxconv.inspection.effects import EFFECTS
+from fxconv.inspection.what import ARTIFACTS, what_is
 
 _NO_PROGRAM = BY_NAME["no-bytecode"]
+# Files that people name by mistake, in which there is no program; of a damaged one inspect says what is wrong with it.
+_NO_PROGRAMS = ("a Python", "a notebook", "a JSON", "a YAML")
 _PACKED = BY_NAME["packed-class-missing"]
 _ARITHMETIC = """
 abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr amax amin aminmax angle arange arccos arccosh
@@ -160,11 +163,17 @@ def inspected(path: Path) -> Inspection:
     """
     if not path.is_file():
         raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a .ptl")
-    found = inspect(path)
+    try:
+        found = inspect(path)
+    except UserError as error:
+        if (what := what_is(path)).startswith(_NO_PROGRAMS):
+            raise UserError(f"{path}: is {what}, no .ptl; fxconv convert writes one of a model") from error
+        raise
     if found.kind is Kind.TORCHSCRIPT:
         raise UserError(f"{path}: {_NO_PROGRAM.cause.removeprefix('the file ')}; {_NO_PROGRAM.cure}")
     if found.kind is not Kind.LITE:
-        raise UserError(f"{path}: is no archive of the lite interpreter ({found.kind.value}); give a .ptl")
+        where = f"; fxconv inspect {path} says what is in it" if found.kind in ARTIFACTS else ""
+        raise UserError(f"{path}: is no archive of the lite interpreter ({found.kind.value}); give a .ptl{where}")
     _refuse(path, _refused_by_name(found))
     return found
 

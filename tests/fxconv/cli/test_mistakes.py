@@ -25,7 +25,7 @@ def test_an_unknown_model_as_a_process(tmp_path):
         (["no_such_package.models:net"], ["no_such_package.models does not import"]),
         ([f"{NETWORKS}:needs_an_argument"], ["() needs width; give --model-arg width=VALUE, or a default"]),
         ([f"{NETWORKS}:not_a_module"], ["gave a int, not an nn.Module"]),
-        ([f"{NETWORKS}:quantized_already"], ["Conv2d is quantized already; rewriting starts from the float model"]),
+        ([f"{NETWORKS}:quantized_already"], ["Conv2d is quantized already; give the float model"]),
         ([f"{NETWORKS}:tiny", "--input-size", "4x32x32"], ["cannot take an input of 4x32x32", "--input-size"]),
         ([f"{NETWORKS}:tiny", "--input-size", "big"], ["--input-size big: expected N, HxW, CxHxW or CxTxHxW in"]),
         ([f"{NETWORKS}:tiny", "--input-size", "3x0x32"], ["--input-size 3x0x32: expected"]),

@@ -73,7 +73,7 @@ def test_a_pass_is_not_written_over(command, mine, verb, option, how):
 
 
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize(("verb", "option"), [("convert", "--html"), ("convert", "-o"), ("diff", "--json")])
+@pytest.mark.parametrize(("verb", "option"), [("convert", "--html"), ("convert", "--op-list"), ("diff", "--json")])
 def test_a_module_that_is_imported_is_not_written_over(command, mine, verb, option, how):
     helper = mine.parent / "helper_of_the_pass.py"
     helper.write_text("# precious\n")

@@ -334,7 +334,10 @@ def test_only_errors_about_sizes_are_cured_by_another_size(command):
     forward = "\n    def forward(self, x):\n        {line}\n        return super().forward(x)\n"
     for line, end in (
         ("x = x + undefined", "NameError: name 'undefined' is not defined on an input of 3x16x16; mend it there\n"),
-        ("assert x.shape[2] == 48", "AssertionError on an input of 3x16x16; mend it there, or set --input-size\n"),
+        (
+            "assert x.shape[2] == 48",
+            "AssertionError on an input of 3x16x16; mend it there, or set --input-size 3x48x48\n",
+        ),
         ("x = x.view(7, 7)", "(shape '[7, 7]' is invalid for input of size 768); set --input-size\n"),
     ):
         Path("net.py").write_text(source + forward.format(line=line))
