@@ -21,15 +21,22 @@ def prefixes(state: Collection[str], own: Collection[str]) -> list[str]:
     return sorted((one for one in found if all(one + key in state for key in wanted)), key=len)
 
 
-def offers(parts: Mapping[str, State], taken: str, own: State, name: str, fits: Callable[[State], bool]) -> str:
+def offers(
+    parts: Mapping[str, State],
+    taken: str,
+    own: State,
+    name: str,
+    fits: Callable[[State], bool],
+    is_asked: bool = False,
+) -> str:
     """How to go on, in words that begin with "; ", or "" where nothing in the file would fit.
 
     `parts` are the file's state_dicts by path, `taken` the one that does not fit; `own` is the model's, `name` what it
-    is called. `fits` says whether a state_dict does.
+    is called. `fits` says whether a state_dict does, `is_asked` that the user named the one that was taken.
     """
     others = [path for path in parts if path != taken]
     fitting = [path for path in others if fits(parts[path])]
-    if fitting:
+    if fitting and not (is_asked and prefixes(parts[taken], own)):
         return f"; {_listed(fitting)} in the file fits: --weights-key {fitting[0]}"
     for path in (taken, *others):
         if found := prefixes(parts[path], own):

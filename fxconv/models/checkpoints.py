@@ -48,7 +48,7 @@ class Checkpoint:
         """
         own = module.state_dict()
         if problems := misfits(matched(self.state, own), own):
-            cure = offers(self.parts, self.key, own, name, lambda state: _fits(state, own))
+            cure = offers(self.parts, self.key, own, name, lambda state: _fits(state, own), self.asked)
             raise UserError(f"--weights {self.source} does not fit {name}: {'; '.join(problems)}{cure}")
         load_into(module, self.state, self.source, name)
         words = self.words(_stripped(self.state, own)[1])

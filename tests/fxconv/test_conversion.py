@@ -122,6 +122,15 @@ def test_save_writes_the_verified_bytes(small_conversion, tmp_path, batches):
     assert torch.equal(load_lite(path)(batches[0][:1]), small_conversion.int8(batches[0][:1]))
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model", "model.pt"])
+def test_save_takes_no_other_kind_of_name(small_conversion, tmp_path, name, batches, small_model):
+    with pytest.raises(UserError, match=r"^\S+: (fxconv writes .ptl only, no|has no suffix, as the files).*model.ptl$"):
+        small_conversion.save(tmp_path / name)
+    with pytest.raises(UserError, match=r"write \S+model.ptl$"):  # before any work is done
+        fxconv.convert(small_model, calibration=batches, output=tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_names_hold_the_same_bytes(small_conversion, tmp_path):
     for name in ("a.ptl", "b.ptl"):
         small_conversion.save(tmp_path / name)

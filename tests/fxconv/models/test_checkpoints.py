@@ -346,3 +346,77 @@ def test_the_number_of_classes_is_read_off_the_head():
     assert head_sizes(fewer, own) == [10]
     assert head_sizes(own, own) == []
     assert head_sizes({**fewer, "head.weight": torch.zeros(10, 9), "head.bias": torch.zeros(0)}, own) == []
+
+
+LIGHTNING = {"state_dict": prefixed("model."), "hyper_parameters": {"lr": 0.1}, "pytorch-lightning_version": "2.5"}
+ANOTHER = {key: value + 1 for key, value in STATE.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        (STATE, {}, ""),
+        ({"state_dict": STATE}, {}, ", its state_dict"),
+        (LIGHTNING, {}, ", its state_dict, 'model.' stripped"),
+        (prefixed("_orig_mod.module."), {}, ", '_orig_mod.module.' stripped"),
+        ({"model": ANOTHER, "ema": {"model": STATE}}, {"key": "ema.model"}, ", its ema.model"),
+        ({"model": ANOTHER, "ema": {"model": STATE}}, {"key": "ema"}, ", its ema.model"),
+        ({"state_dict": STATE, "meta": {}, "optimizer": {"state": {}}}, {}, ", its state_dict"),
+        (
+            {"state_dict": {**prefixed("net.backbone."), "loss.weight": torch.ones(1)}},
+            {"prefix": "net.backbone."},
+            ", its state_dict, 'net.backbone.' stripped, 1 other left out",
+        ),
+        (prefixed("net."), {"prefix": "net"}, ", 'net.' stripped"),
+        (prefixed("net.module."), {"prefix": "net."}, ", 'net.module.' stripped"),
+    ],
+)
+def test_what_was_chosen_and_stripped_is_said(content, options, words, tmp_path):
+    torch.save(content, tmp_path / "x.pth")
+    model = networks.other_tiny()
+    checkpoint = read_checkpoint(tmp_path / "x.pth", **options)
+    assert checkpoint.load_into(model, "tiny") == (f"{tmp_path / 'x.pth'}{words}", ())
+    assert torch.equal(model.head.weight, STATE["head.weight"])
+
+
+def test_an_average_that_fits_as_well_is_offered(tmp_path):
+    torch.save({"state_dict": STATE, "state_dict_ema": ANOTHER}, tmp_path / "x.pth")
+    model = networks.other_tiny()
+    words, notes = read_checkpoint(tmp_path / "x.pth").load_into(model, "tiny")
+    assert words == f"{tmp_path / 'x.pth'}, its state_dict"
+    assert notes == (
+        f"{tmp_path / 'x.pth'}: its state_dict is taken; state_dict_ema fits, too: --weights-key state_dict_ema",
+    )
+    assert torch.equal(model.head.weight, STATE["head.weight"])
+    chosen = read_checkpoint(tmp_path / "x.pth", key="state_dict_ema")
+    assert chosen.load_into(model, "tiny") == (f"{tmp_path / 'x.pth'}, its state_dict_ema", ())
+    assert torch.equal(model.head.weight, ANOTHER["head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "line"),
+    [
+        (STATE, {"key": "ema"}, "--weights-key ema: {} is one state_dict, without a key; leave it out"),
+        ({"a": STATE}, {"key": "ema"}, "--weights-key ema: {} has no state_dict there; it has a"),
+        (
+            {"ema": {"one": STATE, "two": STATE}},
+            {"key": "ema"},
+            "--weights-key ema: {} has no state_dict there; it has ema.one, ema.two",
+        ),
+        (
+            {"teacher": STATE, "student": STATE},
+            {},
+            "--weights {}: holds several state_dicts, teacher, student; say which with --weights-key teacher",
+        ),
+        (
+            {"a.w": torch.ones(1), "a.b": torch.ones(1), "loss": torch.ones(1)},
+            {"prefix": "net."},
+            "--weights-prefix net.: no name in {} begins so; they begin with a., loss",
+        ),
+    ],
+)
+def test_a_choice_that_is_none(content, options, line, tmp_path):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(UserError) as error:
+        read_checkpoint(tmp_path / "x.pth", **options)
+    assert str(error.value) == line.format(tmp_path / "x.pth")
