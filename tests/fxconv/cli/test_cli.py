@@ -104,8 +104,9 @@ def test_the_json_report_has_every_key_of_the_schema(process, request):
     timings = report["timings"]
     assert list(timings)[:2] == ["importing", "loading"] and all(seconds > 0 for seconds in timings.values())
     assert sum(seconds for step, seconds in timings.items() if step != "total") <= timings["total"]
-    expected = ["random weights amplify rounding"] if process == "real_network" else []
-    for words, warning in zip([*expected, "generated images"], report["warnings"], strict=True):
+    random, assumed = ["random weights amplify rounding"], ["preprocessing is assumed"]
+    before, after = (random, []) if process == "real_network" else ([], assumed)
+    for words, warning in zip([*before, "generated images", *after], report["warnings"], strict=True):
         assert words in warning
 
 
@@ -151,7 +152,10 @@ def test_without_report_about_a_dozen_lines_are_printed_the_most_telling_first(s
 
 def test_the_result_goes_to_stdout_and_warnings_to_stderr(small_process):
     assert small_process.stderr.splitlines() == [
-        "warning: calibrated on generated images; photographs (--calib DIR) give better ranges"
+        "warning: calibrated on generated images; photographs (--calib DIR) give better ranges",
+        "warning: preprocessing is assumed, for nothing says how tiny was trained to see images: resized to cover 37x37, "
+        "cropped to 32x32, bilinear, from 0 to 1, less 0.485, 0.456, 0.406, over 0.229, 0.224, 0.225; if that is wrong, "
+        "so are the ranges: give --preprocess torchvision, timm, unit, raw or FILE.py:FUNCTION, or --mean and --std",
     ]
     assert "warning" not in small_process.stdout
 

@@ -382,7 +382,7 @@ MISTAKES = {
     ),
     "a mistyped option": (
         "convert net.py:Net --calbi photos",
-        "no such option: --calbi (Possible options: --calib, --calib-count, --eval) (fxconv convert --help)",
+        "no such option: --calbi (Possible options: --calib, --calibration, --eval) (fxconv convert --help)",
     ),
     "an unknown recipe": (
         "convert net.py:Net --recipe equalisation",
