@@ -36,7 +36,7 @@ def complete(command, monkeypatch):
         ("fxconv --sh", ["--show-completion"]),
         ("fxconv convert mobilenet_v3", ["mobilenet_v3_large", "mobilenet_v3_small"]),
         ("fxconv diff resnet1", ["resnet101", "resnet152", "resnet18"]),
-        ("fxconv convert resnet18 --cali", ["--calib", "--calib-count"]),
+        ("fxconv convert resnet18 --calib-", ["--calib-count"]),
         ("fxconv convert resnet18 --recipe ada", ["adaround"]),
         ("fxconv convert resnet18 --mode ", ["static", "dynamic", "qat"]),
     ],
