@@ -13,7 +13,8 @@ from torch import Tensor
 from fxconv.data.arrays import whole_arrays
 from fxconv.environment import Environment, check
 from fxconv.errors import UserError
-from fxconv.measures.latency import Runs, interleaved
+from fxconv.measures.latency import interleaved
+from fxconv.measures.runs import Runs
 from fxconv.models.loading import parse_input_size
 from fxconv.models.signature import in_words
 from fxconv.progress import Progress

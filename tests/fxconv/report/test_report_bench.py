@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fxconv.environment import Environment
-from fxconv.measures.latency import Runs
+from fxconv.measures.runs import Runs
 from fxconv.report.bench import print_bench
 from fxconv.targets.mobile.op_profile import Call
 from fxconv.targets.proof.bench import Bench, Benched
