@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # Longer than any sentence of fxconv's own; what some compilers put on one line must not fill a screen.
 _LONGEST = 400
+_INSTALLED = re.compile(r"(?<![\w./-])/[^\s'\":]*?/(?:site|dist)-packages/")
 _SUMMARIES = ("The following operation failed in the TorchScript interpreter", "Traceback of TorchScript")
 
 
@@ -70,7 +73,17 @@ def message_line(error: BaseException | str) -> str:
         line = f"{lines[0]} {lines[1]}"
     else:
         line = lines[0]
-    return _shortened(line)
+    return _shortened(from_here(line))
+
+
+def from_here(text: str) -> str:
+    """Others' words with paths as a person would give them: from the current folder, or inside a package."""
+    text = _INSTALLED.sub("", text)
+    with suppress(OSError):  # the folder may be gone
+        here = os.getcwd()  # noqa: PTH109
+        if here != "/":
+            text = re.sub(rf"(?<![\w./-]){re.escape(here)}/(?=[^\s/])", "", text)
+    return text
 
 
 def engine_words(error: BaseException) -> str:

@@ -19,6 +19,7 @@ import ctypes
 import hashlib
 import json
 import math
+import os
 import platform
 import sys
 import warnings
@@ -31,6 +32,7 @@ from typing import Any
 
 if __name__ == "__main__":  # what lies beside this file is not what others mean by its name
     sys.path = [place for place in sys.path if place not in ("", str(Path(__file__).parent))]
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # kernels warn past Python, of what is in the file
 
 import torch
 

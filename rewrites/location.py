@@ -24,8 +24,9 @@ def where(error: BaseException) -> str:
 def short(filename: str) -> str:
     """A file's path as a person would give it: inside its package, below the current folder, or its name."""
     path = Path(filename)
-    if "site-packages" in path.parts:
-        return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
+    for packages in ("site-packages", "dist-packages"):
+        if packages in path.parts:
+            return "/".join(path.parts[path.parts.index(packages) + 1 :])
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from fxconv.cli.signals import STOPPED, STOPS
 from fxconv.diagnostics.blame import OUT_OF_MEMORY, blamed, is_out_of_memory
 from fxconv.diagnostics.known_errors import Place
-from fxconv.errors import ConversionError, InternalError, OwnFormError, UserError, described, one_line
+from fxconv.errors import ConversionError, InternalError, OwnFormError, UserError, described, from_here, one_line
 
 DONE, FAILED, WRONG = 0, 1, 2
 # What a shell reports for a program that a closed pipe ended, as most programs are.
@@ -94,14 +93,16 @@ def _users(error: BaseException, place: str) -> str:
     frame = blamed(error.__traceback__)
     if frame is None:
         return "code of the model's ends the process; take its exit out" if isinstance(error, SystemExit) else ""
+    from rewrites.location import short
+
     what = "ends the process" if isinstance(error, SystemExit) else f"failed with {described(error)}"
-    return f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line}), {what}{place}; mend it there"
+    return f"the code in {short(frame.filename)}, line {frame.lineno} ({frame.line}), {what}{place}; mend it there"
 
 
 def _environment(error: OSError) -> str:
     """A file or stream that the system refused, which whoever runs the command can mend; "" when it is neither."""
     if error.filename is not None:
-        return f"{error.filename}: {error.strerror}; check that it is there, and that you may use it"
+        return f"{from_here(str(error.filename))}: {error.strerror}; check that it is there, and that you may use it"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
         return f"the output cannot be written ({error.strerror}); check where stdout goes, and the space there"
     return ""

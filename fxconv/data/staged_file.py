@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from types import TracebackType
 
-from fxconv.errors import UserError
+from fxconv.errors import UserError, from_here
 
 # A file name has at most 255 bytes; the process id and the suffix need some of them.
 _LONGEST_STEM = 200
@@ -144,7 +144,7 @@ def check_place(target: Path, option: str = "") -> None:
     if mode is None:
         folder = Path(os.path.realpath(target)).parent
         if not folder.is_dir():
-            shown = folder if target.is_symlink() else target.parent
+            shown = from_here(str(folder)) if target.is_symlink() else target.parent
             raise UserError(f"{name}: there is no folder {shown}; make it, or write elsewhere")
     elif stat.S_ISDIR(mode):
         raise UserError(f"{name}: is a folder; give a file name")

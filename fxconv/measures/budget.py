@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-import torch
 from torch import nn
 
 from fxconv.errors import ConversionError
 from fxconv.measures.judge import Judge, Judgement, Kept, Score
-from fxconv.measures.latency import measure, single_thread
+from fxconv.measures.latency import measure
 from fxconv.measures.layer_cost import LayerCost, damage
+from fxconv.measures.layer_times import LayerTime, layer_times
 from fxconv.measures.metric_judge import MetricJudge
-from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 
 # Images, of those to judge by, that layers are ranked by.
 RANKED = 16
 # What any layer in float costs beside its weights and multiplications: two conversions, each a pass over memory.
 _EACH = 0.02
-_RUNS = 7
 # Layers are added one by one until there are so many; each is a candidate to be quantized and judged.
 _ONE_BY_ONE = 12
 # When many layers are in float, those that are not needed are looked for in so many groups.
@@ -75,17 +71,8 @@ def judged(
     with step("latency"):
         example = judge.examples(1)[0]
         total = measure(quantized.int8, final.int8, example)
-        times = [_times(module.int8, [layer.where for layer in kept], example) for module in (quantized, final)]
-    priced = tuple(
-        Kept(
-            layer.where,
-            layer.kind,
-            layer.sqnr_db,
-            layer.float_extra_bytes,
-            times[1].get(layer.where, 0.0) - times[0].get(layer.where, 0.0),
-        )
-        for layer in kept
-    )
+        times = layer_times((quantized.int8, final.int8), [layer.where for layer in kept], example)
+    priced = tuple(_priced(layer, *(each.get(layer.where, LayerTime(0.0, 0.0)) for each in times)) for layer in kept)
     after, tried = search.scores[_paths(kept)], len(search.scores) + 1
     return final, replace(
         result,
@@ -93,8 +80,15 @@ def judged(
         kept=priced,
         tried=tried,
         extra_ms=total.float_ms - total.int8_ms,
+        extra_cpu_ms=total.float_cpu_ms - total.int8_cpu_ms,
         ranking=tuple((layer.where, layer.sqnr_db) for layer in layers),
     )
+
+
+def _priced(layer: LayerCost, before: LayerTime, after: LayerTime) -> Kept:
+    """A layer that is in float, and its price."""
+    price = layer.float_extra_bytes, after.ms - before.ms, after.cpu_ms - before.cpu_ms
+    return Kept(layer.where, layer.kind, layer.sqnr_db, *price)
 
 
 def _too_coarse(result: Judgement) -> tuple[str, ...]:
@@ -240,28 +234,3 @@ def _worth(layer: LayerCost) -> float:
 def _price(layer: LayerCost) -> float:
     """What a layer in float costs, as a share of the model: of its multiplications, of its weights, and conversions."""
     return _EACH + layer.macs_share + layer.weight_share
-
-
-def _times(module: nn.Module, paths: Sequence[str], example: Inputs) -> dict[str, float]:
-    """Median milliseconds of each of these modules in one inference, one thread."""
-    taken: dict[str, list[float]] = {path: [] for path in paths}
-    started: dict[str, float] = {}
-
-    def start(path: str) -> Callable[[nn.Module, Any], None]:
-        return lambda *_: started.update({path: time.perf_counter()})
-
-    def stop(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda *_: taken[path].append(1000 * (time.perf_counter() - started[path]))
-
-    hooks = []
-    for path in paths:
-        part = module.get_submodule(path)
-        hooks += [part.register_forward_pre_hook(start(path)), part.register_forward_hook(stop(path))]
-    try:
-        with single_thread(), torch.no_grad():
-            for _ in range(_RUNS):
-                module(*forward.cloned(example))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {path: statistics.median(each) for path, each in taken.items() if each}

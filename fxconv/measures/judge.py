@@ -38,7 +38,8 @@ class Kept:
     """A layer that is in float for the budget's sake, and its price.
 
     `sqnr_db` is what quantizing it alone would leave at the output. `extra_bytes` is what its weights take more than in
-    int8, `extra_ms` how much longer it runs itself, in eager mode, with one thread, on this machine.
+    int8, `extra_ms` how much longer it runs itself, in eager mode, with one thread, on this machine, by the wall, and
+    `extra_cpu_ms` by CPU time.
     """
 
     where: str
@@ -46,6 +47,7 @@ class Kept:
     sqnr_db: float
     extra_bytes: int
     extra_ms: float
+    extra_cpu_ms: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Judgement:
     that `max_drop` percentage points allow, as a share; None without a budget. With a `metric` of the user's
     `float_metric` is its value for float, and `max_drop` hundredths of its unit. `tried` counts the int8 modules that
     were judged. `extra_ms` is how much longer one inference takes for what was kept, conversions included, in eager
-    mode. `ranking` has each layer, the worst first, and the SQNR it leaves at the output when it alone is quantized,
-    where that was measured.
+    mode, by the wall, and `extra_cpu_ms` by CPU time. `ranking` has each layer, the worst first, and the SQNR it leaves
+    at the output when it alone is quantized, where that was measured.
     """
 
     source: str
@@ -74,6 +76,7 @@ class Judgement:
     ranking: tuple[tuple[str, float], ...] = ()
     metric: MetricName | None = None
     float_metric: float | None = None
+    extra_cpu_ms: float = 0.0
 
     @property
     def measure(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -12,14 +13,22 @@ from typing import Any
 
 import torch
 
+from fxconv.measures.runs import Runs, cpu_of
+
 _WARM_UP = 2
 _SECONDS = 0.3
 _FEWEST, _MOST = 5, 30
+# Readings of the clocks with nothing between them, by which is known what reading them takes.
+_READINGS = 9
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Median milliseconds of one inference on this machine, `threads` threads.
+    """Milliseconds of one inference on this machine, `threads` threads: medians of `runs` runs, in turn with float's.
+
+    `int8_ms` and `float_ms` are by the wall, `int8_cpu_ms` and `float_cpu_ms` what the processor worked, NaN where that
+    was not measured. Eight of ten runs took from `p10` to `p90`, by the wall. `busy` says that the machine had other
+    things to do, so that only CPU times tell how int8 does beside float.
 
     `float_kernels` are those that the convolutions and linear layers of the float file ran on, as its target names
     them: float is slower on some than on others, and int8 looks the better beside it. "" where it has no such layer.
@@ -29,37 +38,29 @@ class Latency:
     float_ms: float
     threads: int = 1
     float_kernels: str = ""
-
-
-@dataclass(frozen=True)
-class Runs:
-    """What the runs of one file took, in milliseconds, in the order they were made."""
-
-    taken: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.taken)
+    int8_cpu_ms: float = math.nan
+    float_cpu_ms: float = math.nan
+    int8_p10_ms: float = math.nan
+    int8_p90_ms: float = math.nan
+    float_p10_ms: float = math.nan
+    float_p90_ms: float = math.nan
+    runs: int = 0
+    busy: bool = False
 
     @property
-    def p90(self) -> float:
-        """Nine of ten runs took no longer."""
-        return self._quantile(0.9)
+    def ratio(self) -> float:
+        """How much of float's time int8 takes, by the wall."""
+        return self.int8_ms / self.float_ms
 
     @property
-    def spread(self) -> float:
-        """How far apart the middle half of the runs lies, as a share of the median."""
-        return (self._quantile(0.75) - self._quantile(0.25)) / self.median
+    def cpu_ratio(self) -> float:
+        """The same by CPU time; NaN where that was not measured."""
+        return self.int8_cpu_ms / self.float_cpu_ms
 
-    def ratio(self, first: Runs) -> float:
-        """The median of the ratios to those of another file, run by run: what slows both down for a moment cancels."""
-        return statistics.median(own / other for own, other in zip(self.taken, first.taken, strict=True))
-
-    def _quantile(self, share: float) -> float:
-        ordered = sorted(self.taken)
-        place = share * (len(ordered) - 1)
-        below, part = ordered[int(place)], place - int(place)
-        return below + part * (ordered[min(int(place) + 1, len(ordered) - 1)] - below)
+    @property
+    def believed_ratio(self) -> float:
+        """The one of both that tells how int8 does beside float: by CPU time when the machine was busy."""
+        return self.cpu_ratio if self.busy and not math.isnan(self.cpu_ratio) else self.ratio
 
 
 def set_mobile_threads(threads: int = 1) -> None:
@@ -103,9 +104,10 @@ def interleaved(
     """What each module takes on its example, all in turn, so that a slow moment of the machine hits each of them.
 
     There are `fewest` runs of each and, while `seconds` last, up to `most`. Whoever runs after a big one finds a cold
-    cache: `shuffled` lets it be another one each time. `told` hears how many runs of each are done.
+    cache: `shuffled` lets it be another one each time. `told` hears how many runs of each are done. What reading the
+    clocks takes, microseconds where the system has to be asked, is no part of a run.
     """
-    times: list[list[float]] = [[] for _ in modules]
+    times = [_Times() for _ in modules]
     order, shuffle = list(range(len(modules))), random.Random(0).shuffle
     with running_on(threads), torch.no_grad():
         for _ in range(warm_up):
@@ -115,17 +117,55 @@ def interleaved(
         while done < fewest or (time.perf_counter() < deadline and done < most):
             for index in order:
                 module, example = modules[index], examples[index]
-                start = time.perf_counter()
-                module(*example)
-                times[index].append(1000 * (time.perf_counter() - start))
+                times[index].add(module, example)
             if shuffled:
                 shuffle(order)
             done += 1
             told(done)
-    return [Runs(tuple(taken)) for taken in times]
+    return [one.runs(threads) for one in times]
+
+
+class _Times:
+    """What the runs of one file took, by three clocks.
+
+    The wall is read last and first, so that it has nothing of the others in it.
+    """
+
+    def __init__(self) -> None:
+        self._taken = list[tuple[float, float, float]]()
+
+    def add(self, module: Callable[..., Any], example: tuple[Any, ...]) -> None:
+        process, thread, wall = time.process_time(), time.thread_time(), time.perf_counter()
+        module(*example)
+        ends = time.perf_counter(), time.thread_time(), time.process_time()
+        self._taken.append((ends[0] - wall, ends[1] - thread, ends[2] - process))
+
+    def runs(self, threads: int) -> Runs:
+        nothing = _Times()
+        for _ in range(_READINGS):
+            nothing.add(lambda: None, ())
+        wall, thread, process = zip(*self._taken, strict=True)
+        read = [statistics.median(one) for one in zip(*nothing._taken, strict=True)]
+        cpu = cpu_of(*(_less(taken, most) for taken, most in ((thread, read[1]), (process, read[2]))))
+        return Runs(tuple(1000 * one for one in wall), tuple(1000 * one for one in cpu), threads)
+
+
+def _less(taken: Sequence[float], read: float) -> list[float]:
+    return [max(one - read, 0.0) for one in taken]
 
 
 def measure(int8: Any, floating: Any, example: tuple[Any, ...]) -> Latency:
     """Medians over at least 5 runs of each, taken in turn."""
     first, second = interleaved((int8, floating), (example, example), _FEWEST, _MOST, _SECONDS)
-    return Latency(first.median, second.median)
+    return Latency(
+        int8_ms=first.median,
+        float_ms=second.median,
+        int8_cpu_ms=first.cpu_median,
+        float_cpu_ms=second.cpu_median,
+        int8_p10_ms=first.p10,
+        int8_p90_ms=first.p90,
+        float_p10_ms=second.p10,
+        float_p90_ms=second.p90,
+        runs=len(first.taken),
+        busy=first.was_busy or second.was_busy,
+    )

@@ -6,7 +6,6 @@ import math
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -24,6 +23,7 @@ from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import failing
 from fxconv.models.signature import in_words
 from rewrites.copies import sharing_parameters, whole_copy
+from rewrites.location import short
 from rewrites.parts import prefixed
 from rewrites.spec import forwards_of_their_own
 
@@ -244,7 +244,7 @@ def float_asked_for(model: nn.Module, image: tuple[Any, ...]) -> str:
 
 
 def _line(frame: traceback.FrameSummary) -> str:
-    return f"the code in {Path(frame.filename).name}, line {frame.lineno} ({frame.line})"
+    return f"the code in {short(frame.filename)}, line {frame.lineno} ({frame.line})"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from fxconv.analysis.compare import SCHEMA
+from fxconv.report.latency import latency_json
 from fxconv.report.review import in_parts
 from fxconv.report.runtimes import fit_json
 from fxconv.targets.proof.metadata import preprocessing_told
@@ -185,7 +186,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "runtime": None if conversion.runtime is None else fit_json(conversion.runtime),
         "other_sizes": [asdict(check) for check in conversion.sizes],
         "other_batches": [asdict(check) for check in conversion.batches],
-        "latency": asdict(conversion.latency),
+        "latency": latency_json(conversion.latency),
         "timings": conversion.timings,
         "warnings": conversion.warnings,
     }

@@ -87,7 +87,7 @@ def decibels(value: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    return f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms"
+    return f"{value:.{1 if value >= 10 else 2 if value >= 0.1 else 3}f} ms"
 
 
 def percent(share: float | None, digits: int = 1) -> str:

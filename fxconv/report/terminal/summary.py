@@ -11,10 +11,10 @@ from rich.text import Text
 
 from fxconv.measures.fidelity import GRADES
 from fxconv.report.accuracy import fidelity_brief, judged, recovered, trained
+from fxconv.report.latency import latency_words
 from fxconv.report.review import in_parts, norm_rows
 from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, grid, percent, say, show, size, some
-from fxconv.report.terminal.costs import latency_words
 from fxconv.report.terminal.domains import int8_words
 from fxconv.report.terminal.preprocessing import preprocessing_words
 from fxconv.report.terminal.proof import against_words, audited, function_words, worst_words
@@ -80,7 +80,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         ("size", f"{size(artifact.size)}, {ratio}"),
     ]
     if math.isfinite(conversion.latency.int8_ms):
-        rows.append(("latency", latency_words(conversion)))
+        rows.append(("latency", latency_words(conversion.latency)))
     rows += _other_shapes(conversion)
     rows += [
         ("audit", audited(conversion)),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +15,14 @@ from torch import Tensor
 from fxconv.data.arrays import whole_arrays
 from fxconv.environment import Environment, check
 from fxconv.errors import UserError
-from fxconv.measures.latency import Runs, interleaved
+from fxconv.measures.latency import interleaved
+from fxconv.measures.runs import Runs
 from fxconv.models.loading import parse_input_size
 from fxconv.models.signature import in_words
 from fxconv.progress import Progress
 from fxconv.quantization.torch_notices import without_notices
 from fxconv.targets.mobile.allow_list import inspected
-from fxconv.targets.mobile.op_profile import Call, op_profile
+from fxconv.targets.mobile.op_profile import Profile, op_profile
 from fxconv.targets.proof.metadata import inputs_in
 from fxconv.targets.proof.peak_memory import peak_memory
 from fxconv.targets.registry import target_of
@@ -32,8 +35,8 @@ RUNS, WARM_UP = 50, 5
 class Benched:
     """One file: its size, the sizes of what it takes without N, its runs, and how they compare with the first file's.
 
-    `peak_bytes` is what loading and running it adds to the memory of a process. `calls` are its operators, each with
-    what it takes, when they were asked for; none when they differ from run to run.
+    `to_first` is by the wall, `cpu_to_first` by CPU time. `peak_bytes` is what loading and running it adds to the
+    memory of a process. `profile` has its operators, each with what it takes, when they were asked for.
     """
 
     path: Path
@@ -42,7 +45,8 @@ class Benched:
     runs: Runs
     to_first: float
     peak_bytes: int
-    calls: tuple[Call, ...] | None = None
+    profile: Profile | None = None
+    cpu_to_first: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,17 @@ class Bench:
                 "bytes": one.bytes,
                 "input": one.input,
                 "median_ms": one.runs.median,
+                "cpu_ms": _number(one.runs.cpu_median),
+                "p10_ms": one.runs.p10,
                 "p90_ms": one.runs.p90,
                 "spread": one.runs.spread,
+                "busy": one.runs.was_busy,
                 "to_first": one.to_first,
+                "cpu_to_first": _number(one.cpu_to_first),
                 "peak_bytes": one.peak_bytes,
                 "runs_ms": list(one.runs.taken),
-                "operators": None if one.calls is None else [asdict(call) for call in one.calls],
+                "runs_cpu_ms": list(one.runs.cpu),
+                **_profile_json(one.profile),
             }
             for one in self.files
         ]
@@ -81,6 +90,27 @@ class Bench:
             "files": rows,
         }
         return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+    @property
+    def was_busy(self) -> bool:
+        """Whether the machine had other things to do while one of them ran."""
+        return any(one.runs.was_busy for one in self.files)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _profile_json(profile: Profile | None) -> dict[str, Any]:
+    """The operators, none when they were not asked for, and what they and the rest add up by."""
+    if profile is None:
+        return {"operators": None}
+    return {
+        "operators": [asdict(call) for call in profile.calls],
+        "between_operators_ms": profile.between_ms,
+        "profiler_us": profile.taken_off_us,
+        "scaled": profile.scaled,
+    }
 
 
 def given_input(input_size: str | None, example: Path | None) -> tuple[Tensor, ...] | None:
@@ -159,7 +189,7 @@ def bench(
     files = list[Benched]()
     for path, module, values, times, peak in zip(paths, modules, inputs, taken, peaks, strict=True):
         progress("profiling", len(files), len(paths))
-        calls = op_profile(path, module, values, runs, threads) if operators else None
-        ratio = times.ratio(taken[0])
-        files.append(Benched(path, path.stat().st_size, in_words(values), times, ratio, peak, calls))
+        profile = op_profile(path, module, values, runs, times.median, threads) if operators else None
+        ratios = times.ratio(taken[0]), times.cpu_ratio(taken[0])
+        files.append(Benched(path, path.stat().st_size, in_words(values), times, ratios[0], peak, profile, ratios[1]))
     return Bench(tuple(files), runs, warm_up, threads, environment)

@@ -30,7 +30,10 @@ REPORT_KEYS = {
         *("path", "bytes", "float_bytes", "bytecode_version", "operators"),
         *("int8_macs_share", "sha256"),
     },
-    "latency": {"int8_ms", "float_ms", "threads", "float_kernels"},
+    "latency": {
+        *("int8_ms", "float_ms", "threads", "float_kernels", "int8_cpu_ms", "float_cpu_ms", "runs", "busy"),
+        *("int8_p10_ms", "int8_p90_ms", "float_p10_ms", "float_p90_ms", "ratio", "cpu_ratio", "believed_ratio"),
+    },
 }
 
 

@@ -67,6 +67,8 @@ def test_the_price_is_in_bytes_and_milliseconds(one_kept):
     assert (kept.kind, kept.extra_bytes) == ("Conv2d + ReLU", 3 * 8 * 8 * 9)
     assert kept.sqnr_db < 0
     assert abs(kept.extra_ms) < 100
+    assert abs(kept.extra_cpu_ms) < 100
+    assert one_kept.judgement.extra_cpu_ms != 0.0
 
 
 def test_without_need_nothing_is_kept():

@@ -55,7 +55,9 @@ def test_what_the_model_alone_does_not_raise_is_a_fault_of_fxconvs():
     model, form = Asking(kind=Part), with_another_part(Asking(kind=Part))
     with pytest.raises(OwnFormError) as told, preconditions.faults_told(model, [IMAGE]):
         form(*IMAGE)
-    assert str(told.value).startswith("INTERNAL ERROR in fxconv's form of the model: the code in test_faults_told.py, ")
+    assert str(told.value).startswith(
+        "INTERNAL ERROR in fxconv's form of the model: the code in tests/fxconv/models/test_faults_told.py, "
+    )
     assert str(told.value).endswith(
         '(raise ValueError("that is no part")), failed with ValueError: that is no part, where the model alone takes '
         "the same input"

@@ -312,7 +312,7 @@ def test_scores_that_are_masked_with_infinity_are_converted(batches):
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (Net(behind=mistyped), r"the code in test_preconditions.py, line \d+ \(return x / undefined_name.*failed "
+        (Net(behind=mistyped), r"in tests/fxconv/models/test_preconditions.py, line \d+ \(return .*failed "
                                r"with NameError: name 'undefined_name' is not defined on an input of 3x32x32; mend"),
         (Net(of_one_size), r"line \d+ \(assert x.shape.*, failed with AssertionError: the image must have 48 rows on"),
         (nn.Module(), r"the model cannot take an input of 3x32x32 \(NotImplementedError: Module \[Module\] is missing"),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import fxconv
 from fxconv.analysis.sensitivity import sensitivity
-from fxconv.quantization import static
+from fxconv.quantization import static, torch_notices
 from fxconv.quantization.torch_notices import without_notices
 from fxconv.targets.proof.prove import prove
 
@@ -178,14 +178,67 @@ def test_files_are_measured_without_a_word(artifact):
     assert (done.stderr, done.stdout.strip(), done.returncode) == ("", "1", 0)
 
 
-def test_golden_inputs_run_without_a_word(artifact):
-    done = process(*AS_ERRORS, str(REPO / "fxconv" / "replay.py"), str(artifact))
+@pytest.fixture(scope="module")
+def dynamic_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose layers are ranged at run time."""
+    path = tmp_path_factory.mktemp("notices") / "dynamic.ptl"
+    converted(nn.Sequential(nn.Flatten(), nn.Linear(432, 256), nn.ReLU(), nn.Linear(256, 4)), mode="dynamic").save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["artifact", "dynamic_artifact"])
+def test_golden_inputs_run_without_a_word(kind, request):
+    path = request.getfixturevalue(kind)
+    done = process(*AS_ERRORS, str(REPO / "fxconv" / "replay.py"), str(path))
     assert (done.stderr, done.returncode) == ("", 0)
 
 
 def test_they_do_in_another_python_whose_warnings_are_errors(artifact, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     assert prove(artifact, python=sys.executable).passed
+
+
+MODES = """
+import sys
+from pathlib import Path
+import torch
+from torch import nn
+import fxconv
+from fxconv.targets.proof.bench import bench
+images = [torch.randn(2, 3, 8, 8)]
+for mode in ("dynamic", "static"):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 8), nn.ReLU(), nn.Linear(8, 2))
+    made = fxconv.convert(model.eval(), images, mode=mode, recipe="none", min_sqnr=-100.0)
+    made.save(f"{sys.argv[1]}/{mode}.ptl")
+    bench([Path(f"{sys.argv[1]}/{mode}.ptl")], "8", runs=2, warm_up=0)
+    made.int8(images[0])
+    print(mode, made.verified)
+"""
+
+
+def test_dynamic_layers_are_converted_and_run_without_a_word(tmp_path):
+    """The kernels of qnnpack say once that they ignore reduce_range, past Python, on stderr."""
+    done = process("-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning", "-c", MODES, str(tmp_path))
+    assert (done.stderr, done.stdout.split()) == ("", ["dynamic", "True", "static", "True"])
+
+
+def test_what_is_caused_leaves_the_engine_alone():
+    torch.backends.quantized.engine = "onednn"
+    torch_notices._cause_those_of_dynamic_layers.cache_clear()
+    with without_notices():
+        assert torch.backends.quantized.engine == "onednn"
+
+
+@pytest.mark.parametrize("words", [("--mode", "dynamic"), ("--mode", "qat", "--epochs", "1")], ids=["dynamic", "qat"])
+def test_the_command_line_says_its_own_words_only(words, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(400, 8), nn.ReLU(), nn.Linear(8, 2))\n"
+    )
+    more = ("--input-size", "12", "--calib-count", "4", "--recipe", "none", "--min-sqnr", "-100")
+    done = process("-m", "fxconv", "convert", f"{tmp_path / 'net.py'}:net", "-o", f"{tmp_path}/n.ptl", *more, *words)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if not line.startswith("warning: ")] == []
 
 
 def test_the_command_line_with_warnings_as_errors(tmp_path):

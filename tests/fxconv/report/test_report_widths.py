@@ -25,7 +25,7 @@ from fxconv.config import Config
 from fxconv.diagnostics.diagnosis import diagnose
 from fxconv.environment import Environment
 from fxconv.inspection import inspect, with_schemas
-from fxconv.measures.latency import Runs
+from fxconv.measures.runs import Runs
 from fxconv.report.accuracy import print_sensitivity, print_study
 from fxconv.report.bench import print_bench
 from fxconv.report.comparison import print_comparison
@@ -38,7 +38,7 @@ from fxconv.report.runtimes import print_fit, print_fits
 from fxconv.report.screen import Screen
 from fxconv.report.terminal import print_dry_run, print_emitted
 from fxconv.targets.mobile import releases
-from fxconv.targets.mobile.op_profile import Call
+from fxconv.targets.mobile.op_profile import Call, Profile
 from fxconv.targets.proof.bench import Bench, Benched
 from fxconv.targets.proof.prove import Case, Output, Proof
 from rewrites import ALTERNATIVES, DEFAULT_PASSES
@@ -75,8 +75,10 @@ def shown(small_conversion, small_model, batches, tmp_path_factory) -> dict[str,
         Call("quantized::conv2d_relu", "features_1.squeeze_excitation.conv", 0.25, 0.2),
         Call("a::b", None, 1, 0.1),
     )
+    profile = Profile(calls, 0.25, 0.5, 1.02)
     files = tuple(
-        Benched(name, 1_500_000, "3x224x224", Runs((2.0, 2.5)), 1.0, 4_200_000, calls) for name in (path, LONG)
+        Benched(name, 1_500_000, "3x224x224", Runs((2.0, 2.5), (1.0, 1.0)), 1.0, 4_200_000, profile, 1.0)
+        for name in (path, LONG)
     )
     bench = Bench(files, 3, 1, 2, Environment("2.12.1", "0.27.1", "qnnpack", True))
     cases = (Case((Output(False, 1000, 64, 0.25, 31.0),), False, False, "output 0 differs"),)

@@ -32,7 +32,8 @@ def artifact(tmp_path):
 
 
 def test_every_operator_with_its_layer(artifact):
-    calls = op_profile(artifact, load_lite(artifact), (BATCHES[0][:1],), runs=3)
+    found = op_profile(artifact, load_lite(artifact), (BATCHES[0][:1],), runs=3, median=2.5)
+    calls = found.calls
     assert [(call.operator, call.layer) for call in calls] == [
         ("aten::quantize_per_tensor", "quant_x"),
         ("aten::size", None),
@@ -43,28 +44,31 @@ def test_every_operator_with_its_layer(artifact):
         ("quantized::linear", "fc"),
         ("aten::dequantize", "dequant_fc"),
     ]
-    assert sum(call.share for call in calls) == pytest.approx(1.0)
-    assert all(call.ms > 0 for call in calls)
+    assert sum(call.ms for call in calls) + found.between_ms == pytest.approx(2.5)
+    assert [call.share for call in calls] == [pytest.approx(call.ms / 2.5) for call in calls]
+    assert all(call.ms >= 0 for call in calls)
+    assert found.between_ms >= 0
 
 
 def test_a_file_of_others_has_operators_without_layers(tmp_path):
     path = tmp_path / "x.ptl"
     torch.jit.script(nn.Sequential(nn.ReLU(), nn.Sigmoid()))._save_for_lite_interpreter(str(path))
-    calls = op_profile(path, load_lite(path), (torch.ones(2),), runs=2)
+    calls = op_profile(path, load_lite(path), (torch.ones(2),), runs=2, median=1.0).calls
     assert [(call.operator, call.layer) for call in calls] == [("aten::relu", None), ("aten::sigmoid", None)]
 
 
-def test_at_most_twenty_runs_and_one_to_warm_up(artifact):
+def test_at_most_twenty_runs_and_as_many_beside_them_that_are_not_profiled(artifact):
     calls = []
 
     def run(x):
         calls.append(x)
         return torch.relu(x)
 
-    op_profile(artifact, run, (torch.ones(1),), runs=300)
-    assert len(calls) == 21
+    op_profile(artifact, run, (torch.ones(1),), runs=300, median=1.0)
+    assert len(calls) == (1 + 10) + 20 + (1 + 10)
 
 
 def test_what_differs_from_run_to_run_has_no_profile(artifact):
-    state = iter([torch.relu, torch.relu, torch.exp])
-    assert op_profile(artifact, lambda x: next(state)(x), (torch.ones(1),), runs=2) == ()
+    state = iter([torch.relu, torch.relu, torch.relu, torch.exp])
+    found = op_profile(artifact, lambda x: next(state)(x), (torch.ones(1),), runs=2, median=3.0)
+    assert (found.calls, found.between_ms) == ((), 3.0)

@@ -38,17 +38,22 @@ def test_a_row_for_each_file(small_conversion, tmp_path, no_process):
     assert first.input == second.input == "3x32x32"
     assert first.to_first == 1.0
     assert second.to_first == second.runs.ratio(first.runs)
-    assert [len(one.runs.taken) for one in found.files] == [3, 3]
-    counted = {call.operator for call in first.calls if call.operator.startswith("quantized::")}
+    assert first.cpu_to_first == 1.0
+    assert second.cpu_to_first == second.runs.cpu_ratio(first.runs)
+    assert [len(one.runs.taken) for one in found.files] == [len(one.runs.cpu) for one in found.files] == [3, 3]
+    counted = {call.operator for call in first.profile.calls if call.operator.startswith("quantized::")}
     assert counted == {name for name in small_conversion.artifact.calls if name.startswith("quantized::")}
-    assert [(call.operator, call.layer, call.share) for call in second.calls] == [("aten::relu", None, 1.0)]
+    assert [(call.operator, call.layer) for call in second.profile.calls] == [("aten::relu", None)]
+    for one in found.files:
+        added_up = sum(call.ms for call in one.profile.calls) + one.profile.between_ms
+        assert added_up == pytest.approx(one.runs.median, rel=0.05)
     assert ("running", 3, 3) in steps
     assert {step for step, _, _ in steps} == {"measuring memory", "running", "profiling"}
 
 
 def test_without_ops_there_are_none(tmp_path, no_process):
     (one,) = bench([relu(tmp_path / "r.ptl")], "4", runs=2, warm_up=0).files
-    assert one.calls is None
+    assert one.profile is None
 
 
 def test_json_has_each_run(tmp_path, no_process):
@@ -57,8 +62,12 @@ def test_json_has_each_run(tmp_path, no_process):
     assert (values["schema"], values["runs"], values["warm_up"], values["threads"]) == (1, 2, 0, 1)
     (row,) = values["files"]
     assert list(row) == [
-        "file", "bytes", "input", "median_ms", "p90_ms", "spread", "to_first", "peak_bytes", "runs_ms", "operators",
+        "file", "bytes", "input", "median_ms", "cpu_ms", "p10_ms", "p90_ms", "spread", "busy", "to_first",
+        "cpu_to_first", "peak_bytes", "runs_ms", "runs_cpu_ms", "operators", "between_operators_ms", "profiler_us",
+        "scaled",
     ]  # fmt: skip
+    operators = sum(call["ms"] for call in row["operators"])
+    assert operators + row["between_operators_ms"] == pytest.approx(row["median_ms"], rel=0.05)
     assert row["input"] == "1x4x6"
     assert row["runs_ms"] == list(found.files[0].runs.taken)
     assert list(row["operators"][0]) == ["operator", "layer", "ms", "share"]
@@ -123,9 +132,9 @@ def test_the_command(small_conversion, command):
     assert done.status == 0
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["file", "input", "median", "p90", "spread", "to", "first", "size", "peak", "memory"]
+    assert " ".join(lines[0].split()) == "file input median p90 spread CPU to first by CPU size peak memory"
     assert [line.split()[:2] for line in lines[1:3]] == [[path, "3x32x32"], ["relu.ptl", "3x32x32"]]
-    assert "qnnpack is made for ARM" in lines[3]
+    assert "qnnpack is made for ARM" in lines[3] + lines[4]  # whether the machine was busy stands before it
     assert lines.index("Operators of int8.ptl") < lines.index("Operators of relu.ptl")
     rows = json.loads((done.folder / "b.json").read_text())["files"]
     assert [row["bytes"] for row in rows] == [(done.folder / row["file"]).stat().st_size for row in rows]
