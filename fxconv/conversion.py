@@ -456,7 +456,14 @@ def _fidelity(
     if found.problem:
         return not_measured(found.problem)
     images = [job.signature.arguments(tensors) for tensors in found.images]
-    return fidelity.fidelity_of(job.model, quantized.floating(), quantized.int8, images, found.source)
+    return fidelity.fidelity_of(
+        job.model,
+        quantized.floating(),
+        quantized.int8,
+        images,
+        found.source,
+        lambda done: job.clock.progress("fidelity", done, len(images)),
+    )
 
 
 def _judge(

@@ -187,11 +187,3 @@ def study(
         None if judge is None else judge.metric.named,
         None if judge is None else judge.float_value,
     )
-
-
-def parse_counts(text: str) -> tuple[int, ...]:
-    """Numbers of images from `1,10,100`. Raises `UserError`."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdigit() and 0 < int(word) < 1 << 31 for word in words):
-        raise UserError(f"--counts {text}: expected numbers of images with commas between, such as 1,10,100")
-    return tuple(dict.fromkeys(map(int, words)))

@@ -18,15 +18,28 @@ with stops_in_one_line():
     import typer
 
     from fxconv.cli import completion, exit_status, startup, streams
-    from fxconv.cli.commands import COMMANDS
+    from fxconv.cli.commands import COMMANDS, PANELS
+    from fxconv.cli.help import HelpfulCommand, HelpfulGroup
     from fxconv.inspection.printable import visible
 
 _IMPORTED_IN = time.perf_counter() - _STARTED
 
+HELP = """A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was
+changed, out.
+
+Examples:
+    # A model of torchvision, its ranges from your photographs
+    fxconv convert mobilenet_v3_small --calib photographs/
+    # What it would change, and why
+    fxconv diff mobilenet_v3_small
+    # All options of a command, with examples
+    fxconv convert --help
+"""
+
 app = typer.Typer(
-    help="A vision model as its authors wrote it in; a verified int8 artifact for phones, and the diff of what was "
-    "changed, out.",
-    no_args_is_help=True,
+    help=HELP,
+    cls=HelpfulGroup,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -42,15 +55,19 @@ def _versions(asked: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_versions, help="Print the versions that matter.")
     ] = False,
 ) -> None:
     """Options of no command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
-for _command in COMMANDS:
-    app.command()(_command)
+for _panel, _commands in PANELS.items():
+    for _command in _commands:
+        app.command(cls=HelpfulCommand, rich_help_panel=_panel)(_command)
 
 
 def main() -> NoReturn:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from fxconv.errors import UserError
 from fxconv.models.installed_packages import names_in_source, package_of
+from fxconv.models.model_names import names
 
 _ASKED_BY = "_FXCONV_COMPLETE"  # the variable in which the script that typer installs says what the shell wants
 _OPTIONS = ("--install-completion", "--show-completion")
-_REGISTERED = re.compile(r'^@register_model\((?:name="(\w+)")?\)\n(?:.*\n)*?def (\w+)', re.MULTILINE)
 
 
 def answer(command: Any) -> None:
@@ -61,12 +58,6 @@ def models(incomplete: str) -> list[str]:
 
     They are read from the source: to import them takes seconds.
     """
-    if (prefix := package_of(incomplete)) is not None:
-        return [name for name in names_in_source(prefix) if name.startswith(incomplete)]
-    package = find_spec("torchvision")
-    if package is None or package.origin is None:
-        return []
-    names: set[str] = set()
-    for file in sorted((Path(package.origin).parent / "models").rglob("*.py")):
-        names |= {name or function for name, function in _REGISTERED.findall(file.read_text(encoding="utf-8"))}
-    return sorted(name for name in names if name.startswith(incomplete) and not name.startswith("quantized_"))
+    prefix = package_of(incomplete)
+    known = names() if prefix is None else names_in_source(prefix)
+    return [name for name in known if name.startswith(incomplete)]

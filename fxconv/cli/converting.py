@@ -18,8 +18,9 @@ from fxconv.cli.options.output import ConversionOutput
 from fxconv.cli.options.training import TrainingOptions
 from fxconv.cli.results import write_report
 from fxconv.cli.rewriting import Shown, show_rewriting
-from fxconv.config import Config, Mode
+from fxconv.config import Config, Mode, Recipe
 from fxconv.errors import ConversionError, UserError
+from fxconv.progress import conversion_phases
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -159,10 +160,10 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
 
     `given` says whether an option was given on the command line.
     """
+    from fxconv.cli.early_checks import check_choices, check_given, check_loading
     from fxconv.cli.paths import check_target, code_file, read_files
     from fxconv.data.arrays import split_name
     from fxconv.data.class_names import sorted_files
-    from fxconv.targets.registry import check_suffix
 
     output, accuracy, training = request.output, request.accuracy, request.training
     for option, path in {"-o": output.output, **output.reports}.items():
@@ -183,8 +184,14 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
         "--train": training.train and split_name(training.train)[0],
         "the names of the classes": names,
     }
+    check_loading(request.model, loading, loading.example)
+    check_choices(request.config)
+    has_metric = request.config.metric is not None
+    check_given(images.calib, accuracy.evaluation, accuracy.labels or (), training.train, has_metric)
     files = Files(reads, {**output.reports, "--checkpoint": training.checkpoint}, labels, names)
     files.check_distinct("-o", output.output)
+    from fxconv.targets.registry import check_suffix  # imports torch: what needs none is told by now
+
     check_suffix(output.output, "-o")
     return files
 
@@ -208,6 +215,17 @@ def check_artifact(request: Request, files: Files) -> Path:
     artifact = request.output.output or default_output(request.model)
     files.check_distinct("the artifact", artifact)
     return artifact
+
+
+def phases(request: Request, files: Files) -> tuple[str, ...]:
+    """The steps of the conversion, in the order in which they come."""
+    config = request.config
+    return conversion_phases(
+        is_dynamic=config.mode is Mode.dynamic,
+        is_tried=config.recipe != (Recipe.none,),
+        is_trained=config.mode is Mode.qat,
+        is_judged=config.max_drop is not None or request.accuracy.evaluation is not None or files.labels is not None,
+    )
 
 
 def run(

@@ -11,6 +11,7 @@ from fxconv.data.photographs import SUFFIXES, find
 from fxconv.data.staged_file import StagedFile
 from fxconv.errors import UserError
 from fxconv.models.installed_packages import TIMM, package_of
+from fxconv.models.model_names import resolve
 from fxconv.pixel_options import is_function
 
 
@@ -126,8 +127,6 @@ def default_output(model: str) -> Path:
     if kind.lower() == "detector":
         name = f"detector_{name.lower().replace('-', '_')}"
     elif ":" not in model:
-        from fxconv.models.loading import resolve
-
         name = resolve(model)
     path = Path(f"{name}.ptl")
     check_target(path, "-o")

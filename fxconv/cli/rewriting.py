@@ -33,6 +33,7 @@ def show_rewriting(
     emit: Path | None = None,
 ) -> None:
     """Rewrite, write what is to be written, and print the changes, or what was written of the model."""
+    from fxconv.cli.early_checks import check_choices, check_loading
     from fxconv.cli.paths import check_distinct, check_target, read_files
     from fxconv.environment import check
 
@@ -40,6 +41,8 @@ def show_rewriting(
     check_target(emit, "--emit")
     reads = read_files(model, loading.weights, None, loading.example, config.passes)
     check_distinct({"--json": json, "--emit": emit}, reads)
+    check_loading(model, loading, loading.example)
+    check_choices(config, shown.only)
     if shown.only is not None:
         from fxconv.quantization.passes import check_selected
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fxconv.data.arrays import holds_indices, split_name
+from fxconv.data.arrays import holds_indices
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.calibration_arrays import Arrays, NamedArrays
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.calibration_photographs import Photographs
-from fxconv.errors import UserError
+from fxconv.data.given_files import check_images
 from fxconv.models.preprocessing import Preprocessing
 
 
@@ -29,8 +29,7 @@ def open_calibration(
     """
     if path is None:
         return Generated(preprocessing, count, batch_size, seed)
-    if not split_name(path)[0].exists():
-        raise UserError(f"{option} {path}: no such file or folder; check the name")
+    check_images(path, option)
     if path.is_dir():
         return Photographs(path, preprocessing, count, batch_size, seed, option)
     if len(names) > 1 or holds_indices(path, option):

@@ -7,15 +7,13 @@ from pathlib import Path
 from random import Random
 
 from fxconv.config import Config
-from fxconv.data import photographs
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.calibration_photographs import Photographs
+from fxconv.data.study_lists import SYNTHETIC, photographs_of
 from fxconv.errors import UserError
 from fxconv.models.preprocessing import Preprocessing
 
-# What stands for generated images among the sources.
-SYNTHETIC = "synthetic"
 # Images that every result is judged on; of a folder at most one in so many, for the others are to calibrate on.
 IMAGES, _ONE_IN = 50, 2
 # Seeds of generated images to judge by lie beyond those to calibrate on.
@@ -23,9 +21,6 @@ _JUDGED = 1 << 20
 
 Draw = Callable[[int, int], CalibrationData]
 """Gives so many images of a source, drawn with a seed."""
-
-
-# -- what a command line names ------------------------------------------------------------------------
 
 
 class _Drawn(Photographs):
@@ -49,7 +44,7 @@ def open_sources(
 
     A source is a folder of photographs, or `synthetic`. Raises `UserError` for one that is neither, or empty.
     """
-    folders = {name: _photographs(name) for name in names if name != SYNTHETIC}
+    folders = {name: photographs_of(name) for name in names if name != SYNTHETIC}
     size, first = config.batch_size, names[0]
     judged: CalibrationData
     if given is not None:
@@ -88,31 +83,5 @@ class _Made(Generated):
         return []
 
 
-def check_sources(names: Sequence[str]) -> None:
-    """Raises `UserError` for a source that is no folder of photographs, before anything is loaded."""
-    for name in names:
-        if name != SYNTHETIC:
-            _photographs(name)
-
-
 def _drawing(left: Sequence[Path], folder: Path, preprocessing: Preprocessing, size: int) -> Draw:
     return lambda count, seed: _Drawn(left, folder, preprocessing, count, size, seed)
-
-
-def _photographs(name: str) -> list[Path]:
-    folder = Path(name)
-    if not folder.is_dir():
-        what = "is no folder of photographs" if folder.exists() else "no such folder"
-        raise UserError(f"--sources {name}: {what}; give folders, or {SYNTHETIC}, with commas between")
-    found, _ = photographs.find(folder)
-    if not found:
-        raise UserError(f"--sources {name}: no photographs in it")
-    return found
-
-
-def parse_sources(text: str) -> tuple[str, ...]:
-    """Folders and `synthetic` from a list with commas. Raises `UserError` for an empty name."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if not all(names):
-        raise UserError(f"--sources {text}: a name between the commas is empty; give folders, or {SYNTHETIC}")
-    return names

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from fxconv.config import Config
 from fxconv.data.calibration_photographs import Photographs
+from fxconv.data.given_files import check_folder
 from fxconv.data.staged_file import StagedFile
 from fxconv.errors import UserError
 from fxconv.models import loading, preconditions
-from fxconv.models.loading import LoadedModel, parse_input_size
+from fxconv.models.input_size import parse_input_size
+from fxconv.models.loading import LoadedModel
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.models.preprocessing_choice import chosen
 from fxconv.progress import Progress
@@ -71,8 +73,7 @@ def write_example(
         raise UserError(f"-o {target}: expected a name that ends in {kind}" + _why(names))
     known = _preprocessing(loaded, input_size)
     preprocessing = chosen(known, Config(**pixels), input_size is not None)
-    if not folder.is_dir():
-        raise UserError(f"DIR {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+    check_folder(folder, "DIR")
     photographs = _Drawn(folder, preprocessing, count, 1, seed)
     size = int(4 * np.prod(preprocessing.shape) * len(names))
     if photographs.count * size > _MOST_BYTES:

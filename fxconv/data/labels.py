@@ -13,6 +13,7 @@ from torch import Tensor
 from fxconv.data import photographs
 from fxconv.data.calibration import Batches, CalibrationData
 from fxconv.data.calibration_photographs import Photographs, check_channels
+from fxconv.data.given_files import check_folder, check_labels
 from fxconv.errors import UserError
 from fxconv.models.preprocessing import Preprocessing
 
@@ -89,8 +90,7 @@ def read_classes(folder: Path | None, labels: Path | None, option: str = "--eval
     first line of titles is passed over): the files are those in `folder`, or beside the text file without it. `option`
     named the folder. Raises `UserError`.
     """
-    if folder is not None and not folder.is_dir():
-        raise UserError(f"{option} {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+    check_folder(folder, option)
     if labels is not None:
         return Classes(_listed(labels, folder or labels.parent), "--labels", labels)
     return None if folder is None else Classes(_by_folder(folder, option), option, folder)
@@ -121,12 +121,9 @@ def _indices(names: Collection[str]) -> dict[str, int]:
 
 
 def _listed(file: Path, folder: Path) -> dict[Path, int]:
+    check_labels(file)
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except IsADirectoryError as error:
-        raise UserError(f"--labels {file}: is a folder; --eval takes it, with a folder in it for each class") from error
-    except OSError as error:
-        raise UserError(f"--labels {file}: cannot be read ({error.strerror}); check the name") from error
     except UnicodeDecodeError as error:
         raise UserError(f"--labels {file}: is no text; expected lines of a file's name and its class index") from error
     classes: dict[Path, int] = {}

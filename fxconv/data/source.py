@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from fxconv.config import MIN_SQNR, RANDOM_MIN_SQNR, Config, Teacher
-from fxconv.data.arrays import holds_indices, open_array, split_name
+from fxconv.data.arrays import holds_indices, open_array
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.calibration_arrays import NamedArrays
 from fxconv.data.calibration_photographs import Photographs
 from fxconv.data.calibration_saved import SavedImages
 from fxconv.data.calibration_sources import open_calibration
 from fxconv.data.class_names import class_counts, read_names
-from fxconv.data.draws import SYNTHETIC, Draw, check_sources, open_sources
+from fxconv.data.draws import Draw, open_sources
+from fxconv.data.given_files import check_array, check_images
 from fxconv.data.held_out import JUDGED
 from fxconv.data.labels import read_classes
+from fxconv.data.study_lists import SYNTHETIC, check_sources
 from fxconv.data.targets import open_judged, read_targets
 from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.errors import UserError
@@ -94,10 +96,8 @@ def open_source(
     is known, or images with targets, as `fxconv.data.targets.read_targets` takes them; `names` is a file with the names
     of the classes.
     """
-    if calib is not None and not split_name(calib)[0].exists():
-        raise UserError(f"--calib {calib}: no such file or folder; check the name")
-    if example is not None and not split_name(example)[0].exists():
-        raise UserError(f"--example {example}: no such file; check the name")
+    check_images(calib, "--calib")
+    check_array(example, "--example")
     class_names = read_names(names) if names is not None else None
     classes = read_targets(evaluation, labels, config.metric is not None)
     loaded = loading.load(
@@ -180,8 +180,7 @@ def open_training(source: Source, train: Path, count: int) -> CalibrationData:
         assert classes is not None
         return classes.photographs(loaded.preprocessing, count, config.batch_size, config.seed, source.labelled)
     names = loaded.signature.names
-    if not split_name(train)[0].exists():
-        raise UserError(f"--train {train}: no such file or folder; check the name")
+    check_images(train, "--train")
     data = open_calibration(train, loaded.preprocessing, count, config.batch_size, config.seed, names, "--train")
     if isinstance(data, Photographs) and isinstance(source.labelled, Photographs):
         data.leave(source.labelled.paths)

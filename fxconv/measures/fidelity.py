@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -83,17 +83,23 @@ def not_measured(problem: str) -> Fidelity:
 
 
 def fidelity_of(
-    original: nn.Module, floating: nn.Module, int8: nn.Module, images: Iterable[Inputs], source: str
+    original: nn.Module,
+    floating: nn.Module,
+    int8: nn.Module,
+    images: Iterable[Inputs],
+    source: str,
+    told: Callable[[int], None] = lambda done: None,
 ) -> Fidelity:
     """Measure it on images, each the arguments of a call with N = 1: one pass of a float module and one of `int8`.
 
     `floating` has the same graphs as `int8`. One that is no single graph takes float's decisions, so that boxes are
-    compared before any is suppressed.
+    compared before any is suppressed. `told` is called with how many images are done.
     """
     tally = _Tally()
     is_whole_graph = isinstance(int8, fx.GraphModule)
     for image, both in _single(original, int8, images) if is_whole_graph else _in_parts(floating, int8, images):
         tally.add(image, both)
+        told(tally.images)
     return graded(replace(tally.found(), source=source))
 
 

@@ -15,6 +15,7 @@ import torch
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import UserError
 from fxconv.inspection.what import WEIGHTS, kind_of, what_is
+from fxconv.models.weights_path import check_checkpoint
 
 SAVE = "save model.state_dict() with torch.save"
 
@@ -25,9 +26,7 @@ def content_of(path: Path, unsafe: bool = False) -> Any:
     Only tensors are unpickled, unless `unsafe`: then whatever is in the file, code included. Raises `UserError` in one
     line when the file is missing, no checkpoint, or holds objects.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise UserError(f"--weights {path}: {what}; give a checkpoint, or auto, or random{_inside(path)}")
+    check_checkpoint(path)
     try:
         if not path.stat().st_size:
             raise UserError(f"--weights {path}: the file is empty; copy it again")
@@ -36,13 +35,6 @@ def content_of(path: Path, unsafe: bool = False) -> Any:
         raise UserError(
             f"--weights {path}: cannot be read ({error.strerror or error}); check that you may read it"
         ) from error
-
-
-def _inside(path: Path) -> str:
-    """A checkpoint in a folder that was given for one."""
-    kinds = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
-    found = sorted(one for one in path.iterdir() if one.suffix in kinds) if path.is_dir() else []
-    return f"; {found[0]} is in it" if found else ""
 
 
 def _safetensors(path: Path) -> Any:

@@ -39,9 +39,21 @@ def imported(name: str, what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise _broken(name, what, error) from error
-        raise UserError(f"{what}: the package {name} is not installed: pip install {name}") from error
+        raise _missing(name, what) from error
     except Exception as error:  # whatever a package that does not fit its surroundings raises
         raise _broken(name, what, error) from error
+
+
+def check_installed(text: str) -> None:
+    """Raise `UserError` for a MODEL of a package that is not installed; nothing is imported."""
+    if (prefix := package_of(text)) is not None:
+        name = prefix.removesuffix(":")
+        if name not in sys.modules and source_folder(name) is None:
+            raise _missing(name, text)
+
+
+def _missing(name: str, what: str) -> UserError:
+    return UserError(f"{what}: the package {name} is not installed: pip install {name}")
 
 
 def _broken(name: str, what: str, error: Exception) -> UserError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,12 +14,15 @@ from torchvision import models as zoo
 
 from fxconv.errors import UserError
 from fxconv.errors import described as described_error
-from fxconv.models import model_file, preconditions, timm_models, transformers_models
+from fxconv.models import preconditions, timm_models, transformers_models
 from fxconv.models.checkpoints import Checkpoint, head_sizes, load_into, matched, misfits, read_checkpoint, some
-from fxconv.models.detectors import BACKBONES, HEADS, HIDDEN, detector, heads_in
+from fxconv.models.detectors import HEADS, HIDDEN, detector, heads_in
 from fxconv.models.factories import made_by, seeded
+from fxconv.models.head_list import check_heads, parse_heads
+from fxconv.models.input_size import InputSize, parse_input_size
 from fxconv.models.installed_packages import TIMM, TRANSFORMERS, package_of
 from fxconv.models.model_arguments import parse, refuse_weights, unknown
+from fxconv.models.model_names import ALIASES, DETECTOR, backbone_of, detectors, is_detector, names, resolve
 from fxconv.models.preprocessing import FRAMES, Preprocessing
 from fxconv.models.preprocessing_choice import of_module
 from fxconv.models.preprocessing_files import beside
@@ -31,20 +32,30 @@ from fxconv.models.signature import InputSignature
 from fxconv.models.user_code import plain
 from rewrites.spec import check_source
 
-ALIASES = {"mobilenet_v3": "mobilenet_v3_large"}
+__all__ = [
+    "ALIASES",
+    "InputSize",
+    "LoadedModel",
+    "detectors",
+    "in_packages",
+    "load",
+    "names",
+    "parse_heads",
+    "parse_input_size",
+    "resolve",
+]
+
 # Options that torchvision sets when it loads its own weights, which were trained on inputs normalized otherwise.
 _PUBLISHED: dict[str, dict[str, Any]] = {
     "googlenet": {"transform_input": True},
     "inception_v3": {"transform_input": True},
 }
-# Numbers in one input: with more, every layer needs gigabytes.
-_MOST_VALUES = 3 * 4096 * 4096
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Pixels, square, for networks that take images in a list, of any size, and resize them themselves: the short side of
 # most of COCO's photographs, so that they enlarge as much as in training; and square, for that is the least to compute.
 _OF_LISTS = 480
-# What a model's text begins with when it is a detector of fxconv's; and its pixels, square, as in Objects as Points.
-_DETECTOR, _OF_DETECTORS = "detector:", 512
+# Pixels of a detector's input, square, as in Objects as Points.
+_OF_DETECTORS = 512
 
 
 _Built = TypeVar("_Built")
@@ -80,64 +91,9 @@ class LoadedModel:
         return sum(p.numel() for p in self.module.parameters())
 
 
-def names() -> list[str]:
-    """The torchvision models that can be named: all but the twins torchvision quantized itself."""
-    return [name for name in zoo.list_models() if not name.startswith("quantized_")]
-
-
-def detectors() -> list[str]:
-    """The detectors that can be named."""
-    return [f"{_DETECTOR}{backbone}" for backbone in BACKBONES]
-
-
-def resolve(text: str) -> str:
-    """The torchvision name meant by `text`: case and `-` or `_` do not matter. Raises `UserError` with near names."""
-    wanted = text.lower().replace("-", "_")
-    known = names()
-    wanted = ALIASES.get(wanted, wanted)
-    if wanted in known:
-        return wanted
-    if wanted.startswith("quantized_") and wanted.removeprefix("quantized_") in known:
-        raise UserError(f"model {text!r} is quantized by torchvision already; name the float one: {wanted[10:]}")
-    if (file := model_file.refusal(text)) is not None:
-        raise file
-    near = difflib.get_close_matches(wanted, [*known, *ALIASES], n=3, cutoff=0.5)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise UserError(f"unknown model {text!r}{hint} (fxconv models lists all; or give FILE.py:FACTORY)")
-
-
 def in_packages(text: str) -> list[str]:
     """The models of the package that a text such as `timm:` begins with. Raises `UserError` where it is missing."""
     return timm_models.names() if package_of(text) == TIMM else transformers_models.names()
-
-
-@dataclass(frozen=True)
-class InputSize:
-    """What --input-size says: pixels, and channels and frames of a clip where they are given."""
-
-    height: int
-    width: int
-    channels: int | None = None
-    frames: int | None = None
-
-
-def parse_input_size(text: str | None) -> InputSize | None:
-    """`N`, `HxW`, `CxHxW` or, of clips, `CxTxHxW`; None when nothing is given."""
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if not all(re.fullmatch("0*[1-9][0-9]{0,8}", part) for part in parts) or len(parts) > 4:
-        raise UserError(
-            f"--input-size {text}: expected N, HxW, CxHxW or CxTxHxW in pixels, such as 224, 240x320, 1x28x28 or "
-            "3x16x112x112"
-        )
-    sizes = [int(part) for part in parts]
-    channels = sizes.pop(0) if len(sizes) > 2 else None
-    frames = sizes.pop(0) if len(sizes) > 2 else None
-    height, width = sizes * 2 if len(sizes) == 1 else sizes
-    if (channels or 3) * (frames or 1) * height * width > _MOST_VALUES:
-        raise UserError(f"--input-size {text}: is too large; 3x4096x4096 is the most")
-    return InputSize(height, width, channels, frames)
 
 
 def load(
@@ -166,12 +122,8 @@ def load(
         if chosen is not None and weights in ("auto", "random"):
             raise UserError(f"{option} {chosen}: is of a checkpoint, and there is none; give --weights FILE")
     read = partial(read_checkpoint, Path(weights), unsafe_load, weights_key, weights_prefix)
-    is_detector = text.lower().startswith(_DETECTOR)
-    if is_detector and given:
-        raise UserError(f"--model-arg {next(iter(given))}: a detector takes no arguments; --heads chooses its heads")
-    if heads is not None and not is_detector:
-        raise UserError(f"--heads {heads}: only a detector has heads to choose; {text} is none")
-    if is_detector:
+    check_heads(text, heads, given)
+    if is_detector(text):
         loaded = _detector(text, weights, seed, read, heads)
     elif package_of(text) is not None:
         loaded = _from_package(text, weights, size, seed, structure_only, read, given)
@@ -394,29 +346,10 @@ def _options(name: str) -> list[str]:
     return [option for option in named if option not in ("weights", "weights_backbone", "progress")]
 
 
-def parse_heads(text: str | None) -> dict[str, int] | None:
-    """Names and channels of heads, from `hm:3,wh:2`; None when nothing is given."""
-    if text is None:
-        return None
-    parts = [part.strip().split(":") for part in text.split(",")]
-    if not all(
-        len(part) == 2 and part[0].isidentifier() and re.fullmatch("[1-9][0-9]{0,4}", part[1]) for part in parts
-    ):
-        raise UserError(f"--heads {text}: expected NAME:CHANNELS with commas between, such as hm:1 or hm:3,wh:2,reg:2")
-    if len({name for name, _ in parts}) < len(parts):
-        raise UserError(f"--heads {text}: a name stands there twice")
-    return {name: int(channels) for name, channels in parts}
-
-
 def _detector(text: str, weights: str, seed: int, read: Read, heads: str | None) -> LoadedModel:
     """A detector of `fxconv.models.detectors`; the heads that nobody named are those of the checkpoint."""
-    wanted, backbone = parse_heads(heads), text[len(_DETECTOR) :].lower().replace("-", "_")
-    backbone = ALIASES.get(backbone, backbone)
-    if backbone not in BACKBONES:
-        near = difflib.get_close_matches(backbone, BACKBONES, n=1)
-        hint = f"; did you mean {_DETECTOR}{near[0]}?" if near else ""
-        raise UserError(f"unknown detector {text!r}{hint}; there are {', '.join(detectors())}")
-    name, hidden, checkpoint, warnings = f"{_DETECTOR}{backbone}", HIDDEN, None, list[str]()
+    wanted, backbone = parse_heads(heads), backbone_of(text)
+    name, hidden, checkpoint, warnings = f"{DETECTOR}{backbone}", HIDDEN, None, list[str]()
     if weights not in ("auto", "random"):
         checkpoint = read()
         in_state, hidden = heads_in(matched(checkpoint.state, detector(backbone).state_dict()))

@@ -9,7 +9,6 @@ from fxconv.errors import UserError
 from fxconv.inspection import Inspection, Kind, inspect
 from fxconv.inspection.what import ARTIFACTS, WEIGHTS, what_is
 from fxconv.models import python_file
-from fxconv.models.published_names import published_names
 
 # Suffixes of files that people have models in: of such a name that is none of a model, a file is meant.
 _SUFFIXES = frozenset(
@@ -85,6 +84,8 @@ def _model(found: Inspection, what: str, shown: str) -> str:
     if found.kind is Kind.TORCHSCRIPT:
         return f"{what}, which cannot be rewritten; {_SOURCE}, with --weights FILE for what model.state_dict() saved"
     if found.kind in WEIGHTS:
+        from fxconv.models.published_names import published_names  # imports torch, which a mistyped name need not
+
         names = published_names({one.name: one.shape for one in found.tensors}, found.kind is not Kind.CHECKPOINT)
         if names:
             more = f" (or {', '.join(names[1:])})" if names[1:] else ""

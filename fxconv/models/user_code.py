@@ -24,10 +24,7 @@ def object_at(spec: str, what: str, named: Callable[[Path], list[str]] = python_
     user's code runs as it is imported: whatever it raises, a call of `sys.exit` included, is theirs to mend.
     """
     home, _, name = plain(spec).rpartition(":")
-    if not home or not name:
-        raise UserError(f"{what} {spec}: {_expected(Path(name or home), named)}")
-    if not home.endswith(".py") and Path(home).is_file():
-        raise UserError(f"{what} {spec}: {home} is {what_is(Path(home))}; expected FILE.py:NAME or PACKAGE.MODULE:NAME")
+    check_form(spec, what, named)
     try:
         namespace = _file(Path(home)) if home.endswith(".py") else _module(home)
     except (Exception, SystemExit) as error:
@@ -44,6 +41,23 @@ def object_at(spec: str, what: str, named: Callable[[Path], list[str]] = python_
         hint = f"; did you mean {', '.join(near)}?" if near else f"; it has {', '.join(known)}" if known else ""
         raise UserError(f"{what} {spec}: {home} has no {name!r}{hint}")
     return found
+
+
+def check_form(spec: str, what: str, named: Callable[[Path], list[str]] = python_file.makers) -> None:
+    """Raise `UserError` for another form than FILE.py:NAME or PACKAGE.MODULE:NAME, and for a file that is not there."""
+    home, _, name = plain(spec).rpartition(":")
+    if not home or not name:
+        raise UserError(f"{what} {spec}: {_expected(Path(name or home), named)}")
+    if not home.endswith(".py") and Path(home).is_file():
+        raise UserError(f"{what} {spec}: {home} is {what_is(Path(home))}; expected FILE.py:NAME or PACKAGE.MODULE:NAME")
+    if home.endswith(".py"):
+        check_file(Path(home))
+
+
+def check_file(path: Path) -> None:
+    """Raise `UserError` where there is no such file of Python code."""
+    if not path.is_file():
+        raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected FILE.py:NAME")
 
 
 def plain(spec: str) -> str:
@@ -71,8 +85,7 @@ def _expected(path: Path, named: Callable[[Path], list[str]]) -> str:
 
 
 def _file(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected FILE.py:NAME")
+    check_file(path)
     if relative := python_file.relative_imports(path):
         return _in_package(path, relative[0])
     spec = importlib.util.spec_from_file_location(f"fxconv_user_{path.stem}", path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from fxconv.models import python_file
 from fxconv.models.user_code import object_at
 from fxconv.quantization.dump import dumping
 from fxconv.quantization.engine import reduces_range
+from fxconv.quantization.pass_names import check_pass
 from rewrites import (
     ALTERNATIVES,
     DEFAULT_PASSES,
@@ -35,12 +35,8 @@ ALL_PASSES: tuple[RewritePass, ...] = (*DEFAULT_PASSES, *ALTERNATIVES)
 
 def find(name: str) -> RewritePass:
     """The pass with this name. Raises `UserError` with the nearest names."""
-    known = {rule.name: rule for rule in ALL_PASSES}
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise UserError(f"unknown pass {name!r}{hint} (fxconv passes lists all)")
+    check_pass(name)
+    return next(rule for rule in ALL_PASSES if rule.name == name)
 
 
 def user_pass(spec: str, what: str = "--pass") -> RewritePass:

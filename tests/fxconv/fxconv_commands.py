@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,14 +26,25 @@ SMALL = (f"{NETWORKS}:tiny", "--input-size", "3x32x32", "--calib-count", "8")
 PLAIN = (*SMALL, "--recipe", "none")
 
 
+_PROGRESS = re.compile(r"^fxconv: (?!error: ).*, \d+ s\n", re.MULTILINE)
+
+
+def without_progress(stderr: str) -> str:
+    """What a command printed on stderr, less the lines of progress: how many there are the machine decides."""
+    return _PROGRESS.sub("", stderr)
+
+
 @dataclass(frozen=True)
 class Run:
-    """One finished command: its exit status, what it printed where, and the folder it ran in."""
+    """One finished command: its exit status, what it printed where, progress left out, and the folder it ran in."""
 
     status: int
     stdout: str
     stderr: str
     folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stderr", without_progress(self.stderr))
 
     @property
     def files(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The commands of the command line, a file each, in the order in which `--help` lists them."""
+"""The commands of the command line, a file each, in the panels and the order in which `--help` lists them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,12 @@ from fxconv.cli.commands.sensitivity import sensitivity
 from fxconv.cli.commands.study import study
 from fxconv.cli.commands.verify import verify
 
-COMMANDS = (
-    convert,
-    diff,
-    sensitivity,
-    study,
-    example,
-    compare,
-    inspect,
-    verify,
-    bench,
-    doctor,
-    models,
-    passes,
-    explain,
-)
+# By what they are for: to convert, to look at what there is, to measure how good it is, and to learn what there can be.
+PANELS = {
+    "Convert": (convert, example),
+    "Look": (diff, inspect, compare),
+    "Measure": (verify, bench, sensitivity, study),
+    "Learn": (models, passes, explain, doctor),
+}
+
+COMMANDS = tuple(command for commands in PANELS.values() for command in commands)

@@ -19,13 +19,30 @@ def bench(
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
-    """Latency, size and peak memory of .ptl files, measured in turn; --ops says where the time goes."""
+    """Latency, size and peak memory of .ptl files, run in turn.
+
+    --ops says where the time goes.
+
+    Examples:
+        # Two files side by side; ratios are to the first
+        fxconv bench before.ptl after.ptl
+        # Where the time goes
+        fxconv bench net.ptl --ops
+        # With four threads, every run as JSON
+        fxconv bench net.ptl --threads 4 --runs 200 --json runs.json
+    """
     from fxconv.cli import terminal
     from fxconv.cli.paths import check_distinct, check_target
     from fxconv.cli.results import write_report
+    from fxconv.data.given_files import check_array, check_artifact
+    from fxconv.models.input_size import parse_input_size
 
     check_target(json, "--json")
     check_distinct({"--json": json}, {"--example": example} | {str(path): path for path in files})
+    for file in files:
+        check_artifact(file)
+    parse_input_size(input_size)
+    check_array(example, "--example")
     with terminal.progress(quiet) as progress:
         progress("loading", 0, 1)
         from fxconv.report.bench import print_bench

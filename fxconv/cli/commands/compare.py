@@ -11,7 +11,11 @@ def compare(
     second: ReportArgument,
     traceback_: TracebackOption = False,
 ) -> None:
-    """What differs between two conversions, by their JSON reports."""
+    """What differs between two conversions, by their JSON reports.
+
+    Examples:
+        fxconv compare before.json after.json
+    """
     from fxconv.analysis.compare import differences, read_report
     from fxconv.cli.terminal import console
     from fxconv.report.comparison import print_comparison

@@ -31,7 +31,18 @@ def diff(
     passes: ShownPassOptions,
     output: DiffOutput,
 ) -> None:
-    """Rewrite only, and print the diffs; nothing is calibrated."""
+    """Rewrite only, and print the diffs; nothing is calibrated.
+
+    Examples:
+        # What is rewritten in a model, and why
+        fxconv diff mobilenet_v3_small
+        # What one pass does to it
+        fxconv diff net.py:Net --pass-only fold-relu6
+        # The rewritten model as a Python file that imports torch alone
+        fxconv diff resnet18 --emit rewritten.py
+        # For a pull request
+        fxconv diff net.py:Net --format markdown
+    """
     config = Config(**choices(loading, passes, seed=seed, arithmetic=arithmetic))
     shown = Shown("rewrote", output.full, passes.pass_only, output.format)
     show_rewriting(model, loading, config, output.json, shown, output.emit)

@@ -19,7 +19,17 @@ def doctor(
     ] = None,
     traceback_: TracebackOption = False,
 ) -> None:
-    """What an error of torch, a loader or a phone means, and what helps. Exit status 1 when it is not known."""
+    """What an error means, of torch, a loader or a phone, and what helps.
+
+    Exit status 1 when it is not known.
+
+    Examples:
+        # A message, in quotes
+        fxconv doctor "Could not run 'aten::add.out' with arguments"
+        # A log, or what another program says
+        fxconv doctor crash.log
+        python train.py 2>&1 | fxconv doctor
+    """
     from fxconv.cli.terminal import console
     from fxconv.diagnostics import diagnosis
     from fxconv.report.diagnosis import print_diagnoses, print_unknown

@@ -27,11 +27,31 @@ def example(
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
-    """Draw photographs, preprocess them, and save the array that --example and --calib take."""
+    """Draw photographs, and save them as an array for --example.
+
+    They are preprocessed; --calib of fxconv convert takes the array as well.
+
+    Examples:
+        # One photograph, as most models take it
+        fxconv example photographs/
+        # A hundred, as this model takes them
+        fxconv example photographs/ -n 100 --model inception_v3 -o hundred.npy
+    """
+    from fxconv.cli.early_checks import check_model
     from fxconv.cli.paths import check_distinct, check_target, code_file
+    from fxconv.data.given_files import check_folder
+    from fxconv.models.head_list import check_heads, parse_heads
+    from fxconv.models.input_size import parse_input_size
+    from fxconv.models.model_arguments import parse
 
     check_target(output, "-o")
     check_distinct({"-o": output}, {"DIR": folder, "--model": code_file(model) if model else None})
+    check_folder(folder, "DIR")
+    parse_input_size(input_size)
+    if model is not None:
+        check_model(model)
+        check_heads(model, heads, parse(model_arg or ()))
+        parse_heads(heads)
     from fxconv.cli import terminal
 
     with terminal.progress(quiet) as progress:

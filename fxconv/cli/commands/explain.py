@@ -18,8 +18,20 @@ def explain(
     ],
     traceback_: TracebackOption = False,
 ) -> None:
-    """The page of one pass: what it does, why the engine needs it, before and after, what it leaves alone."""
+    """The page of one pass: what it does, and why.
+
+    Why the engine needs it, an example before and after, what it leaves alone.
+
+    Examples:
+        fxconv explain fold-relu6
+        # One of your own
+        fxconv explain mine.py:MyPass
+    """
     from fxconv.cli.terminal import console
+    from fxconv.quantization.pass_names import check_pass
+
+    if ":" not in name:
+        check_pass(name)  # a misspelt one is told before torch is imported
     from fxconv.quantization.passes import find, user_pass
     from fxconv.report.pages import own_pass_page, pass_page
     from fxconv.report.prose import print_page

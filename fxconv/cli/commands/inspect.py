@@ -18,7 +18,18 @@ def inspect(
     json: InspectionJsonOption = None,
     traceback_: TracebackOption = False,
 ) -> None:
-    """What a file is: kind, sizes, operators, metadata, what loads it. Nothing in it is run."""
+    """What a file is, what is in it, and what loads it.
+
+    Kind, sizes, operators, metadata. Nothing in it is run.
+
+    Examples:
+        # Any file of a model
+        fxconv inspect mobilenet_v3_small.ptl
+        # Whether a release of the library loads it; exit status 1 if not
+        fxconv inspect net.ptl --runtime pytorch_android_lite==2.1.0
+        # The operators that a library built for it needs
+        fxconv inspect net.ptl --op-list operators.yaml
+    """
     from fxconv import inspection
     from fxconv.cli.paths import check_distinct, check_target
     from fxconv.cli.terminal import console

@@ -21,13 +21,25 @@ PatternArgument = Annotated[
 
 
 def models(pattern: PatternArgument = "", traceback_: TracebackOption = False) -> None:
-    """What can be named."""
-    from fxconv.models.installed_packages import package_of
-    from fxconv.models.loading import ALIASES, detectors, in_packages, names
+    """What can be named as MODEL.
+
+    Examples:
+        # All of torchvision, and the detectors
+        fxconv models
+        # Some of them
+        fxconv models 'resnet*'
+        # Those of an installed package
+        fxconv models 'timm:mobilenet*'
+    """
+    from fxconv.models.installed_packages import check_installed, package_of
+    from fxconv.models.model_names import ALIASES, detectors, names
 
     package = package_of(pattern)
     if package is not None:
         pattern = package + pattern[len(package) :]
+        check_installed(pattern)
+        from fxconv.models.loading import in_packages
+
         listed = {name: name for name in in_packages(package)}
     else:
         listed = {name: name for name in (*names(), *detectors())}

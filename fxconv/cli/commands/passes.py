@@ -4,14 +4,17 @@ from __future__ import annotations
 
 
 def passes() -> None:
-    """The rewrite passes in the order they run, a line each."""
+    """The rewrite passes in the order they run, a line each.
+
+    Examples:
+        fxconv passes
+    """
     from fxconv.cli.terminal import console
+    from fxconv.quantization.pass_names import named_passes
     from fxconv.report.tables import add, grid, show
-    from rewrites import ALTERNATIVES, DEFAULT_PASSES
 
     table = grid(">", "", "", header=False)
-    for number, rule in enumerate(DEFAULT_PASSES, 1):
-        add(table, str(number), rule.name, rule.summary())
-    for rule in ALTERNATIVES:
-        add(table, "-", rule.name, f"{rule.summary()} (on request)")
+    for number, rule in enumerate(named_passes(), 1):
+        place, when = ("-", " (on request)") if rule.on_request else (str(number), "")
+        add(table, place, rule.name, f"{rule.summary}{when}")
     show(table, console())

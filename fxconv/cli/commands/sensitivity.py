@@ -31,9 +31,19 @@ def sensitivity(
     top: TopOption = None,
     output: MeasuredOutput,
 ) -> None:
-    """What quantizing each layer alone costs, the worst first; nothing is converted."""
+    """What quantizing each layer alone costs, the worst first.
+
+    Nothing is converted.
+
+    Examples:
+        # The ten layers that int8 harms most
+        fxconv sensitivity resnet18 --calib photographs/ --top 10
+        # All of them, to be read by a program
+        fxconv sensitivity net.py:Net --weights net.pth --json layers.json
+    """
     config = Config(**choices(loading, images, calibration, pixels, judging, int8, passes, held_out=held_out))
     judging.check()
+    from fxconv.cli.early_checks import check_choices, check_given, check_loading
     from fxconv.cli.paths import check_distinct, check_target, code_file, read_files
     from fxconv.environment import check
 
@@ -42,10 +52,14 @@ def sensitivity(
     reads |= {"--metric": code_file(judging.metric) if judging.metric is not None else None}
     reads |= {"--eval": judging.evaluation, "--labels": judging.labels}
     check_distinct({"--json": output.json}, reads, judging.lists)
+    check_loading(model, loading, loading.example)
+    check_choices(config)
+    check_given(images.calib, judging.evaluation, judging.lists, has_metric=judging.metric is not None)
     check(config.engine.value)
     from fxconv.cli import terminal
 
-    with terminal.progress(output.quiet) as progress:
+    phases = ("loading", "rewriting", "calibration", "sensitivity")
+    with terminal.progress(output.quiet, phases) as progress:
         progress("loading", 0, 1)
         from fxconv.analysis.sensitivity import sensitivity as run
         from fxconv.data.source import open_source

@@ -31,10 +31,21 @@ def study(
     passes: PassOptions,
     output: MeasuredOutput,
 ) -> None:
-    """How much calibration a model needs, and of what; nothing is converted."""
+    """How much calibration a model needs, and of what.
+
+    Nothing is converted.
+
+    Examples:
+        # Photographs and generated images, 1, 10 and 100 of each, drawn three times
+        fxconv study resnet18 --sources photographs/,synthetic
+        # Other numbers of images
+        fxconv study net.py:Net --sources photographs/ --counts 8,32,128
+    """
     config = Config(**choices(loading, draws, calibration, pixels, judging, int8, passes))
     judging.check()
+    from fxconv.cli.early_checks import check_choices, check_given, check_loading
     from fxconv.cli.paths import check_distinct, check_target, code_file
+    from fxconv.data.study_lists import check_sources, parse_counts, parse_sources
     from fxconv.environment import check
 
     check_target(output.json, "--json")
@@ -46,21 +57,23 @@ def study(
     code |= {"--metric": code_file(judging.metric) if judging.metric is not None else None}
     folders |= {"--eval": judging.evaluation, "--labels": judging.labels}
     check_distinct({"--json": output.json}, reads | folders | code, judging.lists)
+    check_loading(model, loading)
+    check_choices(config)
+    numbers, names = parse_counts(draws.counts), parse_sources(draws.sources)
+    check_sources(names)
+    check_given(None, judging.evaluation, judging.lists, has_metric=judging.metric is not None)
     check(config.engine.value)
     from fxconv.cli import terminal
 
     with terminal.progress(output.quiet) as progress:
         progress("loading", 0, 1)
-        from fxconv.analysis.study import parse_counts
         from fxconv.analysis.study import study as run
-        from fxconv.data.draws import parse_sources
         from fxconv.data.source import open_study
         from fxconv.measures.metric import Metric
         from fxconv.quantization.passes import selected
         from fxconv.report import json as report_json
         from fxconv.report.accuracy import print_study
 
-        numbers, names = parse_counts(draws.counts), parse_sources(draws.sources)
         selected(config)  # a misspelt pass is found here, not after minutes of work
         metric = Metric.at(judging.metric) if judging.metric is not None else None
         source, drawn, judged = open_study(

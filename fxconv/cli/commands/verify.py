@@ -27,10 +27,23 @@ def verify(
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
-    """Run a .ptl's golden inputs again, in a process of its own, and say whether every bit is the same."""
+    """Whether a .ptl still computes, bit for bit, what it did.
+
+    Its golden inputs run again, in a process of its own.
+
+    Examples:
+        # With the torch that is installed
+        fxconv verify mobilenet_v3_small.ptl
+        # With another one, such as an older release
+        fxconv verify net.ptl --python ~/torch-2.12/bin/python
+        # Beside the float model, on photographs
+        fxconv verify net.ptl --against net.py:Net --photographs photographs/
+    """
     from fxconv.cli import terminal
+    from fxconv.cli.early_checks import check_loading
     from fxconv.cli.paths import check_distinct, check_target, code_file
     from fxconv.cli.results import write_report
+    from fxconv.data.given_files import check_artifact, check_images
 
     check_target(json, "--json")
     python = shutil.which(replay.python) if replay.python is not None else None
@@ -42,6 +55,10 @@ def verify(
         raise UserError("--photographs goes with --against MODEL; name the model, or leave the photographs out")
     if other.against is None and (needless := choices(pixels)):
         raise UserError(f"--{next(iter(needless))} goes with --against MODEL; name the model, or leave it out")
+    check_artifact(file)
+    if other.against is not None:
+        check_images(other.photographs, "--photographs")
+        check_loading(other.against, loading)
     compared, proof, absent = None, None, ""
     with terminal.progress(quiet) as progress:
         progress("replaying golden inputs", 0, 1)

@@ -16,7 +16,7 @@ MetricOption = Annotated[
         metavar="FILE.py:NAME",
         help="Judge by a function of your own, called with the model and an iterator of (batch, target or None), which "
         "returns a number, higher for better: mAP, IoU, minus a landmark's error.",
-        rich_help_panel="Budget",
+        rich_help_panel="Accuracy",
     ),
 ]
 
@@ -32,7 +32,7 @@ class MetricOptions:
             "--eval",
             metavar="DIR|FILE.npz",
             help="With --metric: photographs in a folder for each class, or an array of images and one of targets.",
-            rich_help_panel="Budget",
+            rich_help_panel="Accuracy",
         ),
     ] = None
     labels: Annotated[
@@ -41,7 +41,7 @@ class MetricOptions:
             metavar="FILE",
             help="With --metric: the classes of photographs, a line file,index each, the files in --eval or beside "
             "FILE.",
-            rich_help_panel="Budget",
+            rich_help_panel="Accuracy",
         ),
     ] = None
 
@@ -68,7 +68,7 @@ class AccuracyOptions:
             help="Keep the fewest, cheapest layers in float until top-1 agreement with float (with --eval or "
             "--labels: accuracy) falls by at most so many percentage points; with --metric, by so many hundredths of "
             "its unit.",
-            rich_help_panel="Budget",
+            rich_help_panel="Accuracy",
         ),
     ] = None
     metric: MetricOption = None
@@ -79,7 +79,7 @@ class AccuracyOptions:
             metavar="DIR|FILE.npz",
             help="Photographs to tell accuracy by, in a folder for each class; its index is the number all folders' "
             "names begin with, or else its place in their order. With --metric also arrays: images and targets.",
-            rich_help_panel="Budget",
+            rich_help_panel="Accuracy",
         ),
     ] = None
     labels: Annotated[
@@ -88,7 +88,7 @@ class AccuracyOptions:
             metavar="FILE",
             help="The names of the classes, a line each, for the artifact; or the classes of photographs to tell "
             "accuracy by, a line file,index each, the files in --eval or beside FILE. Repeatable, for both.",
-            rich_help_panel="Artifact",
+            rich_help_panel="Accuracy",
         ),
     ] = None
     held_out: Annotated[
@@ -96,7 +96,7 @@ class AccuracyOptions:
         typer.Option(
             min=1,
             help="Most images to judge by, 200 by default; they are not used for calibration.",
-            rich_help_panel="Budget",
+            rich_help_panel="Accuracy",
         ),
     ] = None
     min_sqnr: Annotated[
@@ -104,7 +104,7 @@ class AccuracyOptions:
         typer.Option(
             metavar="DB",
             help="Least int8 SQNR against float; by default 10, or 3 with random weights.",
-            rich_help_panel="Int8",
+            rich_help_panel="Accuracy",
         ),
     ] = None
     min_agreement: Annotated[
@@ -112,6 +112,6 @@ class AccuracyOptions:
         typer.Option(
             metavar="PCT",
             help="Least percentage of answers that int8 and float agree on, counted on images used for nothing else.",
-            rich_help_panel="Int8",
+            rich_help_panel="Accuracy",
         ),
     ] = None

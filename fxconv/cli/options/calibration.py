@@ -36,7 +36,7 @@ class CalibrationOptions:
     """How ranges come about, whatever the images are."""
 
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at a time, in training too.", rich_help_panel="Calibration")
+        int, typer.Option(min=1, help="Images at a time, in training too.", rich_help_panel="Advanced")
     ] = 10
     seed: SeedOption = 0
     observer: Annotated[
@@ -44,6 +44,6 @@ class CalibrationOptions:
         typer.Option(
             help="Range of what was observed: least squared error (histogram, or mse with rounding), all of it, or "
             "99.99 % at either end.",
-            rich_help_panel="Calibration",
+            rich_help_panel="Int8",
         ),
     ] = RangeMethod.histogram

@@ -19,7 +19,7 @@ ModeOption = Annotated[
 ]
 ArithmeticOption = Annotated[
     Arithmetic,
-    typer.Option(help="FloatFunctional, or each operator in dequantize/quantize.", rich_help_panel="Int8"),
+    typer.Option(help="FloatFunctional, or each operator in dequantize/quantize.", rich_help_panel="Advanced"),
 ]
 
 
@@ -27,9 +27,9 @@ ArithmeticOption = Annotated[
 class Int8Options:
     """The engine, and what is done for it."""
 
-    engine: Annotated[Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Int8")] = (
-        Engine.qnnpack
-    )
+    engine: Annotated[
+        Engine, typer.Option(help="Quantized engine; phones have qnnpack.", rich_help_panel="Advanced")
+    ] = Engine.qnnpack
     arithmetic: ArithmeticOption = Arithmetic.functional
     weight_scheme: Annotated[
         WeightScheme, typer.Option(help="One scale an output channel, or one a layer.", rich_help_panel="Int8")

@@ -15,7 +15,7 @@ OpListOption = Annotated[
     typer.Option(
         metavar="FILE.yaml",
         help="Write its operators, overloads and all, as SELECTED_OP_LIST wants them for a library with no others.",
-        rich_help_panel="Output",
+        rich_help_panel="Phones",
     ),
 ]
 
@@ -28,7 +28,7 @@ class ArtifactOptions:
         bool,
         typer.Option(
             help="Golden inputs in the artifact, at most 2 % of it, by which fxconv verify and the phone prove it.",
-            rich_help_panel="Artifact",
+            rich_help_panel="Phones",
         ),
     ] = True
     normalize_in_graph: Annotated[
@@ -36,7 +36,7 @@ class ArtifactOptions:
         typer.Option(
             "--normalize-in-graph",
             help="The artifact takes uint8 pixels, and scales and normalizes them itself.",
-            rich_help_panel="Artifact",
+            rich_help_panel="Phones",
         ),
     ] = False
 
@@ -49,7 +49,7 @@ class LoweringOptions:
         Method,
         typer.Option(
             help="How the int8 module becomes TorchScript; auto traces what cannot be scripted.",
-            rich_help_panel="Lowering",
+            rich_help_panel="Advanced",
         ),
     ] = Method.auto
     allow_frozen_branches: Annotated[
@@ -58,7 +58,7 @@ class LoweringOptions:
             "--allow-frozen-branches",
             help="Trace a model although it decides by the numbers in a tensor: the artifact decides as the example "
             "does, and is wrong for inputs that decide otherwise.",
-            rich_help_panel="Lowering",
+            rich_help_panel="Advanced",
         ),
     ] = False
     block: Annotated[
@@ -66,11 +66,11 @@ class LoweringOptions:
         typer.Option(
             metavar="MOBILE_PASS",
             help="Pass of optimize_for_mobile not to run; repeatable: " + ", ".join(p.value for p in MobilePass),
-            rich_help_panel="Lowering",
+            rich_help_panel="Advanced",
         ),
     ] = None
     java: Annotated[
-        bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Lowering")
+        bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Phones")
     ] = False
     runtime: Annotated[
         str | None,
@@ -79,7 +79,7 @@ class LoweringOptions:
             help="The library that must load the artifact, such as pytorch_android_lite==2.1.0 or "
             "LibTorch-Lite==2.1.0: its operators and bytecode are checked, and the bytecode is written older where "
             "that helps.",
-            rich_help_panel="Lowering",
+            rich_help_panel="Phones",
         ),
     ] = None
 

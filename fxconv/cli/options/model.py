@@ -73,7 +73,7 @@ class LoadingOptions:
         typer.Option(
             "--unsafe-load",
             help="Unpickle all of the checkpoint: runs whatever code is in it, so only for files you trust.",
-            rich_help_panel="Model",
+            rich_help_panel="Advanced",
         ),
     ] = False
     weights_key: Annotated[
@@ -108,6 +108,6 @@ class TracingOptions(LoadingOptions):
             metavar="FILE.npy|.npz",
             help="Preprocessed input a trace records; of several inputs, arrays named as forward's parameters or in "
             "order.",
-            rich_help_panel="Model",
+            rich_help_panel="Advanced",
         ),
     ] = None

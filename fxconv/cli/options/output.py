@@ -21,7 +21,7 @@ class Format(str, Enum):
 
 
 TracebackOption = Annotated[
-    bool, typer.Option("--traceback", help="Show the traceback of an error.", rich_help_panel="Output")
+    bool, typer.Option("--traceback", help="Show the traceback of an error.", rich_help_panel="Advanced")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.", rich_help_panel="Output")]
 _FullOption = Annotated[

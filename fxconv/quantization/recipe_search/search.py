@@ -80,8 +80,10 @@ def by_recipe(
         return trials.statistics, plain, ChosenRecipe(reason=reason)
     answers = FloatAnswers.of(trials.rewritten, signature, data, trials.refused, clock)
     is_asked = Recipe.auto not in config.recipe
+    changing, ranging = CHANGING & candidates, candidates - CHANGING
+    trials.most = (len(changing) + 1 if changing else 0) + len(ranging) + 1  # each with one without any step
     found = _changed(trials, plain, answers, candidates, is_asked)
-    found = _ranged(trials, found, answers, candidates - CHANGING, is_asked)
+    found = _ranged(trials, found, answers, ranging, is_asked)
     if is_asked and found.made.is_taken(trials.refused) and (missing := candidates - set(found.steps)):
         raise ConversionError(f"--recipe {_names(missing)}: {_WHY_NOT}; leave it out")
     if Recipe.adaround in config.recipe:
@@ -109,6 +111,7 @@ def _changed(
     beside = tuple(step for step in (Recipe.bias_correction, Recipe.weight_ranges) if step in candidates)
 
     def judged(steps: tuple[Recipe, ...]) -> Similarity | None:
+        trials.begin()
         if not trials.finds(steps):
             return None
         return answers.similarity_of(trials.made_of(trials.changed(steps), (*steps, *beside)))
@@ -137,6 +140,7 @@ def _ranged(
     made, alike = {tuple[Recipe, ...](): base.made}, dict[tuple[Recipe, ...], Similarity | None]()
 
     def judged(steps: tuple[Recipe, ...]) -> Similarity | None:
+        trials.begin()
         if steps:
             for other in made.keys() - {steps[:-1]}:  # which were not taken
                 del made[other]

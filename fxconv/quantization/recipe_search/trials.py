@@ -44,7 +44,13 @@ class Trials:
         self.rewritten, self.refused, self.run = rewritten, refused, run
         self.image, self.config, self.clock = image, config, clock
         self.few, self.statistics = few, statistics
+        self.begun, self.most = 0, 0
         self._changed: dict[frozenset[Recipe], CalibrationStatistics] = {}
+
+    def begin(self) -> None:
+        """Tell that another trial begins, of so many as there are at most."""
+        self.clock.progress("recipe", self.begun, self.most)
+        self.begun += 1
 
     def changed(self, steps: Collection[Recipe]) -> CalibrationStatistics:
         """What calibration sees of the first images where these steps change the float module by what it saw of all."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fxconv.data.given_files import check_artifact
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.environment import has_xnnpack
 from fxconv.errors import UserError
@@ -161,8 +162,7 @@ def inspected(path: Path) -> Inspection:
     Raises `UserError` when there is none, for what `fxconv inspect` refuses, for what is no file of the lite
     interpreter, and for one that names operators or classes that are not allowed.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a .ptl")
+    check_artifact(path)
     try:
         found = inspect(path)
     except UserError as error:

@@ -17,7 +17,7 @@ from fxconv.environment import Environment, check
 from fxconv.errors import UserError
 from fxconv.measures.latency import interleaved
 from fxconv.measures.runs import Runs
-from fxconv.models.loading import parse_input_size
+from fxconv.models.input_size import parse_input_size
 from fxconv.models.signature import in_words
 from fxconv.progress import Progress
 from fxconv.quantization.torch_notices import without_notices

@@ -12,10 +12,11 @@ from fxconv_commands import NETWORKS, assert_user_error
 from fxconv_heads import NETWORK, landmarks, two_heads, write_files
 from PIL import Image
 
-from fxconv.analysis.study import Study, parse_counts, study
+from fxconv.analysis.study import Study, study
 from fxconv.config import Config, Recipe
 from fxconv.data.calibration import Batches
-from fxconv.data.draws import SYNTHETIC, open_sources, parse_sources
+from fxconv.data.draws import open_sources
+from fxconv.data.study_lists import SYNTHETIC
 from fxconv.data.synthetic import natural_images
 from fxconv.errors import UserError
 from fxconv.models.preprocessing import Preprocessing
@@ -151,11 +152,6 @@ def test_one_photograph_is_too_few(tmp_path):
     folder = folder_of(tmp_path / "one", 1, 0)
     with pytest.raises(UserError, match="one photograph is too few"):
         open_sources([str(folder)], Preprocessing(32, 32), 50, Config())
-
-
-def test_lists():
-    assert parse_counts("1, 10,10,100") == (1, 10, 100)
-    assert parse_sources("a, b ,a") == ("a", "b")
 
 
 def test_photographs_that_cannot_be_read_are_named_once(command, tmp_path):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-import torchvision
 from fxconv_commands import REPO, assert_user_error
 
 from fxconv.cli import completion
@@ -50,14 +49,8 @@ def test_nothing_is_answered_where_a_file_may_stand_so_that_bash_completes_files
     assert complete(line) == []
 
 
-def test_a_model_is_any_name_of_torchvision_read_without_importing_it():
-    named = [name for name in torchvision.models.list_models() if not name.startswith("quantized_")]
-    assert completion.models("") == named
-
-
-def test_without_torchvision_no_model_is_completed(monkeypatch):
-    monkeypatch.setattr(completion, "find_spec", lambda name: None)
-    assert completion.models("") == []
+def test_a_model_is_any_name_that_begins_so():
+    assert completion.models("mobilenet_v3") == ["mobilenet_v3_large", "mobilenet_v3_small"]
 
 
 def test_a_shell_is_answered_before_torch_is_imported():
@@ -124,11 +117,3 @@ def test_a_shell_without_completion_is_the_users_to_mend(command, home, shell, o
     shell("csh")
     assert_user_error(command(option), option, "run it from bash, zsh, fish or PowerShell")
     assert not home.exists()
-
-
-def test_the_help_of_the_command_fits_eighty_columns(command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    run = command("--help")
-    assert run.status == 0
-    assert max(map(len, run.stdout.splitlines())) <= 80
-    assert run.stdout.count("--install-completion") == 1

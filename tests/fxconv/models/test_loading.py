@@ -15,53 +15,6 @@ from fxconv.models import loading
 from fxconv.models.preprocessing import IMAGENET_MEAN, Preprocessing
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("mobilenet_v3", "mobilenet_v3_large"),
-        ("MobileNet-V3", "mobilenet_v3_large"),
-        ("mobilenet_v3_small", "mobilenet_v3_small"),
-        ("ResNet18", "resnet18"),
-        ("efficientnet-b0", "efficientnet_b0"),
-    ],
-)
-def test_case_and_dashes_do_not_matter(text, name):
-    assert loading.resolve(text) == name
-
-
-@pytest.mark.parametrize(("text", "near"), [("mobilenetv2", "mobilenet_v2"), ("resnet_18", "resnet18")])
-def test_an_unknown_name_gets_the_nearest_ones(text, near):
-    with pytest.raises(UserError, match=f"unknown model '{text}'; did you mean .*{near}"):
-        loading.resolve(text)
-
-
-def test_a_name_like_no_other_gets_no_wrong_advice():
-    with pytest.raises(UserError, match=r"unknown model 'zzz' \(fxconv models lists all; or give FILE.py:FACTORY\)"):
-        loading.resolve("zzz")
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        (None, None),
-        ("224", loading.InputSize(224, 224)),
-        ("240x320", loading.InputSize(240, 320)),
-        ("1x28X28", loading.InputSize(28, 28, 1)),
-        ("0096x160", loading.InputSize(96, 160)),
-        ("4096", loading.InputSize(4096, 4096)),
-        ("3x16x112x128", loading.InputSize(112, 128, 3, 16)),
-    ],
-)
-def test_input_sizes(text, size):
-    assert loading.parse_input_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "x", "0", "-1", "3.5", "3x", "1x2x3x4x5", "²", "224 x 224", "9" * 5000])
-def test_input_sizes_that_are_none(text):
-    with pytest.raises(UserError, match="expected N, HxW, CxHxW or CxTxHxW in pixels"):
-        loading.parse_input_size(text)
-
-
 def test_a_torchvision_model_is_in_eval_mode_with_its_preprocessing():
     loaded = loading.load("mobilenet_v3_small", "random")
     assert (loaded.name, loaded.weights, loaded.is_random) == ("mobilenet_v3_small", "random, seed 0", True)

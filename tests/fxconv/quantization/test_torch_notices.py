@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fxconv_commands import REPO
+from fxconv_commands import REPO, without_progress
 from torch import Tensor, nn
 
 import fxconv
@@ -248,6 +248,6 @@ def test_the_command_line_with_warnings_as_errors(tmp_path):
     words = ("--input-size", "12", "--calib-count", "4", "--recipe", "none", "--method", "script", "--mean", "0")
     done = process(*AS_ERRORS, "-m", "fxconv", "convert", f"{tmp_path / 'net.py'}:net", *words)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines() == [
+    assert without_progress(done.stderr).splitlines() == [
         "warning: calibrated on generated images; photographs (--calib DIR) give better ranges"
     ]
