@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from fxconv import pixel_options
-from fxconv.errors import UserError
+from fxconv.errors import UserError, check_known
 from fxconv.pixel_options import Interpolation
+from fxconv.wording import in_python_words
 
 
 class Engine(str, Enum):
@@ -218,7 +221,19 @@ class Config:
     crop: str | None = None
     interpolation: Interpolation | None = None
 
+    if not TYPE_CHECKING:  # a checker of types knows the fields
+
+        def __new__(cls, *values: Any, **fields: Any) -> Config:
+            """Raises `ArgumentError` for a field that there is not, naming the nearest."""
+            check_known("Config", fields, [field.name for field in dataclasses.fields(cls)])
+            return super().__new__(cls)
+
+    @in_python_words()
     def __post_init__(self) -> None:
+        for field in _SEQUENCES:
+            if isinstance(getattr(self, field), (str, list)):
+                given = getattr(self, field)
+                object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
         for field, kind in _CHOICES.items():
             value = getattr(self, field)
             if value is not None and not isinstance(value, kind):
@@ -368,6 +383,10 @@ _CHOICES: dict[str, type[Enum]] = {
     "learn_from": Teacher,
     "interpolation": Interpolation,
 }
+
+
+# Fields of several words: a lone one is taken for one, and a list for the tuple it would be.
+_SEQUENCES = ("passes", "skip", "keep_float", "model_arg")
 
 
 def _member(field: str, value: object, kind: type[Enum]) -> Enum:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from fxconv import calibration_file
@@ -67,6 +68,7 @@ from fxconv.verification.other_sizes import SizeCheck
 from fxconv.verification.parity import AMPLIFYING, StageParity
 from fxconv.verification.verdict import cure, is_proven, is_verified, verdict
 from fxconv.verification.warnings import company_warnings, constant_warnings, engine_warnings, range_warnings
+from fxconv.wording import worded
 from rewrites import Rewritten
 
 if TYPE_CHECKING:
@@ -84,9 +86,9 @@ class Kept:
     labels: tuple[str, ...] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Conversion:
-    """A finished conversion: what was done, what came out, and whether it holds.
+    """A finished conversion: what was done, what came out, and whether it holds. Called, it runs the int8 model.
 
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
     each of its int8 operations, `ledger` one for each stage that ran; `sizes` and `batches` say at which other input
@@ -131,6 +133,18 @@ class Conversion:
     preprocessing: Preprocessing | None = None
     kept: Kept | None = field(default=None, repr=False)
 
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """What the int8 model returns for what the float model takes: preprocessed tensors, or a list of images."""
+        with engine.engine(self.config.engine.value), torch.no_grad():
+            return self.int8(*inputs, **named)
+
+    def __repr__(self) -> str:
+        sqnr = next((f", {row.sqnr_db:.1f} dB" for row in self.ledger if row.stage == "int8"), "")
+        return f"<Conversion {self.model.name}: {self.verdict}; {self.artifact.size / 1e6:.2f} MB{sqnr}>"
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
     @property
     def proven(self) -> bool:
         """The bytes compute what the int8 module does, each operation of it is right, and the rewriting is exact."""
@@ -161,12 +175,15 @@ class Conversion:
     @property
     def verdict(self) -> str:
         """`converted and verified`, `float by engine, verified`, or `FAILED: ` and the first thing that failed."""
-        return verdict(self.audit, self.ledger, self.converted, bool(self.config.keep_float), self._missed)
+        kept = bool(self.config.keep_float)
+        return worded(verdict(self.audit, self.ledger, self.converted, kept, self._missed))
 
     @property
     def cure(self) -> str:
         """What to do about a conversion that failed; empty when it did not."""
-        return "" if self.verified else cure(self.audit, self.ledger, self.config, self.target.advice(self.config))
+        if self.verified:
+            return ""
+        return worded(cure(self.audit, self.ledger, self.config, self.target.advice(self.config)))
 
     @property
     def report(self) -> Report:

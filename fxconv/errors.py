@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 # Longer than any sentence of fxconv's own; what some compilers put on one line must not fill a screen.
@@ -19,6 +20,14 @@ class UserError(Exception):
 
 class ConversionError(Exception):
     """The conversion ran and its result must not be shipped: a check failed. Exit status 1."""
+
+
+class ArgumentError(UserError, TypeError):
+    """An argument of a function that it does not know, or whose type it does not take."""
+
+
+class ValuesError(UserError, ValueError):
+    """Values, given from Python, that nothing can be made of."""
 
 
 class InternalError(RuntimeError):
@@ -43,6 +52,16 @@ class OwnFormError(InternalError):
             f"INTERNAL ERROR in fxconv's form of the model: {place}, failed with {described(cause)}, where the model "
             "alone takes the same input",
         )
+
+
+def check_known(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `ArgumentError` for the first keyword in `given` that is not `known`, naming the nearest, or all."""
+    names = list(dict.fromkeys(known))
+    for keyword in given:
+        if keyword not in names:
+            near = difflib.get_close_matches(keyword, names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
+            raise ArgumentError(f"{function}() has no keyword {keyword!r}; {hint}")
 
 
 @contextmanager

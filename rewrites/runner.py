@@ -25,7 +25,7 @@ from rewrites.tracing import FloatLeaf
 from rewrites.unfolded_norms import UnfoldedNorm, unfolded_norms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rewritten:
     """A model after rewriting: its graphs, what each pass did, and where the checkpoint's keys went.
 
@@ -47,6 +47,11 @@ class Rewritten:
     fixed: tuple[Fixed, ...] = ()
     shapes: Mapping[str, torch.Size] = field(default_factory=dict)
     originals: Mapping[int, str] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        active = [result for result in self.results if result.edits]
+        edits = sum(len(result.edits) for result in active)
+        return f"<Rewritten {type(self.module).__name__}: {edits} edits by {len(active)} of {len(self.results)} passes>"
 
     @property
     def graph_module(self) -> fx.GraphModule:

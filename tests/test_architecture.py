@@ -10,7 +10,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 ROOMS = sorted(path.parent.name for path in (REPO / "fxconv").glob("*/__init__.py"))
-SHORTHANDS = ("__main__", "detectors", "labels")
+SHORTHANDS = ("__main__", "api", "detectors", "labels")
 PAGES = ("docs/architecture.md", "CONTRIBUTING.md")
 
 

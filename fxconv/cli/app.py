@@ -21,6 +21,7 @@ with stops_in_one_line():
     from fxconv.cli.commands import COMMANDS, PANELS
     from fxconv.cli.help import HelpfulCommand, HelpfulGroup
     from fxconv.inspection.printable import visible
+    from fxconv.wording import at_command_line
 
 _IMPORTED_IN = time.perf_counter() - _STARTED
 
@@ -114,7 +115,7 @@ def _run() -> tuple[exit_status.Outcome, BaseException | None]:
     """The command, to its last printed word: how it ended, and what it raised if it did."""
     end, raised = exit_status.Outcome(exit_status.DONE), None
     try:
-        with streams.quiet_libraries():
+        with streams.quiet_libraries(), at_command_line():
             command = typer.main.get_command(app)
             completion.answer(command)
             with completion.installing():

@@ -11,6 +11,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from fxconv.errors import ValuesError
 from fxconv.models.preprocessing import Preprocessing
 
 
@@ -99,16 +100,16 @@ class Batches(CalibrationData):
             or not all(given)
             or not all(isinstance(t, Tensor) and t.ndim and len(t) for b in given for t in b)
         ):
-            raise ValueError("calibration needs at least one tensor [N, ...] with N at least 1")
+            raise ValuesError("calibration needs at least one tensor [N, ...] with N at least 1")
         if not all(tensor.is_floating_point() or _may_be_whole(tensor, batch) for batch in given for tensor in batch):
-            raise ValueError(
+            raise ValuesError(
                 "the calibration tensors hold integers; give float32, preprocessed as the network's inputs"
             )
         if any(len(tensor) != len(batch[0]) for batch in given for tensor in batch):
-            raise ValueError("the tensors of one calibration batch are of different N; a batch is one tensor an input")
+            raise ValuesError("the tensors of one calibration batch are of different N; a batch is one tensor an input")
         self._batches = [tuple(map(_as_taken, batch)) for batch in given]
         if not all(tensor.isfinite().all() for batch in self._batches for tensor in batch):
-            raise ValueError("the calibration tensors hold values that are not finite (NaN or infinite)")
+            raise ValuesError("the calibration tensors hold values that are not finite (NaN or infinite)")
         self.count = sum(len(batch[0]) for batch in self._batches)
         self.batch_size = max(len(batch[0]) for batch in self._batches)
         self.source = f"{self.count} tensors given from Python"

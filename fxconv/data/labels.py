@@ -14,7 +14,7 @@ from fxconv.data import photographs
 from fxconv.data.calibration import Batches, CalibrationData
 from fxconv.data.calibration_photographs import Photographs, check_channels
 from fxconv.data.given_files import check_folder, check_labels
-from fxconv.errors import UserError
+from fxconv.errors import UserError, ValuesError
 from fxconv.models.preprocessing import Preprocessing
 
 # `207_golden_retriever`, `207`, `0-cat`; not `3d_models`.
@@ -53,7 +53,7 @@ class LabelledBatches(Batches):
         super().__init__(batches)
         self._labels = [int(label) for label in labels]
         if len(self._labels) != self.count:
-            raise ValueError(f"{len(self._labels)} labels for {self.count} images; give one for each")
+            raise ValuesError(f"{len(self._labels)} labels for {self.count} images; give one for each")
 
     @property
     def labels(self) -> Sequence[int]:

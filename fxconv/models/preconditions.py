@@ -179,15 +179,15 @@ def reference(model: nn.Module, images: list[tuple[Any, ...]], what: str = "the 
     return found
 
 
-def check_takes(model: nn.Module, arguments: tuple[Any, ...], what: str) -> None:
-    """Raises `UserError` where a model does not take an input that `what` gives."""
+def check_takes(model: nn.Module, arguments: tuple[Any, ...], what: str, cure: str = "") -> None:
+    """Raises `UserError` where a model does not take an input that `what` gives; `cure` is for one of a wrong size."""
     try:
         forward.outputs(copied(model, "the model", sharing_parameters), [arguments])
     except Exception as error:  # whatever the user's own forward raises
         if is_out_of_memory(error):
             raise
         given = f"an input of {in_words(arguments)}, which {what} gives"
-        raise cannot_take(error, "the model", given) from error
+        raise cannot_take(error, "the model", given, cure) from error
 
 
 def _answering_differently(model: nn.Module, image: tuple[Any, ...], what: str, changed: str) -> UserError:

@@ -17,6 +17,15 @@ class Report:
     def __init__(self, conversion: Conversion) -> None:
         self.conversion = conversion
 
+    def __repr__(self) -> str:
+        return f"<Report of {self.conversion!r}>"
+
+    def _repr_html_(self) -> str:
+        """The verdict and the summary, as a notebook shows them below a cell."""
+        from fxconv.report.html import fragment
+
+        return fragment(self.conversion)
+
     def print(self, console: Console | None = None, full: bool = True, unfolded: bool = False) -> None:
         """Print the whole report, or with `full` False the summary of about ten lines.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Artifact:
     """What a written .ptl is, read from the file itself.
 
@@ -23,6 +23,9 @@ class Artifact:
     int8_calls: dict[str, int]
     macs: dict[str, int]
     float_bytes: int
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.path or 'not saved'}: {self.size:,} bytes, SHA-256 {self.sha256}>"
 
     @property
     def size(self) -> int:

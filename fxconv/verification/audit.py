@@ -81,7 +81,7 @@ class OpAudit:
         return self.problem == _cut_problem(self.cut)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audit:
     """The audit of a conversion: its operations in running order, on how many inputs they ran, and what came out."""
 
@@ -89,6 +89,9 @@ class Audit:
     inputs: int
     outputs: list[list[Tensor]] = field(default_factory=list, repr=False, compare=False)
     kept: dict[str, list[Tensor]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Audit of {len(self.operations)} operations on {self.inputs} inputs: {self.problem or 'all passed'}>"
 
     @property
     def failed(self) -> tuple[OpAudit, ...]:

@@ -16,5 +16,5 @@ def test_a_word_is_as_good_as_its_choice():
 
 def test_what_does_not_fit_one_another():
     assert Config(mode=Mode.qat, recipe=(Recipe.equalization,)).steps == (Recipe.equalization,)
-    with pytest.raises(UserError, match="--epochs 0"):
+    with pytest.raises(UserError, match="epochs=0: give a whole number"):
         Config(mode=Mode.qat, epochs=0)

@@ -12,6 +12,7 @@ from fxconv_commands import REPO, SMALL, assert_user_error
 from fxconv.config import Arithmetic, Config, Engine, Method, MobilePass, RangeMethod, Recipe, WeightScheme
 from fxconv.config_file import _TYPES, chosen, read, reproducing, text
 from fxconv.errors import UserError
+from fxconv.wording import at_command_line
 
 OUTLIERS = REPO / "tests" / "fxconv" / "fxconv_outliers.py"
 UNUSUAL = Config(
@@ -113,7 +114,7 @@ def test_a_budget_is_not_searched_for_again():
 )
 def test_a_mistake_in_a_file_is_told_in_one_line(content, message, tmp_path):
     path = written(tmp_path, content)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError) as error, at_command_line():
         read(path, {})
     assert str(error.value).startswith(f"--config {path}: ")
     assert message in str(error.value)

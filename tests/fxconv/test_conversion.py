@@ -378,8 +378,8 @@ def test_inputs_the_model_cannot_take_are_told_in_one_line(small_model):
     [
         ("rewritten", "the model is not at fault"),
         ("fused", "the model is not at fault"),
-        ("int8", "--calib-count"),
-        ("optimized", "try --method trace, or --block"),
+        ("int8", "calib_count"),
+        ("optimized", "try method='trace', or block"),
         (None, ""),
     ],
 )
@@ -394,7 +394,7 @@ def test_a_pass_of_the_users_own_is_suspected_first(small_conversion):
     rows = tuple(replace(row, passed=row.stage != "rewritten") for row in small_conversion.ledger)
     config = replace(small_conversion.config, passes=("mine.py:Mine",))
     cure = replace(small_conversion, ledger=rows, config=config).cure
-    assert cure == "if it goes well without --pass mine.py:Mine, mend that pass"
+    assert cure == "if it goes well without passes='mine.py:Mine', mend that pass"
 
 
 # -- one image at a time, where a batch would decide otherwise -------------------------------------------------

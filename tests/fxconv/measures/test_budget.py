@@ -122,7 +122,7 @@ def test_what_is_in_float_is_not_taken_for_equalized():
 def test_a_budget_that_cannot_be_met_names_the_best(tmp_path):
     _, (calibration, images) = outliers("none")
     path = tmp_path / "model.ptl"
-    with pytest.raises(ConversionError, match=r"--max-drop 2 cannot be met: top-1 agreement .* at best on 100 images, "
+    with pytest.raises(ConversionError, match=r"max_drop=2 cannot be met: top-1 agreement .* at best on 100 images, "
                                               r"with nothing in float, and 98.0 % are asked for") as error:  # fmt: skip
         fxconv.convert(hopeless(), [calibration], held_out=[images], max_drop=2.0, output=path)
     assert "\n" not in str(error.value)
@@ -156,14 +156,14 @@ def test_labels_without_a_budget_are_scored_only():
 
 
 def test_a_budget_without_other_images_is_refused(small_model, batches):
-    with pytest.raises(UserError, match=r"--max-drop is judged on images not used for calibration, and there are none"):
+    with pytest.raises(UserError, match=r"max_drop is judged on images not used for calibration, and there are none"):
         fxconv.convert(small_model, batches, max_drop=1.0)
 
 
 def test_a_budget_finer_than_one_image_is_warned_of(small_model, batches):
     conversion = fxconv.convert(small_model, batches[:2], held_out=batches[2:], max_drop=12.4)
     assert conversion.judgement.warnings == (
-        "on 8 images one answer is 12.5 points, so --max-drop 12.4 allows none to change; judge by more (--held-out)",
+        "on 8 images one answer is 12.5 points, so max_drop=12.4 allows none to change; judge by more (held_out)",
     )
     assert conversion.judgement.warnings[0] in conversion.warnings
 

@@ -1,0 +1,260 @@
+"""What Python has of fxconv: `fxconv.convert`, `fxconv.prepare_qat` and `fxconv.finish`.
+
+They take whatever holds images, show progress in a notebook, and say in Python's words what is wrong; the work is done
+by `fxconv.conversion`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fxconv import conversion as pipeline
+from fxconv.config import Config, Mode, Teacher
+from fxconv.conversion import Conversion
+from fxconv.data.calibration import CalibrationData
+from fxconv.data.calibration_given import Wanted, generated, open_given
+from fxconv.data.held_out import JUDGED
+from fxconv.errors import ArgumentError, check_known
+from fxconv.models import preconditions
+from fxconv.models.expected_input import ExpectedInput
+from fxconv.models.preprocessing import Preprocessing
+from fxconv.progress import Progress
+from fxconv.quantization.training.own_loop import Trainable
+from fxconv.report.progress import shown
+from fxconv.wording import in_python_words, worded
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Config))
+
+
+@in_python_words()
+def convert(
+    model: nn.Module,
+    calibration: Any = None,
+    example_inputs: Any = None,
+    config: Config | None = None,
+    *,
+    held_out: Any = None,
+    training: Any = None,
+    checkpoint: str | Path | None = None,
+    output: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    layers: bool = False,
+    progress: bool | Progress | None = None,
+    **options: Any,
+) -> Conversion:
+    """Convert a float model into a verified int8 artifact. The model itself is not changed.
+
+    Parameters
+    ----------
+    model : the float `nn.Module`, its weights loaded.
+    calibration : images like those the model will see. A DataLoader of tensors, (images, labels) or dicts; a Dataset;
+        a folder; an .npy or .npz file; a tensor or float array `[N, C, H, W]`, preprocessed; uint8 pixels
+        `[N, H, W, C]`; a list of PIL images; an iterable of batches. At most `calib_count` are taken of a loader, a
+        dataset, a folder or a file. Default: generated images, which give worse ranges than photographs.
+    example_inputs : one input `[1, C, H, W]`, a tuple of one for each input, or a dict by the names of forward's
+        parameters. Says the size of generated images, and is what latency is measured on. Default: the first image.
+    config : choices as one value; each can be given as a keyword instead (`options`).
+    held_out : images to judge by, as for `calibration`; their labels, where they have some, give accuracy.
+    training : images for mode 'qat', with labels where they are learnt from. Default: the calibration images.
+    checkpoint : file that training writes after each epoch, and goes on from.
+    output : where to write the verified artifact, as `conversion.save` does.
+    labels : names of the classes, written into the artifact.
+    preprocessing : how pixels become inputs. Default: ImageNet's mean and deviation, in the size of the example.
+    layers : compare each layer with its float form, for the HTML report.
+    progress : True shows it, False does not; or a function of a step, what is done and what there is. Default: shown
+        in a notebook.
+    options : fields of `fxconv.Config`. Those most asked for: mode ('static', 'dynamic', 'qat'), calib_count (100),
+        batch_size (10), seed (0), observer ('histogram', 'minmax', 'percentile', 'mse'), recipe ('auto', 'none' or
+        steps), keep_float (layers), max_drop (percentage points), min_sqnr (decibels), engine ('qnnpack', 'x86',
+        'onednn'), runtime (a release for phones), normalize_in_graph, java, epochs, learning_rate. help(fxconv.Config)
+        has all.
+
+    Returns
+    -------
+    Conversion : `.verified` says whether it holds, `.verdict` and `.warnings` what to know; `conversion(x)` runs int8,
+        `.save(path)` writes the artifact, `.report.print()` shows everything.
+
+    Raises
+    ------
+    UserError : for what the caller can mend, in one line; a TypeError as well for an unknown keyword or a wrong type.
+    ConversionError : int8 cannot be made, or does not meet `max_drop` or `runtime`.
+    InternalError : a fault of fxconv's. A conversion that fails its checks is returned, with `verified` False.
+
+    Example
+    -------
+    >>> conversion = fxconv.convert(model, calibration=loader)
+    >>> conversion.save("model.ptl")
+    """
+    _check_keywords("convert", convert, options)
+    _check_model(model, "convert")
+    config = _chosen(config, options)
+    others = {name: value for name, value in options.items() if name not in _FIELDS}
+    expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs, preprocessing)
+    data = _images(model, calibration, expected, config)
+    wanted = Wanted(expected, config.held_out or JUDGED, config.batch_size, config.seed, "held_out")
+    judged = open_given(held_out, wanted) if held_out is not None else None
+    if training is not None:
+        learns = config.learn_from is Teacher.labels
+        wanted = replace(wanted, count=None, what="training", labelled=learns)
+        training = open_given(training, wanted)
+    with _followed(progress) as follow:
+        done = pipeline.convert(
+            model,
+            data,
+            expected.example,
+            config,
+            held_out=judged,
+            training=training,
+            checkpoint=checkpoint,
+            output=Path(output) if output is not None else None,
+            labels=labels,
+            preprocessing=preprocessing,
+            layers=layers,
+            progress=follow,
+            **others,
+        )
+    return _told(done)
+
+
+@in_python_words()
+def prepare_qat(
+    model: nn.Module,
+    calibration: Any = None,
+    example_inputs: Any = None,
+    config: Config | None = None,
+    *,
+    progress: bool | Progress | None = None,
+    **options: Any,
+) -> Trainable:
+    """Calibrate a model, and give it back as a module that rounds as int8 will, for a training loop of one's own.
+
+    Parameters
+    ----------
+    model, calibration, example_inputs, config, progress, options : as for `fxconv.convert`; mode is 'qat'.
+
+    Returns
+    -------
+    Trainable : an `nn.Module` with weights of its own; `fxconv.finish` takes it when it is trained.
+
+    Raises
+    ------
+    UserError : what `fxconv.convert` raises, and for a model that does not trace whole.
+
+    Example
+    -------
+    >>> module = fxconv.prepare_qat(model, calibration=loader)
+    >>> for images, labels in loader:
+    ...     loss = criterion(module(images), labels)
+    >>> conversion = fxconv.finish(module)
+    """
+    _check_keywords("prepare_qat", prepare_qat, options)
+    _check_model(model, "prepare_qat")
+    config = _chosen(config, options | {"mode": Mode.qat})
+    others = {name: value for name, value in options.items() if name not in _FIELDS}
+    expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs)
+    data = _images(model, calibration, expected, config)
+    with _followed(progress) as follow:
+        return pipeline.prepare_qat(model, data, expected.example, config, progress=follow, **others)
+
+
+@in_python_words()
+def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
+    """The verified int8 conversion of a module that `fxconv.prepare_qat` gave, trained meanwhile.
+
+    Parameters
+    ----------
+    module : what `fxconv.prepare_qat` gave.
+    output : where to write the verified artifact.
+
+    Returns
+    -------
+    Conversion : int8 compared with the trained module, rounding and all.
+
+    Raises
+    ------
+    UserError : for another module, and weights that are no numbers; and what `fxconv.convert` raises.
+
+    Example
+    -------
+    >>> fxconv.finish(module).save("model.ptl")
+    """
+    return _told(pipeline.finish(module, output))
+
+
+def _check_keywords(name: str, function: Any, options: Mapping[str, Any]) -> None:
+    """Raises `ArgumentError` for a keyword that neither the function, nor `Config`, nor the pipeline has."""
+    taken = [*inspect.signature(function).parameters, *_FIELDS]
+    inner = inspect.signature(getattr(pipeline, name)).parameters
+    known = [keyword for keyword in (*taken, *inner) if keyword != "options"]
+    check_known(f"fxconv.{name}", options, known)
+
+
+def _chosen(config: Config | None, options: Mapping[str, Any]) -> Config:
+    if config is not None and not isinstance(config, Config):
+        raise ArgumentError(f"config: type {type(config).__name__} is not taken; give a fxconv.Config, or its fields")
+    fields = {name: value for name, value in options.items() if name in _FIELDS}
+    return replace(config or Config(), **fields)
+
+
+def _check_model(model: object, function: str) -> None:
+    """Raises `ArgumentError` for what is no module, and `UserError` for one that no file can carry."""
+    what = f"fxconv.{function} takes an nn.Module"
+    if isinstance(model, (str, Path)):
+        raise ArgumentError(
+            f"{what}, and {str(model)!r} is a name: make the model, such as torchvision.models.get_model(NAME, "
+            f"weights='DEFAULT'), or type fxconv convert {model}"
+        )
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise ArgumentError(f"{what}, and this is the class {model.__name__}: give an instance, {model.__name__}()")
+    if isinstance(model, Mapping):
+        raise ArgumentError(f"{what}; a state_dict holds weights alone: make the model, load them, and give the model")
+    if not isinstance(preconditions.unwrapped(model), nn.Module):
+        raise ArgumentError(f"{what}; type {type(model).__name__} is none: give the float model")
+    preconditions.check(preconditions.unwrapped(model), "the model")
+
+
+def _images(model: nn.Module, calibration: Any, expected: ExpectedInput, config: Config) -> CalibrationData:
+    """The calibration data; generated images where there are none, if the model takes them."""
+    if calibration is not None:
+        return open_given(
+            calibration, Wanted(expected, config.calib_count, config.batch_size, config.seed, labelled=False)
+        )
+    data = generated(expected, config.calib_count, config.batch_size, config.seed)
+    if expected.example is None:
+        cure = "give calibration, or example_inputs of the size it takes"
+        arguments = expected.signature.arguments(data.examples(1)[0])
+        preconditions.check_takes(preconditions.own_copy(model), arguments, "a generated image", cure)
+    return data
+
+
+@contextmanager
+def _followed(progress: bool | Progress | None) -> Iterator[Progress]:
+    """What is told of each step: the caller's own function, a display, or nothing."""
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise ArgumentError(
+            f"progress: type {type(progress).__name__} is not taken; give True, False, or a function of a step, what "
+            "is done and what there is"
+        )
+    if callable(progress):
+        yield progress
+        return
+    with shown(progress) as show:
+        yield show
+
+
+def _told(done: Conversion) -> Conversion:
+    """The same, its warnings in Python's words."""
+    judgement = done.judgement
+    if judgement is not None:
+        judgement = replace(judgement, warnings=tuple(map(worded, judgement.warnings)))
+    fidelity = replace(done.fidelity, problem=worded(done.fidelity.problem))
+    return replace(done, warnings=tuple(map(worded, done.warnings)), fidelity=fidelity, judgement=judgement)
