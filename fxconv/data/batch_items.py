@@ -53,6 +53,8 @@ class Items:
         if isinstance(item, Mapping):
             return self._of_dict(item)
         if not isinstance(item, (tuple, list)):
+            if len(names) > 1 and isinstance(item, Tensor):
+                raise self._of_other_count(1)
             return (item,), None
         if isinstance(item, list) and item and all(isinstance(each, Image.Image) for each in item):
             return (item,), None
@@ -62,10 +64,13 @@ class Items:
         if len(names) > 1 and len(item) == 2 and isinstance(item[0], (tuple, list)) and len(item[0]) == len(names):
             return tuple(item[0]), item[1]
         if not len(names) <= len(item) <= (len(names) + 1 if len(names) > 1 else len(item)):
-            raise UserError(
-                f"{self.what}: {len(item)} tensors in a batch for a model that takes {len(names)} ({', '.join(names)})"
-            )
+            raise self._of_other_count(len(item))
         return tuple(item[: len(names)]), item[len(names)] if len(item) > len(names) else None
+
+    def _of_other_count(self, count: int) -> UserError:
+        names = self.expected.signature.names
+        given = f"{count} tensor{'s' * (count != 1)}"
+        return UserError(f"{self.what}: {given} in a batch for a model that takes {len(names)} ({', '.join(names)})")
 
     def _of_dict(self, item: Mapping[Any, Any]) -> tuple[tuple[Any, ...], Any]:
         names = self.expected.signature.names
