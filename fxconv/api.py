@@ -99,11 +99,11 @@ def convert(
     config = _chosen(config, options)
     others = {name: value for name, value in options.items() if name not in _FIELDS}
     expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs, preprocessing)
-    data = _images(model, calibration, expected, config)
+    learns = config.mode is Mode.qat and config.learn_from is Teacher.labels
+    data = _images(model, calibration, expected, config, labelled=learns and training is None)
     wanted = Wanted(expected, config.held_out or JUDGED, config.batch_size, config.seed, "held_out")
     judged = open_given(held_out, wanted) if held_out is not None else None
     if training is not None:
-        learns = config.learn_from is Teacher.labels
         wanted = replace(wanted, count=None, what="training", labelled=learns)
         training = open_given(training, wanted)
     with _followed(progress) as follow:
@@ -222,12 +222,13 @@ def _check_model(model: object, function: str) -> None:
     preconditions.check(preconditions.unwrapped(model), "the model")
 
 
-def _images(model: nn.Module, calibration: Any, expected: ExpectedInput, config: Config) -> CalibrationData:
+def _images(
+    model: nn.Module, calibration: Any, expected: ExpectedInput, config: Config, labelled: bool = False
+) -> CalibrationData:
     """The calibration data; generated images where there are none, if the model takes them."""
     if calibration is not None:
-        return open_given(
-            calibration, Wanted(expected, config.calib_count, config.batch_size, config.seed, labelled=False)
-        )
+        wanted = Wanted(expected, config.calib_count, config.batch_size, config.seed, labelled=labelled)
+        return open_given(calibration, wanted)
     data = generated(expected, config.calib_count, config.batch_size, config.seed)
     if expected.example is None:
         cure = "give calibration, or example_inputs of the size it takes"

@@ -43,11 +43,12 @@ class Items:
     pixels: bool = False
     _place: int = field(default=0, repr=False)
 
-    def apart(self, item: Any) -> tuple[tuple[Any, ...], Any]:
+    def apart(self, item: Any, is_sample: bool = False) -> tuple[tuple[Any, ...], Any]:
         """The inputs in an item, as they are, and what stands beside them; a batch or one image.
 
         A tuple or list holds as many inputs as the model has, and labels or targets behind them. A dict has the inputs
-        under the names of the forward's parameters; a lone one under a usual name, or it is the only tensor.
+        under the names of the forward's parameters; a lone one under a usual name, or it is the only tensor. A list of
+        images, without N, is a batch, unless it is a sample of a dataset's.
         """
         names = self.expected.signature.names
         if isinstance(item, Mapping):
@@ -56,7 +57,7 @@ class Items:
             if len(names) > 1 and isinstance(item, Tensor):
                 raise self._of_other_count(1)
             return (item,), None
-        if isinstance(item, list) and item and all(isinstance(each, Image.Image) for each in item):
+        if isinstance(item, list) and item and not is_sample and all(map(self._is_single, item)):
             return (item,), None
         if item and isinstance(item[0], Mapping):
             inputs, beside = self._of_dict(item[0])
@@ -93,7 +94,7 @@ class Items:
 
     def rows(self, item: Any, is_sample: bool = False) -> Iterator[Row]:
         """The images in an item, one by one. With `is_sample` it is one of a dataset's, without N."""
-        given, beside = self.apart(item)
+        given, beside = self.apart(item, is_sample)
         inputs = [self._stacked(value) for value in given]
         if is_sample or self._is_single(inputs[0]):
             yield self._row(tuple(inputs), _label(beside))
