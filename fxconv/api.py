@@ -218,7 +218,7 @@ def _check_model(model: object, function: str) -> None:
     if isinstance(model, Mapping):
         raise ArgumentError(f"{what}; a state_dict holds weights alone: make the model, load them, and give the model")
     if not isinstance(preconditions.unwrapped(model), nn.Module):
-        raise ArgumentError(f"{what}; type {type(model).__name__} is none: give the float model")
+        raise ArgumentError(f"the model is of type {type(model).__name__}, not an nn.Module; give the float model")
     preconditions.check(preconditions.unwrapped(model), "the model")
 
 

@@ -20,7 +20,7 @@ PYTHON: dict[str, str] = {
     "--input-size": "the size of example_inputs",
     "--eval": "held_out",
     "--train": "training",
-    "--train-count": "as many images in training",
+    "--train-count": "training",
     "--checkpoint": "checkpoint",
     "--labels": "labels",
     "--pass": "passes",

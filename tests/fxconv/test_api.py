@@ -247,7 +247,7 @@ def test_progress_is_silent_in_scripts_and_shown_on_request(small_model, batches
             r"fxconv.prepare_qat\(\) has no keyword 'epoch'; did you mean epochs",
         ),
         (lambda m: fxconv.Config(observr="mse"), r"Config\(\) has no keyword 'observr'; did you mean observer"),
-        (lambda m: fxconv.convert(3), "fxconv.convert takes an nn.Module; type int is none: give the float model"),
+        (lambda m: fxconv.convert(3), "the model is of type int, not an nn.Module; give the float model"),
         (lambda m: fxconv.convert(type(m)), r"and this is the class Tiny: give an instance, Tiny\(\)"),
         (lambda m: fxconv.convert(m.state_dict()), "a state_dict holds weights alone: make the model, load them"),
         (

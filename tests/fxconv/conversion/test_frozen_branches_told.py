@@ -122,7 +122,7 @@ def test_from_python_it_is_a_choice_too():
 
     torch.manual_seed(0)
     images = [torch.rand(2, 3, 8, 8)]
-    with pytest.raises(UserError, match=r"numbers in a tensor at .*--allow-frozen-branches"):
+    with pytest.raises(UserError, match=r"numbers in a tensor at .*allow_frozen_branches=True"):
         fxconv.convert(Sided().eval(), images, recipe=("none",))
     found = fxconv.convert(Sided().eval(), images, recipe=("none",), allow_frozen_branches=True)
     assert found.verified and len(found.frozen_branches) == 1

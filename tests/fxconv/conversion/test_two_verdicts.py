@@ -53,7 +53,7 @@ def test_a_loud_channel_hides_none_of_the_others():
     assert found.verdict.startswith("FAILED: int8 against original: channel ")
     assert "of output 0 (made by head) is constant in int8, and not in float (and 2 more)" in found.verdict
     assert re.fullmatch(
-        r"keep what makes it in float \(--keep-float head\), or accept it \(--min-sqnr -\d+\)", found.cure
+        r"keep what makes it in float \(keep_float='head'\), or accept it \(min_sqnr=-\d+\)", found.cure
     )
     with pytest.raises(ConversionError, match="made by head"):
         found.save("never-written.ptl")
@@ -77,7 +77,7 @@ def test_a_loud_channel_however_the_output_lies(layout):
 
     found = converted(Laid(3000.0))
     assert not found.verified and "channel " in found.verdict and "(made by head)" in found.verdict
-    assert "--keep-float head" in found.cure
+    assert "keep_float='head'" in found.cure
 
 
 def test_places_that_see_nothing_are_no_lost_channels():
@@ -167,7 +167,7 @@ def test_images_that_chose_the_recipe_are_not_among_them():
 def test_tensors_that_are_all_used_leave_none():
     told = converted(Heads(1.0)).fidelity
     assert told.grade == "" and told.same is None
-    assert told.problem == "no image is left that nothing was chosen by; give more, or lower --calib-count"
+    assert told.problem == "no image is left that nothing was chosen by; give more, or lower calib_count"
 
 
 def test_images_that_are_given_for_it_serve():

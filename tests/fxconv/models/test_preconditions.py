@@ -219,7 +219,7 @@ def test_what_no_artifact_can_carry_is_refused_up_front(kind, batches, command):
 
 
 def test_what_is_no_module_is_refused(batches):
-    with pytest.raises(UserError, match=r"the model is a function, not an nn\.Module"):
+    with pytest.raises(UserError, match=r"the model is of type function, not an nn\.Module; give the float model"):
         fxconv.convert(doubled, batches, recipe=("none",))
 
 
@@ -318,7 +318,7 @@ def test_scores_that_are_masked_with_infinity_are_converted(batches):
         (nn.Module(), r"the model cannot take an input of 3x32x32 \(NotImplementedError: Module \[Module\] is missing"),
         (
             Net(lambda x: x[:, :2]),
-            r"the model cannot take an input of 3x32x32 \(RuntimeError: Given groups=1.*\); give --input-size CxHxW",
+            r"the model cannot take an input of 3x32x32 \(RuntimeError: Given groups=1.*\); give the size of example_inputs",
         ),
     ],
 )  # fmt: skip
@@ -349,9 +349,9 @@ def test_only_errors_about_sizes_are_cured_by_another_size(command):
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
 def test_the_least_sqnr_is_a_finite_number(text, command):
-    message = f"--min-sqnr {text}: not a finite number of decibels; give one, such as 10"
-    assert_user_error(command("convert", *SMALL, "--min-sqnr", text), message)
-    with pytest.raises(UserError, match=message):
+    message = "not a finite number of decibels; give one, such as 10"
+    assert_user_error(command("convert", *SMALL, "--min-sqnr", text), f"--min-sqnr {text}: {message}")
+    with pytest.raises(UserError, match=f"min_sqnr={text}: {message}"):
         Config(min_sqnr=float(text))
 
 

@@ -246,7 +246,7 @@ def test_channels_of_tokens_are_the_last_dimension(act: nn.Module) -> None:
 def test_what_minds_a_factor_is_left_alone(kind: type[nn.Module]) -> None:
     fused = fusion.fuse(rewrite(kind().eval(), selected(Config())).module)
     assert list(channel_groups(fused)) == []
-    with pytest.raises(ConversionError, match="--recipe equalization"):
+    with pytest.raises(ConversionError, match="recipe='equalization'"):
         fxconv.convert(kind().eval(), [images(2)], recipe=(Recipe.equalization,))
 
 

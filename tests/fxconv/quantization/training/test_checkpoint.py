@@ -48,7 +48,7 @@ def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(trained, tmp_path
 
 def test_a_checkpoint_of_other_choices(path):
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"training.pt: is of a training of another model, on other images or with"):
+    with pytest.raises(UserError, match=r"training.pt': is of a training of another model, on other images or with"):
         distilled(checkpoint=path, epochs=1, learning_rate=1e-3)
     assert path.read_bytes() == before
 
@@ -72,6 +72,6 @@ def test_a_file_that_is_no_checkpoint(content, tmp_path):
     else:
         path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"training.pt: is no checkpoint of a training by fxconv"):
+    with pytest.raises(UserError, match=r"training.pt': is no checkpoint of a training by fxconv"):
         distilled(checkpoint=path)
     assert path.read_bytes() == before

@@ -82,7 +82,7 @@ def test_weights_that_are_no_numbers():
 
 
 def test_a_model_converted_in_parts():
-    with pytest.raises(UserError, match="--mode qat wants a model that traces whole"):
+    with pytest.raises(UserError, match="mode='qat' wants a model that traces whole"):
         fxconv.prepare_qat(networks.Branching().eval(), [images(8)], recipe=NONE)
 
 

@@ -97,5 +97,5 @@ def test_labels_that_do_not_fit(training, problem):
 
 def test_more_images_than_the_memory_should_hold(monkeypatch):
     monkeypatch.setattr(training_set, "_MOST_BYTES", 4 * 3 * 16 * 16 * 20)
-    with pytest.raises(UserError, match=r"64 images takes .*, answers included; give at most 19 \(--train-count"):
+    with pytest.raises(UserError, match=r"64 images takes .*, answers included; give at most 19 \(training\)"):
         distilled()

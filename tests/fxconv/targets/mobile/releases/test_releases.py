@@ -373,7 +373,7 @@ def test_a_conversion_that_the_release_cannot_load_is_refused(tmp_path):
         "pytorch_android_lite==1.10.0 cannot load the model: "  # older bytecode, which torch writes, would not help
         "quantized::matmul (layer matmul): this release has no such operator; "
     )
-    assert str(error.value).endswith("keep it in float (--keep-float matmul), or take pytorch_android_lite==1.12.1")
+    assert str(error.value).endswith("keep it in float (keep_float='matmul'), or take pytorch_android_lite==1.12.1")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -384,5 +384,5 @@ def test_kept_in_float_it_fits():
 
 
 def test_a_release_that_there_is_not_stops_before_any_work():
-    with pytest.raises(UserError, match="--runtime nothing==1"):
+    with pytest.raises(UserError, match="runtime='nothing==1'"):
         fxconv.Config(runtime="nothing==1")
