@@ -318,7 +318,7 @@ def test_scores_that_are_masked_with_infinity_are_converted(batches):
         (nn.Module(), r"the model cannot take an input of 3x32x32 \(NotImplementedError: Module \[Module\] is missing"),
         (
             Net(lambda x: x[:, :2]),
-            r"the model cannot take an input of 3x32x32 \(RuntimeError: Given groups=1.*\); give the size of example_inputs",
+            r"the model cannot take an input of 3x32x32 \(RuntimeError: Given groups=1.*\); give the size of",
         ),
     ],
 )  # fmt: skip

@@ -56,7 +56,7 @@ def test_a_pattern_that_matches_nothing_names_what_comes_near(rewritten):
     with pytest.raises(UserError, match=r"--keep-float stem.cnv: matches no layer .*; did you mean stem.conv") as error:
         kept(rewritten, "head", "stem.cnv")
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match=r"keep_float='123': matches no layer .*; fxconv diff MODEL shows all names"):
+    with pytest.raises(UserError, match=r"--keep-float 123: matches no layer .*; fxconv diff MODEL shows all names"):
         kept(rewritten, "123")
 
 
