@@ -23,9 +23,11 @@ from fxconv.data.calibration import CalibrationData
 from fxconv.data.calibration_given import Wanted, generated, open_given
 from fxconv.data.held_out import JUDGED
 from fxconv.errors import ArgumentError, check_known
+from fxconv.measures.metric import Metric, with_metric
 from fxconv.models import preconditions
 from fxconv.models.expected_input import ExpectedInput
 from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.preprocessing_choice import chosen as chosen_preprocessing
 from fxconv.progress import Progress
 from fxconv.quantization.training.own_loop import Trainable
 from fxconv.report.progress import shown
@@ -47,6 +49,7 @@ def convert(
     output: str | Path | None = None,
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    metric: Any = None,
     layers: bool = False,
     progress: bool | Progress | None = None,
     **options: Any,
@@ -68,7 +71,10 @@ def convert(
     checkpoint : file that training writes after each epoch, and goes on from.
     output : where to write the verified artifact, as `conversion.save` does.
     labels : names of the classes, written into the artifact.
-    preprocessing : how pixels become inputs. Default: ImageNet's mean and deviation, in the size of the example.
+    preprocessing : how pixels become inputs. Default: what `preprocess`, `mean`, `std`, `resize`, `crop` and
+        `interpolation` say, else ImageNet's mean and deviation, in the size of the example.
+    metric : judges in the place of answers: a function of a model and an iterator of (batch, target), or FILE.py:NAME;
+        higher is better, and `max_drop` is in hundredths of its unit. Then `held_out` is batches of (images, targets).
     layers : compare each layer with its float form, for the HTML report.
     progress : True shows it, False does not; or a function of a step, what is done and what there is. Default: shown
         in a notebook.
@@ -96,13 +102,18 @@ def convert(
     """
     _check_keywords("convert", convert, options)
     _check_model(model, "convert")
-    config = _chosen(config, options)
+    config, judged_by = _chosen(config, options, metric)
     others = {name: value for name, value in options.items() if name not in _FIELDS}
     expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs, preprocessing)
+    if preprocessing is None and (config.preprocess is not None or config.pixel_choices):
+        preprocessing = chosen_preprocessing(expected.preprocessing, config, expected.example is not None)
+        expected = replace(expected, preprocessing=preprocessing)
     learns = config.mode is Mode.qat and config.learn_from is Teacher.labels
     data = _images(model, calibration, expected, config, labelled=learns and training is None)
     wanted = Wanted(expected, config.held_out or JUDGED, config.batch_size, config.seed, "held_out")
-    judged = open_given(held_out, wanted) if held_out is not None else None
+    judged = held_out
+    if held_out is not None and (isinstance(held_out, (str, Path)) or judged_by is None):
+        judged = open_given(held_out, wanted)
     if training is not None:
         wanted = replace(wanted, count=None, what="training", labelled=learns)
         training = open_given(training, wanted)
@@ -118,6 +129,7 @@ def convert(
             output=Path(output) if output is not None else None,
             labels=labels,
             preprocessing=preprocessing,
+            metric=judged_by,
             layers=layers,
             progress=follow,
             **others,
@@ -158,7 +170,7 @@ def prepare_qat(
     """
     _check_keywords("prepare_qat", prepare_qat, options)
     _check_model(model, "prepare_qat")
-    config = _chosen(config, options | {"mode": Mode.qat})
+    config, _ = _chosen(config, options | {"mode": Mode.qat})
     others = {name: value for name, value in options.items() if name not in _FIELDS}
     expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs)
     data = _images(model, calibration, expected, config)
@@ -198,11 +210,11 @@ def _check_keywords(name: str, function: Any, options: Mapping[str, Any]) -> Non
     check_known(f"fxconv.{name}", options, known)
 
 
-def _chosen(config: Config | None, options: Mapping[str, Any]) -> Config:
+def _chosen(config: Config | None, options: Mapping[str, Any], metric: Any = None) -> tuple[Config, Metric | None]:
     if config is not None and not isinstance(config, Config):
         raise ArgumentError(f"config: type {type(config).__name__} is not taken; give a fxconv.Config, or its fields")
     fields = {name: value for name, value in options.items() if name in _FIELDS}
-    return replace(config or Config(), **fields)
+    return with_metric(config or Config(), metric, fields)
 
 
 def _check_model(model: object, function: str) -> None:

@@ -35,6 +35,8 @@ PYTHON: dict[str, str] = {
     "--html": "report.write_html()",
     "--json": "report.json()",
     "--op-list": "fxconv inspect FILE --op-list",
+    "--save-calibration": "save_calibration()",
+    "--calibration": "saved",
 }
 _LOADING = "Python gives the module itself, which fxconv does not load"
 _COMMAND = "of a command that has no function in Python"
@@ -66,7 +68,7 @@ COMMAND_LINE_ONLY: dict[str, str] = {
     "--install-completion": _TERMINAL,
     "--show-completion": _TERMINAL,
 }
-# What may stand behind an option as its value, and is no other word of the sentence: the members of Config's choices.
+# What may stand behind an option as its value, and is no other word of the sentence: Config's choices.
 VALUES = frozenset(
     (
         "static",
@@ -107,6 +109,17 @@ VALUES = frozenset(
         "fuse-add-relu",
         "hoist-conv-packed-params",
         "vulkan-automatic-gpu-transfer",
+        "nearest",
+        "nearest-exact",
+        "bilinear",
+        "bicubic",
+        "box",
+        "hamming",
+        "lanczos",
+        "torchvision",
+        "timm",
+        "unit",
+        "raw",
     )
 )
 

@@ -87,7 +87,7 @@ class KeptImages(CalibrationData):
 
     def normalized_as(self, how: Preprocessing) -> CalibrationData:
         was = self.normalized_by
-        if was is None:
+        if was is None or not (was.says_values and how.says_values):  # what a function made of pixels is final
             return self
         others = copy.copy(self)
         others._rows = [Row(tuple(_again(each, was, how) for each in row.inputs), row.label) for row in self._rows]
@@ -124,4 +124,5 @@ def _again(values: Tensor, was: Preprocessing, how: Preprocessing) -> Tensor:
     shape = (-1, *[1] * (values.ndim - 1))
     mean, std = (torch.tensor(each).view(shape) for each in (was.mean, was.std))
     other, deviation = (torch.tensor(each).view(shape) for each in (how.mean, how.std))
-    return (((values * std + mean) * 255).round() / 255 - other) / deviation
+    pixels = ((values * std + mean) / was.scale).round()
+    return (pixels * how.scale - other) / deviation

@@ -164,6 +164,30 @@ def test_own_loop_takes_a_loader_and_a_lone_example(small_model, example):
     assert fxconv.prepare_qat(small_model, example_inputs=example, **NONE).job.data.count == 8
 
 
+def test_what_is_said_of_pixels_is_done_with_them(small_model, example):
+    pixels = np.full((9, 32, 32, 3), 51, np.uint8)
+    conversion = fxconv.convert(small_model, pixels, example, preprocess="unit", **NONE)
+    assert conversion.calibration.source == "9 images given from Python; pixels made inputs by --preprocess unit"
+    assert conversion.preprocessing.mean == (0.0,) * 3
+    assert not any("assumed" in warning for warning in conversion.warnings)
+    assumed = fxconv.convert(small_model, pixels, example, **NONE)
+    assert any(warning.startswith("preprocessing is assumed") for warning in assumed.warnings)
+    assert not any("--" in warning for warning in assumed.warnings)
+
+
+def test_a_metric_is_handed_on_with_its_targets(small_model, batches):
+    seen: list[object] = []
+
+    def metric(model, given):
+        answers = [model(batch) for batch, target in given if seen.append(target) is None]
+        return float(torch.cat(answers).isfinite().all())
+
+    held_out = [(batches[1], "first"), (batches[2], "second")]
+    conversion = fxconv.convert(small_model, batches[:1], held_out=held_out, metric=metric, max_drop=150, **NONE)
+    assert conversion.judgement is not None
+    assert set(seen) == {"first", "second"}
+
+
 # -- a conversion is called, and shown ----------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import pytest
 from fxconv.config import Config
 from fxconv.errors import UserError
 from fxconv.pixel_options import Interpolation, sides
+from fxconv.wording import at_command_line
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_what_is_said_is_kept_in_one_form(given, kept):
     ],
 )
 def test_a_mistake_is_told_in_one_line(given, line):
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError) as error, at_command_line():
         Config(**given)
     assert line in str(error.value)
     assert "\n" not in str(error.value)

@@ -16,6 +16,7 @@ import fxconv
 from fxconv import conversion
 from fxconv.config import Config
 from fxconv.errors import ConversionError, InternalError, UserError
+from fxconv.pixel_options import RECIPES
 from fxconv.wording import (
     COMMAND_LINE_ONLY,
     PYTHON,
@@ -74,15 +75,15 @@ def test_the_words_are_keywords_attributes_of_a_conversion_or_said_in_words():
     for option, words in PYTHON.items():
         keyword = words.partition("=")[0]
         about_a_report = words.startswith("report.") and hasattr(fxconv.Conversion, "report")
-        in_words = " " in words
-        assert keyword in KEYWORDS or about_a_report or in_words, option
+        a_method = words.endswith("()") and hasattr(fxconv.Conversion, words[:-2])
+        assert keyword in KEYWORDS or about_a_report or a_method or " " in words, option
         assert option not in COMMAND_LINE_ONLY
 
 
 def test_all_choices_are_known_as_values():
     kinds = [kind for hint in get_type_hints(Config).values() for kind in (hint, *get_args(hint))]
     members = {member.value for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum) for member in kind}
-    assert members == VALUES
+    assert members | set(RECIPES) == VALUES
 
 
 @pytest.mark.parametrize(

