@@ -180,7 +180,7 @@ def test_it_trains_too_and_dynamic_has_none():
     assert Config(mode=Mode.qat, metric="a.py:f").metric == "a.py:f"
     with pytest.raises(UserError, match=r"^metric goes with mode='static' or 'qat', not with dynamic: leave one of"):
         Config(mode=Mode.dynamic, metric="a.py:f")
-    with pytest.raises(UserError, match=r"--max-drop inf: give hundredths of the metric's unit"):
+    with pytest.raises(UserError, match=r"max_drop=inf: give hundredths of the metric's unit"):
         Config(max_drop=float("inf"), metric="a.py:f")
     with pytest.raises(UserError, match=r"a Config holds FILE.py:NAME; give the function itself to fxconv.convert"):
         Config(metric=landmarks)  # type: ignore[arg-type]
