@@ -44,6 +44,8 @@ _TERMINAL = "about the command line itself"
 # Options that nothing in Python stands for, and why.
 COMMAND_LINE_ONLY: dict[str, str] = {
     "--weights": _LOADING,
+    "--weights-key": _LOADING,
+    "--weights-prefix": _LOADING,
     "--unsafe-load": _LOADING,
     "--heads": _LOADING,
     "--model": _LOADING,
