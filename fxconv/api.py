@@ -16,18 +16,23 @@ from typing import Any
 
 from torch import nn
 
+from fxconv import calibration_file
 from fxconv import conversion as pipeline
+from fxconv.calibration_file import SavedCalibration
 from fxconv.config import Config, Mode, Teacher
 from fxconv.conversion import Conversion
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.calibration_given import Wanted, generated, open_given
 from fxconv.data.held_out import JUDGED
-from fxconv.errors import ArgumentError, check_known
+from fxconv.errors import ArgumentError, UserError, check_known
 from fxconv.measures.metric import Metric, with_metric
-from fxconv.models import preconditions
+from fxconv.models import input_shape, preconditions
 from fxconv.models.expected_input import ExpectedInput
-from fxconv.models.preprocessing import Preprocessing
+from fxconv.models.preprocessing import Origin, Preprocessing
 from fxconv.models.preprocessing_choice import chosen as chosen_preprocessing
+from fxconv.models.preprocessing_choice import of_module
+from fxconv.models.preprocessing_function import from_function
+from fxconv.models.signature import InputSignature
 from fxconv.progress import Progress
 from fxconv.quantization.training.own_loop import Trainable
 from fxconv.report.progress import shown
@@ -60,9 +65,10 @@ def convert(
     ----------
     model : the float `nn.Module`, its weights loaded.
     calibration : images like those the model will see. A DataLoader of tensors, (images, labels) or dicts; a Dataset;
-        a folder; an .npy or .npz file; a tensor or float array `[N, C, H, W]`, preprocessed; uint8 pixels
-        `[N, H, W, C]`; a list of PIL images; an iterable of batches. At most `calib_count` are taken of a loader, a
-        dataset, a folder or a file. Default: generated images, which give worse ranges than photographs.
+        a folder; an .npy or .npz file; what `conversion.save_calibration` wrote; a tensor or float array
+        `[N, C, H, W]`, preprocessed; uint8 pixels `[N, H, W, C]`; a list of PIL images; an iterable of batches. At most
+        `calib_count` are taken of a loader, a dataset, a folder or a file. Default: generated images, which give worse
+        ranges than photographs.
     example_inputs : one input `[1, C, H, W]`, a tuple of one for each input, or a dict by the names of forward's
         parameters. Says the size of generated images, and is what latency is measured on. Default: the first image.
     config : choices as one value; each can be given as a keyword instead (`options`).
@@ -71,8 +77,9 @@ def convert(
     checkpoint : file that training writes after each epoch, and goes on from.
     output : where to write the verified artifact, as `conversion.save` does.
     labels : names of the classes, written into the artifact.
-    preprocessing : how pixels become inputs. Default: what `preprocess`, `mean`, `std`, `resize`, `crop` and
-        `interpolation` say, else ImageNet's mean and deviation, in the size of the example.
+    preprocessing : how pixels become inputs. Default: what `preprocess` ('torchvision', 'timm', 'unit', 'raw' or a
+        function of a PIL image), `mean`, `std`, `resize`, `crop` and `interpolation` say, else ImageNet's mean and
+        deviation, in the size of the example, with a warning.
     metric : judges in the place of answers: a function of a model and an iterator of (batch, target), or FILE.py:NAME;
         higher is better, and `max_drop` is in hundredths of its unit. Then `held_out` is batches of (images, targets).
     layers : compare each layer with its float form, for the HTML report.
@@ -102,12 +109,18 @@ def convert(
     """
     _check_keywords("convert", convert, options)
     _check_model(model, "convert")
+    options, function = _function(options)
+    if isinstance(calibration, (str, Path)) and calibration_file.is_calibration(Path(calibration).expanduser()):
+        saved = calibration_file.load(Path(calibration).expanduser())
+        given = {"output": output, "labels": labels, "layers": layers}
+        settled = {"held_out": held_out, "training": training, "metric": metric, "example_inputs": example_inputs}
+        with _followed(progress) as follow:
+            return _told(_again(model, saved, config, options, settled, progress=follow, **given))
     config, judged_by = _chosen(config, options, metric)
     others = {name: value for name, value in options.items() if name not in _FIELDS}
-    expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs, preprocessing)
-    if preprocessing is None and (config.preprocess is not None or config.pixel_choices):
-        preprocessing = chosen_preprocessing(expected.preprocessing, config, expected.example is not None)
-        expected = replace(expected, preprocessing=preprocessing)
+    expected = _expected(model, example_inputs, config, preprocessing or function)
+    if expected.preprocessing.origin is Origin.user:
+        preprocessing = expected.preprocessing
     learns = config.mode is Mode.qat and config.learn_from is Teacher.labels
     data = _images(model, calibration, expected, config, labelled=learns and training is None)
     wanted = Wanted(expected, config.held_out or JUDGED, config.batch_size, config.seed, "held_out")
@@ -170,9 +183,10 @@ def prepare_qat(
     """
     _check_keywords("prepare_qat", prepare_qat, options)
     _check_model(model, "prepare_qat")
+    options, function = _function(options)
     config, _ = _chosen(config, options | {"mode": Mode.qat})
     others = {name: value for name, value in options.items() if name not in _FIELDS}
-    expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs)
+    expected = _expected(model, example_inputs, config, function)
     data = _images(model, calibration, expected, config)
     with _followed(progress) as follow:
         return pipeline.prepare_qat(model, data, expected.example, config, progress=follow, **others)
@@ -200,6 +214,48 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     >>> fxconv.finish(module).save("model.ptl")
     """
     return _told(pipeline.finish(module, output))
+
+
+def _again(
+    model: nn.Module,
+    saved: SavedCalibration,
+    config: Config | None,
+    options: Mapping[str, Any],
+    settled: Mapping[str, Any],
+    **given: Any,
+) -> Conversion:
+    """Another file of a calibration that was saved. Raises `UserError` for what that has settled."""
+    if config is not None or (settled := {name: value for name, value in settled.items() if value is not None}):
+        name = "config" if config is not None else next(iter(settled))
+        raise UserError(f"{name}: is settled by the calibration that {saved.path} keeps; leave one of them out")
+    fields = {name: value for name, value in options.items() if name in _FIELDS}
+    choices = saved.config_with({name: getattr(Config(**{name: value}), name) for name, value in fields.items()})
+    arguments = InputSignature.of(preconditions.unwrapped(model)).arguments(saved.example)
+    labels = given.pop("labels")
+    given["labels"] = labels if labels is not None else saved.labels
+    return pipeline.convert(model, saved.images, arguments, choices, saved=saved, **given)
+
+
+def _function(options: Mapping[str, Any]) -> tuple[dict[str, Any], Preprocessing | None]:
+    """The keywords, and the function among them that preprocesses: `preprocess=transform`, which they name then."""
+    function = options.get("preprocess")
+    if function is None or isinstance(function, str) or not callable(function):
+        return dict(options), None
+    made = from_function(function)
+    return {**options, "preprocess": made.name}, made
+
+
+def _expected(
+    model: nn.Module, example_inputs: Any, config: Config, preprocessing: Preprocessing | None
+) -> ExpectedInput:
+    """What the model is called with; how pixels become that is `preprocessing`, or what the choices say."""
+    expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs, preprocessing)
+    if preprocessing is not None:
+        return expected
+    how = of_module(preconditions.unwrapped(model), expected.preprocessing)
+    if how is not expected.preprocessing and expected.example is not None:
+        how = how.resized(None, *expected.preprocessing.size)
+    return replace(expected, preprocessing=chosen_preprocessing(how, config, expected.example is not None))
 
 
 def _check_keywords(name: str, function: Any, options: Mapping[str, Any]) -> None:
@@ -245,7 +301,12 @@ def _images(
     if expected.example is None:
         cure = "give calibration, or example_inputs of the size it takes"
         arguments = expected.signature.arguments(data.examples(1)[0])
-        preconditions.check_takes(preconditions.own_copy(model), arguments, "a generated image", cure)
+        try:
+            preconditions.check_takes(preconditions.own_copy(model), arguments, "a generated image", cure)
+        except UserError as error:
+            if (size := input_shape.suggested(preconditions.unwrapped(model))) is None:
+                raise
+            raise UserError(f"{error}, such as torch.randn(1, {', '.join(map(str, size))})") from error
     return data
 
 

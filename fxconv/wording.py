@@ -36,7 +36,7 @@ PYTHON: dict[str, str] = {
     "--json": "report.json()",
     "--op-list": "fxconv inspect FILE --op-list",
     "--save-calibration": "save_calibration()",
-    "--calibration": "saved",
+    "--calibration": "calibration",
 }
 _LOADING = "Python gives the module itself, which fxconv does not load"
 _COMMAND = "of a command that has no function in Python"
@@ -59,7 +59,11 @@ COMMAND_LINE_ONLY: dict[str, str] = {
     "--memory": _COMMAND,
     "--ops": _COMMAND,
     "--photographs": _COMMAND,
+    "--pass-only": _COMMAND,
     "--python": _COMMAND,
+    "--runs": _COMMAND,
+    "--threads": _COMMAND,
+    "--top": _COMMAND,
     "--timeout": _COMMAND,
     "--config": "Python gives config=, a value",
     "--save-config": "Python has conversion.config, a value",

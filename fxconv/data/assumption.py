@@ -14,6 +14,6 @@ def assumption_warnings(data: CalibrationData, model: ModelInfo) -> tuple[str, .
         return ()
     return (
         f"preprocessing is assumed, for nothing says how {model.name} was trained to see images: {how.in_words}; if "
-        f"that is wrong, so are the ranges: give --preprocess {', '.join(RECIPES)} or FILE.py:FUNCTION, or --mean and "
-        "--std",
+        f"that is wrong, so are the ranges: give --preprocess ({', '.join(RECIPES)} or FILE.py:FUNCTION), or --mean "
+        "and --std",
     )

@@ -99,7 +99,8 @@ def test_a_model_of_another_size_says_what_to_give():
         fxconv.UserError, match="cannot take an input of 3x224x224, which a generated image gives"
     ) as error:
         fxconv.convert(model)
-    assert str(error.value).endswith("give calibration, or example_inputs of the size it takes")
+    cure = "give calibration, or example_inputs of the size it takes, such as torch.randn(1, 3, 32, 32)"
+    assert str(error.value).endswith(cure)
 
 
 def test_inputs_that_are_no_images_are_calibrated_on_the_example():
@@ -318,3 +319,65 @@ def test_a_lone_word_is_one_of_several():
 def test_what_the_pipeline_knows_is_handed_on(small_model, batches):
     assert fxconv.convert(small_model, batches[:1], warnings=("mine",), **NONE).warnings[0] == "mine"
     assert "info" in inspect.signature(pipeline.convert).parameters
+
+
+# -- how pixels become inputs, and calibrations that were saved -----------------------------------------
+
+
+def halved(image):
+    """A transform of one's own."""
+    pixels = np.asarray(image.resize((32, 32)), np.float32)
+    return torch.from_numpy(pixels).permute(2, 0, 1) / 128 - 1
+
+
+def pictures(count=4):
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)) for _ in range(count)]
+
+
+def test_what_is_assumed_of_pixels_is_a_warning_and_what_is_said_is_none(example):
+    torch.manual_seed(0)
+    model = networks.tiny()
+    assumed = fxconv.convert(model, pictures(), example, recipe="none")
+    (warning,) = (words for words in assumed.warnings if "assumed" in words)
+    assert "give preprocess (torchvision, timm, unit, raw or FILE.py:FUNCTION), or mean and std" in warning
+    said = fxconv.convert(model, pictures(), example, recipe="none", preprocess="unit", crop="none")
+    assert not [words for words in said.warnings if "assumed" in words]
+    assert said.preprocessing.in_words == "resized to 32x32, bilinear, from 0 to 1"
+    given = fxconv.convert(model, pictures(), example, recipe="none", preprocess=halved)
+    assert given.preprocessing.name.endswith("test_api:halved") and len(given.preprocessing.digest) == 64
+    tensors = fxconv.convert(model, torch.stack([halved(one) for one in pictures()]), example, recipe="none")
+    assert torch.equal(given(example), tensors(example))
+    assert tensors.preprocessing is None
+    with pytest.raises(fxconv.UserError, match=r"^preprocess='imagenet': is none of torchvision, timm, unit, raw"):
+        fxconv.convert(model, pictures(), example, preprocess="imagenet")
+
+
+def test_a_model_of_timms_says_how_it_sees_images():
+    torch.manual_seed(0)
+    model = networks.tiny()
+    model.pretrained_cfg = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 1.0}
+    conversion = fxconv.convert(model, pictures(), recipe="none")
+    assert conversion.preprocessing.size == (32, 32) and conversion.preprocessing.mean == (0.5,) * 3
+    assert not [words for words in conversion.warnings if "assumed" in words]
+
+
+def test_a_calibration_that_was_saved_is_given_by_its_name(tmp_path, example, generated_conversion):
+    generated_conversion.save_calibration(tmp_path / "tiny.calib")
+    torch.manual_seed(0)
+    model = networks.tiny()
+    again = fxconv.convert(model, calibration=str(tmp_path / "tiny.calib"), java=True, output=tmp_path / "again.ptl")
+    assert again.verified and (tmp_path / "again.ptl").is_file()
+    assert torch.equal(again(example), generated_conversion(example))
+    with pytest.raises(fxconv.UserError, match=r"^observer: is settled by the calibration that .* keeps"):
+        fxconv.convert(model, calibration=tmp_path / "tiny.calib", observer="minmax")
+    with pytest.raises(fxconv.UserError, match=r"^held_out: is settled by the calibration that"):
+        fxconv.convert(model, calibration=tmp_path / "tiny.calib", held_out=example)
+    with pytest.raises(fxconv.UserError, match="is of other weights than this model has"):
+        fxconv.convert(networks.other_tiny(), calibration=tmp_path / "tiny.calib")
+
+
+def test_a_model_of_another_size_names_one():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 26 * 26, 3))
+    with pytest.raises(fxconv.UserError, match=r"such as torch\.randn\(1, 1, 28, 28\)$"):
+        fxconv.convert(model)

@@ -29,7 +29,7 @@ from fxconv.wording import (
 )
 
 SOURCES = Path(fxconv.__file__).parent
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z](?:[a-z0-9-]*[a-z0-9])?(?![\w-])")
 # Strings that hold what begins with two dashes and is no option of the command line.
 NO_OPTIONS = {
     "report/html": "properties of CSS",

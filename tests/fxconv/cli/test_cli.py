@@ -158,7 +158,7 @@ def test_the_result_goes_to_stdout_and_warnings_to_stderr(small_process):
         "warning: calibrated on generated images; photographs (--calib DIR) give better ranges",
         "warning: preprocessing is assumed, for nothing says how tiny was trained to see images: resized to cover "
         "37x37, cropped to 32x32, bilinear, from 0 to 1, less 0.485, 0.456, 0.406, over 0.229, 0.224, 0.225; if that "
-        "is wrong, so are the ranges: give --preprocess torchvision, timm, unit, raw or FILE.py:FUNCTION, or --mean "
+        "is wrong, so are the ranges: give --preprocess (torchvision, timm, unit, raw or FILE.py:FUNCTION), or --mean "
         "and --std",
     ]
     assert "warning" not in small_process.stdout

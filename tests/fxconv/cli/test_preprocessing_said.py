@@ -43,7 +43,7 @@ def test_assumed_is_a_warning_and_said_everywhere(command, folder, tmp_path):
     )
     assert run.status == 0
     assert "warning: preprocessing is assumed, for nothing says how tiny was trained to see images: " in run.stderr
-    assert "give --preprocess torchvision, timm, unit, raw or FILE.py:FUNCTION, or --mean and --std" in run.stderr
+    assert "give --preprocess (torchvision, timm, unit, raw or FILE.py:FUNCTION), or --mean and --std" in run.stderr
     told = run.report["preprocessing"]
     assert (told["origin"], told["source"]) == ("assumed", "ImageNet mean and deviation")
     assert metadata.metadata_in(run.folder / "a.ptl")["preprocessing"]["origin"] == "assumed"
