@@ -32,8 +32,8 @@ def chosen(known: Preprocessing, config: Config, is_sized: bool = False) -> Prep
     how = _fitted(how, config, is_sized)
     if config.interpolation is not None:
         how = replace(how, interpolation=InterpolationMode(config.interpolation.value))
-    said = [f"--preprocess {config.preprocess}"] if config.preprocess is not None else []
-    said += [f"--{field}" for field in config.pixel_choices]
+    said = [f"preprocess {config.preprocess}"] if config.preprocess is not None else []
+    said += config.pixel_choices
     # who says nothing of the values leaves them as they were, and what was assumed stays so
     settled = config.preprocess is not None or config.mean is not None or config.std is not None
     base = "" if config.preprocess is not None else f"{known.source}, with "

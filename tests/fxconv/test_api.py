@@ -168,7 +168,7 @@ def test_own_loop_takes_a_loader_and_a_lone_example(small_model, example):
 def test_what_is_said_of_pixels_is_done_with_them(small_model, example):
     pixels = np.full((9, 32, 32, 3), 51, np.uint8)
     conversion = fxconv.convert(small_model, pixels, example, preprocess="unit", **NONE)
-    assert conversion.calibration.source == "9 images given from Python; pixels made inputs by --preprocess unit"
+    assert conversion.calibration.source == "9 images given from Python; pixels made inputs by preprocess unit"
     assert conversion.preprocessing.mean == (0.0,) * 3
     assert not any("assumed" in warning for warning in conversion.warnings)
     assumed = fxconv.convert(small_model, pixels, example, **NONE)

@@ -66,7 +66,7 @@ def test_asked_for_is_no_warning_and_in_the_artifact(words, mean, std, size, com
     assert (told["origin"], told["mean"], told["std"]) == ("user", pytest.approx(mean), pytest.approx(std))
     assert {key: told[key] for key in size} == size
     assert run.report["preprocessing"] == {**told, "words": run.report["preprocessing"]["words"]}
-    assert words[0] in told["source"]
+    assert words[0].removeprefix("--") in told["source"]
     assert "(as asked for: " in " ".join(run.stdout.split())
 
 
@@ -125,4 +125,4 @@ def test_a_drawn_example_is_preprocessed_so(command, folder):
     assert run.status == 0
     drawn = np.load(run.folder / "example.npy")
     assert drawn.min() >= 0 and drawn.max() <= 1
-    assert run.stdout.endswith("cropped to 16x16, bilinear, from 0 to 1 (as asked for: --preprocess unit)\n")
+    assert run.stdout.endswith("cropped to 16x16, bilinear, from 0 to 1 (as asked for: preprocess unit)\n")
