@@ -12,24 +12,22 @@ if TYPE_CHECKING:
     from fxconv.measures.latency import Latency
 
 BUSY = "the machine was busy: wall times say little"
-_PLACE = "this machine; qnnpack is made for ARM"
 
 
 def latency_words(latency: Latency) -> str:
     """One line for the summary; of a busy machine's, CPU time first."""
-    kernels, threads = on_kernels(latency), count(latency.threads, "thread")
-    runs = f", medians of {latency.runs} runs" if latency.runs else ""
-    about = f"(lite interpreter, {threads}, {_PLACE}{runs}"
+    kernels, about = on_kernels(latency), f"{count(latency.threads, 'thread')}, this machine"
     if latency.busy and not math.isnan(latency.cpu_ratio):
         cpu = f"{milliseconds(latency.int8_cpu_ms)} and {milliseconds(latency.float_cpu_ms)}{kernels}"
         wall = f"{milliseconds(latency.int8_ms)} and {milliseconds(latency.float_ms)}"
-        return f"by CPU time int8 takes {latency.cpu_ratio:.2f} times float's, {cpu}; {BUSY}, {wall} {about})"
+        return f"by CPU time int8 takes {latency.cpu_ratio:.2f} times float's, {cpu}; {BUSY}, {wall} ({about})"
     own, floats = milliseconds(latency.int8_ms), milliseconds(latency.float_ms)
     if latency.busy:
-        return f"{BUSY}: int8 {own}, float {floats}{kernels}; measure again by fxconv bench {about})"
-    cpu = "" if math.isnan(latency.cpu_ratio) else f"; by CPU time {latency.cpu_ratio:.2f} times"
-    spread = f"; int8 from p10 to p90 {_from_to(latency.int8_p10_ms, latency.int8_p90_ms)}" if latency.runs else ""
-    return f"{own}, {latency.ratio:.2f} times float's {floats}{kernels} {about}{cpu}{spread})"
+        return f"{BUSY}: int8 {own}, float {floats}{kernels}; measure again by fxconv bench ({about})"
+    cpu = "" if math.isnan(latency.cpu_ratio) else f", by CPU time {latency.cpu_ratio:.2f}"
+    ends = _from_to(latency.int8_p10_ms, latency.int8_p90_ms)
+    spread = f"p10 to p90 {ends} of {latency.runs} runs, " if latency.runs else ""
+    return f"{own}, {latency.ratio:.2f} times float's {floats}{kernels}{cpu} ({spread}{about})"
 
 
 def on_kernels(latency: Latency) -> str:

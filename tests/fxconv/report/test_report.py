@@ -86,7 +86,7 @@ def test_floats_latency_tells_the_kernels_it_ran_on_in_every_view(kernels, words
     told = replace(small_conversion, latency=Latency(2.0, 8.0, float_kernels=kernels))
     (summary,) = [words for name, words in summary_rows(told) if name == "latency"]
     behind = f" {words}" if words else ""
-    assert summary.startswith(f"2.00 ms, 0.25 times float's 8.00 ms{behind} (lite interpreter, 1 thread, ")
+    assert summary.startswith(f"2.00 ms, 0.25 times float's 8.00 ms{behind} (1 thread, this machine)")
     assert (f"- float {words}" in printed(told)) is bool(words)
     assert (f"- float {words}" in told.report.html_text()) is bool(words)
     latency = told.report.json()["latency"]
