@@ -10,6 +10,8 @@ import pytest
 # Before torch is imported, and for every process that a test starts: there are as many workers as cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# pytest-xdist's workers have it, and reports in a pipe fold at it.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_collection_finish() -> None:
