@@ -1,0 +1,114 @@
+"""What a file says of photographs, on a terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from fxconv.analysis.predicted_outputs import ClassShares, Detections, Output, Scores, Values
+from fxconv.analysis.prediction import PredictedImage, Prediction
+from fxconv.report.json import plain
+from fxconv.report.tables import add, count, grid, percent, show
+
+SCHEMA = 1
+_BY_SOFTMAX, _AS_GIVEN = "scores of {}, percent by softmax", "probabilities of {}"
+
+
+def prediction_text(found: Prediction) -> str:
+    """All of it as indented JSON, schema 1."""
+    how = found.preprocessing
+    values: dict[str, Any] = {
+        "schema": SCHEMA,
+        "file": found.file,
+        "model": found.model or None,
+        "input": list(found.shape),
+        "preprocessing": {"words": how.in_words, "source": how.source, "origin": how.origin.name},
+        "labels": found.labels_from or None,
+        "images": [asdict(image) for image in found.images],
+        "unreadable": [{"image": image, "reason": reason} for image, reason in found.unreadable],
+        "notes": list(found.notes),
+    }
+    return json.dumps(plain(values), indent=2, allow_nan=False) + "\n"
+
+
+def print_prediction(found: Prediction, console: Console) -> None:
+    """What the file is given, and a block for each image."""
+    shape, how = "x".join(map(str, found.shape)), found.preprocessing
+    name = f"{found.model}, " if found.model else ""
+    console.print(Text.assemble((found.file, "bold"), f": {name}takes {shape}"), soft_wrap=True)
+    console.print(Text(f"each image {how.in_words} ({how.origin.value}: {how.source})", style="dim"))
+    for image in found.images:
+        _print_image(image, console)
+
+
+def _print_image(image: PredictedImage, console: Console) -> None:
+    console.print()
+    size = f" ({image.width}x{image.height})"
+    console.print(Text.assemble((image.image, "bold"), (size, "dim")), soft_wrap=True)
+    if not image.outputs:
+        console.print(Text("  the file returns nothing"))
+    for output in image.outputs:
+        _print_output(output, console)
+
+
+def _print_output(output: Output, console: Console) -> None:
+    told = _heading(output)
+    console.print(Text.assemble(f"  {output.name}: ", (told, "dim")))
+    if isinstance(output, Scores):
+        table = grid("", ">", ">", "", header=False)
+        for one in output.top:
+            score = "" if output.probabilities == "as given" else f"{one.score:.4g}"
+            add(table, " ", percent(one.probability, 2), score, _class(one.index, one.label))
+        show(table, console)
+    elif isinstance(output, ClassShares):
+        table = grid("", ">", "", header=False)
+        for share in output.top:
+            add(table, " ", percent(share.share, 2), _class(share.index, share.label))
+        show(table, console)
+    elif isinstance(output, Detections) and output.top:
+        _print_found(output, console)
+
+
+def _print_found(output: Detections, console: Console) -> None:
+    corners = "left, top, right, bottom" if output.kind == "boxes" else "x, y"
+    table = grid("", ">score", corners, "in the input", "class")
+    for one in output.top:
+        there = _numbers(one.photograph, output.kind) if one.photograph is not None else "-"
+        add(table, " ", f"{one.score:.3f}", there, _numbers(one.input, output.kind), _class(one.index, one.label))
+    show(table, console)
+
+
+def _heading(output: Output) -> str:
+    """What the rows of an output are; of one without rows all of it."""
+    if isinstance(output, Scores):
+        words = _AS_GIVEN if output.probabilities == "as given" else _BY_SOFTMAX
+        return words.format(count(output.classes, "class", "classes"))
+    if isinstance(output, ClassShares):
+        return f"share of places by class, of {count(output.classes, 'class', 'classes')}"
+    if isinstance(output, Detections):
+        shown = f", the best {len(output.top)}" if len(output.top) < output.count else ""
+        unknown = output.top and output.top[0].photograph is None
+        return f"{count(output.count, 'object')}{shown}" + (
+            "; a function says not where in the photograph" * bool(unknown)
+        )
+    return _values(output)
+
+
+def _values(output: Values) -> str:
+    shape = f"values [{', '.join(map(str, output.shape))}]"
+    missing = f", {count(output.not_finite, 'value')} not finite" if output.not_finite else ""
+    if output.min is None or output.mean is None or output.max is None:
+        return f"{shape}{missing}"
+    return f"{shape}, from {output.min:.4g} to {output.max:.4g}, mean {output.mean:.4g}{missing}"
+
+
+def _class(index: int, label: str | None) -> str:
+    return f"class {index}" if label is None else f"{label} ({index})"
+
+
+def _numbers(values: tuple[float, ...], kind: str) -> str:
+    return ", ".join(f"{value:.0f}" if kind == "boxes" else f"{value:.1f}" for value in values)
