@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from fxconv.analysis.predicted_outputs import ClassShares, Detections, Output, Scores, Values
@@ -15,6 +16,8 @@ from fxconv.report.json import plain
 from fxconv.report.tables import add, count, grid, percent, show
 
 SCHEMA = 1
+# Pixels: no photograph reaches so far, and a number of so many digits would not fit beside others.
+_FAR = 1e5
 _BY_SOFTMAX, _AS_GIVEN = "scores of {}, percent by softmax", "probabilities of {}"
 
 
@@ -63,12 +66,12 @@ def _print_output(output: Output, console: Console) -> None:
         for one in output.top:
             score = "" if output.probabilities == "as given" else f"{one.score:.4g}"
             add(table, " ", percent(one.probability, 2), score, _class(one.index, one.label))
-        show(table, console)
+        _show(table, console)
     elif isinstance(output, ClassShares):
         table = grid("", ">", "", header=False)
         for share in output.top:
             add(table, " ", percent(share.share, 2), _class(share.index, share.label))
-        show(table, console)
+        _show(table, console)
     elif isinstance(output, Detections) and output.top:
         _print_found(output, console)
 
@@ -79,6 +82,13 @@ def _print_found(output: Detections, console: Console) -> None:
     for one in output.top:
         there = _numbers(one.photograph, output.kind) if one.photograph is not None else "-"
         add(table, " ", f"{one.score:.3f}", there, _numbers(one.input, output.kind), _class(one.index, one.label))
+    _show(table, console)
+
+
+def _show(table: Table, console: Console) -> None:
+    """Names of classes, in the last column, give way to the numbers before them."""
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     show(table, console)
 
 
@@ -91,10 +101,9 @@ def _heading(output: Output) -> str:
         return f"share of places by class, of {count(output.classes, 'class', 'classes')}"
     if isinstance(output, Detections):
         shown = f", the best {len(output.top)}" if len(output.top) < output.count else ""
-        unknown = output.top and output.top[0].photograph is None
-        return f"{count(output.count, 'object')}{shown}" + (
-            "; a function says not where in the photograph" * bool(unknown)
-        )
+        is_unknown = bool(output.top) and output.top[0].photograph is None
+        unknown = "; a function preprocesses, and says not where in the photograph" if is_unknown else ""
+        return f"{count(output.count, 'object')}{shown}{unknown}"
     return _values(output)
 
 
@@ -111,4 +120,8 @@ def _class(index: int, label: str | None) -> str:
 
 
 def _numbers(values: tuple[float, ...], kind: str) -> str:
-    return ", ".join(f"{value:.0f}" if kind == "boxes" else f"{value:.1f}" for value in values)
+    return ", ".join(_number(value, 0 if kind == "boxes" else 1) for value in values)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if abs(value) < _FAR else f"{value:.3g}"

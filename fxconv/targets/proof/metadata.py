@@ -47,7 +47,7 @@ _TYPES = {
 # Numbers in the inputs that a file asks for: beyond that it is not believed.
 _MOST_VALUES = 1 << 28
 # Pixels on a side of what a photograph is resized to: beyond that it is not believed.
-_LONGEST_SIDE = 1 << 14
+_LONGEST_SIDE = 1 << 13
 # What a file calls a function, in a message.
 _LONGEST_NAME = 100
 
@@ -244,13 +244,12 @@ def preprocessing_in(path: Path, told: dict[str, Any], plain: Preprocessing, fun
             return _by_function(path, str(asked["name"]), asked.get("sha256"), function)
         exact = said.get("resize_to")
         sides = [*said["crop"], *(exact if exact is not None else said["resize_to_cover"])]
-        height, width, tall, wide = map(int, sides)
         means, deviations = ([float(value) for value in said[field]] for field in ("mean", "std"))
-        numbers = [*means, *deviations]
-        if not all(0 < side <= _LONGEST_SIDE for side in sides) or not all(map(math.isfinite, numbers)):
+        if not all(0 < side <= _LONGEST_SIDE for side in sides) or not all(map(math.isfinite, [*means, *deviations])):
             raise ValueError
         if min(deviations) <= 0:
             raise ValueError
+        height, width, tall, wide = map(int, sides)
         ratio = plain.resize if round(height * plain.resize) == tall else tall / height
         by = 255.0 if said.get("raw") else 1.0
         return replace(

@@ -1,4 +1,4 @@
-"""Where in a photograph lies what a network finds: the resize and the crop taken back, on images where that is known."""
+"""Where in a photograph lies what a network finds: the resize and the crop taken back, on images where it is known."""
 
 from __future__ import annotations
 
