@@ -69,8 +69,8 @@ class _Read:
 
 
 def predict(
-    path: Path,
-    images: Sequence[Path],
+    path: Path | str,
+    images: Sequence[Path | str],
     labels: Path | None = None,
     top: int = TOP,
     pixels: Mapping[str, Any] = MappingProxyType({}),
@@ -85,7 +85,8 @@ def predict(
     with the limits of `prove.prove`. Raises `UserError` for a file that must not be run or takes other than one image,
     and where no image can be read.
     """
-    files, notes = named(images)
+    path = Path(path)
+    files, notes = named([Path(image) for image in images])
     check_runnable(path, seconds, megabytes)
     says = metadata.metadata_in(path) or {}
     takes = file_input(path, says, pixels)

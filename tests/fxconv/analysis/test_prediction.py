@@ -82,7 +82,7 @@ def test_the_answers_are_those_of_the_int8_module(kind, converted, photographs):
 def test_as_many_as_asked_for_by_other_names(converted, photographs, tmp_path):
     path, conversion = converted["floats"]
     (tmp_path / "names.txt").write_text("".join(f"{index}: Ding {index}\n" for index in range(10)))
-    found = predict(path, photographs[:1], labels=tmp_path / "names.txt", top=50)
+    found = predict(str(path), [str(photographs[0])], labels=tmp_path / "names.txt", top=50)
     assert_like_int8(found, conversion.int8, photographs[:1], labels=[f"Ding {index}" for index in range(10)])
     assert len(found.images[0].outputs[0].top) == 10 and found.labels_from == str(tmp_path / "names.txt")
 
