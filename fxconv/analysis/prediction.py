@@ -22,7 +22,7 @@ from fxconv.models.photograph_places import Places, places
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Progress
 from fxconv.targets.proof import metadata
-from fxconv.targets.proof.outputs_of_file import AT_ONCE, outputs_of_file
+from fxconv.targets.proof.outputs_of_file import AT_ONCE, Named, outputs_of_file
 from fxconv.targets.proof.prove import MEGABYTES, SECONDS, check_runnable
 
 TOP = 5
@@ -102,7 +102,7 @@ def predict(
         for one, outputs in zip(waiting, returned, strict=True):
             if labels is not None and names is not None and not has_peaks:
                 check_names(names, [tensor for _, tensor in outputs])
-            said = told(outputs, has_peaks, names, one.where, top)
+            said = told(_by_their_names(outputs, says), has_peaks, names, one.where, top)
             found.append(PredictedImage(one.image, one.height, one.width, said))
         waiting.clear()
 
@@ -132,6 +132,15 @@ def _read(file: Path, takes: FileInput) -> _Read:
     if where is not None:  # a large photograph is decoded at a part of its size
         where = where.enlarged(width / image.width, height / image.height)
     return _Read(str(file), height, width, where, takes.tensor(image))
+
+
+def _by_their_names(outputs: Named, says: Mapping[str, Any]) -> Named:
+    """The tensors by the names that the model had for them: a traced file returns them in a row, by their places."""
+    known = says.get("outputs")
+    if not isinstance(known, list) or len(known) != len(outputs):
+        return outputs
+    names = [one.get("name") if isinstance(one, dict) else None for one in known]
+    return [(name if isinstance(name, str) else own, one) for name, (own, one) in zip(names, outputs, strict=True)]
 
 
 def _names(path: Path, says: Mapping[str, Any], given: Path | None) -> tuple[Sequence[str] | None, str]:

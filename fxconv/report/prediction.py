@@ -7,17 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fxconv.analysis.predicted_outputs import ClassShares, Detections, Output, Scores, Values
 from fxconv.analysis.prediction import PredictedImage, Prediction
 from fxconv.report.json import plain
-from fxconv.report.tables import add, count, grid, percent, show
+from fxconv.report.tables import add, count, grid, percent, say, show
 
 SCHEMA = 1
 # Pixels: no photograph reaches so far, and a number of so many digits would not fit beside others.
 _FAR = 1e5
+_CORNERS = {"boxes": "left, top, right, bottom", "peaks": "x, y"}
 _BY_SOFTMAX, _AS_GIVEN = "scores of {}, percent by softmax", "probabilities of {}"
 
 
@@ -42,8 +42,8 @@ def print_prediction(found: Prediction, console: Console) -> None:
     """What the file is given, and a block for each image."""
     shape, how = "x".join(map(str, found.shape)), found.preprocessing
     name = f"{found.model}, " if found.model else ""
-    console.print(Text.assemble((found.file, "bold"), f": {name}takes {shape}"), soft_wrap=True)
-    console.print(Text(f"each image {how.in_words} ({how.origin.value}: {how.source})", style="dim"))
+    say(console, Text.assemble((found.file, "bold"), f": {name}takes {shape}"))
+    say(console, f"each image {how.in_words} ({how.origin.value}: {how.source})", "dim")
     for image in found.images:
         _print_image(image, console)
 
@@ -51,44 +51,36 @@ def print_prediction(found: Prediction, console: Console) -> None:
 def _print_image(image: PredictedImage, console: Console) -> None:
     console.print()
     size = f" ({image.width}x{image.height})"
-    console.print(Text.assemble((image.image, "bold"), (size, "dim")), soft_wrap=True)
+    say(console, Text.assemble((image.image, "bold"), (size, "dim")))
     if not image.outputs:
-        console.print(Text("  the file returns nothing"))
+        say(console, "  the file returns nothing")
     for output in image.outputs:
         _print_output(output, console)
 
 
 def _print_output(output: Output, console: Console) -> None:
     told = _heading(output)
-    console.print(Text.assemble(f"  {output.name}: ", (told, "dim")))
+    say(console, Text.assemble(f"  {output.name}: ", (told, "dim")))
     if isinstance(output, Scores):
         table = grid("", ">", ">", "", header=False)
         for one in output.top:
             score = "" if output.probabilities == "as given" else f"{one.score:.4g}"
             add(table, " ", percent(one.probability, 2), score, _class(one.index, one.label))
-        _show(table, console)
+        show(table, console)
     elif isinstance(output, ClassShares):
         table = grid("", ">", "", header=False)
         for share in output.top:
             add(table, " ", percent(share.share, 2), _class(share.index, share.label))
-        _show(table, console)
+        show(table, console)
     elif isinstance(output, Detections) and output.top:
         _print_found(output, console)
 
 
 def _print_found(output: Detections, console: Console) -> None:
-    corners = "left, top, right, bottom" if output.kind == "boxes" else "x, y"
-    table = grid("", ">score", corners, "in the input", "class")
+    table = grid("", ">score", ">in the photograph", ">in the input", "class")
     for one in output.top:
         there = _numbers(one.photograph, output.kind) if one.photograph is not None else "-"
         add(table, " ", f"{one.score:.3f}", there, _numbers(one.input, output.kind), _class(one.index, one.label))
-    _show(table, console)
-
-
-def _show(table: Table, console: Console) -> None:
-    """Names of classes, in the last column, give way to the numbers before them."""
-    for column in table.columns[:-1]:
-        column.no_wrap = True
     show(table, console)
 
 
@@ -103,7 +95,8 @@ def _heading(output: Output) -> str:
         shown = f", the best {len(output.top)}" if len(output.top) < output.count else ""
         is_unknown = bool(output.top) and output.top[0].photograph is None
         unknown = "; a function preprocesses, and says not where in the photograph" if is_unknown else ""
-        return f"{count(output.count, 'object')}{shown}{unknown}"
+        corners = f", as {_CORNERS[output.kind]}" if output.top else ""
+        return f"{count(output.count, 'object')}{shown}{corners}{unknown}"
     return _values(output)
 
 

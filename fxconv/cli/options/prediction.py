@@ -19,19 +19,19 @@ class PredictionOptions:
 
     top: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Classes or objects told of each output.", rich_help_panel="Prediction"),
+        typer.Option(min=1, metavar="N", help="Classes or objects told of each output.", rich_help_panel="Output"),
     ] = 5
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             help="The names of the classes, a line each; by default those in the file.",
-            rich_help_panel="Prediction",
+            rich_help_panel="Output",
         ),
     ] = None
     timeout: Annotated[
-        int, typer.Option(min=1, metavar="SECONDS", help="What the file may compute.", rich_help_panel="Limits")
+        int, typer.Option(min=1, metavar="SECONDS", help="What the file may compute.", rich_help_panel="Advanced")
     ] = 300
     memory: Annotated[
-        int, typer.Option(min=1, metavar="MB", help="What it may take beside torch.", rich_help_panel="Limits")
+        int, typer.Option(min=1, metavar="MB", help="What it may take beside torch.", rich_help_panel="Advanced")
     ] = 4096

@@ -167,6 +167,22 @@ def test_boxes_in_the_input_and_in_the_photograph(dot, crafted):
     assert found.input == (12.0, 16.0, 20.0, 24.0) and found.photograph == (40.0, 100.0, 60.0, 120.0)
 
 
+class Flat(Box):
+    """The same as a trace returns it: one tensor after the other, without names."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = x[0, 0].flatten()[:0]
+        return x.view(0, 4), x, x.long()
+
+
+def test_the_file_says_what_the_tensors_of_a_traced_model_are(dot, crafted):
+    named = [{"name": name} for name in ("0.boxes", "0.scores", "0.labels")]
+    (image,) = predict(crafted(Flat(), how=UNIT, outputs=named), [dot]).images
+    assert [(one.name, one.kind, one.count) for one in image.outputs] == [("0", "boxes", 0)]
+    (image,) = predict(crafted(Flat(), how=UNIT, outputs=named[:1]), [dot]).images  # damaged, and not believed
+    assert [one.name for one in image.outputs] == ["0", "1", "2"]
+
+
 def test_a_large_photograph_is_decoded_at_a_part_of_its_size_and_told_in_its_own(tmp_path, crafted, monkeypatch):
     pixels = np.zeros((800, 400, 3), np.uint8)
     pixels[400:480, 160:240] = 255
@@ -181,7 +197,9 @@ def test_a_large_photograph_is_decoded_at_a_part_of_its_size_and_told_in_its_own
 def test_each_image_is_preprocessed_and_unreadable_ones_are_left_out(command, converted, photographs, tmp_path):
     path, _ = converted["floats"]
     (tmp_path / "bad.png").write_text("no photograph")
-    run = command("predict", str(path), str(tmp_path / "bad.png"), str(photographs[0].parent), "--json", "report.json")
+    run = command(
+        "predict", str(path), str(tmp_path / "bad.png"), str(photographs[0].parent), "--quiet", "--json", "report.json"
+    )
     assert run.status == 0
     assert run.stderr == f"warning: {tmp_path}/bad.png was left out: its content is no image of a known kind\n"
     report = run.report
@@ -209,7 +227,7 @@ def test_a_function_of_the_users_is_named_again(command, tmp_path, photographs):
     given = f"{tmp_path}/own.py:own"
     words = ("--calib", str(photographs[0].parent), "--recipe", "none", "--preprocess", given, "-o", "a.ptl")
     assert command("convert", f"{NETWORKS}:tiny", *words, "--quiet").status == 0
-    run = command("predict", "a.ptl", str(photographs[0]))
+    run = command("predict", "a.ptl", str(photographs[0]), "--quiet")
     line = "a.ptl: its images were preprocessed by a function, own.py:own; give --preprocess own.py:own"
     assert (run.status, run.stdout, run.stderr) == (2, "", f"fxconv: error: {line}\n")
     again = command("predict", "a.ptl", str(photographs[0]), "--preprocess", given)
@@ -218,7 +236,7 @@ def test_a_function_of_the_users_is_named_again(command, tmp_path, photographs):
 
 
 def test_assumed_preprocessing_is_a_warning(command, crafted, photographs):
-    run = command("predict", str(crafted(nn.ReLU(), how=HOW.assumed())), str(photographs[0]))
+    run = command("predict", str(crafted(nn.ReLU(), how=HOW.assumed())), str(photographs[0]), "--quiet")
     assert run.status == 0 and run.stderr.startswith("warning: ") and run.stderr.count("\n") == 1
     assert "its preprocessing was assumed when it was converted: resized to cover 37x37" in run.stderr
 
@@ -235,13 +253,16 @@ def test_mistakes(command, converted, crafted, photographs, tmp_path):
         ((path, f"{tmp_path}/bad.png"), "none of the images could be read (1 tried); the first is "),
         ((path, image, "--mean", "0.5"), "says how: resized to cover 37x37, cropped to 32x32, bilinear, from 0 to 1"),
         ((path, image, "--labels", f"{tmp_path}/names.txt"), "--labels: 2 names for a model of 10 classes; give as"),
-        ((path, image, "--labels", "gone.txt"), "--labels gone.txt: cannot be read (No such file or directory)"),
+        (
+            (path, image, "--labels", "gone.txt"),
+            "--labels gone.txt: cannot be read (No such file or directory); check the name",
+        ),
         ((silent, image), "does not say how photographs become what it takes; give --preprocess torchvision, timm"),
         (("gone.ptl", image), "gone.ptl: no such file; give a .ptl"),
         ((image, image), f"{image}: "),
         ((path, image, "--json", image), f"--json {image}: is the same file as {image}; choose another name"),
     ):
-        assert_user_error(command("predict", *words), line)
+        assert_user_error(command("predict", *words, "--quiet"), line)
     assert command("predict", silent, image, "--preprocess", "unit").status == 0
 
 
@@ -253,6 +274,6 @@ def test_a_file_that_may_do_more_than_compute_is_not_run(command, photographs, t
 
     path = tmp_path / "writes.ptl"
     path.write_bytes(to_bytes(torch.jit.script(Writes())))
-    run = command("predict", str(path), str(photographs[0]))
+    run = command("predict", str(path), str(photographs[0]), "--quiet")
     assert_user_error(run, "writes.ptl")
     assert "aten::save" in run.stderr and not (run.folder / "harm.pt").exists()

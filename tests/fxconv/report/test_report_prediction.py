@@ -43,8 +43,8 @@ def test_scores_with_names_of_any_length():
     text = printed(of(SCORES))
     assert text.splitlines() == [
         "x.ptl: tiny, takes 3x32x32",
-        "each image resized to cover 37x37, cropped to 32x32, bilinear, from 0 to 1 (the ",
-        "weights' own transforms: transforms of some weights)",
+        "each image resized to cover 37x37, cropped to 32x32, bilinear, from 0 to 1 (the",
+        "  weights' own transforms: transforms of some weights)",
         "",
         "dog.jpg (640x480)",
         "  output: scores of 2 classes, percent by softmax",
@@ -56,7 +56,7 @@ def test_scores_with_names_of_any_length():
 
 def test_probabilities_shares_values_and_nothing():
     text = printed(of(("output", torch.tensor([[0.25, 0.75]]))))
-    assert "  output: probabilities of 2 classes\n" in text and r"   75.00 %    dog\x1b[2J[red] (1)" in text
+    assert "  output: probabilities of 2 classes\n" in text and r"   75.00 %  dog\x1b[2J[red] (1)" in text
     text = printed(of(("out", torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])), ("depth", torch.ones(1, 1, 2, 2))))
     assert "  out: share of places by class, of 2 classes\n" in text and "   50.00 %  a very long name" in text
     assert "  depth: values [1, 1, 2, 2], from 1 to 1, mean 1\n" in text
@@ -67,18 +67,17 @@ def test_probabilities_shares_values_and_nothing():
 
 def test_detections_where_they_are():
     lines = printed(of(*BOXES)).splitlines()
-    assert "  0: 2 objects" in lines
-    start = lines.index("  0: 2 objects")
-    assert " ".join(lines[start + 1].split()) == "score left, top, right, bottom in the input class"
+    start = lines.index("  0: 2 objects, as left, top, right, bottom")
+    assert " ".join(lines[start + 1].split()) == "score in the photograph in the input class"
     assert " ".join(lines[start + 2].split()) == r"0.500 12, 4, 16, 8 1, 2, 3, 4 dog\x1b[2J[red] (1)"
-    assert lines[start + 3].startswith("   0.250  2010, 4000, 6010, 8000    1000, 2000, 3000, 4000  a very")
+    assert lines[start + 3].startswith("   0.250  2010, 4000, 6010, 8000  1000, 2000, 3000, 4000  a very long name")
     assert all(len(line) <= 80 for line in lines)
     assert " ".join(" ".join(lines[start + 3 :]).split()).endswith("many synonyms and then some more (0)")
-    assert "  0: 2 objects, the best 1\n" in printed(of(*BOXES, top=1))
+    assert "  0: 2 objects, the best 1, as left, top, right, bottom\n" in printed(of(*BOXES, top=1))
     unknown = printed(of(*BOXES, where=None))
-    assert "  0: 2 objects; a function preprocesses, and says not where in the photograph\n" in unknown
+    assert "right, bottom; a function preprocesses, and says not where in the photograph" in " ".join(unknown.split())
     peaks = ("output", torch.tensor([[[4.0, 8.0, 0.5, 1.0, 1.0]]]))
-    assert "18.0, 16.0  4.0, 8.0" in printed(of(peaks, has_peaks=True))
+    assert "0.500 18.0, 16.0 4.0, 8.0 dog" in " ".join(printed(of(peaks, has_peaks=True)).split())
 
 
 def test_a_pipe_gets_each_class_on_one_line():
