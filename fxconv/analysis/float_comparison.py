@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,12 +12,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from fxconv import replay
 from fxconv.config import MIN_SQNR, Config
 from fxconv.data.assumption import assumption_warnings
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.source import open_source
-from fxconv.errors import UserError, described
+from fxconv.errors import UserError
 from fxconv.inspection.printable import printable
 from fxconv.measures.channel_noise import part_noises
 from fxconv.measures.fidelity import Fidelity, fidelity_of_outputs, not_measured
@@ -30,16 +26,13 @@ from fxconv.models import forward, preconditions
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.progress import Progress
 from fxconv.targets.proof import metadata
-from fxconv.targets.proof.own_process import packed, unpacked, words_for
-from fxconv.targets.proof.prove import MEGABYTES, SECONDS, check_runnable, process_answer
-from fxconv.targets.registry import target_of
+from fxconv.targets.proof.outputs_of_file import outputs_of_file
+from fxconv.targets.proof.prove import MEGABYTES, SECONDS, check_runnable
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.verification import parity
 from fxconv.verification.parity import AMPLIFYING, StageParity
 
 IMAGES = 32
-# Bytes of what one process is given and hands back: of many large images a few at a time.
-_AT_ONCE = 256 << 20
 # What a file calls its inputs, in a message.
 _LONGEST = 100
 
@@ -130,10 +123,8 @@ def compare_with_float(
         in_graph = bool(told["preprocessing"].get("in_graph"))
         taken, notes = _for_the_file(own, in_graph, data, tensors, data.normalized_by or source.loaded.preprocessing)
     progress("running the file", 0, 1)
-    at_once = max(1, _AT_ONCE // sum(tensor.nbytes for tensor in (*tensors[0], *original[0])))
-    found = forward.Outputs()
-    for start in range(0, len(taken), at_once):
-        found += _outputs(path, taken[start : start + at_once], seconds, megabytes)
+    returned = outputs_of_file(path, taken, seconds, megabytes)
+    found = [[tensor for _, tensor in each] for each in returned]
     least = next(value for value in (min_sqnr, source.config.min_sqnr, MIN_SQNR) if value is not None)
     parts = () if shape_problem(original, found) else part_noises(original, found)
     row = parity.like_float("file", original, found, least, "float", parts)
@@ -195,32 +186,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, InterpolationMode):
         return value.value
     return "x".join(map(str, value)) if isinstance(value[0], int) else ", ".join(f"{each:g}" for each in value)
-
-
-def _outputs(path: Path, images: list[tuple[Tensor, ...]], seconds: int, megabytes: int) -> forward.Outputs:
-    """What the file returns for each image, from a process of its own."""
-    words = words_for(
-        "fxconv.analysis.float_comparison", "child", str(path), str(len(images[0])), str(seconds), str(megabytes)
-    )
-    told = process_answer(words, path, seconds, packed(tensor for image in images for tensor in image))
-    flat = unpacked(base64.b64decode(told["outputs"]))
-    each = len(flat) // len(images)
-    return [flat[start : start + each] for start in range(0, len(flat), each)] if each else [[] for _ in images]
-
-
-def child() -> None:
-    """What the process does: a file, how many tensors a call takes and the limits are its arguments."""
-    path, each, seconds, megabytes = Path(sys.argv[2]), *map(int, sys.argv[3:6])
-    tensors = unpacked(sys.stdin.buffer.read())
-    replay.limit(seconds, megabytes)
-    try:
-        target = target_of(path)
-        target.prepare(path)
-        module = target.open(path)
-        images = [tuple(tensors[start : start + each]) for start in range(0, len(tensors), each)]
-        target.run(module, images[0], path)
-        outputs = packed(leaf for leaves in forward.outputs(module, images) for leaf in leaves)
-        told: dict[str, Any] = {"outputs": base64.b64encode(outputs).decode()}
-    except Exception as error:
-        told = {"error": str(error) if isinstance(error, UserError) else f"{path}: {described(error)}", "whole": True}
-    print(json.dumps(told))

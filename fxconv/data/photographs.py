@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fxconv.models.image_pixels import UnreadablePhotograph, decoded
 
@@ -19,6 +19,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
 # pillow warns of files with more pixels, and refuses those with more than twice as many.
 _LARGE = Image.MAX_IMAGE_PIXELS or 89_478_485
 MOST_PIXELS = 2 * _LARGE
+# The orientations of EXIF that lay an image on its side.
+_SIDEWAYS = range(5, 9)
 
 
 def find(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
@@ -71,6 +73,19 @@ def read(path: Path, mode: Literal["L", "RGB"], least: int) -> Image.Image:
             raise
         except Exception as error:  # a damaged file fails wherever the damage lies
             raise UnreadablePhotograph(_reason(path, error)) from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of the photograph in a file, which can be read, once it stands upright."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on size and on damaged metadata, as when it is read
+        with Image.open(path, formats=_FORMATS) as image:
+            width, height = image.size
+            try:
+                sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
+            except Exception:  # metadata that cannot be read turns nothing
+                sideways = False
+    return (width, height) if sideways else (height, width)
 
 
 @contextmanager

@@ -216,27 +216,33 @@ class Preprocessing:
 
     def _covering(self, image: Image.Image) -> Image.Image:
         """The image resized to cover the input and its margin."""
-        if self.stretched is not None:
-            return F.resize(image, list(self.stretched), self.interpolation, antialias=True)
-        image = self._shortened(image)
-        height, width = self.covered
-        # As torchvision does it: the side that needs the larger enlargement decides, the other keeps the ratio.
-        if height / image.height >= width / image.width:
-            size = [height, int(height * image.width / image.height)]
-        else:
-            size = [int(width * image.height / image.width), width]
-        return F.resize(image, size, self.interpolation, antialias=True)
+        whole, box = (0, 0, image.width, image.height), self.middle(image.height, image.width)
+        image = image.crop(box) if box != whole else image
+        size = self.resized_to(image.height, image.width)
+        return F.resize(image, list(size), self.interpolation, antialias=True)
 
-    def _shortened(self, image: Image.Image) -> Image.Image:
-        """The middle of an image that is far more oblong than the input; any other image as it is."""
-        widest = math.ceil(_MOST_OBLONG * image.height * max(1.0, self.width / self.height))
-        tallest = math.ceil(_MOST_OBLONG * image.width * max(1.0, self.height / self.width))
-        # An even number of pixels goes, or the centre would move by half of one.
-        left = max(0, image.width - widest) // 2
-        top = max(0, image.height - tallest) // 2
-        if not left and not top:
-            return image
-        return image.crop((left, top, image.width - left, image.height - top))
+    def resized_to(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a `middle` of these becomes before the centre is cropped."""
+        if self.stretched is not None:
+            return self.stretched
+        tall, wide = self.covered
+        # As torchvision does it: the side that needs the larger enlargement decides, the other keeps the ratio.
+        if tall / height >= wide / width:
+            return tall, int(tall * width / height)
+        return int(wide * height / width), wide
+
+    def middle(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what is used of an upright image: of one far more oblong than the input less.
+
+        Of any other all of it.
+        """
+        left = top = 0
+        if self.stretched is None:
+            widest = math.ceil(_MOST_OBLONG * height * max(1.0, self.width / self.height))
+            tallest = math.ceil(_MOST_OBLONG * width * max(1.0, self.height / self.width))
+            # An even number of pixels goes, or the centre would move by half of one.
+            left, top = max(0, width - widest) // 2, max(0, height - tallest) // 2
+        return left, top, width - left, height - top
 
     def pixels(self, array: npt.NDArray[np.uint8]) -> Tensor:
         """One uint8 array `[H, W, C]` of any size as a float32 tensor `[C, H, W]`; resized only if it must be."""

@@ -12,6 +12,7 @@ from fxconv.cli.commands.explain import explain
 from fxconv.cli.commands.inspect import inspect
 from fxconv.cli.commands.models import models
 from fxconv.cli.commands.passes import passes
+from fxconv.cli.commands.predict import predict
 from fxconv.cli.commands.sensitivity import sensitivity
 from fxconv.cli.commands.study import study
 from fxconv.cli.commands.verify import verify
@@ -20,7 +21,7 @@ from fxconv.cli.commands.verify import verify
 PANELS = {
     "Convert": (convert, example),
     "Look": (diff, inspect, compare),
-    "Measure": (verify, bench, sensitivity, study),
+    "Measure": (verify, predict, bench, sensitivity, study),
     "Learn": (models, passes, explain, doctor),
 }
 

@@ -46,6 +46,8 @@ _TYPES = {
 }
 # Numbers in the inputs that a file asks for: beyond that it is not believed.
 _MOST_VALUES = 1 << 28
+# Pixels on a side of what a photograph is resized to: beyond that it is not believed.
+_LONGEST_SIDE = 1 << 13
 # What a file calls a function, in a message.
 _LONGEST_NAME = 100
 
@@ -240,17 +242,22 @@ def preprocessing_in(path: Path, told: dict[str, Any], plain: Preprocessing, fun
     try:
         if (asked := said.get("function")) is not None:
             return _by_function(path, str(asked["name"]), asked.get("sha256"), function)
-        height, width = map(int, said["crop"])
         exact = said.get("resize_to")
-        tall, wide = map(int, exact if exact is not None else said["resize_to_cover"])
+        sides = [*said["crop"], *(exact if exact is not None else said["resize_to_cover"])]
+        means, deviations = ([float(value) for value in said[field]] for field in ("mean", "std"))
+        if not all(0 < side <= _LONGEST_SIDE for side in sides) or not all(map(math.isfinite, [*means, *deviations])):
+            raise ValueError
+        if min(deviations) <= 0:
+            raise ValueError
+        height, width, tall, wide = map(int, sides)
         ratio = plain.resize if round(height * plain.resize) == tall else tall / height
         by = 255.0 if said.get("raw") else 1.0
         return replace(
             plain,
             height=height,
             width=width,
-            mean=tuple(float(value) * by for value in said["mean"]),
-            std=tuple(float(value) * by for value in said["std"]),
+            mean=tuple(value * by for value in means),
+            std=tuple(value * by for value in deviations),
             scale=1.0 if said.get("raw") else Preprocessing.scale,
             resize=ratio,
             stretched=(tall, wide) if exact is not None else None,
@@ -275,10 +282,10 @@ def _by_function(path: Path, name: str, digest: object, given: str | None) -> Pr
     return made
 
 
-def inputs_in(path: Path) -> list[Tensor] | None:
+def inputs_in(path: Path, cure: str = "give --input-size or --example") -> list[Tensor] | None:
     """Tensors of zeros like those that one call of an artifact takes; None when it does not say.
 
-    Raises `UserError` when what it says cannot be.
+    Raises `UserError` when what it says cannot be, with what to do then.
     """
     found = metadata_in(path)
     if found is None:
@@ -291,6 +298,4 @@ def inputs_in(path: Path) -> list[Tensor] | None:
             raise ValueError
         return [torch.zeros(shape, dtype=_TYPES[kind]) for shape, kind in kinds]
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: what its {FILE} says of the inputs is damaged; give --input-size or --example"
-        ) from error
+        raise UserError(f"{path}: what its {FILE} says of the inputs is damaged; {cure}") from error

@@ -99,7 +99,7 @@ def archive(path, **records):
     return str(path)
 
 
-@pytest.mark.parametrize("verb", ["verify", "bench", "inspect"])
+@pytest.mark.parametrize("verb", ["verify", "predict", "bench", "inspect"])
 @pytest.mark.parametrize(
     "records",
     [
@@ -108,7 +108,9 @@ def archive(path, **records):
     ],
 )
 def test_names_of_records(command, tmp_path, verb, records):
-    check_shown(command(verb, archive(tmp_path / "x.ptl", **records)))
+    others = (str(tmp_path),) if verb == "predict" else ()
+    (tmp_path / "x.png").write_bytes(b"")
+    check_shown(command(verb, archive(tmp_path / "x.ptl", **records), *others))
 
 
 @pytest.mark.parametrize("words", [("inspect",), ("verify",), ("bench", "--input-size", "8"), ("bench",)])
