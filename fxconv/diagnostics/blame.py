@@ -61,5 +61,10 @@ def _place(frames: traceback.StackSummary) -> int | None:
 
 
 def _folders(packages: tuple[str, ...]) -> tuple[str, ...]:
-    specs = [sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name) for name in packages]
+    # None stands in sys.modules for what must not be imported
+    modules = {name: sys.modules[name] for name in packages if name in sys.modules}
+    specs = [
+        getattr(modules[name], "__spec__", None) if name in modules else importlib.util.find_spec(name)
+        for name in packages
+    ]
     return tuple(f"{folder}/" for spec in specs if spec for folder in spec.submodule_search_locations or ())

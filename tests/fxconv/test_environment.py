@@ -144,7 +144,7 @@ def test_importing_fxconv_does_not_import_torch():
 
 
 def test_convert_is_the_function():
-    assert fxconv.convert.__module__ == "fxconv.conversion"
+    assert fxconv.convert.__module__ == "fxconv.api"
     assert fxconv.convert.__name__ == "convert"
     with pytest.raises(AttributeError, match="module 'fxconv' has no attribute 'transmogrify'"):
         fxconv.transmogrify  # noqa: B018

@@ -41,7 +41,8 @@ FAULTY = "jit_1x1:avx"
 def test_the_stock_gradient_is_still_wrong_or_fatal():
     done = subprocess.run(
         [sys.executable, "-c", STOCK.replace("WRONG", str(WRONG))],
-        env=os.environ | {"ONEDNN_VERBOSE": "1"},
+        # with AVX-512 the workspace is as short, and what lies behind it may be harmless
+        env=os.environ | {"ONEDNN_VERBOSE": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
         capture_output=True,
         text=True,
         check=False,
