@@ -56,7 +56,8 @@ from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
 from fxconv.targets.proof.metadata import FileContents
-from fxconv.targets.registry import check_suffix, target_of
+from fxconv.targets.registry import target_of
+from fxconv.targets.suffixes import check_suffix
 from fxconv.targets.target import Target
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.targets.wrapping.wrapper import ModelWrapper

@@ -75,8 +75,8 @@ MEASURES = (
     Mutant(
         "a budget with labels is about agreement",
         _JUDGE,
-        "return score.agreement if self.float_accuracy is None else score.accuracy or 0.0",
-        "return score.agreement",
+        "return (score.agreement if self.float_accuracy is None else score.accuracy) or 0.0",
+        "return score.agreement or 0.0",
         (f"{_JUDGE_TEST}::test_the_budget_is_about_agreement_or_about_accuracy",),
     ),
     Mutant(
@@ -88,7 +88,7 @@ MEASURES = (
     ),
     Mutant(
         "a point of the budget is a tenth",
-        _BUDGET,
+        _JUDGE,
         "- max_drop / 100)",
         "- max_drop / 10)",
         (f"{_BUDGET_TEST}::test_with_labels_the_budget_is_about_accuracy",),
@@ -117,8 +117,8 @@ MEASURES = (
     Mutant(
         "rows to judge by begin with the last of calibration",
         "fxconv/data/calibration_arrays.py",
-        "others.start, others.count = self.start + self.count, min(count, self.array",
-        "others.start, others.count = self.start + self.count - 1, min(count, self.array",
+        "self.places, self._spares = order[:count], order[count:]",
+        "self.places, self._spares = order[:count], order[count - 1 :]",
         (f"{_HELD_OUT_TEST}::test_the_rows_behind_those_of_calibration",),
     ),
     Mutant(

@@ -164,8 +164,10 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     from fxconv.cli.paths import check_target, code_file, read_files
     from fxconv.data.arrays import split_name
     from fxconv.data.class_names import sorted_files
+    from fxconv.targets.suffixes import check_suffix
 
     output, accuracy, training = request.output, request.accuracy, request.training
+    check_suffix(output.output, "-o")
     for option, path in {"-o": output.output, **output.reports}.items():
         check_target(path, option)
     training.check(request.config.mode, given)
@@ -190,9 +192,6 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     check_given(images.calib, accuracy.evaluation, accuracy.labels or (), training.train, has_metric)
     files = Files(reads, {**output.reports, "--checkpoint": training.checkpoint}, labels, names)
     files.check_distinct("-o", output.output)
-    from fxconv.targets.registry import check_suffix  # imports torch: what needs none is told by now
-
-    check_suffix(output.output, "-o")
     return files
 
 

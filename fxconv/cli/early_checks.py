@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fxconv.cli.options.model import LoadingOptions
 from fxconv.config import Config
-from fxconv.data.given_files import check_array, check_folder, check_images, check_labels
+from fxconv.data.given_files import check_array, check_evaluation, check_images, check_labels
 from fxconv.models import user_code
 from fxconv.models.head_list import check_heads, parse_heads
 from fxconv.models.input_size import parse_input_size
@@ -70,7 +70,7 @@ def check_given(
     """
     check_images(calib, "--calib")
     if not has_metric:
-        check_folder(evaluation, "--eval")
+        check_evaluation(evaluation)
     for file in labels:
         check_labels(file)
     check_images(train, "--train")

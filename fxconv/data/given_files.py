@@ -26,6 +26,13 @@ def check_folder(folder: Path | None, option: str) -> None:
         raise UserError(f"{option} {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
 
 
+def check_evaluation(place: Path | None) -> None:
+    """Raise `UserError` where --eval, without a metric, names no folder of photographs."""
+    if place is not None and place.is_file() and place.suffix.lower() == ".npz":
+        raise UserError(f"--eval {place}: arrays go with --metric FILE.py:NAME; give one, or a folder")
+    check_folder(place, "--eval")
+
+
 def check_labels(file: Path) -> None:
     """Raise `UserError` where a list of classes, or of photographs and their classes, cannot be opened."""
     try:

@@ -226,7 +226,7 @@ def test_options_are_the_fields_of_the_config(small_model, batches):
 
 
 def test_a_model_that_is_quantized_already_is_refused(small_conversion, batches):
-    with pytest.raises(ValueError, match="is quantized already; rewriting starts from the float model"):
+    with pytest.raises(fxconv.UserError, match="ConvReLU2d is quantized already; give the float model"):
         fxconv.convert(small_conversion.int8, calibration=batches)
 
 

@@ -96,7 +96,11 @@ def test_a_factory_gets_its_arguments(factory):
         ("open_ended", ("strid=2",), r"--model-arg strid: nets.py:open_ended\(\) has no such argument"),
         ("open_ended", ("a.b=2",), r"--model-arg a.b: nets.py:open_ended\(\) takes arguments by plain names"),
         ("made", ("width=3",), r"--model-arg width: nets.py:made is a module, which takes no arguments"),
-        ("counted", ("n=[1]",), r"nets.py:counted\(\) failed with RuntimeError: first line of \[1\]; mend it there$"),
+        (
+            "counted",
+            ("n=[1]",),
+            r"nets.py:counted\(\) failed with RuntimeError: first line of \[1\], in nets.py, line 11 .*; mend it there",
+        ),
     ],
 )
 def test_arguments_that_a_factory_does_not_take(name, arguments, message, factory):

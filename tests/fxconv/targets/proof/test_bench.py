@@ -167,8 +167,8 @@ def test_a_file_that_writes_is_not_run(tmp_path, command):
     [
         (("gone.ptl", "--input-size", "8"), "gone.ptl: no such file; give a .ptl"),
         (("gone.ptl",), "gone.ptl: does not say what it takes; give --input-size or --example"),
-        (("gone.ptl", "--input-size", "x"), "--input-size x: expected N, HxW, CxHxW or CxTxHxW in pixels"),
-        (("gone.ptl", "--example", "no.npy"), "--example no.npy: no such file"),
+        (("--input-size", "x", "gone.ptl"), "--input-size x: expected N, HxW, CxHxW or CxTxHxW in pixels"),
+        (("--example", "no.npy", "gone.ptl"), "--example no.npy: no such file"),
         (("gone.ptl", "--json", "gone.ptl"), ": is the same file as"),
     ],
 )

@@ -1,0 +1,44 @@
+"""Names of files that fxconv writes, and names that it does not, told without importing torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fxconv.errors import UserError
+from fxconv.targets.suffixes import check_suffix
+
+
+@pytest.mark.parametrize("name", ["x.ptl", "X.PTL", "a.b/x.v2.ptl", None])
+def test_names_that_are_written(name):
+    check_suffix(None if name is None else Path(name), "-o")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a/x.onnx", "-o a/x.onnx: fxconv writes .ptl only, no ONNX file; write a/x.ptl"),
+        ("x.pte", "-o x.pte: fxconv writes .ptl only, no ExecuTorch program; write x.ptl"),
+        ("x.Pt", "-o x.Pt: fxconv writes .ptl only, no full TorchScript or weights; write x.ptl"),
+        ("x.mlmodel", "-o x.mlmodel: fxconv writes .ptl only, no Core ML model; write x.ptl"),
+        ("x", "-o x: has no suffix, as the files that fxconv writes do; write x.ptl"),
+        ("x.1", "-o x.1: does not end in .ptl, as the files that fxconv writes do; write x.1.ptl"),
+        (".ptl", "-o .ptl: has no suffix, as the files that fxconv writes do; write .ptl.ptl"),
+    ],
+)
+def test_names_that_are_not(name, line):
+    with pytest.raises(UserError) as error:
+        check_suffix(Path(name), "-o")
+    assert str(error.value) == line
+
+
+def test_a_folder_is_told_by_whoever_writes(tmp_path):
+    check_suffix(tmp_path, "-o")
+
+
+def test_it_needs_no_torch():
+    program = "import sys, fxconv.targets.suffixes; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
