@@ -5,126 +5,27 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from fxconv.cli import startup
-from fxconv.cli.options.accuracy import AccuracyOptions
-from fxconv.cli.options.calibration import CalibrationImages
-from fxconv.cli.options.model import TracingOptions
+from fxconv.cli.input_digests import named_inputs, otherwise
 from fxconv.cli.options.output import ConversionOutput
-from fxconv.cli.options.training import TrainingOptions
+from fxconv.cli.request import Request
 from fxconv.cli.results import write_report
 from fxconv.cli.rewriting import Shown, show_rewriting
-from fxconv.config import Config, Mode, Recipe
+from fxconv.config import Mode, Recipe
 from fxconv.errors import ConversionError, UserError
 from fxconv.progress import conversion_phases
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from fxconv.calibration_file import SavedCalibration
     from fxconv.config_inputs import NamedInputs
     from fxconv.conversion import Conversion
-    from fxconv.data.calibration import CalibrationData
     from fxconv.data.source import Source
     from fxconv.progress import Progress
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a conversion is asked for: a model, and the options; those that are choices of `Config` as `config`."""
-
-    model: str
-    loading: TracingOptions
-    images: CalibrationImages
-    accuracy: AccuracyOptions
-    training: TrainingOptions
-    output: ConversionOutput
-    config: Config
-    saved: NamedInputs | None = None
-    kept: SavedCalibration | None = None
-    given: Callable[[str], bool] = lambda field: False
-
-
-def saved_inputs(output: ConversionOutput) -> NamedInputs | None:
-    """What --config says was given by name; None without it."""
-    if output.config_file is None:
-        return None
-    from fxconv import config_file
-
-    return config_file.saved_inputs(output.config_file)
-
-
-# Options that say what was calibrated, which a saved calibration has settled.
-_SETTLED = (
-    *("calib", "example", "input_size", "heads", "evaluation", "train", "train_count", "checkpoint", "config_file"),
-)
-
-
-def saved_calibration(output: ConversionOutput, given: Callable[[str], bool]) -> SavedCalibration | None:
-    """What --calibration names; None without it. Raises `UserError` for options that it has settled, and for code."""
-    if output.calibration is None:
-        return None
-    if settled := next((field for field in _SETTLED if given(field)), None):
-        option = {"evaluation": "--eval", "config_file": "--config"}.get(settled, f"--{settled.replace('_', '-')}")
-        raise UserError(f"{option}: is settled by --calibration {output.calibration}; leave one of them out")
-    if not output.calibration.is_file():
-        raise UserError(f"--calibration {output.calibration}: no such file; --save-calibration writes one")
-    from fxconv import calibration_file
-    from fxconv.config_file import check_code
-
-    found = calibration_file.load(output.calibration)
-    check_code(found.inputs.code_of(found.config.passes), f"--calibration {output.calibration}", given)
-    return found
-
-
-def requested(
-    model: str | None,
-    loading: TracingOptions,
-    images: CalibrationImages,
-    accuracy: AccuracyOptions,
-    training: TrainingOptions,
-    output: ConversionOutput,
-    config: Config,
-    saved: NamedInputs | None,
-    kept: SavedCalibration | None,
-    given: Callable[[str], bool],
-) -> Request:
-    """The request, with what the command line leaves open as it was `saved`. Raises `UserError` without a model."""
-    if saved is not None:
-        model = model or saved.model
-        loading, images, training = (
-            _filled(loading, saved, given),
-            _filled(images, saved, given),
-            _filled(training, saved, given),
-        )
-        if kept is not None:
-            images, loading = replace(images, calib=None), replace(loading, example=None)
-            training = replace(training, train=None)
-        elif saved.labels is not None and not given("labels"):
-            accuracy = replace(accuracy, labels=[Path(saved.labels)])
-    if model is None:
-        raise UserError("missing argument 'MODEL' (fxconv convert --help)")
-    return Request(model, loading, images, accuracy, training, output, config, saved, kept, given)
-
-
-_Group = TypeVar("_Group", bound="DataclassInstance")
-
-
-def _filled(group: _Group, saved: NamedInputs, given: Callable[[str], bool]) -> _Group:
-    """The group with those of its options that were saved and are not given."""
-    changed: dict[str, Any] = {}
-    for each in fields(group):
-        value = getattr(saved, each.name, None)
-        if value is not None and not given(each.name):
-            changed[each.name] = Path(value) if each.name in _PATHS else value
-    return replace(group, **changed)
-
-
-_PATHS = ("calib", "example", "train")
 
 
 @dataclass(frozen=True)
@@ -268,8 +169,8 @@ def run(
     )
     files.check_unimported(artifact)
     lessons = open_training(source, training.train, training.train_count) if training.train is not None else None
-    named = _named(request, files, source, lessons)
-    for warning in (*source.warnings, *(_otherwise(request, named) if named is not None else ())):
+    named = named_inputs(request, files.reads, files.names, source, lessons)
+    for warning in (*source.warnings, *(otherwise(request, named) if named is not None else ())):
         terminal.warn(warning)
     startup.keep_what_is_imported()
     conversion = convert(
@@ -314,64 +215,6 @@ def _opened_again(request: Request, kept: SavedCalibration, files: Files) -> Sou
         loading.weights_key,
         loading.weights_prefix,
     )
-
-
-def _named(request: Request, files: Files, source: Source, lessons: CalibrationData | None) -> NamedInputs | None:
-    """What the conversion is given by name, with digests; None where nobody asks for that."""
-    from fxconv.config_inputs import NamedInputs
-    from fxconv.data.digests import file_digest, parameters_digest
-
-    if (request.saved, request.output.save_config, request.output.save_calibration) == (None, None, None):
-        return None
-    if request.kept is not None:
-        return request.kept.inputs
-    # what judging decided is named: the layers kept in float
-    left_out = ("--config", "--calibration", "--eval", "--labels", "--metric")
-    reads = {option: path for option, path in files.reads.items() if option not in left_out}
-    reads["--labels"] = reads.pop("the names of the classes", None)
-    digests = {option: file_digest(path) for option, path in reads.items() if path is not None and path.is_file()}
-    for option, data in (("--calib", source.data), ("--train", lessons)):
-        if data is not None and (digest := data.digest()):
-            digests[option] = digest
-    digests["the weights"] = parameters_digest(source.loaded.module)
-    loading, training = request.loading, request.training
-
-    def text(path: Path | None) -> str | None:
-        return str(path) if path is not None else None
-
-    return NamedInputs(
-        model=request.model,
-        weights=loading.weights,
-        weights_key=loading.weights_key,
-        weights_prefix=loading.weights_prefix,
-        unsafe_load=loading.unsafe_load,
-        input_size=loading.input_size,
-        heads=loading.heads,
-        calib=text(request.images.calib),
-        example=text(loading.example),
-        labels=text(files.names),
-        train=text(training.train),
-        train_count=training.train_count if training.train is not None else None,
-        digests=digests,
-    )
-
-
-def _otherwise(request: Request, named: NamedInputs) -> Iterator[str]:
-    """What is another one than when the choices were saved, a sentence each."""
-    if request.saved is None or request.kept is not None:  # a saved calibration is held to its digests
-        return
-    same = {name: getattr(request.saved, name) == getattr(named, name) for name in ("model", "weights", "calib")}
-    if request.given("calib_count") or request.given("seed"):  # others of the same folder are drawn
-        same["calib"] = False
-    named_by = {"the model": "model", "--weights": "weights", "the weights": "weights", "--calib": "calib"}
-    for option, digest in request.saved.digests.items():
-        found = named.digests.get(option)
-        if found is None or found == digest or not same.get(named_by.get(option, ""), True):
-            continue
-        yield (
-            f"{option}: is not what {request.output.config_file} was saved with (SHA-256 {digest[:12]} then, "
-            f"{found[:12]} now), so that the result may differ"
-        )
 
 
 def write_reports(

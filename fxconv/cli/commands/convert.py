@@ -17,6 +17,7 @@ from fxconv.cli.options.output import ConversionOutput
 from fxconv.cli.options.passes import PassOptions
 from fxconv.cli.options.preprocessing import PreprocessingOptions
 from fxconv.cli.options.training import TrainingOptions
+from fxconv.cli.request import requested, saved_calibration, saved_inputs
 from fxconv.config import Mode
 
 
@@ -61,12 +62,12 @@ def convert(
     given = given_on(context)
     groups = (loading, images, calibration, pixels, int8, accuracy, artifact, passes, lowering, training, detector)
     asked = choices(*groups, mode=mode)
-    saved, kept = converting.saved_inputs(output), converting.saved_calibration(output, given)
+    saved, kept = saved_inputs(output), saved_calibration(output, given)
     if kept is None:
         config = chosen(output.config_file, asked, given)
     else:
         saved, config = kept.inputs, kept.config_with({field: value for field, value in asked.items() if given(field)})
-    request = converting.requested(model, loading, images, accuracy, training, output, config, saved, kept, given)
+    request = requested(model, loading, images, accuracy, training, output, config, saved, kept, given)
     files = converting.check_files(request, given)
     if output.dry_run:
         converting.show_dry_run(request)
