@@ -68,7 +68,6 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     from fxconv.targets.suffixes import check_suffix
 
     output, accuracy, training = request.output, request.accuracy, request.training
-    check_suffix(output.output, "-o")
     for option, path in {"-o": output.output, **output.reports}.items():
         check_target(path, option)
     training.check(request.config.mode, given)
@@ -93,6 +92,7 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     check_given(images.calib, accuracy.evaluation, accuracy.labels or (), training.train, has_metric)
     files = Files(reads, {**output.reports, "--checkpoint": training.checkpoint}, labels, names)
     files.check_distinct("-o", output.output)
+    check_suffix(output.output, "-o")
     return files
 
 
