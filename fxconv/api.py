@@ -32,7 +32,7 @@ from fxconv.models.preprocessing import Origin, Preprocessing
 from fxconv.models.preprocessing_choice import chosen as chosen_preprocessing
 from fxconv.models.preprocessing_choice import of_module
 from fxconv.models.preprocessing_function import from_function
-from fxconv.models.signature import InputSignature
+from fxconv.models.signature import InputSignature, sizes
 from fxconv.progress import Progress
 from fxconv.quantization.training.own_loop import Trainable
 from fxconv.report.progress import shown
@@ -114,15 +114,17 @@ def convert(
         saved = calibration_file.load(Path(calibration).expanduser())
         given = {"output": output, "labels": labels, "layers": layers}
         settled = {"held_out": held_out, "training": training, "metric": metric, "example_inputs": example_inputs}
+        settled |= {"preprocessing": preprocessing, "checkpoint": checkpoint}
         with _followed(progress) as follow:
             return _told(_again(model, saved, config, options, settled, progress=follow, **given))
     config, judged_by = _chosen(config, options, metric)
     others = {name: value for name, value in options.items() if name not in _FIELDS}
-    expected = _expected(model, example_inputs, config, preprocessing or function)
+    expected = _expected(model, example_inputs, config, _by_hand(preprocessing, config) or function)
     if expected.preprocessing.origin is Origin.user:
         preprocessing = expected.preprocessing
     learns = config.mode is Mode.qat and config.learn_from is Teacher.labels
     data = _images(model, calibration, expected, config, labelled=learns and training is None)
+    preprocessing = _sized(preprocessing, data)
     wanted = Wanted(expected, config.held_out or JUDGED, config.batch_size, config.seed, "held_out")
     judged = held_out
     if held_out is not None and (isinstance(held_out, (str, Path)) or judged_by is None):
@@ -236,11 +238,33 @@ def _again(
     return pipeline.convert(model, saved.images, arguments, choices, saved=saved, **given)
 
 
+def _by_hand(preprocessing: Preprocessing | None, config: Config) -> Preprocessing | None:
+    """A preprocessing that the caller made, who knows. Raises `UserError` where choices say another beside it."""
+    if preprocessing is None:
+        return None
+    if given := [name for name in ("preprocess",) if getattr(config, name) is not None] or config.pixel_choices:
+        raise UserError(f"preprocessing: goes without {given[0]}, which says it too; leave one of them out")
+    return preprocessing if preprocessing.is_known else replace(preprocessing, origin=Origin.user)
+
+
+def _sized(preprocessing: Preprocessing | None, data: CalibrationData) -> Preprocessing | None:
+    """What is said of pixels in the size of tensors that were made of them already."""
+    if preprocessing is None or data.normalized_by is not None or not preprocessing.says_values:
+        return preprocessing
+    shape = tuple(data.examples(1)[0][0].shape[1:])
+    is_image = len(shape) in (3, 4) and shape[0] == preprocessing.channels
+    return preprocessing.resized(None, *shape[-2:]) if is_image else preprocessing
+
+
 def _function(options: Mapping[str, Any]) -> tuple[dict[str, Any], Preprocessing | None]:
     """The keywords, and the function among them that preprocesses: `preprocess=transform`, which they name then."""
     function = options.get("preprocess")
     if function is None or isinstance(function, str) or not callable(function):
         return dict(options), None
+    if all(hasattr(function, part) for part in ("mean", "std", "crop_size", "resize_size")):  # what weights come with
+        rest = {name: value for name, value in options.items() if name != "preprocess"}
+        how = Preprocessing.from_preset(function, f"{type(function).__name__} given from Python")
+        return rest, replace(how, origin=Origin.user)
     made = from_function(function)
     return {**options, "preprocess": made.name}, made
 
@@ -251,6 +275,11 @@ def _expected(
     """What the model is called with; how pixels become that is `preprocessing`, or what the choices say."""
     expected = ExpectedInput.of(preconditions.unwrapped(model), example_inputs, preprocessing)
     if preprocessing is not None:
+        shape = sizes(expected.example)[0] if expected.example else ()
+        if not preprocessing.says_values and len(shape) > 2 and tuple(shape[-2:]) != preprocessing.size:
+            found, wanted = ("x".join(map(str, size)) for size in (preprocessing.size, shape[-2:]))
+            raise UserError(f"preprocess: the function makes {found} of an image, and example_inputs is {wanted}; give "
+                            "an example of that size, or leave it out")  # fmt: skip
         return expected
     how = of_module(preconditions.unwrapped(model), expected.preprocessing)
     if how is not expected.preprocessing and expected.example is not None:

@@ -152,6 +152,7 @@ def load(path: Path) -> SavedCalibration:
     try:
         text = json.loads(content["text"])
         told = {key: value for key, value in text["config"].items() if key != "schema"}
+        told.pop("metric", None)  # it judged, which is over: no file alone has code imported
         config = config_file.from_values(told, f"--calibration {path}")
         fidelity = dict(text["fidelity"])
         worst = fidelity.pop("worst")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fxconv.config import Config, Recipe
-from fxconv.config_inputs import NamedInputs, read_inputs
+from fxconv.config_inputs import NamedInputs, found_from, moved_code, read_inputs, relative_to
 from fxconv.errors import UserError
 from fxconv.pixel_options import is_function
 
@@ -22,8 +22,14 @@ _INPUTS = "inputs"
 _TYPES = typing.get_type_hints(Config)
 
 
-def text(config: Config, inputs: NamedInputs | None = None) -> str:
-    """All choices as indented JSON, which `read` takes; with what was given by name, which `saved_inputs` gives."""
+def text(config: Config, inputs: NamedInputs | None = None, file: Path | None = None) -> str:
+    """All choices as indented JSON, which `read` takes; with what was given by name, which `saved_inputs` gives.
+
+    Both name files relative to the folder of `file`, where there is one.
+    """
+    if file is not None and inputs is not None:
+        inputs = inputs.beside(file)
+        config = dataclasses.replace(config, **moved_code(vars(config), relative_to(file)))
     values = {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
     named = {"inputs": inputs.as_json()} if inputs is not None else {}
     return json.dumps({"schema": SCHEMA, **named, **values}, indent=2, allow_nan=False) + "\n"
@@ -73,6 +79,8 @@ def read(path: Path, given: Mapping[str, Any], is_given: Callable[[str], bool] |
     it does, `given` is all of it. Raises `UserError` naming a key that is none, or whose value is not of its type.
     """
     values, what = _values(path), f"--config {path}"
+    if _INPUTS in values:  # what has none was written by hand, or before paths were relative
+        values |= moved_code(values, found_from(path))
     inputs = read_inputs(values.pop(_INPUTS, {}), f"{what}: {_INPUTS!r}").found_from(path)
     config = from_values(values, what, given)
     function = config.preprocess if is_function(config.preprocess) else None

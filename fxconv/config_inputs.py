@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,8 @@ from fxconv.errors import UserError
 # What a model's text begins with when no code of the user's is imported for it.
 _NO_CODE = ("timm:", "transformers:", "detector:")
 _WORDS = ("auto", "random")
+# The kinds of files that there are.
+TARGETS = ("mobile",)
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class NamedInputs:
 
     def beside(self, file: Path) -> NamedInputs:
         """With each path relative to the folder of `file`."""
-        return self._moved(lambda path: os.path.relpath(path, file.parent))
+        return self._moved(relative_to(file))
 
     def found_from(self, file: Path) -> NamedInputs:
         """With each path as it is found from here, where `file` has it relative to its own folder."""
-        return self._moved(lambda path: os.path.normpath(file.parent / path))
+        return self._moved(found_from(file))
 
     def _moved(self, move: Any) -> NamedInputs:
         changed: dict[str, Any] = {}
@@ -68,9 +70,8 @@ class NamedInputs:
                 changed[name] = move(path)
         if self.weights not in _WORDS:
             changed["weights"] = move(self.weights)
-        home, colon, name = (self.model or "").rpartition(":")
-        if colon and home.endswith(".py"):
-            changed["model"] = f"{move(home)}:{name}"
+        if self.model is not None:
+            changed["model"] = _moved_spec(self.model, move)
         return replace(self, **changed)
 
     def as_json(self) -> dict[str, Any]:
@@ -78,6 +79,33 @@ class NamedInputs:
         told = {one.name: getattr(self, one.name) for one in fields(self)}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
         return {name: value for name, value in plain.items() if value not in (None, False, {})}
+
+
+def moved_code(values: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    """The choices among `values` that name code of the user's in a file, `FILE.py:NAME`, with the file moved."""
+    found: dict[str, Any] = {}
+    for name in ("passes", "preprocess", "metric"):
+        value = values.get(name)
+        if isinstance(value, str):
+            found[name] = _moved_spec(value, move)
+        elif isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+            found[name] = type(value)(_moved_spec(each, move) for each in value)
+    return found
+
+
+def _moved_spec(spec: str, move: Callable[[str], str]) -> str:
+    home, colon, name = spec.rpartition(":")
+    return f"{move(home)}:{name}" if colon and home.endswith(".py") else spec
+
+
+def relative_to(file: Path) -> Callable[[str], str]:
+    """What makes a path relative to the folder of `file`."""
+    return lambda path: os.path.relpath(path, file.parent)
+
+
+def found_from(file: Path) -> Callable[[str], str]:
+    """What finds a path from here that `file` has relative to its own folder."""
+    return lambda path: os.path.normpath(file.parent / path)
 
 
 def names_code(model: str) -> bool:
@@ -98,6 +126,8 @@ def read_inputs(told: object, what: str) -> NamedInputs:
         is_number = kind is int and isinstance(value, bool)
         if not isinstance(value, kind) or is_number or not all(isinstance(item, str) for item in items):
             raise UserError(f"{what}: {name!r} is of another type than --save-config writes; save it again")
+    if other := [name for name in told.get("targets", ()) if name not in TARGETS]:
+        raise UserError(f"{what}: 'targets' names {other[0]!r}; this fxconv writes {', '.join(TARGETS)}")
     given = dict(told)
     if "targets" in given:
         given["targets"] = tuple(given["targets"])

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,9 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
         raise UserError("--eval and --labels go with --mode static or qat, not with dynamic: leave them out")
     check_target(training.checkpoint, "--checkpoint")
     loading, images, passes = request.loading, request.images, request.config.passes
-    code = (passes, request.config.preprocess)
+    # a saved calibration needs no function that preprocesses
+    config = request.config if request.kept is None else replace(request.config, preprocess=None)
+    code = (passes, config.preprocess)
     reads = read_files(request.model, loading.weights, images.calib, loading.example, *code) | {
         "--config": output.config_file,
         "--calibration": output.calibration,
@@ -87,7 +89,7 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
         "the names of the classes": names,
     }
     check_loading(request.model, loading, loading.example)
-    check_choices(request.config)
+    check_choices(config)
     has_metric = request.config.metric is not None
     check_given(images.calib, accuracy.evaluation, accuracy.labels or (), training.train, has_metric)
     files = Files(reads, {**output.reports, "--checkpoint": training.checkpoint}, labels, names)
@@ -235,8 +237,7 @@ def write_reports(
     if output.save_config is not None and conversion.verified:
         from fxconv.config_file import reproducing, text
 
-        beside = named.beside(output.save_config) if named is not None else None
-        choices = text(reproducing(conversion.config, conversion.recipe.steps), beside)
+        choices = text(reproducing(conversion.config, conversion.recipe.steps), named, output.save_config)
         write_report(output.save_config, choices, done, "--save-config")
 
     if output.save_calibration is not None and conversion.verified:

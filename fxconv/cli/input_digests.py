@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def named_inputs(
     if (request.saved, request.output.save_config, request.output.save_calibration) == (None, None, None):
         return None
     if request.kept is not None:
-        return request.kept.inputs
+        return _of_calibration(request, request.kept.inputs, names)
     # what judging decided is named: the layers kept in float
     left_out = ("--config", "--calibration", "--eval", "--labels", "--metric")
     reads = {option: path for option, path in reads_by_option.items() if option not in left_out}
@@ -37,7 +38,8 @@ def named_inputs(
     for option, data in (("--calib", source.data), ("--train", lessons)):
         if data is not None and (digest := data.digest()):
             digests[option] = digest
-    digests["the weights"] = parameters_digest(source.loaded.module)
+    if not source.loaded.is_random:  # those of a seed are settled by the images, too
+        digests["the weights"] = parameters_digest(source.loaded.module)
     loading, training = request.loading, request.training
 
     def text(path: Path | None) -> str | None:
@@ -60,6 +62,24 @@ def named_inputs(
     )
 
 
+def _of_calibration(request: Request, kept: NamedInputs, names: Path | None) -> NamedInputs:
+    """What a saved calibration was given by name, with the model, the weights and the names that were given again."""
+    from fxconv.data.digests import file_digest
+
+    loading, digests = request.loading, dict(kept.digests)
+    if names is not None:
+        digests["--labels"] = file_digest(names)
+    return replace(
+        kept,
+        model=request.model,
+        weights=loading.weights,
+        weights_key=loading.weights_key,
+        weights_prefix=loading.weights_prefix,
+        labels=str(names) if names is not None else kept.labels,
+        digests=digests,
+    )
+
+
 def otherwise(request: Request, named: NamedInputs) -> Iterator[str]:
     """What is another one than when the choices were saved, a sentence each."""
     if request.saved is None or request.kept is not None:  # a saved calibration is held to its digests
@@ -67,12 +87,15 @@ def otherwise(request: Request, named: NamedInputs) -> Iterator[str]:
     same = {name: getattr(request.saved, name) == getattr(named, name) for name in ("model", "weights", "calib")}
     if request.given("calib_count") or request.given("seed"):  # others of the same folder are drawn
         same["calib"] = False
-    named_by = {"the model": "model", "--weights": "weights", "the weights": "weights", "--calib": "calib"}
+    told = named.digests.get("--weights") != request.saved.digests.get("--weights")
+    chosen = ("weights_key", "weights_prefix", "model_arg", "seed", "heads", "input_size")
+    same["numbers"] = same["model"] and same["weights"] and not told and not any(map(request.given, chosen))
+    named_by = {"the model": "model", "--weights": "weights", "the weights": "numbers", "--calib": "calib"}
     for option, digest in request.saved.digests.items():
         found = named.digests.get(option)
         if found is None or found == digest or not same.get(named_by.get(option, ""), True):
             continue
         yield (
-            f"{option}: is not what {request.output.config_file} was saved with (SHA-256 {digest[:12]} then, "
+            f"{option}: not what {request.output.config_file} was saved with (SHA-256 {digest[:12]} then, "
             f"{found[:12]} now), so that the result may differ"
         )

@@ -134,8 +134,7 @@ def load(
     preprocessing = loaded.preprocessing
     if weights not in ("auto", "random"):
         preprocessing = beside(Path(weights), preprocessing)
-    else:
-        preprocessing = of_module(loaded.module, preprocessing)
+    preprocessing = of_module(loaded.module, preprocessing)
     loaded = replace(loaded, preprocessing=preprocessing)
     signature, frames = loaded.signature, FRAMES if _takes_clips(loaded.module) else None
     preprocessing = replace(loaded.preprocessing, images=signature.count, frames=frames)

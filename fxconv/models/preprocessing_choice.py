@@ -33,11 +33,20 @@ def chosen(known: Preprocessing, config: Config, is_sized: bool = False) -> Prep
     if config.interpolation is not None:
         how = replace(how, interpolation=InterpolationMode(config.interpolation.value))
     said = [f"preprocess {config.preprocess}"] if config.preprocess is not None else []
-    said += config.pixel_choices
+    said += [f"{field} {_said(getattr(config, field))}" for field in config.pixel_choices]
     # who says nothing of the values leaves them as they were, and what was assumed stays so
-    settled = config.preprocess is not None or config.mean is not None or config.std is not None
+    settled = config.preprocess is not None or (config.mean is not None and config.std is not None)
     base = "" if config.preprocess is not None else f"{known.source}, with "
-    return replace(how, source=base + ", ".join(said), origin=Origin.user if settled else known.origin)
+    return replace(
+        how, source=base + ", ".join(said), origin=Origin.user if settled or known.is_known else known.origin
+    )
+
+
+def _said(value: Any) -> str:
+    """A choice as it was typed."""
+    if isinstance(value, tuple):
+        return ",".join(f"{number:g}" for number in value)
+    return str(getattr(value, "value", value))
 
 
 def _by_function(made: FunctionPreprocessing, known: Preprocessing, is_sized: bool) -> Preprocessing:

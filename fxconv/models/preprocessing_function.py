@@ -106,8 +106,9 @@ def from_function(
     float32 `[C, H, W]`, or gives another tensor each time, as the transforms of a training do.
     """
     kind = type(function)
-    known = getattr(function, "__qualname__", None) or f"{kind.__module__}.{kind.__qualname__}"
-    name = name or f"{getattr(function, '__module__', None) or kind.__module__}:{known}"
+    is_function = getattr(function, "__qualname__", None) is not None
+    named: Any = function if is_function else kind
+    name = name or f"{named.__module__}:{named.__qualname__}"
     drawn = np.random.default_rng(0).integers(0, 256, _TRIED, np.uint8)
     first, again = (called(function, Image.fromarray(drawn), name) for _ in range(2))
     if not torch.equal(first, again):
@@ -116,7 +117,8 @@ def from_function(
             "evaluation, without anything random"
         )
     channels, height, width = first.shape
-    file = file or _file_of(function)
+    # the file of a library's class says nothing of what an instance of it does
+    file = file or (_file_of(function) if is_function or not _is_installed(kind) else None)
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file is not None and file.is_file() else ""
     neutral = ((0.0,) * channels, (1.0,) * channels)
     return FunctionPreprocessing(
@@ -147,6 +149,12 @@ def called(function: Callable[[Image.Image], Any], image: Image.Image, name: str
     if not tensor.isfinite().all():
         raise UserError(f"--preprocess {name}: made values that are not finite (NaN or infinite); mend it there")
     return tensor.detach().float().contiguous()
+
+
+def _is_installed(kind: type) -> bool:
+    """Whether a class is of a package that was installed."""
+    file = _file_of(kind)
+    return file is not None and "site-packages" in file.parts
 
 
 def _file_of(function: Any) -> Path | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fxconv.config import RangeMethod, Recipe
 from fxconv.data.calibration import Calibration
 from fxconv.errors import ConversionError
-from fxconv.quantization import refusals, static
+from fxconv.quantization import fusion, refusals, static
 from fxconv.quantization.calibrate import CalibrationStatistics
 from fxconv.quantization.convert import convert_calibrated
 from fxconv.quantization.float_changes import Change
@@ -94,6 +94,7 @@ def quantized_of(task: QuantizationTask, kept: KeptRanges) -> QuantizedModel:
         is_kept=True,
     )
     with task.clock.step("conversion"):
+        _check_paths(kept, fusion.fuse(rewritten.module))
         observed = static.observe(rewritten.module, task.config, recipe.steps, recipe.changes)
         own = static.observers(observed)
         if own.keys() != kept.observers.keys():
@@ -120,6 +121,14 @@ def quantized_of(task: QuantizationTask, kept: KeptRanges) -> QuantizedModel:
         refused=refused,
         biases=biases,
     )
+
+
+def _check_paths(kept: KeptRanges, floating: nn.Module) -> None:
+    """Raises `ConversionError` where a fused float module lacks a layer that something is kept of."""
+    there = {path for path, _ in floating.named_modules(remove_duplicate=False)}
+    changed = [path for change in kept.changes for key in ("layers", "readers") for path in change[key]]
+    if absent := [path for path in (*kept.means, *kept.rounded, *changed) if path not in there]:
+        raise ConversionError(f"the saved calibration is of another model: it has no layer {absent[0]}")
 
 
 def _no_images(module: nn.Module) -> NoReturn:

@@ -381,3 +381,25 @@ def test_a_model_of_another_size_names_one():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 26 * 26, 3))
     with pytest.raises(fxconv.UserError, match=r"such as torch\.randn\(1, 1, 28, 28\)$"):
         fxconv.convert(model)
+
+
+def test_what_is_said_twice_of_pixels_is_told(example):
+    from fxconv.models.preprocessing import Preprocessing
+
+    model = networks.tiny()
+    for more in ({"preprocess": "raw"}, {"mean": 0.1}, {"preprocess": halved}):
+        with pytest.raises(
+            fxconv.UserError, match=r"^preprocessing: goes without (preprocess|mean), which says it too"
+        ):
+            fxconv.convert(model, pictures(), example, preprocessing=Preprocessing(32, 32), **more)
+    by_hand = fxconv.convert(model, pictures(), example, preprocessing=Preprocessing(32, 32), recipe="none")
+    assert not [words for words in by_hand.warnings if "assumed" in words]
+    with pytest.raises(fxconv.UserError, match="the function makes 32x32 of an image, and example_inputs is 40x40"):
+        fxconv.convert(model, pictures(), torch.randn(1, 3, 40, 40), preprocess=halved)
+
+
+def test_what_is_said_of_tensors_has_their_size(tmp_path):
+    torch.manual_seed(0)
+    given = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    conversion = fxconv.convert(networks.tiny(), given, preprocess="unit", recipe="none")
+    assert conversion.preprocessing.size == (32, 32)

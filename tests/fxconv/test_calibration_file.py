@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -83,6 +84,20 @@ def test_what_is_settled_is_refused(made, warm):
         run = warm.command(folder, "convert", *words, "--calibration", "tiny.calib", "-o", "no.ptl")
         assert (run.status, run.stdout, run.stderr.count("\n")) == (2, "", 1)
         assert line in run.stderr and "no.ptl" not in run.files
+
+
+def test_no_code_is_imported_because_the_file_names_it(made, tmp_path, warm):
+    folder, _ = made
+    content = torch.load(folder / "tiny.calib", weights_only=True)
+    text = json.loads(content["text"])
+    text["config"] |= {"metric": "evil.py:f", "preprocess": "evil.py:f"}
+    text["inputs"]["model"] = "evil.py:f"
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()\n\n\ndef f(*given):\n    return 0\n")
+    torch.save(content | {"text": json.dumps(text)}, tmp_path / "evil.calib")
+    run = warm.command(tmp_path, "convert", "--calibration", "evil.calib", "-o", "x.ptl")
+    assert run.status == 2 and "names code that would run" in run.stderr and "give evil.py:f beside" in run.stderr
+    run = warm.command(tmp_path, "convert", TINY, "--calibration", "evil.calib", "-o", "x.ptl")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_other_files_are_refused_in_one_line(tmp_path, made):

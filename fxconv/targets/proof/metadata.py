@@ -124,6 +124,8 @@ def digests(config: Config, quantized: QuantizedModel) -> dict[str, str]:
     """SHA-256 of the choices, of the edits to the graph, and of every scale and zero point: what decides the bytes."""
     chosen = config_file.reproducing(config, quantized.recipe.steps)
     chosen = replace(chosen, passes=tuple(Path(name).name for name in chosen.passes))  # wherever the user has them
+    if chosen.preprocess is not None:
+        chosen = replace(chosen, preprocess=Path(chosen.preprocess).name)
     return {
         # as --save-config has it: the choices that give this again without a search
         "config": _sha256(config_file.text(chosen)),
@@ -274,10 +276,11 @@ def _by_function(path: Path, name: str, digest: object, given: str | None) -> Pr
     if given is None:
         raise UserError(f"{path}: its images were preprocessed by a function, {shown}; give --preprocess {shown}")
     made = from_spec(given)
-    if digest is not None and made.digest != digest:
+    own = [text.rpartition(":")[2] for text in (name, made.name)]
+    if (digest is not None and made.digest != digest) or own[0] != own[1]:
         raise UserError(
-            f"--preprocess {given}: is not what {path} was made with ({shown}, SHA-256 {str(digest)[:12]}, this one "
-            f"{made.digest[:12]}); give that one"
+            f"--preprocess {given}: is not what {path} was made with ({shown}, SHA-256 {str(digest)[:12]}; this one is "
+            f"{made.name}, {made.digest[:12]}); give that one"
         )
     return made
 

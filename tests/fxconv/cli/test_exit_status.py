@@ -249,7 +249,9 @@ def net():
 
 def test_what_libraries_say_beside_does_not_show(tmp_path):
     (tmp_path / "net.py").write_text(TALKING)
-    run = run_process(tmp_path, "convert", "net.py:net", "--input-size", "16", "--calib-count", "4", "--mean", "0")
+    run = run_process(
+        tmp_path, "convert", "net.py:net", "--input-size", "16", "--calib-count", "4", "--preprocess", "unit"
+    )
     assert run.status == 0, run.stderr
     assert run.stderr.splitlines() == [
         "warning: calibrated on generated images; photographs (--calib DIR) give better ranges"

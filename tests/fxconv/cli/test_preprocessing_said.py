@@ -96,6 +96,11 @@ def test_a_function_is_held_by_name_and_digest_and_asked_for_again(command, fold
     assert (again.status, again.stderr) == (2, f"fxconv: error: {line}\n")
     verified = command(*against, "--preprocess", given)
     assert verified.status == 0, verified.stderr
+    (run.folder / "own.py").write_text(OWN + "\n\ndef other(image):\n    return transform(image)\n")
+    (folder / "own.py").write_text(OWN + "\n\ndef other(image):\n    return transform(image)\n")
+    another = command(*against, "--preprocess", f"{folder}/own.py:other")
+    assert another.status == 2 and "is not what a.ptl was made with (own.py:transform, SHA-256 " in another.stderr
+    (folder / "own.py").write_text(OWN)
     (run.folder / "own.py").write_text(OWN.replace("128", "127"))
     other = command(*against, "--preprocess", "own.py:transform")
     assert other.status == 2

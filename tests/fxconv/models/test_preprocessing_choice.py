@@ -73,9 +73,11 @@ def test_who_says_so_is_kept():
     assert chosen(published, Config()) is published
     assert chosen(published, Config(preprocess="torchvision")).mean == published.mean
     asked = chosen(published, Config(mean="0.5"))
-    assert (asked.origin, asked.source) == (Origin.user, f"transforms of {weights}, with mean")
+    assert (asked.origin, asked.source) == (Origin.user, f"transforms of {weights}, with mean 0.5")
     assert chosen(KNOWN, Config(preprocess="unit")).origin is Origin.user
-    # who says how images are resized has not said what their values are
+    # who says how images are resized, or a mean alone, has not said what their values are
+    assert chosen(KNOWN, Config(mean="0.5")).origin is Origin.assumed
+    assert chosen(KNOWN, Config(mean="0.5", std="0.5")).origin is Origin.user
     assert chosen(KNOWN, Config(resize="40")).origin is Origin.assumed
     assert "with resize" in chosen(KNOWN, Config(resize="40")).source
 

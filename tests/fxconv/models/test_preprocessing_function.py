@@ -51,7 +51,7 @@ def test_what_it_makes_is_what_the_model_takes(tmp_path):
 
 def test_one_of_python_is_held_by_its_name():
     how = from_function(T.Compose([T.Resize((8, 8)), T.ToTensor()]))
-    assert how.name.endswith("Compose") and len(how.digest) == 64
+    assert (how.name, how.digest) == ("torchvision.transforms.transforms:Compose", "")
     numpys = from_function(lambda image: np.asarray(image.resize((8, 8)), np.float32).transpose(2, 0, 1), "numpy's")
     assert numpys.shape == (3, 8, 8)
 

@@ -113,3 +113,22 @@ def test_another_model_is_told():
     task, _ = made(tiny().eval(), ("none",))
     with engine("qnnpack"), pytest.raises(ConversionError, match="the saved calibration is of another model: "):
         quantized_of(task, kept_ranges(quantized))
+
+
+class Otherwise(Sums):
+    """The same layers and weights, another forward: what was fused before is not now."""
+
+    def forward(self, x):
+        y = self.alone[2](torch.sigmoid(self.alone[0](self.first(x))))
+        return self.head((y + self.deep(y)).mean((2, 3)))
+
+
+def test_other_code_with_the_same_weights_is_told():
+    torch.manual_seed(0)
+    model = Sums().eval()
+    _, quantized = made(model, RECIPES["all named"])
+    other = Otherwise().eval()
+    other.load_state_dict(model.state_dict())
+    task, _ = made(other, ("none",))
+    with engine("qnnpack"), pytest.raises(ConversionError, match="the saved calibration is of another model: "):
+        quantized_of(task, kept_ranges(quantized))

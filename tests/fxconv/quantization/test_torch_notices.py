@@ -245,7 +245,18 @@ def test_the_command_line_with_warnings_as_errors(tmp_path):
     (tmp_path / "net.py").write_text(
         "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())\n"
     )
-    words = ("--input-size", "12", "--calib-count", "4", "--recipe", "none", "--method", "script", "--mean", "0")
+    words = (
+        "--input-size",
+        "12",
+        "--calib-count",
+        "4",
+        "--recipe",
+        "none",
+        "--method",
+        "script",
+        "--preprocess",
+        "unit",
+    )
     done = process(*AS_ERRORS, "-m", "fxconv", "convert", f"{tmp_path / 'net.py'}:net", *words)
     assert done.returncode == 0, done.stderr
     assert without_progress(done.stderr).splitlines() == [
