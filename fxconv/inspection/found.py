@@ -22,6 +22,7 @@ class Kind(Enum):
     TORCHSCRIPT = "TorchScript archive"
     STATE_DICT = "state_dict"
     CHECKPOINT = "checkpoint"
+    CALIBRATION = "calibration that fxconv saved"
     MODULE = "pickled module"
     PICKLE = "pickled objects"
     EXPORTED = "exported program (torch.export)"

@@ -56,6 +56,7 @@ _OBJECTS = (
 _OTHERS: dict[Kind, tuple[Loader, ...]] = {
     Kind.STATE_DICT: _WEIGHTS,
     Kind.CHECKPOINT: _WEIGHTS,
+    Kind.CALIBRATION: (Loader("fxconv convert --calibration FILE", "this program"),),
     Kind.MODULE: _OBJECTS,
     Kind.SAFETENSORS: (
         Loader("safetensors.torch.load_file(path)", "Python"),

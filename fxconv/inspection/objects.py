@@ -1,4 +1,4 @@
-"""What pickled objects are: a state_dict, a checkpoint around one, a whole module, or anything else."""
+"""What pickled objects are: a state_dict, a checkpoint around one, a calibration, a whole module, or anything else."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _HARMLESS = (
     "builtins.set",
 )
 _MOST_NAMED = 6
+# How the format begins that a calibration of fxconv's names in itself, of whatever version.
+CALIBRATION = "fxconv calibration "
 
 
 def describe_objects(found: Inspection, pickle: Pickle) -> Inspection:
@@ -39,6 +41,8 @@ def describe_objects(found: Inspection, pickle: Pickle) -> Inspection:
     keys = ", ".join(str(key) for key, _ in pairs[:_MOST_NAMED] if isinstance(key, (str, int)))
     more = f" and {len(pairs) - _MOST_NAMED} more" if len(pairs) > _MOST_NAMED else ""
     kind = Kind.CHECKPOINT if pairs and found.tensors else Kind.PICKLE
+    if any(key == "format" and isinstance(one, str) and one.startswith(CALIBRATION) for key, one in pairs):
+        kind = Kind.CALIBRATION
     first = ("keys", keys + more) if pairs else ("holds", _words(value))
     return replace(found, kind=kind, facts=(*found.facts, first, *facts), problems=_warned(found, named))
 

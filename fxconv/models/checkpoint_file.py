@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shlex
 import sys
 import warnings
 import zipfile
@@ -14,6 +15,7 @@ import torch
 
 from fxconv.diagnostics.known_errors import BY_NAME
 from fxconv.errors import UserError
+from fxconv.inspection.objects import CALIBRATION
 from fxconv.inspection.what import WEIGHTS, kind_of, what_is
 from fxconv.models.weights_path import check_checkpoint
 
@@ -30,11 +32,17 @@ def content_of(path: Path, unsafe: bool = False) -> Any:
     try:
         if not path.stat().st_size:
             raise UserError(f"--weights {path}: the file is empty; copy it again")
-        return _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch(path, unsafe)
+        content = _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch(path, unsafe)
     except OSError as error:
         raise UserError(
             f"--weights {path}: cannot be read ({error.strerror or error}); check that you may read it"
         ) from error
+    if isinstance(content, dict) and str(content.get("format", "")).startswith(CALIBRATION):
+        raise UserError(
+            f"--weights {path}: is a calibration that fxconv saved, no weights; fxconv convert --calibration "
+            f"{shlex.quote(str(path))}"
+        )
+    return content
 
 
 def _safetensors(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -32,6 +33,7 @@ _SUFFIXES = frozenset(
 )
 _SOURCE = "name the model's Python source, FILE.py:FACTORY"
 _MOST_NAMED = 3
+_LONGEST_CHOICES = 1 << 20
 _NO_MODELS = ("a text", "of no kind", "a JSON", "a YAML")
 
 
@@ -50,7 +52,24 @@ def refusal(text: str) -> UserError | None:
             return None
         cure = "MODEL is a name (fxconv models lists them) or FILE.py:FACTORY"
         return UserError(f"{text}: no such file; check the name: {cure}")
-    return UserError(f"{text} is {_told(path, shlex.quote(text))}")
+    shown = shlex.quote(text)
+    if _holds_choices(path):
+        return UserError(f"{text} holds the choices of a conversion; fxconv convert --config {shown}")
+    return UserError(f"{text} is {_told(path, shown)}")
+
+
+def _holds_choices(path: Path) -> bool:
+    """Whether a file is what `--save-config` wrote, by its keys; a report has its verdict besides."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    try:
+        with path.open(encoding="utf-8") as file:
+            held = json.loads(file.read(_LONGEST_CHOICES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return (
+        isinstance(held, dict) and "schema" in held and bool({"inputs", "mode"} & held.keys()) and "verdict" not in held
+    )
 
 
 def _told(path: Path, shown: str) -> str:
@@ -79,6 +98,8 @@ def _model(found: Inspection, what: str, shown: str) -> str:
     if found.kind in (Kind.LITE, Kind.LITE_FLATBUFFER):
         looks = f"fxconv inspect {shown} and fxconv verify {shown} look at it"
         return f"{what}, an artifact already; {looks}; to convert anew, {_SOURCE}"
+    if found.kind is Kind.CALIBRATION:
+        return f"{what}; fxconv convert --calibration {shown}"
     if found.kind in ARTIFACTS:
         return f"{what}, an artifact already; fxconv inspect {shown} says what is in it; to convert, {_SOURCE}"
     if found.kind is Kind.TORCHSCRIPT:

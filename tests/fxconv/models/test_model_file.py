@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from fxconv import calibration_file, config_file
+from fxconv.config import Config
+from fxconv.errors import UserError
+from fxconv.models.checkpoint_file import content_of
 from fxconv.models.model_file import refusal
 
 
@@ -66,3 +72,32 @@ def test_folders(files, words, here):
     for name in files:
         (here / "d" / name).write_text("")
     assert words in str(refusal("d/" if files == ["last.ckpt"] else "d"))
+
+
+def test_a_calibration_that_was_saved(here):
+    # what fxconv.calibration_file writes, with ranges left out: its format says what it is
+    torch.save({"format": calibration_file._FORMAT, "text": "{}", "rows": [(torch.ones(1, 3, 4, 4),)]}, here / "a c.pt")
+    said = "a calibration that fxconv saved"
+    assert str(refusal("a c.pt")) == f"a c.pt is {said}; fxconv convert --calibration 'a c.pt'"
+    with pytest.raises(UserError) as refused:
+        content_of(Path("a c.pt"))
+    assert str(refused.value) == f"--weights a c.pt: is {said}, no weights; fxconv convert --calibration 'a c.pt'"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_ours"),
+    [
+        (config_file.text(Config()), True),
+        ('{"schema": 1, "inputs": {}}', True),
+        ('{"schema": 1, "mode": "static", "verdict": "converted"}', False),
+        ('{"mode": "static"}', False),
+        ("[1]", False),
+        ("{", False),
+    ],
+)
+def test_the_choices_of_a_conversion(here, text, is_ours):
+    (here / "a c.json").write_text(text)
+    ours = "a c.json holds the choices of a conversion; fxconv convert --config 'a c.json'"
+    assert (str(refusal("a c.json")) == ours) is is_ours
+    if not is_ours:
+        assert str(refusal("a c.json")).startswith("a c.json is a JSON file")
