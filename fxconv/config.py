@@ -290,7 +290,7 @@ class Config:
 
     def _check_pixels(self) -> None:
         if self.preprocess is not None:
-            pixel_options.recipe(self.preprocess)
+            object.__setattr__(self, "preprocess", pixel_options.recipe(self.preprocess))
         highest = 255 if self.preprocess == pixel_options.RAW else 1
         for field in ("mean", "std"):
             if (given := getattr(self, field)) is not None:

@@ -37,9 +37,13 @@ def is_function(preprocess: str | None) -> bool:
 
 
 def recipe(text: str) -> str:
-    """A recipe's name, or a function of the user's. Raises `UserError` for what is neither."""
-    if text in RECIPES or re.search(r"[^:]:[^:]", text):
-        return text
+    """A recipe's name, or a function of the user's: `FILE.py::NAME`, as pytest has it, is `FILE.py:NAME`.
+
+    Raises `UserError` for what is neither.
+    """
+    named = text.replace("::", ":")
+    if named in RECIPES or re.search(r"[^:]:[^:]", named):
+        return named
     known = f"{', '.join(RECIPES)}, or FILE.py:FUNCTION"
     near = difflib.get_close_matches(text.lower(), RECIPES, n=1)
     if text.endswith(".py"):

@@ -20,6 +20,7 @@ from fxconv.wording import at_command_line
         ({"resize": (240, 320), "crop": "NONE"}, {"resize": "240x320", "crop": "none"}),
         ({"interpolation": "bicubic"}, {"interpolation": Interpolation.bicubic}),
         ({"preprocess": "own.py:transform"}, {"preprocess": "own.py:transform"}),
+        ({"preprocess": "own.py::transform"}, {"preprocess": "own.py:transform"}),
     ],
 )
 def test_what_is_said_is_kept_in_one_form(given, kept):
@@ -50,6 +51,7 @@ def test_what_is_said_is_kept_in_one_form(given, kept):
             "--preprocess torchvison: is none of torchvision, timm, unit, raw, or FILE.py:FUNCTION; did you mean "
             "torchvision?",
         ),
+        ({"preprocess": "own::"}, "--preprocess own::: is none of torchvision, timm, unit, raw, or FILE.py:FUNCTION"),
         ({"preprocess": "own.py"}, "--preprocess own.py: say which function of it, own.py:FUNCTION"),
         (
             {"preprocess": "own.py:f", "mean": "0.5"},
