@@ -63,7 +63,7 @@ def _inspected(file: Opened, bare: Inspection) -> Inspection:
             return replace(bare, kind=Kind.TFLITE, parts=(Part("model", file.size),))
         if onnx.is_onnx(data):
             return onnx.inspect_onnx(data, bare)
-    raise Unreadable(kinds.otherwise(file))
+    raise Unreadable(kinds.otherwise(file, bare.path.suffix))
 
 
 def _archive(file: Opened, bare: Inspection) -> Inspection:

@@ -31,8 +31,8 @@ _ACCEPTED = (
 _TAR = 257
 
 
-def otherwise(opened: Opened) -> str:
-    """What a file is that holds no model, and how to mend that, in words."""
+def otherwise(opened: Opened, suffix: str) -> str:
+    """What a file is that holds no model, and how to mend that, in words; `suffix` is that of its name."""
     start = opened.start
     for beginning, words in _OTHERS:
         if start.startswith(beginning):
@@ -44,6 +44,10 @@ def otherwise(opened: Opened) -> str:
     line = start[:80].decode("utf-8", "ignore").strip().split("\n")[0].strip()
     if len(line) > 3 and line.isprintable() and b"\0" not in start:
         return f'is a text that begins "{printable(line, 60)}", no model; {_ACCEPTED}'
+    if suffix.lower() == ".onnx":  # ONNX has no mark at its beginning by which a damaged one is known
+        return (
+            f"is a damaged ONNX file (it begins with the bytes {start[:8].hex(' ')}); copy it again, or export it anew"
+        )
     return f"is of no kind known here: it begins with the bytes {start[:8].hex(' ')}; {_ACCEPTED}"
 
 

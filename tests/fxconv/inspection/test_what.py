@@ -38,6 +38,8 @@ def _zip(path):
         ("x.pth", lambda path: torch.save(nn.Conv2d(1, 1, 1), path), "a pickled module"),
         ("x.pt", lambda path: torch.jit.script(nn.Conv2d(1, 1, 1)).save(str(path)), "a TorchScript archive"),
         ("x.tflite", lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(9)), "a TensorFlow Lite model"),
+        ("x.onnx", lambda path: path.write_bytes(b"\x08\x07\x12\x07" + bytes(99)), "a damaged ONNX file"),
+        ("x.onnx", lambda path: path.write_text("<html> gone"), 'a text that begins "<html> gone"'),
         ("x.png", lambda path: Image.new("L", (2, 2)).save(path), "a PNG image"),
         ("x.jpg", lambda path: Image.new("L", (2, 2)).save(path), "a JPEG image"),
         ("x.gif", lambda path: Image.new("L", (2, 2)).save(path), "a GIF image"),

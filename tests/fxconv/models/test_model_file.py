@@ -101,3 +101,11 @@ def test_the_choices_of_a_conversion(here, text, is_ours):
     assert (str(refusal("a c.json")) == ours) is is_ours
     if not is_ours:
         assert str(refusal("a c.json")).startswith("a c.json is a JSON file")
+
+
+def test_a_damaged_onnx_file(here):
+    (here / "x.onnx").write_bytes(b"\x08\x07\x12\x07" + bytes(99))
+    begins = "08 07 12 07 00 00 00 00"
+    assert str(refusal("x.onnx")) == (
+        f"x.onnx is a damaged ONNX file (it begins with the bytes {begins}); copy it again, or export it anew"
+    )
