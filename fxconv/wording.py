@@ -179,6 +179,16 @@ def name_of(option: str) -> str:
     return option if option in COMMAND_LINE_ONLY else PYTHON.get(option, option.removeprefix("--").replace("-", "_"))
 
 
+def with_article(name: str) -> str:
+    """`an int`, `a list`: a noun, or the name of a type, with the article that fits; a name in capitals is a word."""
+    return f"{'an' if name[:1] in 'aeiouAEIO' else 'a'} {name}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _keyword(found: re.Match[str]) -> str:
     if found["command"]:
         return found[0]

@@ -15,6 +15,7 @@ from fxconv.errors import ArgumentError, UserError
 from fxconv.models.expected_input import ExpectedInput
 from fxconv.models.image_pixels import UnreadablePhotograph, decoded
 from fxconv.models.preprocessing import Preprocessing
+from fxconv.wording import counted
 
 # Where datasets keep their images, and the class of each.
 _IMAGE_KEYS = ("image", "images", "pixel_values", "img", "x", "input")
@@ -196,8 +197,8 @@ def _from_pixels(image: Any, how: Preprocessing, place: int, what: str) -> tuple
                                 f"[N, {how.height}, {how.width}, {how.channels}]")  # fmt: skip
             return (how.pixels(image),)
         if image.shape[2] not in (1, 3, 4):
-            raise UserError(f"{what}: uint8 images of shape {image.shape} are no pixels [H, W, C] of {how.channels} "
-                            "channels; transpose them")  # fmt: skip
+            raise UserError(f"{what}: uint8 images of shape {image.shape} are no pixels [H, W, C] of "
+                            f"{counted(how.channels, 'channel')}; transpose them")  # fmt: skip
         image = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
     if how.channels not in (1, 3):
         raise UserError(f"{what}: photographs cannot fill {how.channels} channels; give float tensors [N, C, H, W]")

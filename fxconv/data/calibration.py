@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fxconv.errors import ValuesError
 from fxconv.models.preprocessing import Preprocessing
+from fxconv.wording import counted
 
 
 class CalibrationData(ABC):
@@ -112,7 +113,7 @@ class Batches(CalibrationData):
             raise ValuesError("the calibration tensors hold values that are not finite (NaN or infinite)")
         self.count = sum(len(batch[0]) for batch in self._batches)
         self.batch_size = max(len(batch[0]) for batch in self._batches)
-        self.source = f"{self.count} tensors given from Python"
+        self.source = f"{counted(self.count, 'tensor')} given from Python"
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         for batch in self._batches:

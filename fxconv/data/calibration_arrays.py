@@ -20,6 +20,7 @@ from fxconv.data.calibration import CalibrationData
 from fxconv.data.digests import file_digest
 from fxconv.errors import UserError
 from fxconv.models.preprocessing import Preprocessing
+from fxconv.wording import counted
 
 # No preprocessed input reaches this: the most that any of torchvision's normalizations gives is below 5.
 _BRIGHTEST = 20.0
@@ -48,7 +49,7 @@ class DrawnRows(CalibrationData):
         others = copy.copy(self)
         others.places, others._spares = self._spares[:count], []
         others.count = len(others.places)
-        others.source = f"{others.count} other rows of {where}"
+        others.source = f"{counted(others.count, 'other row')} of {where}"
         return others if others.count else None
 
 
@@ -84,7 +85,7 @@ class Arrays(DrawnRows):
             expected = f"[N, {time}H, W, C]" if self.is_pixels else f"[N, C, {time}H, W]"
             other = shape[1 if self.is_pixels else -1] == channels
             cure = f"; transpose it to {expected}" if other else ""
-            raise UserError(f"{option} {name}: {found} channels in shape {shape} read as {expected}; "
+            raise UserError(f"{option} {name}: {counted(found, 'channel')} in shape {shape} read as {expected}; "
                             f"the network takes {channels}{cure}")  # fmt: skip
         height, width = shape[-3:-1] if self.is_pixels else shape[-2:]
         given = shape[1:-3] if self.is_pixels else shape[2:-2]

@@ -10,6 +10,7 @@ from torch import Tensor
 from fxconv.data.calibration import CalibrationData
 from fxconv.data.synthetic import natural_images
 from fxconv.models.preprocessing import Preprocessing
+from fxconv.wording import counted
 
 
 class Generated(CalibrationData):
@@ -19,7 +20,7 @@ class Generated(CalibrationData):
 
     def __init__(self, preprocessing: Preprocessing, count: int, batch_size: int, seed: int) -> None:
         self.preprocessing, self.count, self.batch_size, self.seed = preprocessing, count, batch_size, seed
-        self.source = f"{count} generated images (1/f noise and dead leaves, seed {seed}), no photographs"
+        self.source = f"{counted(count, 'generated image')} (1/f noise and dead leaves, seed {seed}), no photographs"
 
     @property
     def warnings(self) -> list[str]:

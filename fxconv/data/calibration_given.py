@@ -22,6 +22,7 @@ from fxconv.data.calibration_sources import open_calibration
 from fxconv.data.labels import LabelledBatches, read_classes
 from fxconv.errors import ArgumentError
 from fxconv.models.expected_input import ExpectedInput
+from fxconv.wording import counted, with_article
 
 _TAKEN = (
     "a DataLoader or Dataset, a folder of photographs or an .npy file, a tensor or array [N, C, H, W], uint8 pixels "
@@ -61,7 +62,7 @@ def open_given(given: Any, wanted: Wanted) -> CalibrationData:
     if isinstance(given, DataLoader):
         return _first_of(given, len_of(given.dataset), "a DataLoader", items, wanted)
     if isinstance(given, IterableDataset):
-        return _first_of(given, len_of(given), f"a {type(given).__name__}", items, wanted, is_sample=True)
+        return _first_of(given, len_of(given), with_article(type(given).__name__), items, wanted, is_sample=True)
     if isinstance(given, Dataset) or _is_like_a_dataset(given):
         return _drawn_of(given, items, wanted)
     if isinstance(given, np.ndarray) and given.dtype != np.uint8:
@@ -129,8 +130,8 @@ def _first_of(
         for item in given:
             yield from items.rows(item, is_sample)
 
-    of = f" of {length}" if length is not None else ""
-    return KeptImages(stream(), items, wanted.count, wanted.batch_size, f"{{count}}{of} images of {kind}, the first")
+    among = f"of {counted(length, 'image')}" if length is not None else "{images}"
+    return KeptImages(stream(), items, wanted.count, wanted.batch_size, f"{{count}} {among} of {kind}, the first")
 
 
 def _drawn_of(given: Any, items: Items, wanted: Wanted) -> KeptImages:
@@ -141,7 +142,7 @@ def _drawn_of(given: Any, items: Items, wanted: Wanted) -> KeptImages:
         for place in random.Random(wanted.seed).sample(range(length), length):
             yield from items.rows(given[place], is_sample=True)
 
-    words = f"{{count}} of {length} images of a {type(given).__name__}, seed {wanted.seed}"
+    words = f"{{count}} of {counted(length, 'image')} of {with_article(type(given).__name__)}, seed {wanted.seed}"
     return KeptImages(stream(), items, wanted.count, wanted.batch_size, words)
 
 
@@ -169,4 +170,4 @@ def _listed(given: list[Any], items: Items, wanted: Wanted) -> CalibrationData:
         for item in given:
             yield from items.rows(item)
 
-    return KeptImages(stream(), items, None, wanted.batch_size, "{count} images given from Python", more=False)
+    return KeptImages(stream(), items, None, wanted.batch_size, "{count} {images} given from Python", more=False)

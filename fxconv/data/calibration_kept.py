@@ -45,7 +45,7 @@ class _Pool:
 class KeptImages(CalibrationData):
     """The first `count` images of a stream, all of it with None; those behind them are its `others`.
 
-    `words` say what they are, with `{count}` for how many.
+    `words` say what they are, with `{count} {images}` for how many there are.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class KeptImages(CalibrationData):
         self._end, self.count = start + count, len(self._rows)
         key = f"; of each dict the key {self._items.key}" if self._items.key else ""
         pixels = f"; pixels made inputs by {self._items.expected.preprocessing.source}" if self._items.pixels else ""
-        self.source = self._words.format(count=self.count) + key + pixels
+        one = self.count == 1
+        nouns = {"images": "image" if one else "images", "others": "other" if one else "others"}
+        self.source = self._words.format(count=self.count, **nouns) + key + pixels
 
     def images(self) -> Iterator[tuple[Tensor, ...]]:
         return (row.inputs for row in self._rows)
@@ -114,7 +116,8 @@ class KeptImages(CalibrationData):
         if len(self._pool.rows) <= self._end:
             return None
         others = copy.copy(self)
-        others._words = f"{{count}} others: {self._words.partition(' ')[2]}"
+        of = self._words.partition(" ")[2].format(images="images", others="others")
+        others._words = f"{{count}} {{others}}: {of}"
         others._take(self._end, count)
         return others
 

@@ -17,6 +17,7 @@ from fxconv.data.labels import Classes, read_classes
 from fxconv.errors import UserError
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.models.signature import InputSignature
+from fxconv.wording import counted
 
 # Of a list of images, each without N, an image has so many dims.
 _IMAGE = 3
@@ -32,7 +33,7 @@ class TargetBatches(Batches):
         listed = list(given)
         super().__init__([tensors for tensors, _ in listed])
         self.targets = [target for _, target in listed]
-        self.source = f"{self.count} images given from Python"
+        self.source = f"{counted(self.count, 'image')} given from Python"
 
     def pairs(self, count: int) -> Iterator[Pair]:
         """The batches that the first `count` images are in, each whole: a target cannot be cut."""

@@ -25,6 +25,7 @@ from fxconv.measures import metric_model
 from fxconv.measures.metric_model import Feed, MetricModel, RefusedInput
 from fxconv.models.signature import InputSignature
 from fxconv.models.user_code import object_at
+from fxconv.wording import with_article
 
 _CALLED_WITH = "a metric is called with a model and an iterator of (batch, target)"
 
@@ -171,7 +172,7 @@ def _shown(value: Any) -> str:
         return f"a dict of {', '.join(map(str, list(value)[:6]))}"
     if isinstance(value, (Tensor, np.ndarray)):
         return f"an array of shape {tuple(value.shape)}"
-    return f"a {type(value).__name__}"
+    return with_article(type(value).__name__)
 
 
 def _plain(function: Any) -> Any:

@@ -18,6 +18,7 @@ from fxconv.errors import UserError
 from fxconv.models.checkpoint_file import SAVE, content_of
 from fxconv.models.checkpoint_offers import offers
 from fxconv.models.checkpoint_parts import State, parts_in, preferred
+from fxconv.wording import with_article
 
 # What DataParallel, Lightning and torch.compile put before every key.
 _PREFIXES = ("module.", "model.", "_orig_mod.")
@@ -122,9 +123,8 @@ def _fits(state: State, own: State) -> bool:
 def _without(content: Any, path: Path) -> UserError:
     """What to say of content without a state_dict."""
     if not isinstance(content, dict):
-        return UserError(
-            f"--weights {path}: holds no state_dict (a dict of tensors) but a {type(content).__name__}; {SAVE}"
-        )
+        kind = with_article(type(content).__name__)
+        return UserError(f"--weights {path}: holds no state_dict (a dict of tensors) but {kind}; {SAVE}")
     held = some(f"{key}: {type(value).__name__}" for key, value in content.items() if not _is_tensor(value))
     return UserError(
         f"--weights {path}: holds no state_dict (a dict of tensors){held and f'; it holds {held}'}; {SAVE}"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fxconv.errors import UserError, described
 from fxconv.models.model_arguments import check_accepted, parameters_of, unexpected, unknown
 from fxconv.models.user_code import object_at, place
+from fxconv.wording import with_article
 
 _Built = TypeVar("_Built")
 _MOST_NAMED = 4
@@ -56,7 +57,7 @@ def _given(value: Any) -> str:
             "a state_dict, weights without a model; load them into the model and return that, or save them and give "
             "--weights FILE"
         )
-    return f"a {type(value).__name__}, not an nn.Module; return the model"
+    return f"{with_article(type(value).__name__)}, not an nn.Module; return the model"
 
 
 def _is_state_dict(value: Any) -> bool:
@@ -64,7 +65,7 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    return "a state_dict, weights without a model" if _is_state_dict(value) else f"a {type(value).__name__}"
+    return "a state_dict, weights without a model" if _is_state_dict(value) else with_article(type(value).__name__)
 
 
 def _made(factory: Callable[..., Any], text: str, seed: int, arguments: Mapping[str, Any]) -> Any:

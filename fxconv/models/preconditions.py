@@ -22,6 +22,7 @@ from fxconv.models import already_quantized, forward, memory
 from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import failing
 from fxconv.models.signature import in_words
+from fxconv.wording import with_article
 from rewrites.copies import sharing_parameters, whole_copy
 from rewrites.location import short
 from rewrites.parts import prefixed
@@ -59,7 +60,7 @@ def check(model: Any, what: str) -> None:
     code of the user's does in its place or beside it.
     """
     if not isinstance(model, nn.Module):
-        raise UserError(f"{what} is a {type(model).__name__}, not an nn.Module")
+        raise UserError(f"{what} is {with_article(type(model).__name__)}, not an nn.Module")
     for path, part in model.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             place = f"{what}: {path}" if path else what

@@ -22,9 +22,11 @@ from fxconv.wording import (
     PYTHON,
     VALUES,
     at_command_line,
+    counted,
     in_python,
     in_python_words,
     name_of,
+    with_article,
     worded,
 )
 
@@ -136,3 +138,15 @@ def test_a_command_says_what_to_type(command):
     run = command("convert", "mobilenet_v2", "--max-drop", "150")
     assert run.status == 2
     assert run.stderr == "fxconv: error: --max-drop 150: give percentage points from 0 to 100, such as 1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("int", "an int"), ("list", "a list"), ("ImageFolder", "an ImageFolder"), ("UNet", "a UNet"), ("str", "a str")],
+)
+def test_the_article_fits(name, said):
+    assert with_article(name) == said
+
+
+def test_one_is_no_plural():
+    assert [counted(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]

@@ -20,6 +20,7 @@ from fxconv.quantization.quantize import QuantizedModel
 from fxconv.quantization.task import QuantizationTask
 from fxconv.quantization.training.fake_quantize import FakeQuantized
 from fxconv.quantization.training.train import check_trainable, fake_quantized
+from fxconv.wording import with_article
 
 
 class Trainable(FakeQuantized):
@@ -49,7 +50,7 @@ def trainable(task: QuantizationTask, quantized: QuantizedModel, job: Any) -> Tr
 def check_trained(module: object) -> None:
     """Raises `UserError` for anything but such a module, and for weights that are no numbers."""
     if not isinstance(module, Trainable):
-        raise UserError(f"finish takes what prepare_qat gave, trained; this is a {type(module).__name__}")
+        raise UserError(f"finish takes what prepare_qat gave, trained; this is {with_article(type(module).__name__)}")
     bad = next((path for path, weight in module.named_weights() if not bool(weight.isfinite().all())), None)
     if bad is not None:
         raise UserError(f"the trained weights of {bad} are infinite or NaN; train with a lower learning rate")

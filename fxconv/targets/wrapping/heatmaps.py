@@ -14,6 +14,7 @@ from fxconv.errors import UserError
 from fxconv.models import forward
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.heatmap_peaks import HeatmapPeaks
+from fxconv.wording import with_article
 from rewrites.surroundings import unchanged
 from rewrites.values import submodule
 
@@ -42,7 +43,7 @@ def heatmaps(model: nn.Module, image: Inputs) -> Heatmaps:
         down, right = (a / b for a, b in zip(given.shape[2:], found.shape[2:], strict=True))
         if down == right == int(down):
             return Heatmaps(key, int(down))
-    shape = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+    shape = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else with_article(type(found).__name__)
     raise UserError(
         f"--postprocess peaks: wants heatmaps [N, C, H, W] that divide the image evenly; the model returns {shape}"
     )

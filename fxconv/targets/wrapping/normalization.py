@@ -15,6 +15,7 @@ from fxconv.models import forward
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.targets.wrapping.tensors import OnlyTraced
 from fxconv.verification import parity
+from fxconv.wording import counted
 
 
 class Normalize(nn.Module):
@@ -68,7 +69,7 @@ class InGraphNormalization:
         for tensor in tensors:
             if tensor.ndim < 4 or tensor.shape[1] != preprocessing.channels:
                 shape = "x".join(map(str, tensor.shape[1:]))
-                what = f"an input of {shape} is no image of {preprocessing.channels} channels"
+                what = f"an input of {shape} is no image of {counted(preprocessing.channels, 'channel')}"
                 raise UserError(f"{option}: {what}; leave the option out")
         return cls(*preprocessing.unit_scaled)
 

@@ -24,7 +24,7 @@ def test_an_unknown_model_as_a_process(tmp_path):
         (["nowhere.py:net"], ["nowhere.py: no such file; expected FILE.py:NAME"]),
         (["no_such_package.models:net"], ["no_such_package.models does not import"]),
         ([f"{NETWORKS}:needs_an_argument"], ["() needs width; give --model-arg width=VALUE, or a default"]),
-        ([f"{NETWORKS}:not_a_module"], ["gave a int, not an nn.Module"]),
+        ([f"{NETWORKS}:not_a_module"], ["gave an int, not an nn.Module"]),
         ([f"{NETWORKS}:quantized_already"], ["Conv2d is quantized already; give the float model"]),
         ([f"{NETWORKS}:tiny", "--input-size", "4x32x32"], ["cannot take an input of 4x32x32", "--input-size"]),
         ([f"{NETWORKS}:tiny", "--input-size", "big"], ["--input-size big: expected N, HxW, CxHxW or CxTxHxW in"]),

@@ -108,7 +108,7 @@ def test_a_loader_of_unknown_length():
     data = open_given(DataLoader(Endless(), batch_size=3), wanted())
     assert data.source == "4 images of a DataLoader, the first"
     assert data.labels == [7] * 4
-    assert open_given(Endless(), wanted()).source == "4 images of a Endless, the first"
+    assert open_given(Endless(), wanted()).source == "4 images of an Endless, the first"
 
 
 def test_a_loader_of_dicts_says_which_key_was_taken():
@@ -236,6 +236,14 @@ def test_uint8_is_pixels_and_pictures_are_preprocessed(given, size):
     assert data.source == "3 images given from Python; pixels made inputs by values from 0 to 1"
     assert data.normalized_by is HOW
     assert data.others(4) is None
+
+
+def test_one_image_is_told_as_one():
+    pixels = np.zeros((4, 8, 8, 3), np.uint8)
+    assert open_given(pixels[0], wanted()).source.startswith("1 image given from Python")
+    assert open_given(torch.zeros(1, 3, 8, 8), wanted()).source == "1 tensor given from Python"
+    data = open_given(DataLoader(pixels), wanted(count=3))
+    assert data.others(4).source.startswith("1 other: of 4 images of a DataLoader")
 
 
 def test_one_picture_and_grey_pictures():

@@ -39,7 +39,7 @@ def kind():
             "weights() gave a state_dict, weights without a model; load them into the model and return that, or save "
             "them and give --weights FILE",
         ),
-        ("number", "number() gave a int, not an nn.Module; return the model"),
+        ("number", "number() gave an int, not an nn.Module; return the model"),
         ("kind", "kind() gave a type, not an nn.Module; return the model"),
         (
             "state",
