@@ -91,7 +91,9 @@ def from_spec(spec: str) -> FunctionPreprocessing:
     """The function that `FILE.py:FUNCTION` names, tried on a drawn image. Raises `UserError`; runs the user's code."""
     function, (home, _, name) = object_at(spec, "--preprocess"), spec.rpartition(":")
     if not callable(function):
-        raise UserError(f"--preprocess {spec}: is a {type(function).__name__}, which cannot be called with an image")
+        raise UserError(
+            f"--preprocess {spec}: is of type {type(function).__name__}, which cannot be called with an image"
+        )
     if home.endswith(".py"):
         return from_function(function, f"{Path(home).name}:{name}", Path(home))
     return from_function(function, spec)
@@ -138,7 +140,7 @@ def called(function: Callable[[Image.Image], Any], image: Image.Image, name: str
     tensor = torch.from_numpy(made) if isinstance(made, np.ndarray) else made
     if not isinstance(tensor, Tensor):
         raise UserError(
-            f"--preprocess {name}: made a {type(made).__name__} of an image; give a float tensor [C, H, W], with "
+            f"--preprocess {name}: made something of type {type(made).__name__} of an image; give a float tensor [C, H, W], with "
             "ToTensor() or the like"
         )
     shape = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

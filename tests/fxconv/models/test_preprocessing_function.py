@@ -62,7 +62,10 @@ def failing(image):
 
 MISTAKES = {
     "fails": (failing, "failed with ValueError: no such thing; it is called with an image of pillow's (RGB, 240x320)"),
-    "an image": (lambda image: image, "made a Image of an image; give a float tensor [C, H, W], with ToTensor()"),
+    "an image": (
+        lambda image: image,
+        "made something of type Image of an image; give a float tensor [C, H, W], with ToTensor()",
+    ),
     "whole numbers": (T.PILToTensor(), "made uint8 [3, 240, 320] of an image; give float32 [C, H, W]"),
     "a batch": (lambda image: T.ToTensor()(image)[None], "made float32 [1, 3, 240, 320] of an image; leave the batch"),
     "not finite": (lambda image: T.ToTensor()(image) / 0, "made values that are not finite"),
@@ -83,7 +86,7 @@ def test_one_that_does_not_do_is_told_in_one_line(function, line):
 
 def test_one_that_cannot_be_called_or_found(tmp_path):
     (tmp_path / "own.py").write_text(WRITTEN)
-    with pytest.raises(UserError, match="is a int, which cannot be called with an image"):
+    with pytest.raises(UserError, match="is of type int, which cannot be called with an image"):
         from_spec(f"{tmp_path}/own.py:number")
     with pytest.raises(UserError, match="has no 'transfrom'; did you mean transform"):
         from_spec(f"{tmp_path}/own.py:transfrom")
