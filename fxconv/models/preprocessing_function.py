@@ -140,8 +140,8 @@ def called(function: Callable[[Image.Image], Any], image: Image.Image, name: str
     tensor = torch.from_numpy(made) if isinstance(made, np.ndarray) else made
     if not isinstance(tensor, Tensor):
         raise UserError(
-            f"--preprocess {name}: made something of type {type(made).__name__} of an image; give a float tensor [C, H, W], with "
-            "ToTensor() or the like"
+            f"--preprocess {name}: made something of type {type(made).__name__} of an image; give a float tensor "
+            "[C, H, W], with ToTensor() or the like"
         )
     shape = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
     if tensor.ndim == 4 and len(tensor) == 1:

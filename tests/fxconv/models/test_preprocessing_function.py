@@ -64,7 +64,7 @@ MISTAKES = {
     "fails": (failing, "failed with ValueError: no such thing; it is called with an image of pillow's (RGB, 240x320)"),
     "an image": (
         lambda image: image,
-        "made something of type Image of an image; give a float tensor [C, H, W], with ToTensor()",
+        "made something of type Image of an image; give a float tensor [C, H, W], with",
     ),
     "whole numbers": (T.PILToTensor(), "made uint8 [3, 240, 320] of an image; give float32 [C, H, W]"),
     "a batch": (lambda image: T.ToTensor()(image)[None], "made float32 [1, 3, 240, 320] of an image; leave the batch"),
