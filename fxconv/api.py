@@ -74,7 +74,7 @@ def convert(
     config : choices as one value; each can be given as a keyword instead (`options`).
     held_out : images to judge by, as for `calibration`; their labels, where they have some, give accuracy.
     training : images for mode 'qat', with labels where they are learnt from. Default: the calibration images.
-    checkpoint : file that training writes after each epoch, and goes on from.
+    checkpoint : file that training writes after each epoch, and resumes from where it exists.
     output : where to write the verified artifact, as `conversion.save` does.
     labels : names of the classes, written into the artifact.
     preprocessing : how pixels become inputs. Default: what `preprocess` ('torchvision', 'timm', 'unit', 'raw' or a
@@ -242,7 +242,8 @@ def _by_hand(preprocessing: Preprocessing | None, config: Config) -> Preprocessi
     """A preprocessing that the caller made, who knows. Raises `UserError` where choices say another beside it."""
     if preprocessing is None:
         return None
-    if given := [name for name in ("preprocess",) if getattr(config, name) is not None] or config.pixel_choices:
+    given = ("preprocess", *config.pixel_choices) if config.preprocess is not None else config.pixel_choices
+    if given:
         raise UserError(f"preprocessing: goes without {given[0]}, which says it too; leave one of them out")
     return preprocessing if preprocessing.is_known else replace(preprocessing, origin=Origin.user)
 
@@ -341,7 +342,7 @@ def _images(
 
 @contextmanager
 def _followed(progress: bool | Progress | None) -> Iterator[Progress]:
-    """What is told of each step: the caller's own function, a display, or nothing."""
+    """What receives progress: the caller's own function, a display, or nothing."""
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise ArgumentError(
             f"progress: type {type(progress).__name__} is not taken; give True, False, or a function of a step, what "

@@ -1,4 +1,4 @@
-"""How long the steps of a conversion take, and who is told of them."""
+"""The steps of a conversion: how long each takes, and the function that receives progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def conversion_phases(
 
 
 class Steps:
-    """How far a work has come, of which only the names of steps and their counts are told.
+    """How far a command has come, from the names of steps and their counts alone.
 
     `phases` are steps by the order in which each comes first; empty where that is not known. `number` is that of the
     phase that was reached, from 1. A step that is entered again without a count keeps the one it had in this phase.

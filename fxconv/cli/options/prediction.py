@@ -15,7 +15,7 @@ ImagesArgument = Annotated[
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """What is told of each image, and what running the file may take."""
+    """What is printed for each image, and how much time and memory the file may use."""
 
     top: Annotated[
         int,

@@ -22,7 +22,7 @@ _FORMAT = 1
 
 
 def fingerprint_of(module: FakeQuantized, train_set: TrainingSet, config: Config) -> str:
-    """What a checkpoint must have in common with a run that goes on from it: weights, images and choices."""
+    """The digest that a checkpoint and a run that resumes from it must share: of weights, images and choices."""
     digest = hashlib.sha256()
     chosen = asdict(config)
     told = [(name, str(chosen[name])) for name in sorted(chosen) if name not in _NOT_OF_TRAINING]
@@ -37,7 +37,7 @@ def fingerprint_of(module: FakeQuantized, train_set: TrainingSet, config: Config
     return digest.hexdigest()
 
 
-# What may differ between a run and the one that goes on from its checkpoint: it comes after the training.
+# Choices that may differ in a run that resumes from a checkpoint, because they only take effect after training.
 _OF_THE_FILE = frozenset({"method", "block", "java", "runtime", "golden", "normalize_in_graph"})
 _NOT_OF_TRAINING = _OF_THE_FILE | {"min_sqnr", "min_agreement", "max_drop", "metric", "held_out"}
 
