@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.ao.nn.quantized as nnq
 from torch import Tensor, fx, nn
-from torch.ao.quantization import DeQuantStub, QuantStub
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
+from torch.ao.quantization import DeQuantStub
+from torch.utils._pytree import tree_leaves, tree_map
 
 from fxconv.measures import output_makers
 from fxconv.measures.saturation import distinguishable
@@ -26,21 +25,18 @@ from fxconv.models import forward
 from fxconv.models.graph_calls import inputs_of
 from fxconv.quantization.expected_ranges import Expected
 from fxconv.quantization.failing_operation import operation_path, operator_name
-from fxconv.quantization.int8_weights import own_weights
 from fxconv.quantization.static import is_int8
+from fxconv.verification.float_forms import FloatForms, dequantized, is_int8_operation
+from fxconv.verification.steps import StepCount
 from fxconv.verification.weights_and_ranges import AllowedChanges, follow_problem, range_problem, weight_problem
 from rewrites.kernels import KERNELS, Verdict
 from rewrites.modules import ScalarArithmetic
 from rewrites.parts import graphs_in, prefixed
-from rewrites.readers import asks_shape_alone
 from rewrites.values import callee, submodule
 
 AUDIT_INPUTS = 4
-# A value counts as off when it is more than this many quantization steps from the reference.
-STEPS = 2
-# An operation fails when more than this share of its values is off,
-OFF_SHARE = 0.001
-# or when its range cuts off more than this share of the power of what it should give: 10 dB, as for a whole network.
+# An operation fails, too, when its range cuts off more than this share of the power of what it should give: 10 dB, as
+# for a whole network.
 # What int8's noise carries beyond all that the float module gives is no fault of the range: calibration saw none of it.
 CUT_SHARE = 0.1
 
@@ -220,13 +216,9 @@ def _described(node: fx.Node) -> str:
 
 
 @dataclass
-class _Count:
-    values: int = 0
-    worst: int = 0
-    off: int = 0
+class _Count(StepCount):
     power: float = 0.0
     beyond: float = 0.0
-    problem: str = ""
 
 
 class _Auditor(fx.Interpreter):
@@ -241,9 +233,8 @@ class _Auditor(fx.Interpreter):
         changes: AllowedChanges,
     ) -> None:
         super().__init__(int8)
-        self.int8, self.changes = int8, changes
+        self.int8, self.changes, self.forms = int8, changes, FloatForms(int8, floating)
         self.floating, self.expected, self.watched = floating, expected, watched
-        self.nodes = {node.name: node for node in floating.graph.nodes}
         self.counts: dict[fx.Node, _Count] = {}
         self.kept: dict[str, list[Tensor]] = {name: [] for name in watched.kept}
 
@@ -257,33 +248,18 @@ class _Auditor(fx.Interpreter):
         """One node; the reference is computed first, for an operation may write into its input."""
         with self._set_current_node(n):
             args, kwargs = self.fetch_args_kwargs_from_env(n)
-            read = [self.env[one] for one in n.all_input_nodes if not asks_shape_alone(n, one)]
-            if not _is_audited(submodule(self.int8, n), n, read):
+            if not is_int8_operation(submodule(self.int8, n), n, self.env):
                 return getattr(self, n.op)(n.target, args, kwargs)
-            given = tree_map(_dequantized, (args, kwargs))
-            reference = self._reference(n, *given)
+            reference = self.forms.reference(n, *tree_map(dequantized, (args, kwargs)))
             result = getattr(self, n.op)(n.target, args, kwargs)
             if n not in self.counts:
                 self.counts[n] = _Count(problem=self._own_problem(n, args, result))
             self._compare(n, reference, result)
             return result
 
-    def _reference(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        """What the float form of `node` gives, with the int8 form's weights."""
-        module = submodule(self.int8, node)
-        if module is None:
-            return getattr(super(), node.op)(node.target, args, kwargs)
-        if isinstance(self._twin(node), (QuantStub, DeQuantStub)):
-            return args[0]
-        floating = self.floating.get_submodule(str(node.target))
-        return torch.func.functional_call(floating, own_weights(floating, module), args, kwargs)
-
-    def _twin(self, node: fx.Node) -> nn.Module | None:
-        return submodule(self.floating, self.nodes[node.name])
-
     def _compare(self, node: fx.Node, reference: Any, result: Any) -> None:
         count = self.counts[node]
-        if isinstance(self._twin(node), DeQuantStub):
+        if isinstance(self.forms.twin(node), DeQuantStub):
             count.values += result.numel()
             if not torch.equal(reference, result):
                 count.problem = count.problem or "gives other values than its input holds"
@@ -292,16 +268,9 @@ class _Auditor(fx.Interpreter):
         for wanted, got in zip(tree_leaves(reference), tree_leaves(result), strict=True):
             if not isinstance(got, Tensor) or not got.is_quantized:
                 continue
-            if wanted.shape != got.shape:
-                count.problem = count.problem or f"gives shape {tuple(got.shape)}, not {tuple(wanted.shape)}"
+            if not count.add(wanted, got):
                 continue
-            scale, zero_point = got.q_scale(), got.q_zero_point()
-            same = torch.quantize_per_tensor(wanted, scale, zero_point, got.dtype).int_repr()
-            steps = torch.maximum(same, got.int_repr()) - torch.minimum(same, got.int_repr())
-            count.values += got.numel()
-            count.worst = max(count.worst, int(steps.max()) if steps.numel() else 0)
-            count.off += int((steps > STEPS).sum())
-            limits = torch.iinfo(got.dtype)
+            scale, zero_point, limits = got.q_scale(), got.q_zero_point(), torch.iinfo(got.dtype)
             seen = wanted.clamp(low, high) if math.isfinite(low) or math.isfinite(high) else wanted
             inside = seen.clamp((limits.min - zero_point) * scale, (limits.max - zero_point) * scale)
             beyond = (seen - inside).double()
@@ -312,18 +281,18 @@ class _Auditor(fx.Interpreter):
 
     def _reach(self, node: fx.Node) -> tuple[float, float]:
         """The interval that the range of a node has to hold: what its readers can tell apart and float gives."""
-        low, high = distinguishable(self.floating, self.nodes[node.name])
+        low, high = distinguishable(self.floating, self.forms.nodes[node.name])
         least, most = self.watched.extremes.get(str(node.target), (-math.inf, math.inf))
         return max(low, least), min(high, most)
 
     def _own_problem(self, node: fx.Node, args: Any, result: Any) -> str:
         """What is wrong with the weights and the output range of a node, whatever it computes; empty when nothing."""
-        module, floating = submodule(self.int8, node), self._twin(node)
+        module, floating = submodule(self.int8, node), self.forms.twin(node)
         if isinstance(floating, (DeQuantStub, ScalarArithmetic)):
             return ""  # the one has no range, the other's follows from its input's and its number
         path = str(node.target)
         observed = next((name for name in (path, f"{path}.op", f"{path}.quant") if name in self.expected), None)
-        called = callee(self.floating, self.nodes[node.name])
+        called = callee(self.floating, self.forms.nodes[node.name])
         row = KERNELS.get(called) if called is not None else None
         if row is not None and row.verdict is Verdict.FOLLOWS:
             return follow_problem(args, result)
@@ -363,35 +332,12 @@ class _Auditor(fx.Interpreter):
     def results(self) -> Iterator[OpAudit]:
         """One row a node, in running order."""
         for node, count in self.counts.items():
-            values = max(count.values, 1)
-            off, cut = count.off / values, count.beyond / count.power if count.power else 0.0
-            problems = [count.problem] if count.problem else []
-            if off > OFF_SHARE:
-                problems.append(
-                    f"{100 * off:.3g} % of its values are more than {STEPS} steps from the float operation's, "
-                    f"the worst {count.worst} steps"
-                )
+            cut, problems = count.beyond / count.power if count.power else 0.0, count.problems()
             if not (cut <= CUT_SHARE or self.changes.trained):
                 problems.append(_cut_problem(cut))
             operator, problem = operator_name(self.int8, node), "; ".join(problems)
-            yield OpAudit(operation_path(node), operator, count.values, count.worst, off, cut, problem)
+            yield OpAudit(operation_path(node), operator, count.values, count.worst, count.share, cut, problem)
 
 
 def _cut_problem(cut: float) -> str:
     return f"{100 * cut:.3g} % of its power lies outside its range"
-
-
-def _is_audited(module: nn.Module | None, node: fx.Node, given: Any) -> bool:
-    """Whether a node is an int8 operation: it calls something on quantized tensors, or makes them.
-
-    `given` are the values that it takes more of than their shape.
-    """
-    if node.op not in ("call_module", "call_function", "call_method"):
-        return False
-    return isinstance(module, nnq.Quantize) or any(
-        isinstance(leaf, Tensor) and leaf.is_quantized for leaf in tree_flatten(given)[0]
-    )
-
-
-def _dequantized(value: Any) -> Any:
-    return value.dequantize() if isinstance(value, Tensor) and value.is_quantized else value
