@@ -51,7 +51,8 @@ def convert(
     held_out: Any = None,
     training: Any = None,
     checkpoint: str | Path | None = None,
-    output: str | Path | None = None,
+    output: str | Path | Sequence[str | Path] | None = None,
+    targets: Sequence[str] = (),
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     metric: Any = None,
@@ -75,7 +76,9 @@ def convert(
     held_out : images to judge by, as for `calibration`; their labels, where they have some, give accuracy.
     training : images for mode 'qat', with labels where they are learnt from. Default: the calibration images.
     checkpoint : file that training writes after each epoch, and resumes from where it exists.
-    output : where to write the verified artifact, as `conversion.save` does.
+    output : where to write the verified file, as `conversion.save` does; of several, one of each kind, all or none.
+    targets : the kinds of files to make, of 'mobile' (.ptl) and 'executorch' (.pte). Default: those of `output`, else
+        'mobile'.
     labels : names of the classes, written into the artifact.
     preprocessing : how pixels become inputs. Default: what `preprocess` ('torchvision', 'timm', 'unit', 'raw' or a
         function of a PIL image), `mean`, `std`, `resize`, `crop` and `interpolation` say, else ImageNet's mean and
@@ -112,7 +115,7 @@ def convert(
     options, function = _function(options)
     if isinstance(calibration, (str, Path)) and calibration_file.is_calibration(Path(calibration).expanduser()):
         saved = calibration_file.load(Path(calibration).expanduser())
-        given = {"output": output, "labels": labels, "layers": layers}
+        given = {"output": _places(output), "targets": targets, "labels": labels, "layers": layers}
         settled = {"held_out": held_out, "training": training, "metric": metric, "example_inputs": example_inputs}
         settled |= {"preprocessing": preprocessing, "checkpoint": checkpoint}
         with _followed(progress) as follow:
@@ -141,7 +144,8 @@ def convert(
             held_out=judged,
             training=training,
             checkpoint=checkpoint,
-            output=Path(output) if output is not None else None,
+            output=_places(output),
+            targets=targets,
             labels=labels,
             preprocessing=preprocessing,
             metric=judged_by,
@@ -195,7 +199,7 @@ def prepare_qat(
 
 
 @in_python_words()
-def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
+def finish(module: Trainable, output: str | Path | Sequence[str | Path] | None = None) -> Conversion:
     """The verified int8 conversion of a module that `fxconv.prepare_qat` gave, trained meanwhile.
 
     Parameters
@@ -215,7 +219,12 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     -------
     >>> fxconv.finish(module).save("model.ptl")
     """
-    return _told(pipeline.finish(module, output))
+    return _told(pipeline.finish(module, _places(output)))
+
+
+def _places(output: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    """The names of the files to write."""
+    return [Path(output)] if isinstance(output, (str, Path)) else [Path(each) for each in output or ()]
 
 
 def _again(

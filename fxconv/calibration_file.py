@@ -36,7 +36,7 @@ _FORMAT = "fxconv calibration 1"
 OF_THE_FILE = frozenset(
     {
         "method", "block", "java", "golden", "normalize_in_graph", "runtime", "postprocess", "peak_threshold",
-        "peak_count", "ties", "sigmoid", "min_sqnr", "min_agreement", "allow_frozen_branches",
+        "peak_count", "ties", "sigmoid", "min_sqnr", "min_agreement", "allow_frozen_branches", "dynamic_sizes",
     }
 )  # fmt: skip
 

@@ -136,11 +136,23 @@ class MobilePass(str, Enum):
 # The libraries for phones, and of each its releases, the oldest first; fxconv.targets.mobile.releases has what each is.
 _ANDROID = ("1.10.0", "1.11", "1.12", "1.12.1", "1.12.2", "1.13.0", "1.13.1", "2.1.0")
 _IOS = ("1.10.0", "1.11.0", "1.12.0", "1.13.0", "1.13.0.1", "2.1.0")
+# And of ExecuTorch those that docs/runtimes.md tells of; a file is held to what their schemas have.
+_EXECUTORCH = ("1.3.1", "1.4.1", "1.5.1")
 RUNTIMES = {
     "pytorch_android_lite": _ANDROID,
     "pytorch_android": _ANDROID,
     "LibTorch-Lite": _IOS,
     "LibTorch": _IOS,
+    "executorch": _EXECUTORCH,
+}
+# The kinds of files that there are, and how the names of each end; the first is written where nothing else is said.
+TARGETS = {"mobile": ".ptl", "executorch": ".pte"}
+# The kinds that the libraries for phones load, other than the first.
+_LOADED_BY = {"executorch": "executorch"}
+# The fields that say how files of one kind are written, and nothing of others.
+OWN_CHOICES = {
+    "mobile": ("method", "allow_frozen_branches", "block", "java"),
+    "executorch": ("dynamic_sizes",),
 }
 # Steps whose place training takes.
 TRAINED_AWAY = frozenset({Recipe.bias_correction, Recipe.weight_ranges, Recipe.adaround})
@@ -172,7 +184,9 @@ class Config:
     `model_arg` are arguments of whatever makes the model, or fields of its configuration, each `KEY=VALUE`; they say
     something of a model that is named, and nothing of one that is given.
 
-    `runtime` is the release for phones that must load the artifact, by the name of its package.
+    `runtime` is the release for phones that must load the artifact, by the name of its package; of files for several
+    runtimes one each, with commas between them. `dynamic_sizes`, `MIN:MAX` in pixels, are the heights and widths that
+    an ExecuTorch program takes; without, it takes the example's alone.
 
     `preprocess` is how pixels become tensors: torchvision, timm, unit, raw, or a function of the user's by name,
     `FILE.py:FUNCTION`; None takes what is known of the weights. `mean` and `std`, one for each channel or one for all,
@@ -215,6 +229,7 @@ class Config:
     epochs: int = 10
     learning_rate: float = 2e-5
     runtime: str | None = None
+    dynamic_sizes: str | None = None
     allow_frozen_branches: bool = False
     model_arg: tuple[str, ...] = ()
     preprocess: str | None = None
@@ -243,7 +258,9 @@ class Config:
         for field, words in several:
             object.__setattr__(self, field, tuple(_member(field, value, words) for value in getattr(self, field)))
         if self.runtime is not None:
-            object.__setattr__(self, "runtime", runtime_name(self.runtime))
+            object.__setattr__(self, "runtime", _runtimes(self.runtime))
+        if self.dynamic_sizes is not None:
+            object.__setattr__(self, "dynamic_sizes", _sizes(self.dynamic_sizes))
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
             raise UserError(f"--min-sqnr {self.min_sqnr}: not a finite number of decibels; give one, such as 10")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 100:
@@ -314,11 +331,67 @@ class Config:
         named = tuple(step for step in Recipe if step in self.recipe and step.value in STEP_NAMES)
         return () if Recipe.auto in self.recipe else named
 
+    def runtime_of(self, target: str) -> str | None:
+        """The release that must load the files of a kind; None where none was named."""
+        named = self.runtime.split(",") if self.runtime is not None else []
+        return next((name for name in named if loaded_by(name) == target), None)
+
+    def check_targets(self, targets: Sequence[str]) -> None:
+        """Raise `UserError` for choices that say something of kinds of files of which none is written."""
+        default = Config()
+        for target, fields in OWN_CHOICES.items():
+            changed = [field for field in fields if getattr(self, field) != getattr(default, field)]
+            if target not in targets and (field := next((one for one in changed if one != "method"), None)):
+                raise UserError(not_written(f"--{field.replace('_', '-')}", target))
+        for name in self.runtime.split(",") if self.runtime is not None else ():
+            if loaded_by(name) not in targets:
+                raise UserError(not_written(f"--runtime {name}", loaded_by(name)))
+
+    @property
+    def sizes(self) -> tuple[int, int] | None:
+        """The least and the most pixels of `dynamic_sizes`; None where the size is the example's."""
+        if self.dynamic_sizes is None:
+            return None
+        least, most = map(int, self.dynamic_sizes.split(":"))
+        return least, most
+
     @property
     def blocked(self) -> tuple[MobilePass, ...]:
         """The passes of optimize_for_mobile that do not run, `java` included."""
         java = (MobilePass.insert_fold_prepack_ops,) if self.java else ()
         return tuple(dict.fromkeys((*self.block, *java)))
+
+
+def not_written(option: str, target: str) -> str:
+    """What is wrong about a choice that says something of a kind of file of which none is written."""
+    suffix = TARGETS[target]
+    return f"{option}: is of {suffix} files alone, and none is written; leave it out, or add -o FILE{suffix}"
+
+
+def loaded_by(runtime: str) -> str:
+    """The kind of file that a release for phones loads, by the name that `runtime_name` gives."""
+    return _LOADED_BY.get(runtime.partition("==")[0], next(iter(TARGETS)))
+
+
+def _runtimes(given: str | Sequence[str]) -> str:
+    """The releases, one a kind of file, with commas between them. Raises `UserError` for two of one kind."""
+    texts = [text for one in ([given] if isinstance(given, str) else given) for text in one.split(",")]
+    names = [runtime_name(text) for text in texts]
+    for place, name in enumerate(names):
+        before = next((one for one in names[:place] if loaded_by(one) == loaded_by(name)), None)
+        if before is not None:
+            suffix = TARGETS[loaded_by(name)]
+            raise UserError(f"--runtime {name}: the {suffix} is for {before} already; name one release a kind of file")
+    return ",".join(sorted(names, key=lambda name: list(TARGETS).index(loaded_by(name))))
+
+
+def _sizes(given: str | Sequence[int]) -> str:
+    """`MIN:MAX`. Raises `UserError` for anything else."""
+    text = given if isinstance(given, str) else ":".join(map(str, given))
+    found = re.fullmatch(r"0*([1-9]\d{0,4}):0*([1-9]\d{0,4})", text.strip())
+    if found is None or int(found[1]) >= int(found[2]):
+        raise UserError(f"--dynamic-sizes {text}: give the least and the most pixels of a side, such as 128:512")
+    return f"{found[1]}:{found[2]}"
 
 
 def runtime_name(text: str) -> str:
@@ -335,8 +408,8 @@ def runtime_name(text: str) -> str:
         raise UserError(f"--runtime {text}: no library for phones that fxconv knows; known are {named}, and older ones")
     versions = RUNTIMES[package]
     for one in versions:
-        if separator and _same(one, version):
-            return f"{package}=={one}"
+        if separator and (_same(one, version) or (package == "executorch" and _same(one.rpartition(".")[0], version))):
+            return f"{package}=={one}"  # of ExecuTorch's, 1.3 names 1.3.1: a patch changes no format
     ordered = _nearest(versions, version) if separator else versions[::-1]
     named = ", ".join(f"{package}=={one}" for one in ordered)
     what = f"there is no such release of {package}" if separator else "say which release"
@@ -344,7 +417,8 @@ def runtime_name(text: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return name.strip().lower().removeprefix("org.pytorch==").replace("-", "_")
+    plain = name.strip().lower().removeprefix("org.pytorch==").replace("-", "_")
+    return "executorch" if plain == "executorch_android" else plain  # as the package for Android is called
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -13,13 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from fxconv.config import TARGETS
 from fxconv.errors import UserError
 
 # What a model's text begins with when no code of the user's is imported for it.
 _NO_CODE = ("timm:", "transformers:", "detector:")
 _WORDS = ("auto", "random")
-# The kinds of files that there are.
-TARGETS = ("mobile",)
 
 
 @dataclass(frozen=True)

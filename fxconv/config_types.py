@@ -21,6 +21,8 @@ _EXPECTED = {
 _PER_CHANNEL_FIELDS, _PIXEL_FIELDS = ("mean", "std"), ("resize", "crop")
 _CHANNELS_EXPECTED = "a number for each channel, or one for all"
 _PIXELS_EXPECTED = "N or HxW in pixels, such as 256 or '240x320'"
+# Fields that take one text or several.
+_SEVERAL_FIELDS = {"runtime": "a release, or one for each kind of file", "dynamic_sizes": "(least, most) in pixels"}
 # Fields that may hold code of the user's, of which a Config has the name.
 _FUNCTIONS = ("preprocess", "metric")
 _OPTION_OF = {"passes": "--pass"}
@@ -43,6 +45,9 @@ def typed(field: str, given: Any, kind: Any) -> Any:
         return _typed_channels(field, given)
     if field in _PIXEL_FIELDS:
         return _typed_pixels(field, given)
+    if field in _SEVERAL_FIELDS and isinstance(given, (list, tuple)):
+        one = str if field == "runtime" else int
+        return tuple(_typed_one(field, _scalar(each), one, _SEVERAL_FIELDS[field], " in it") for each in given)
     if typing.get_origin(kind) is tuple:
         return _typed_words(field, given, typing.get_args(kind)[0])
     return _typed_one(field, given, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,9 @@ from fxconv.data.assumption import assumption_warnings
 from fxconv.data.calibration import Calibration, CalibrationData, as_data
 from fxconv.data.calibration_generated import Generated
 from fxconv.data.class_names import check_names
-from fxconv.data.held_out import JUDGED, unused
+from fxconv.data.held_out import JUDGED, Unused, unused
 from fxconv.data.held_out import held_out as held_out_of
-from fxconv.data.staged_file import StagedFile
+from fxconv.data.staged_file import StagedFile, commit_all
 from fxconv.data.targets import with_targets
 from fxconv.environment import Environment
 from fxconv.errors import ConversionError, UserError
@@ -36,7 +37,7 @@ from fxconv.measures.layer_survey import Layer
 from fxconv.measures.metric import Metric, with_metric
 from fxconv.measures.metric_judge import MetricJudge
 from fxconv.measures.noise_gain import amplifies_noise
-from fxconv.models import preconditions
+from fxconv.models import forward, preconditions
 from fxconv.models.graph_calls import Inputs
 from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Preprocessing
@@ -54,14 +55,15 @@ from fxconv.quantization.training.own_loop import Trainable, check_trained, trai
 from fxconv.quantization.training.train import fine_tuned, requantized
 from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
-from fxconv.targets.proof.golden import NO_GOLDEN, Golden
+from fxconv.targets.proof.golden import Golden
 from fxconv.targets.proof.metadata import FileContents
-from fxconv.targets.registry import target_of
+from fxconv.targets.registry import named_by, target_of, targets_of
 from fxconv.targets.suffixes import check_suffix
-from fxconv.targets.target import Target
+from fxconv.targets.target import Context, Program, Target
 from fxconv.targets.wrapping.normalization import InGraphNormalization
 from fxconv.targets.wrapping.wrapper import ModelWrapper
-from fxconv.targets.write import Examined, Made, examine, make
+from fxconv.targets.write import examine, make
+from fxconv.targets.written_file import WrittenFile
 from fxconv.verification.audit import Audit
 from fxconv.verification.module_proof import ModuleProof, prove_module
 from fxconv.verification.other_batches import BatchCheck
@@ -92,18 +94,16 @@ class Conversion:
     """A finished conversion: what was done, what came out, and whether it holds. Called, it runs the int8 model.
 
     `int8` is the quantized module: a GraphModule, or what did not trace with GraphModules in it. `audit` has a row for
-    each of its int8 operations, `ledger` one for each stage that ran; `sizes` and `batches` say at which other input
-    sizes and batches the artifact was tried; `timings` are seconds a step; `adjusted` are the ranges widened lest a
-    kernel refuse them, `uninformative_ranges` the observers whose ranges say little. `judgement` is how it answers on
-    images held out of calibration, None when nobody asked. `recipe` are the steps that recovered accuracy, and how they
-    were chosen; `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the operations
-    with their distance from float and their ranges, when somebody asked for them; `golden` the inputs it can prove
-    itself by. `runtime` says what the artifact needs of the release that was named, of the target's own type; `target`
-    is the kind of file that was written. `frozen_branches` are lines of the model that decide by the numbers in a
-    tensor, and whose decisions the artifact has as the example took them, because `allow_frozen_branches` says so.
-    `fidelity` is how int8 answers beside float on images used for nothing else. `preprocessing` is how pixels became
-    the calibration data, and who says so; None where they were given as tensors, and nobody says. `kept` is what
-    `save_calibration` writes.
+    each of its int8 operations, `module_ledger` one for each stage up to it; `files` are what was made of it, one of
+    each target, with what was found out about each. `timings` are seconds a step; `adjusted` are the ranges widened
+    lest a kernel refuse them, `uninformative_ranges` the observers whose ranges say little. `judgement` is how it
+    answers on images held out of calibration, None when nobody asked. `recipe` are the steps that recovered accuracy,
+    and how they were chosen; `training` is how the weights were fine-tuned, None when fxconv did not. `layers` are the
+    operations with their distance from float and their ranges, when somebody asked for them. `fidelity` is how int8
+    answers beside float on images used for nothing else. `preprocessing` is how pixels became the calibration data, and
+    who says so; None where they were given as tensors, and nobody says. `kept` is what `save_calibration` writes.
+
+    `artifact`, `latency`, `sizes`, `batches`, `golden`, `runtime`, `target` and `frozen_branches` are the first file's.
     """
 
     model: ModelInfo
@@ -113,10 +113,8 @@ class Conversion:
     int8: nn.Module
     calibration: Calibration
     audit: Audit
-    ledger: tuple[StageParity, ...]
-    artifact: Artifact
-    latency: Latency
-    sizes: tuple[SizeCheck, ...]
+    module_ledger: tuple[StageParity, ...]
+    files: tuple[WrittenFile, ...]
     timings: dict[str, float]
     warnings: tuple[str, ...] = field(default=())
     adjusted: tuple[Adjustment, ...] = field(default=())
@@ -125,11 +123,6 @@ class Conversion:
     recipe: ChosenRecipe = field(default_factory=ChosenRecipe)
     training: FineTuned | None = None
     layers: tuple[Layer, ...] = ()
-    golden: Golden = NO_GOLDEN
-    runtime: Any = None
-    target: Target = field(default_factory=target_of, repr=False)
-    frozen_branches: tuple[str, ...] = ()
-    batches: tuple[BatchCheck, ...] = ()
     fidelity: Fidelity = field(default_factory=partial(not_measured, "nobody asked"))
     preprocessing: Preprocessing | None = None
     kept: Kept | None = field(default=None, repr=False)
@@ -147,18 +140,70 @@ class Conversion:
         return self.report._repr_html_()
 
     @property
+    def ledger(self) -> tuple[StageParity, ...]:
+        """A row for each stage that ran: up to the int8 module, and behind it those of each file."""
+        return (*self.module_ledger, *(row for file in self.files for row in file.ledger))
+
+    @property
+    def artifact(self) -> Artifact:
+        """The first file."""
+        return self.files[0].artifact
+
+    @property
+    def latency(self) -> Latency:
+        """That of the first file, in its runtime."""
+        return self.files[0].latency
+
+    @property
+    def sizes(self) -> tuple[SizeCheck, ...]:
+        """The other input sizes that the first file was tried at."""
+        return self.files[0].sizes
+
+    @property
+    def batches(self) -> tuple[BatchCheck, ...]:
+        """The other batches that the first file was tried with."""
+        return self.files[0].batches
+
+    @property
+    def golden(self) -> Golden:
+        """The inputs that the first file can prove itself by."""
+        return self.files[0].golden
+
+    @property
+    def runtime(self) -> Any:
+        """What the first file needs of the release that was named, of its target's own type."""
+        return self.files[0].needs
+
+    @property
+    def target(self) -> Target:
+        """What kind of file the first is."""
+        return self.files[0].target
+
+    @property
+    def frozen_branches(self) -> tuple[str, ...]:
+        """Lines whose decisions by the numbers in a tensor the first file has as the example took them."""
+        return self.files[0].frozen_branches
+
+    @property
+    def _stages(self) -> tuple[str, ...]:
+        return tuple(stage for file in self.files for stage in file.target.stages)
+
+    @property
     def proven(self) -> bool:
-        """The bytes compute what the int8 module does, each operation of it is right, and the rewriting is exact."""
-        return is_proven(self.audit, self.ledger, self.recipe)
+        """The bytes of each file compute what int8 does, each operation of it is right, and the rewriting is exact."""
+        return is_proven(self.audit, self.ledger, self.recipe, self._stages)
 
     @property
     def verified(self) -> bool:
         """Proven, and int8 comes as near to float as is asked for: `min_sqnr`, no channel lost, `min_agreement`."""
-        return is_verified(self.audit, self.ledger, self.recipe) and not self._missed
+        return is_verified(self.audit, self.ledger, self.recipe, self._stages) and not self._missed
 
     @property
     def _missed(self) -> str:
-        return self.fidelity.missing(self.config.min_agreement)
+        """What was asked of how int8, or a file of other kernels, answers, and is not so."""
+        others = ((f"{file.target.suffix}: ", file.fidelity) for file in self.files if not file.target.is_exact)
+        missed = ((name, one.missing(self.config.min_agreement)) for name, one in (("", self.fidelity), *others))
+        return next((name + problem for name, problem in missed if problem), "")
 
     @property
     def converted(self) -> bool:
@@ -184,7 +229,8 @@ class Conversion:
         """What to do about a conversion that failed; empty when it did not."""
         if self.verified:
             return ""
-        return worded(cure(self.audit, self.ledger, self.config, self.target.advice(self.config)))
+        failed = next((file for file in self.files if not file.proven), self.files[0])
+        return worded(cure(self.audit, self.ledger, self.config, failed.target.advice(self.config)))
 
     @property
     def report(self) -> Report:
@@ -194,20 +240,36 @@ class Conversion:
         return Report(self)
 
     def save(self, path: str | Path) -> Conversion:
-        """Write the artifact to `path`, read it back, and return this conversion with that path.
+        """Write the file whose kind `path` names, read it back, and return this conversion with that path.
 
-        Raises `UserError` for a name that does not end in .ptl, and `ConversionError`, leaving nothing under `path`,
-        when the conversion or the file read back fails.
+        Raises `UserError` for a kind that was not asked for, and `ConversionError`, leaving nothing under `path`, when
+        the conversion or the file read back fails.
         """
-        target = Path(path)
-        check_suffix(target)
+        where = Path(path)
+        check_suffix(where)
+        file = next((one for one in self.files if one.target.suffix == where.suffix.lower()), None)
+        if file is None:
+            made, names = " and ".join(one.target.suffix for one in self.files), (one.target.name for one in self.files)
+            wanted = target_of(where).name
+            raise UserError(
+                f"{where}: this conversion made {made} alone; ask for targets={(*names, wanted)!r}, or make it of what "
+                "--save-calibration keeps"
+            )
         if not self.verified:
             raise ConversionError(f"{self.verdict}; {self.cure}")
-        with StagedFile(target, self.artifact.data) as staged:
-            if staged.path.read_bytes() != self.artifact.data:
-                raise ConversionError(f"{target}: the bytes on disk are not the bytes that were verified")
+        with StagedFile(where, file.artifact.data) as staged:
+            if staged.path.read_bytes() != file.artifact.data:
+                raise ConversionError(f"{where}: the bytes on disk are not the bytes that were verified")
             staged.commit()
-        return replace(self, artifact=replace(self.artifact, path=target))
+        return self._with_paths({file.target: where})
+
+    def _with_paths(self, places: Mapping[Target, Path]) -> Conversion:
+        """The same with the final names of files."""
+        files = tuple(
+            replace(file, artifact=replace(file.artifact, path=places.get(file.target, file.artifact.path)))
+            for file in self.files
+        )
+        return replace(self, files=files)
 
     def save_calibration(self, path: str | Path, inputs: NamedInputs | None = None) -> None:
         """Write ranges, recipe and what the proof needs, of which `convert(calibration=path)` makes other files.
@@ -229,7 +291,8 @@ def convert(
     training: CalibrationData | Iterable[Tensor | Sequence[Tensor]] | None = None,
     checkpoint: str | Path | None = None,
     info: ModelInfo | None = None,
-    output: Path | None = None,
+    output: Path | Sequence[Path] | None = None,
+    targets: Sequence[str] = (),
     warnings: Iterable[str] = (),
     progress: Progress = lambda step, done, total: None,
     before: Mapping[str, float] | None = None,
@@ -248,9 +311,10 @@ def convert(
     image). `config` or its fields as keywords choose how. With `max_drop`, or labels in `held_out`, int8 is judged on
     images that calibration does not use: those `held_out`, as for calibration or `fxconv.labels.LabelledBatches`, else
     what the source of the calibration data has left. With `mode` qat the model is fine-tuned on `training`, the
-    calibration data unless given, and `checkpoint` is written after each epoch, and gone on from. With `output` the
-    verified artifact is moved there, and only if it is verified. `progress` is called with a step's name, how much of
-    it is done, and how much there is. `before` are seconds of steps that went before this call, for the timings.
+    calibration data unless given, and `checkpoint` is written after each epoch, and gone on from. With `output`, a
+    name or one for each target, the verified files are moved there, all or none. `targets` names kinds of files to
+    make, "mobile" where neither says anything. `progress` is called with a step's name, how much of it is done, and how
+    much there is. `before` are seconds of steps that went before this call, for the timings.
     `metric`, a function or `FILE.py:NAME`, judges in the place of answers: it is called with the model and an iterator
     of (batch, target), target None where there is none, once for float and once for each int8 module, and returns a
     number, higher for better; `max_drop` is in hundredths of its unit. Then `held_out` may be batches of (images,
@@ -264,7 +328,10 @@ def convert(
     fails the audit or the ledger is returned with `verified` False.
     """
     config, judged_by = with_metric(config or Config(), metric, options)
-    check_suffix(output)
+    kinds = targets_of(output, targets)
+    config.check_targets([kind.name for kind in kinds])
+    for kind in kinds:
+        kind.check(config)
     is_labelled = isinstance(held_out, CalibrationData) and held_out.labels is not None
     if config.mode is not Mode.qat and (training is not None or checkpoint is not None):
         raise UserError("training images and a checkpoint go with mode qat; leave them out, or train")
@@ -277,6 +344,7 @@ def convert(
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before, preprocessing)
     if labels is not None and not job.signature.as_list:  # of a list of images come boxes, which do not say
         check_names(labels, job.original[0])
+    done = partial(completed, kinds=kinds, output=output, layers=layers, labels=labels)
     if config.normalize_in_graph:
         InGraphNormalization.of(job.preprocessing, job.tensors[0])  # refuses before any work is done
     given = None
@@ -287,14 +355,14 @@ def convert(
         given = held_out if config.max_drop is None else None
     with engine.engine(config.engine.value), preconditions.faults_told(job.model, job.images):
         if config.mode is Mode.dynamic:
-            return completed(job, dynamic.quantize(job.task, job.info.name), None, output, layers, labels, None, given)
+            return done(job, dynamic.quantize(job.task, job.info.name), held_out=given)
         if saved is not None:
             saved.check_model(job.model)
             quantized = quantized_of(job.task, saved.ranges)
             saved.check_result(config, quantized)
             told = replace(quantized.calibration, source=saved.images.source)
             quantized = replace(quantized, calibration=told)
-            return completed(job, quantized, None, output, layers, labels, known=saved.fidelity)
+            return done(job, quantized, known=saved.fidelity)
         quantized = quantize(job.task)
         if config.mode is Mode.qat:
             quantized = fine_tuned(job.task, quantized, lesson, Path(checkpoint) if checkpoint is not None else None)
@@ -303,7 +371,7 @@ def convert(
             quantized, judgement = _judge(job, held_out, quantized, judged_by)
             job = replace(job, config=replace(job.config, keep_float=(*config.keep_float, *judgement.paths)))
         trained_on = lesson if config.mode is Mode.qat else None
-        return completed(job, quantized, judgement, output, layers, labels, trained_on, given)
+        return done(job, quantized, judgement, trained_on=trained_on, held_out=given)
 
 
 def prepare_qat(
@@ -330,7 +398,7 @@ def prepare_qat(
         return trainable(job.task, quantize(job.task), job)
 
 
-def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
+def finish(module: Trainable, output: Path | Sequence[Path] | None = None) -> Conversion:
     """The verified int8 conversion of what was trained; `output` is as in `fxconv.convert`.
 
     int8 is compared with the trained module, rounding and all: what the original answers is no measure any more. Raises
@@ -339,60 +407,73 @@ def finish(module: Trainable, output: str | Path | None = None) -> Conversion:
     check_trained(module)
     job: Job = module.job
     job = replace(job, clock=Clock(job.clock.progress, module.seconds))  # what trained meanwhile is not fxconv's
-    target = Path(output) if output is not None else None
-    check_suffix(target)
+    kinds = targets_of(output)
+    job.config.check_targets([kind.name for kind in kinds])
+    for kind in kinds:
+        kind.check(job.config)
     with engine.engine(job.config.engine.value), preconditions.faults_told(job.model, job.images):
-        return completed(job, requantized(job.task, module.quantized, module.trained()), output=target)
+        quantized = requantized(job.task, module.quantized, module.trained())
+        return completed(job, quantized, kinds=kinds, output=output)
 
 
 def completed(
     job: Job,
     quantized: QuantizedModel,
     judgement: Judgement | None = None,
-    output: Path | None = None,
+    *,
+    kinds: Sequence[Target],
+    output: Path | Sequence[Path] | None = None,
     layers: bool = False,
     labels: Sequence[str] | None = None,
     trained_on: CalibrationData | None = None,
     held_out: CalibrationData | None = None,
     known: Fidelity | None = None,
 ) -> Conversion:
-    """Audit an int8 module, lower it, write it and read it back, everything compared with what it must equal.
+    """Audit an int8 module, make a file of each of these kinds, and read it back, held against what it must equal.
 
     Fidelity is told by images that neither calibration nor a choice used, nor the training on `trained_on`; those of
     `held_out` where there are some; or it is `known`, of the same int8 module. Runs with the engine of the job's
     choices.
     """
-    config, clock, target = job.config, job.clock, target_of(output)
+    config, clock = job.config, job.clock
     with clock.step("fidelity"):
         amplifies = job.info.is_random and amplifies_noise(job.model, job.images)
     proof = prove_module(job.task, quantized, job.original, job.images, job.least, layers, amplifies)
+    unseen = _unseen(job, quantized, judgement, amplifies, trained_on, held_out)
     with clock.step("fidelity"):
-        faithful = known or _fidelity(job, quantized, judgement, amplifies, trained_on, held_out)
+        faithful = known or _fidelity(job, quantized, unseen)
     rewritten, int8 = quantized.rewritten, quantized.int8
     has_islands = bool(rewritten.islands or rewritten.leaves or config.mode is Mode.dynamic)
     with clock.step("verification"):
         wrapper = ModelWrapper.of(int8, job.signature, config, job.example, job.images[0], job.maps, job.preprocessing)
         wrapped = wrapper.wrapped(int8, proof.reference, job.tensors)
+    original = job.original if wrapper.maps is None else []
+    context = Context(wrapped.module, wrapped.tensors, wrapped.reference, original, job.least, has_islands, amplifies)
     stride = job.maps.stride if job.maps is not None else None
     contents = FileContents(job.info, config, job.signature.names, job.preprocessing, stride, labels, quantized)
     told = partial(metadata.metadata, contents, wrapped.example, wrapped.returned, proof.audit, proof.ledger[-1])
     specs = golden.input_specs(wrapped.example, None if wrapped.inside is not None else job.preprocessing)
-    made = make(target, wrapped, config, has_islands, clock, told, specs)
-    config = replace(config, method=made.method)
-    with clock.step("lowering"):
-        floating = wrapper.module(fusion.fuse(rewritten.module))
-        float_content = target.float_twin(floating, wrapped.example, config)
-        del floating
-        gc.collect()  # of a large model the weights count, and writing takes three times their room
-    with StagedFile(output, made.content) as staged:
-        given = (made, float_content, wrapped, job.model, rewritten, job.signature, has_islands, clock)
-        examined = examine(target, staged.path, *given)
-        told_of = (proof, made, examined, judgement, target, faithful)
-        conversion = _conversion(replace(job, config=config), quantized, *told_of)
+    places = named_by(output)
+    files = list[WrittenFile]()
+    with ExitStack() as stack:
+        staged = list[StagedFile]()
+        for target in kinds:
+            made = make(target, wrapped, context, config, clock, told, specs)
+            with clock.step("lowering"):
+                floating = wrapper.module(fusion.fuse(rewritten.module))
+                likewise = replace(config, method=made.lowered.method)
+                float_content = target.float_twin(floating, wrapped.example, likewise)
+                del floating
+                gc.collect()  # of a large model the weights count, and writing takes three times their room
+            staged.append(stack.enter_context(StagedFile(places.get(target), made.content)))
+            held = (made, float_content, wrapped, context, job.model, rewritten, job.signature, config, clock)
+            judged = partial(_fidelity_of_program, job, unseen, wrapper)
+            files.append(examine(staged[-1].path, *held, faithful, judged))
+        conversion = _conversion(job, quantized, proof, tuple(files), judgement, faithful, wrapped.warnings)
         conversion = replace(conversion, kept=Kept(job, quantized, tuple(labels) if labels is not None else None))
-        if output is not None and conversion.verified:
-            staged.commit()
-            conversion = replace(conversion, artifact=replace(conversion.artifact, path=output))
+        if places and conversion.verified:
+            commit_all(staged)
+            conversion = conversion._with_paths(places)
     return conversion
 
 
@@ -400,26 +481,24 @@ def _conversion(
     job: Job,
     quantized: QuantizedModel,
     proof: ModuleProof,
-    made: Made,
-    examined: Examined,
+    files: tuple[WrittenFile, ...],
     judgement: Judgement | None,
-    target: Target,
     faithful: Fidelity,
+    of_wrapping: tuple[str, ...],
 ) -> Conversion:
     """All that was found out, in one value."""
     uninformative = uninformative_ranges(quantized.ranges)
+    method = next((file.method for file in files if file.target.is_exact), job.config.method)
     return Conversion(
         model=job.info,
-        config=job.config,
+        config=replace(job.config, method=method),
         environment=job.environment,
         rewritten=quantized.rewritten,
         int8=quantized.int8,
         calibration=quantized.calibration,
         audit=proof.audit,
-        ledger=(*proof.ledger, *made.ledger, examined.row),
-        artifact=examined.artifact,
-        latency=examined.latency,
-        sizes=examined.sizes,
+        module_ledger=proof.ledger,
+        files=files,
         timings=job.clock.total(),
         warnings=(
             *job.warnings,
@@ -433,10 +512,8 @@ def _conversion(
             *(warning for row in proof.ledger for warning in row.warnings),
             *company_warnings(quantized.in_company),
             *range_warnings(uninformative),
-            *made.warnings,
-            *examined.warnings,
-            *(check.warning for check in examined.sizes if check.warning),
-            *(check.warning for check in examined.batches if check.warning),
+            *of_wrapping,
+            *dict.fromkeys(warning for file in files for warning in file.warnings),
         ),
         adjusted=quantized.adjustments,
         uninformative_ranges=uninformative,
@@ -444,33 +521,32 @@ def _conversion(
         recipe=quantized.recipe,
         training=quantized.training,
         layers=proof.layers,
-        golden=made.golden,
-        runtime=made.needs,
-        target=target,
-        frozen_branches=made.frozen_branches,
-        batches=examined.batches,
         fidelity=faithful,
         preprocessing=job.preprocessing,
     )
 
 
-def _fidelity(
+def _unseen(
     job: Job,
     quantized: QuantizedModel,
     judgement: Judgement | None,
     amplifies: bool,
     trained_on: CalibrationData | None,
     held_out: CalibrationData | None,
-) -> Fidelity:
-    """How int8 answers beside float on images that nothing was done with, or why that was not measured."""
+) -> Unused:
+    """Images that nothing was done with, or why there are none."""
     if amplifies:
-        return not_measured(AMPLIFYING)
+        return Unused(problem=AMPLIFYING)
     if quantized.recipe.is_trained and trained_on is None:
-        return not_measured("which images the training used is not known")
+        return Unused(problem="which images the training used is not known")
     recipe = quantized.recipe
     chosen_by = max(recipe.images if recipe.is_unseen else 0, judgement.images if judgement is not None else 0)
     most = min(fidelity.MOST, max(fidelity.FEWEST, job.data.count)) if held_out is None else fidelity.MOST
-    found = unused(job.data, chosen_by, most, fidelity.FEWEST, trained_on, held_out)
+    return unused(job.data, chosen_by, most, fidelity.FEWEST, trained_on, held_out)
+
+
+def _fidelity(job: Job, quantized: QuantizedModel, found: Unused) -> Fidelity:
+    """How int8 answers beside float on these images, or why that was not measured."""
     if found.problem:
         return not_measured(found.problem)
     images = [job.signature.arguments(tensors) for tensors in found.images]
@@ -482,6 +558,17 @@ def _fidelity(
         found.source,
         lambda done: job.clock.progress("fidelity", done, len(images)),
     )
+
+
+def _fidelity_of_program(job: Job, found: Unused, wrapper: ModelWrapper, program: Program) -> Fidelity:
+    """The same of a file in a runtime whose kernels are others than the int8 module's."""
+    if found.problem:
+        return not_measured(found.problem)
+    if wrapper.maps is not None:
+        return not_measured("it returns detections, which the float model does not")
+    images = [job.signature.arguments(tensors) for tensors in found.images]
+    got = forward.outputs(program, [wrapper.taken(tensors) for tensors in found.images])
+    return fidelity.fidelity_of_outputs(images, forward.outputs(job.model, images), got, found.source)
 
 
 def _judge(

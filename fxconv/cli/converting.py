@@ -5,15 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxconv.cli import startup
 from fxconv.cli.input_digests import named_inputs, otherwise
 from fxconv.cli.options.output import ConversionOutput
-from fxconv.cli.request import Request
+from fxconv.cli.request import Files, Request
 from fxconv.cli.results import write_report
 from fxconv.cli.rewriting import Shown, show_rewriting
 from fxconv.config import Mode, Recipe
@@ -28,34 +28,6 @@ if TYPE_CHECKING:
     from fxconv.progress import Progress
 
 
-@dataclass(frozen=True)
-class Files:
-    """What a conversion reads and what it writes beside the artifact, by the options that name it.
-
-    `labels` are the list of photographs and classes and `names` that of the classes' names, both given by --labels.
-    """
-
-    reads: dict[str, Path | None]
-    writes: dict[str, Path | None]
-    labels: Path | None
-    names: Path | None
-
-    def check_distinct(self, option: str, artifact: Path | None) -> None:
-        """Raise `UserError` where one file would be written over another; `option` names the artifact."""
-        from fxconv.cli.paths import check_distinct
-
-        lists = (self.labels,) if self.labels is not None else ()
-        check_distinct({option: artifact, **self.writes}, self.reads, lists)
-
-    def check_unimported(self, artifact: Path) -> None:
-        """Raise `UserError` where a file would be written over a module that the model or a pass has imported."""
-        from fxconv.data.staged_file import check_place
-
-        for option, path in {"the artifact": artifact, **self.writes}.items():
-            if path is not None:
-                check_place(path, option)
-
-
 def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     """The files, each of which can be written, and is no other's. Raises `UserError`, for options that go unheeded too.
 
@@ -63,13 +35,17 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     """
     from fxconv.cli.early_checks import check_choices, check_given, check_loading
     from fxconv.cli.paths import check_target, code_file, read_files
+    from fxconv.config import OWN_CHOICES, not_written
     from fxconv.data.arrays import split_name
     from fxconv.data.class_names import sorted_files
-    from fxconv.targets.suffixes import check_suffix
+    from fxconv.targets.suffixes import check_suffixes
 
     output, accuracy, training = request.output, request.accuracy, request.training
-    for option, path in {"-o": output.output, **output.reports}.items():
-        check_target(path, option)
+    artifacts = output.output or []
+    for path in artifacts:
+        check_target(path, "-o")
+    for option, place in output.reports.items():
+        check_target(place, option)
     training.check(request.config.mode, given)
     labels, names = sorted_files(accuracy.labels or (), accuracy.evaluation)
     if request.config.mode is Mode.dynamic and (accuracy.evaluation is not None or labels is not None):
@@ -93,9 +69,19 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     has_metric = request.config.metric is not None
     check_given(images.calib, accuracy.evaluation, accuracy.labels or (), training.train, has_metric)
     files = Files(reads, {**output.reports, "--checkpoint": training.checkpoint}, labels, names)
-    files.check_distinct("-o", output.output)
-    check_suffix(output.output, "-o")
-    return files
+    files.check_distinct("-o", artifacts)
+    kinds = check_suffixes(artifacts, "-o") or _saved_targets(request)
+    for target, fields in OWN_CHOICES.items():
+        own = (*fields, "op_list") if target == "mobile" else fields
+        if target not in kinds and (field := next((one for one in own if given(one)), None)):
+            raise UserError(not_written(f"--{field.replace('_', '-')}", target))
+    config.check_targets(kinds)
+    return replace(files, targets=kinds)
+
+
+def _saved_targets(request: Request) -> tuple[str, ...]:
+    """The kinds of files that are written where none is named: those of the choices that were saved, or the first."""
+    return request.saved.targets if request.saved is not None and request.kept is None else ("mobile",)
 
 
 def show_dry_run(request: Request) -> None:
@@ -108,15 +94,17 @@ def show_dry_run(request: Request) -> None:
     show_rewriting(request.model, request.loading, request.config, output.json, shown)
 
 
-def check_artifact(request: Request, files: Files) -> Path:
-    """Where the artifact goes. Raises `UserError` where it cannot go there, or there is no such engine."""
+def check_artifacts(request: Request, files: Files) -> list[Path]:
+    """Where the artifacts go. Raises `UserError` where one cannot go there, or there is no such engine."""
     from fxconv.cli.paths import default_output
+    from fxconv.config import TARGETS
     from fxconv.environment import check
 
     check(request.config.engine.value)
-    artifact = request.output.output or default_output(request.model)
-    files.check_distinct("the artifact", artifact)
-    return artifact
+    named = request.output.output
+    artifacts = named or [default_output(request.model, TARGETS[kind]) for kind in files.targets]
+    files.check_distinct("the artifact", artifacts)
+    return artifacts
 
 
 def phases(request: Request, files: Files) -> tuple[str, ...]:
@@ -131,9 +119,9 @@ def phases(request: Request, files: Files) -> tuple[str, ...]:
 
 
 def run(
-    request: Request, files: Files, artifact: Path, began: float, progress: Progress
+    request: Request, files: Files, artifacts: Sequence[Path], began: float, progress: Progress
 ) -> tuple[Conversion, tuple[str, ...], NamedInputs | None]:
-    """The conversion, written when it is verified, and the warnings of loading, which are printed already.
+    """The conversion, its files written when all are verified, and the warnings of loading, which are printed already.
 
     Also what it was given by name, where that is to be saved.
 
@@ -169,9 +157,9 @@ def run(
             weights_prefix=loading.weights_prefix,
         )
     )
-    files.check_unimported(artifact)
+    files.check_unimported(artifacts)
     lessons = open_training(source, training.train, training.train_count) if training.train is not None else None
-    named = named_inputs(request, files.reads, files.names, source, lessons)
+    named = named_inputs(request, files, source, lessons)
     for warning in (*source.warnings, *(otherwise(request, named) if named is not None else ())):
         terminal.warn(warning)
     startup.keep_what_is_imported()
@@ -184,7 +172,7 @@ def run(
         training=lessons,
         checkpoint=training.checkpoint,
         info=source.info,
-        output=artifact,
+        output=artifacts,
         warnings=source.warnings,
         progress=progress,
         before={"importing": imported - began, "loading": time.perf_counter() - imported},
@@ -220,10 +208,11 @@ def _opened_again(request: Request, kept: SavedCalibration, files: Files) -> Sou
 
 
 def write_reports(
-    output: ConversionOutput, conversion: Conversion, artifact: Path, named: NamedInputs | None = None
+    output: ConversionOutput, conversion: Conversion, artifacts: Sequence[Path], named: NamedInputs | None = None
 ) -> None:
-    """Write what was asked for beside the artifact, and before anything is printed: its reader may stop reading."""
-    done = f"; {artifact} is written and verified" if conversion.verified else ""
+    """Write what was asked for beside the artifacts, and before anything is printed: its reader may stop reading."""
+    are = "is" if len(artifacts) == 1 else "are"
+    done = f"; {_listed(artifacts)} {are} written and verified" if conversion.verified else ""
     if output.json is not None:
         write_report(output.json, conversion.report.json_text(), done)
     if output.html is not None:
@@ -233,7 +222,8 @@ def write_reports(
         from fxconv.inspection import inspect
         from fxconv.targets.mobile.releases import op_list
 
-        write_report(output.op_list, op_list(inspect(artifact)), done, "--op-list")
+        mobile = next(path for path in artifacts if path.suffix.lower() == ".ptl")
+        write_report(output.op_list, op_list(inspect(mobile)), done, "--op-list")
     if output.save_config is not None and conversion.verified:
         from fxconv.config_file import reproducing, text
 
@@ -254,8 +244,16 @@ def show(output: ConversionOutput, conversion: Conversion, warned: tuple[str, ..
             terminal.warn(warning)
 
 
-def check_verified(model: str, conversion: Conversion, artifact: Path) -> None:
-    """Raise `ConversionError` for a conversion that was not verified, and whose artifact was not written."""
+def check_verified(model: str, conversion: Conversion, artifacts: Sequence[Path]) -> None:
+    """Raise `ConversionError` for a conversion that was not verified, and whose artifacts were not written."""
     if not conversion.verified:
-        kept = "; the file there is from before" if artifact.exists() else ""
-        raise ConversionError(f"{model}: {conversion.verdict}; {artifact} was not written{kept}; {conversion.cure}")
+        there = [path for path in artifacts if path.exists()]
+        kept = f"; {'the file there is' if len(artifacts) == 1 else f'{_listed(there)}:'} from before" if there else ""
+        was = "was" if len(artifacts) == 1 else "were"
+        raise ConversionError(
+            f"{model}: {conversion.verdict}; {_listed(artifacts)} {was} not written{kept}; {conversion.cure}"
+        )
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return " and ".join(map(str, paths))

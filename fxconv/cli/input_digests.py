@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxconv.cli.request import Request
+from fxconv.cli.request import Files, Request
 
 if TYPE_CHECKING:
     from fxconv.config_inputs import NamedInputs
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 def named_inputs(
     request: Request,
-    reads_by_option: Mapping[str, Path | None],
-    names: Path | None,
+    files: Files,
     source: Source,
     lessons: CalibrationData | None,
 ) -> NamedInputs | None:
@@ -29,10 +28,10 @@ def named_inputs(
     if (request.saved, request.output.save_config, request.output.save_calibration) == (None, None, None):
         return None
     if request.kept is not None:
-        return _of_calibration(request, request.kept.inputs, names)
+        return _of_calibration(request, request.kept.inputs, files.names)
     # what judging decided is named: the layers kept in float
     left_out = ("--config", "--calibration", "--eval", "--labels", "--metric")
-    reads = {option: path for option, path in reads_by_option.items() if option not in left_out}
+    reads = {option: path for option, path in files.reads.items() if option not in left_out}
     reads["--labels"] = reads.pop("the names of the classes", None)
     digests = {option: file_digest(path) for option, path in reads.items() if path is not None and path.is_file()}
     for option, data in (("--calib", source.data), ("--train", lessons)):
@@ -55,9 +54,10 @@ def named_inputs(
         heads=loading.heads,
         calib=text(request.images.calib),
         example=text(loading.example),
-        labels=text(names),
+        labels=text(files.names),
         train=text(training.train),
         train_count=training.train_count if training.train is not None else None,
+        targets=files.targets,
         digests=digests,
     )
 

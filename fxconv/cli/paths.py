@@ -119,8 +119,8 @@ def _same(path: Path, other: Path) -> bool:
     return path.resolve() == other.resolve()
 
 
-def default_output(model: str) -> Path:
-    """Where the artifact of `model` goes when nothing is said: its name with .ptl, in the current folder."""
+def default_output(model: str, suffix: str) -> Path:
+    """Where the artifact of `model` goes when nothing is said: its name with this suffix, in the current folder."""
     kind, _, name = model.rpartition(":")
     if package_of(model) == TIMM:
         name = name.lower().replace("-", "_")
@@ -128,6 +128,6 @@ def default_output(model: str) -> Path:
         name = f"detector_{name.lower().replace('-', '_')}"
     elif ":" not in model:
         name = resolve(model)
-    path = Path(f"{name}.ptl")
+    path = Path(f"{name}{suffix}")
     check_target(path, "-o")
     return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +36,39 @@ class Request:
     saved: NamedInputs | None = None
     kept: SavedCalibration | None = None
     given: Callable[[str], bool] = lambda field: False
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a conversion reads and what it writes beside the artifact, by the options that name it.
+
+    `labels` are the list of photographs and classes and `names` that of the classes' names, both given by --labels.
+    `targets` are the kinds of files that are made of the model.
+    """
+
+    reads: dict[str, Path | None]
+    writes: dict[str, Path | None]
+    labels: Path | None
+    names: Path | None
+    targets: tuple[str, ...] = ("mobile",)
+
+    def check_distinct(self, option: str, artifacts: Sequence[Path]) -> None:
+        """Raise `UserError` where one file would be written over another; `option` names the artifacts."""
+        from fxconv.cli.paths import check_distinct
+
+        lists = (self.labels,) if self.labels is not None else ()
+        for artifact in artifacts:
+            check_distinct({option: artifact, **self.writes}, self.reads, lists)
+
+    def check_unimported(self, artifacts: Sequence[Path]) -> None:
+        """Raise `UserError` where a file would be written over a module that the model or a pass has imported."""
+        from fxconv.data.staged_file import check_place
+
+        for path in artifacts:
+            check_place(path, "the artifact")
+        for option, place in self.writes.items():
+            if place is not None:
+                check_place(place, option)
 
 
 def saved_inputs(output: ConversionOutput) -> NamedInputs | None:

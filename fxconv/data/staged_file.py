@@ -11,6 +11,7 @@ import stat
 import sys
 import tempfile
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from io import FileIO
 from itertools import count
@@ -116,6 +117,21 @@ class StagedFile:
             raise cannot_write(self.target, error, self.option) from error
         self._done = True
 
+    def _kept(self) -> Path | None:
+        """What stands under the final name, under another name as well; None where nothing does."""
+        if not self._final.exists():
+            return None
+        # a name of which a later run removes what a killed one left behind
+        kept = self.path.with_name(self.path.name.replace(".part", "0.part"))
+        shutil.copy2(self._final, kept)
+        return kept
+
+    def _put_back(self, kept: Path | None) -> None:
+        if kept is None:
+            self._final.unlink(missing_ok=True)
+        else:
+            kept.replace(self._final)
+
     def _vanished(self) -> UserError:
         name = f"{self.option} {self.target or self._final}".strip()
         return UserError(f"{name}: the file vanished while it was written; leave its folder alone, and run again")
@@ -130,6 +146,25 @@ class StagedFile:
         self._close()
         if vanished and (error is None or isinstance(error, (RuntimeError, OSError, ValueError))):
             raise self._vanished() from error
+
+
+def commit_all(files: Sequence[StagedFile]) -> None:
+    """Give these files their final names, all or none. Raises `UserError` where one cannot have its, as `commit`."""
+    if len(files) == 1:
+        files[0].commit()
+        return
+    done = list[tuple[StagedFile, Path | None]]()
+    try:
+        for file in files:
+            done.append((file, file._kept()))
+            file.commit()
+    except BaseException:
+        for file, kept in reversed(done):
+            file._put_back(kept)
+        raise
+    for _, kept in done:
+        if kept is not None:
+            kept.unlink(missing_ok=True)
 
 
 def check_place(target: Path, option: str = "") -> None:

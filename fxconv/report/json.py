@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fxconv.models.preprocessing import Preprocessing
     from fxconv.quantization.fine_tuned import FineTuned
     from fxconv.quantization.recipe_search.recipe import ChosenRecipe
+    from fxconv.targets.written_file import WrittenFile
     from fxconv.verification.parity import StageParity
 
 
@@ -129,6 +130,41 @@ def preprocessing(how: Preprocessing | None, config: Config) -> dict[str, Any] |
     return None if how is None or told is None else {**told, "words": how.in_words}
 
 
+def _artifact(file: WrittenFile) -> dict[str, Any]:
+    """What a file is."""
+    artifact = file.artifact
+    return {
+        "path": str(artifact.path) if artifact.path else None,
+        "bytes": artifact.size,
+        "float_bytes": artifact.float_bytes,
+        "bytecode_version": artifact.bytecode_version,
+        "operators": artifact.operators,
+        "int8_macs_share": artifact.int8_macs_share,
+        "macs": artifact.macs,
+        "sha256": artifact.sha256,
+        "golden": {"cases": file.golden.cases, "bytes": len(file.golden.text)},
+    }
+
+
+def _file(file: WrittenFile) -> dict[str, Any]:
+    """The same, and what was found out about it."""
+    return {
+        "target": file.target.name,
+        "proven": file.proven,
+        **_artifact(file),
+        "kernels": file.artifact.kernels,
+        "needs": file.artifact.needs,
+        "outside_int8": [asdict(one) for one in file.artifact.outside],
+        "fidelity": {**asdict(file.fidelity), "agreement": file.fidelity.agreement},
+        "to_int8_db": file.to_int8_db,
+        "operations": [asdict(op) for op in file.operations],
+        "latency": latency_json(file.latency),
+        "runtime": None if file.needs is None else fit_json(file.needs),
+        "other_sizes": [asdict(check) for check in file.sizes],
+        "other_batches": [asdict(check) for check in file.batches],
+    }
+
+
 def report(conversion: Conversion) -> dict[str, Any]:
     """The whole conversion as plain values."""
     artifact, int8_calls = conversion.artifact, conversion.artifact.int8_calls
@@ -172,17 +208,8 @@ def report(conversion: Conversion) -> dict[str, Any]:
         "layers": [asdict(layer) for layer in conversion.layers],
         "judgement": _judgement(conversion.judgement),
         "parity": [_parity(row) for row in conversion.ledger],
-        "artifact": {
-            "path": str(artifact.path) if artifact.path else None,
-            "bytes": artifact.size,
-            "float_bytes": artifact.float_bytes,
-            "bytecode_version": artifact.bytecode_version,
-            "operators": artifact.operators,
-            "int8_macs_share": artifact.int8_macs_share,
-            "macs": artifact.macs,
-            "sha256": artifact.sha256,
-            "golden": {"cases": conversion.golden.cases, "bytes": len(conversion.golden.text)},
-        },
+        "artifact": _artifact(conversion.files[0]),
+        "artifacts": [_file(file) for file in conversion.files],
         "runtime": None if conversion.runtime is None else fit_json(conversion.runtime),
         "other_sizes": [asdict(check) for check in conversion.sizes],
         "other_batches": [asdict(check) for check in conversion.batches],

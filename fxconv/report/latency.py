@@ -30,6 +30,18 @@ def latency_words(latency: Latency) -> str:
     return f"{own}, {latency.ratio:.2f} times float's {floats}{kernels}{cpu} ({spread}{about})"
 
 
+def latency_brief(latency: Latency, kernels: str) -> str:
+    """A cell of a table: the median and its ratio to float's, by CPU time on a busy machine, with both's kernels."""
+    if not math.isfinite(latency.int8_ms):
+        return "not measured"
+    by_cpu = latency.busy and not math.isnan(latency.cpu_ratio)
+    own = latency.int8_cpu_ms if by_cpu else latency.int8_ms
+    clock = " by CPU time" if by_cpu else ""
+    on = f" on {kernels}" if kernels else ""
+    beside = f" on {latency.float_kernels}" if latency.float_kernels else ""
+    return f"{milliseconds(own)}{on}, {latency.believed_ratio:.2f} of float's{beside}{clock}"
+
+
 def on_kernels(latency: Latency) -> str:
     """What float's layers ran on, and what that means for int8 beside it."""
     if not latency.float_kernels:

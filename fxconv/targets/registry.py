@@ -1,10 +1,14 @@
-"""The targets there are, and which of them a file name asks for."""
+"""The targets there are, and which of them file names ask for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from fxconv.config import TARGETS as SUFFIXES
+from fxconv.errors import UserError
 from fxconv.targets.mobile.target import MOBILE
+from fxconv.targets.suffixes import check_suffixes
 from fxconv.targets.target import Target
 
 # The first is written where nothing else is said.
@@ -15,3 +19,25 @@ def target_of(path: Path | None = None) -> Target:
     """The target whose files end like this one; the first where none does, or there is no name yet."""
     suffix = path.suffix.lower() if path is not None else ""
     return next((one for one in TARGETS if one.suffix == suffix), TARGETS[0])
+
+
+def named_by(output: Path | Sequence[Path] | None) -> dict[Target, Path]:
+    """The names of files that are to be written, each by its target, in their order.
+
+    Raises `UserError` for a suffix that no target's files have, and for two files of one target.
+    """
+    paths = [output] if isinstance(output, Path) else [*(output or ())]
+    check_suffixes(paths)
+    return {target_of(path): path for path in paths}
+
+
+def targets_of(output: Path | Sequence[Path] | None, names: Sequence[str] = ()) -> tuple[Target, ...]:
+    """The targets of files with these names, and those that are named besides; the first where there are none.
+
+    Raises `UserError` for a name that no target has, and what `named_by` raises.
+    """
+    by_name = {one.name: one for one in TARGETS}
+    if unknown := [name for name in names if name not in by_name]:
+        known = ", ".join(f"{name} ({suffix})" for name, suffix in SUFFIXES.items())
+        raise UserError(f"targets: {unknown[0]!r}: there is no such target; known are {known}")
+    return tuple(dict.fromkeys((*named_by(output), *(by_name[name] for name in names)))) or TARGETS[:1]

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from fxconv.config import TARGETS
 from fxconv.errors import UserError
 
-# Those of the targets in `fxconv.targets.registry`, in their order: the first is written where nothing else is said.
-WRITTEN = (".ptl",)
+# The first is written where nothing else is said.
+WRITTEN = tuple(TARGETS.values())
 # Files of other kinds that people ask for, by their suffix.
 _OTHERS = {
     ".tflite": "TensorFlow Lite file",
     ".onnx": "ONNX file",
-    ".pte": "ExecuTorch program",
     ".pt": "full TorchScript or weights",
     ".pth": "weights",
     ".pt2": "exported program",
+    ".ptd": "data file of ExecuTorch",
     ".mlmodel": "Core ML model",
     ".mlpackage": "Core ML model",
     ".torchscript": "full TorchScript",
 }
+
+
+def check_suffixes(paths: Sequence[Path], option: str = "") -> tuple[str, ...]:
+    """The targets of files of these names. Raises `UserError` as `check_suffix` does, and for two files of one."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        check_suffix(path, option)
+        suffix = path.suffix.lower()
+        if suffix in found:
+            raise UserError(
+                f"{option} {path}: is a second {suffix} beside {found[suffix]}; name one file of each kind".strip()
+            )
+        found[suffix] = path
+    return tuple(target for target, suffix in TARGETS.items() if suffix in found)
 
 
 def check_suffix(path: Path | None, option: str = "") -> None:

@@ -6,8 +6,9 @@ What holds for its files alone, formats, runtimes, releases of them, stays in th
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +16,10 @@ from typing import Any, ClassVar
 from torch import nn
 
 from fxconv.config import Config, Method
+from fxconv.models import forward
 from fxconv.targets.artifact import Artifact
+from fxconv.verification.audit import OpAudit
+from fxconv.verification.parity import StageParity
 
 Program = Callable[..., Any]
 """What runs: called with the tensors of one call, it returns what the model returns."""
@@ -29,7 +33,7 @@ class Lowered:
     the bytes of a file that carries nothing besides, `method` is how it came about. `warnings` say what the user must
     know, decisions that were taken once and for all among it. `frozen_branches` are the lines whose decisions by the
     numbers in a tensor stand in the file as the example took them, because the user allows it. `doubt` says
-    what may be why a stage differs, should one do so.
+    what may be why a stage differs, should one do so. `own` is what the target keeps for later.
     """
 
     stages: Mapping[str, Program]
@@ -38,6 +42,7 @@ class Lowered:
     warnings: tuple[str, ...] = ()
     frozen_branches: tuple[str, ...] = ()
     doubt: str = ""
+    own: Any = None
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,68 @@ class Written:
     needs: Any = None
 
 
+@dataclass(frozen=True)
+class Context:
+    """What a file is held against: the int8 module as it goes into a file, and what it and the original return.
+
+    `module` takes the tensors in each of `images`, for which it returns `reference`, nothing where it is no single
+    graph, and for which the original returns `original`. `least` decibels are asked for between file and original.
+    """
+
+    module: nn.Module
+    images: list[tuple[Any, ...]]
+    reference: forward.Outputs
+    original: forward.Outputs
+    least: float
+    has_islands: bool
+    amplifies_noise: bool = False
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What was found out about a file on the disk: the ledger's last rows.
+
+    `operations` has a row for each int8 operation where the runtime has kernels of its own, on the file's own values;
+    `to_int8_db` is how near its outputs come to the int8 module's, in decibels, infinite where they are equal.
+    """
+
+    rows: tuple[StageParity, ...]
+    operations: tuple[OpAudit, ...] = ()
+    to_int8_db: float = math.inf
+
+    @property
+    def runs(self) -> bool:
+        """Whether the file could be loaded and run at all."""
+        return all(row.images for row in self.rows)
+
+
 class Target(ABC):
     """One kind of file: how it is written, loaded, run and described.
 
-    `name` is what people call it, `suffix` how its files end.
+    `name` is what people call it, `suffix` how its files end. `stages` are the names of the ledger's rows that each of
+    its files has, in order. `is_exact` says that the runtime's kernels are those of the int8 module, so that its files
+    compute the same bits.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
+    stages: ClassVar[tuple[str, ...]]
+    is_exact: ClassVar[bool]
+
+    @abstractmethod
+    def check(self, config: Config) -> None:
+        """Raises `UserError` where its files cannot be written with these choices, or what writes them is missing."""
+
+    @abstractmethod
+    def between(self, lowered: Lowered, context: Context) -> tuple[StageParity, ...]:
+        """The ledger's rows of the forms between the int8 module and the file."""
+
+    @abstractmethod
+    def prove(self, path: Path, content: bytes, lowered: Lowered, context: Context) -> Proven:
+        """Hold the file on the disk, whose bytes must be `content`, against the int8 module.
+
+        What does not load or run is a row that failed, and so is a problem with its golden inputs.
+        """
 
     @abstractmethod
     def lower(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
@@ -73,6 +132,10 @@ class Target(ABC):
         """
 
     @abstractmethod
+    def other_sizes(self, config: Config) -> Sequence[tuple[int, int]] | None:
+        """Heights and widths that its files must take beside the example's; None where any may be tried."""
+
+    @abstractmethod
     def float_twin(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> bytes:
         """A file of the float model, lowered the same way: int8's size and latency are told beside it."""
 
@@ -85,10 +148,12 @@ class Target(ABC):
         """The kernels that the convolutions and linear layers of a loaded float twin run on; "" where it has none."""
 
     @abstractmethod
-    def describe(self, path: Path, data: bytes, example: tuple[Any, ...], float_bytes: int) -> Artifact:
+    def describe(
+        self, path: Path, data: bytes, lowered: Lowered, example: tuple[Any, ...], float_bytes: int
+    ) -> Artifact:
         """The operators that one call runs, their types and multiply-accumulates, and the sizes of a file.
 
-        `data` is what lies at `path`, `float_bytes` the size of its float twin.
+        `data` is what lies at `path`, which was `lowered` so; `float_bytes` is the size of its float twin.
         """
 
     @abstractmethod

@@ -13,145 +13,145 @@ from torch import nn
 
 from fxconv import replay
 from fxconv.config import Config, Method
+from fxconv.errors import described
+from fxconv.measures.fidelity import Fidelity, not_measured
 from fxconv.measures.latency import Latency, measure
-from fxconv.models import forward
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock
-from fxconv.targets.artifact import Artifact
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
-from fxconv.targets.target import Lowered, Target
+from fxconv.targets.target import Context, Lowered, Program, Proven, Target
 from fxconv.targets.wrapping.wrapper import WrappedModel
-from fxconv.verification import parity
-from fxconv.verification.lowered_outputs import comparable_outputs
-from fxconv.verification.other_batches import BatchCheck, other_batches
+from fxconv.targets.written_file import WrittenFile
+from fxconv.verification.other_batches import other_batches
 from fxconv.verification.other_inputs import OtherInputs
-from fxconv.verification.other_sizes import SizeCheck, other_sizes
+from fxconv.verification.other_sizes import other_sizes
 from fxconv.verification.other_ways import one_way_warnings
-from fxconv.verification.parity import BETWEEN_IMAGES, RELOADED_IMAGES, StageParity
+from fxconv.verification.parity import RELOADED_IMAGES, StageParity
 from rewrites import Rewritten
+
+# What a file of another runtime must have against the int8 module at other shapes, in decibels, and by how much that
+# may be less than at its own: what rounds otherwise does so everywhere, and what is wrong leaves nothing.
+_LEAST_DB, _MORE_NOISE_DB = 10.0, 10.0
 
 
 @dataclass(frozen=True)
 class Made:
-    """The bytes of the artifact, how they came about, and the ledger's rows on the way to them.
+    """The bytes of a file, how they came about, and the ledger's rows on the way to them.
 
-    `golden` are the inputs it can prove itself by, `needs` what it needs at run time, None when nobody asked;
-    `frozen_branches` are as in `Lowered`.
+    `golden` are the inputs it can prove itself by, `needs` what it needs at run time, None when nobody asked.
     """
 
+    target: Target
     content: bytes
-    method: Method
-    warnings: tuple[str, ...]
+    lowered: Lowered
     ledger: tuple[StageParity, ...]
     golden: Golden
     needs: Any = None
-    frozen_branches: tuple[str, ...] = ()
 
 
 def make(
     target: Target,
     wrapped: WrappedModel,
+    context: Context,
     config: Config,
-    has_islands: bool,
     clock: Clock,
     described: Callable[[Lowered], str],
     specs: Sequence[dict[str, Any]],
 ) -> Made:
-    """Lower the int8 module and compare what lies between it and the file, of which nothing stays in memory.
+    """Lower the int8 module and compare what lies between it and the file.
 
     `described` gives what the artifact, lowered so, says of itself, `specs` are its golden inputs'.
     """
     with clock.step("lowering"):
         lowered = target.lower(wrapped.module, wrapped.example, config)
     with clock.step("verification"):
-        few = wrapped.tensors[:BETWEEN_IMAGES]
-        ledger = tuple(
-            parity.same_bits(stage, *comparable_outputs(wrapped.module, module, wrapped.reference, few), has_islands)
-            for stage, module in lowered.stages.items()
-        )
-        ledger = tuple(row if row.passed or not lowered.doubt else _doubted(row, lowered.doubt) for row in ledger)
+        ledger = target.between(lowered, context)
         found = NO_GOLDEN
         if config.golden:
-            found = golden.golden(wrapped.module, lowered.content, specs, config.engine.value, has_islands, target)
+            found = golden.golden(
+                wrapped.module, lowered.content, specs, config.engine.value, context.has_islands, target
+            )
         extra = {metadata.FILE: described(lowered)} | ({replay.FILE: found.text} if found.text else {})
     with clock.step("lowering"):
         lowered = replace(lowered, content=b"")  # of a large model two are too many
         written = target.write(lowered, extra, config)
-    told = (*wrapped.warnings, *lowered.warnings)
-    return Made(written.content, lowered.method, told, ledger, found, written.needs, lowered.frozen_branches)
-
-
-def _doubted(row: StageParity, doubt: str) -> StageParity:
-    """A row that failed, with what may be why."""
-    return replace(row, problem=f"{row.problem} ({doubt})")
-
-
-def read_back(
-    target: Target,
-    path: Path,
-    content: bytes,
-    int8: nn.Module,
-    reference: forward.Outputs,
-    images: list[tuple[Any, ...]],
-    has_islands: bool,
-    has_golden: bool = False,
-) -> StageParity:
-    """The ledger's last row: the file as it lies on the disk, in the target's runtime."""
-    try:
-        row = parity.same_bits("reloaded", *comparable_outputs(int8, target.load(path), reference, images), has_islands)
-        on_disk = path.read_bytes()
-        problem = golden.problem_in(path, target) if has_golden else ""
-    except (RuntimeError, OSError, ValueError) as error:
-        return parity.unreadable("reloaded", error)
-    if row.passed and on_disk != content:
-        return replace(row, passed=False, problem="the bytes on disk are not the bytes that were written")
-    if row.passed and problem:
-        return replace(row, passed=False, problem=f"golden inputs: {problem}")
-    return row
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A file on the disk: the ledger's last row, what it is, how it does at other sizes and batches, and how fast."""
-
-    row: StageParity
-    artifact: Artifact
-    sizes: tuple[SizeCheck, ...]
-    batches: tuple[BatchCheck, ...]
-    latency: Latency
-    warnings: tuple[str, ...] = ()
+    # of what ran on the way nothing stays in memory
+    return Made(target, written.content, replace(lowered, stages={}), ledger, found, written.needs)
 
 
 def examine(
-    target: Target,
     path: Path,
     made: Made,
     float_content: bytes,
     wrapped: WrappedModel,
+    context: Context,
     model: nn.Module,
     rewritten: Rewritten,
     signature: InputSignature,
-    has_islands: bool,
+    config: Config,
     clock: Clock,
-) -> Examined:
+    of_int8: Fidelity,
+    judged: Callable[[Program], Fidelity],
+) -> WrittenFile:
     """Read a written file back, run it beside the module it was made of, and beside `float_content`, its float twin.
 
-    `model` is the original, `rewritten` what became of it, `signature` how both are called.
+    `model` is the original, `rewritten` what became of it, `signature` how both are called. `of_int8` is how the int8
+    module answers beside the original, and `judged` says so of a program that computes other bits.
     """
-    content, size = made.content, len(float_content)
+    target, lowered, content, size = made.target, made.lowered, made.content, len(float_content)
     with clock.step("verification"):
-        some, has_golden = wrapped.tensors[:RELOADED_IMAGES], bool(made.golden.cases)
-        row = read_back(target, path, content, wrapped.module, wrapped.reference, some, has_islands, has_golden)
-        if not row.images:  # it does not run
-            return Examined(row, target.unreadable(content, size), (), (), Latency(math.nan, math.nan))
-        artifact = target.describe(path, content, wrapped.example, size)
-        load, is_traced = partial(target.load, path), made.method is Method.trace
-        other = OtherInputs(model, rewritten, wrapped.module, signature, load, is_traced, wrapped.inside)
-        sizes, batches = other_sizes(other, wrapped.tensors[0]), other_batches(other, wrapped.tensors)
-        warnings = () if is_traced else one_way_warnings(other, some)
+        proven = _with_golden(target.prove(path, content, lowered, context), path, made)
+        found = WrittenFile(
+            target=target,
+            artifact=target.unreadable(content, size),
+            ledger=(*made.ledger, *proven.rows),
+            latency=Latency(math.nan, math.nan),
+            method=lowered.method,
+            fidelity=not_measured("the file does not run"),
+            operations=proven.operations,
+            to_int8_db=proven.to_int8_db,
+            golden=made.golden,
+            needs=made.needs,
+            frozen_branches=lowered.frozen_branches,
+            warnings=lowered.warnings,
+        )
+        if not proven.runs:
+            return found
+        artifact = target.describe(path, content, lowered, wrapped.example, size)
+        load, is_traced = partial(target.load, path), made.lowered.method is Method.trace
+        least = None if target.is_exact else max(_LEAST_DB, proven.to_int8_db - _MORE_NOISE_DB)
+        other = OtherInputs(model, rewritten, wrapped.module, signature, load, is_traced, wrapped.inside, least)
+        sizes = other_sizes(other, wrapped.tensors[0], target.other_sizes(config))
+        batches = other_batches(other, wrapped.tensors)
+        told = () if is_traced else one_way_warnings(other, wrapped.tensors[:RELOADED_IMAGES])
+        checks = (*(check.warning for check in sizes), *(check.warning for check in batches))
+    with clock.step("fidelity"):
+        fidelity = of_int8 if target.is_exact else judged(load())
     with clock.step("latency"):
         twin = target.load(float_content)
         latency = measure(load(), twin, wrapped.example)
         latency = replace(latency, float_kernels=target.float_kernels(twin))
-    return Examined(row, artifact, sizes, batches, latency, warnings)
+    return replace(
+        found,
+        artifact=artifact,
+        latency=latency,
+        fidelity=fidelity,
+        sizes=sizes,
+        batches=batches,
+        warnings=(*lowered.warnings, *told, *filter(None, checks)),
+    )
+
+
+def _with_golden(proven: Proven, path: Path, made: Made) -> Proven:
+    """With what the golden inputs of the file on disk find wrong as the last row's problem."""
+    if not made.golden.cases or not proven.runs or not all(row.passed for row in proven.rows):
+        return proven
+    try:
+        problem = golden.problem_in(path, made.target)
+    except (RuntimeError, OSError, ValueError) as error:
+        problem = described(error)
+    if not problem:
+        return proven
+    last = replace(proven.rows[-1], passed=False, problem=f"golden inputs: {problem}")
+    return replace(proven, rows=(*proven.rows[:-1], last))

@@ -37,6 +37,8 @@ class OtherInputs:
 
     `int8` takes what the artifact takes, `model` and `rewritten` what `signature` makes of tensors; with `inside` int8
     and artifact take pixels, of which those tensors were made. A trace is for the example wherever Python computed.
+    `least_db` is how near the artifact must come to int8, in decibels, where its kernels are others; None where they
+    are the same.
     """
 
     model: nn.Module
@@ -46,6 +48,7 @@ class OtherInputs:
     load: Callable[[], Callable[..., Any]]
     is_traced: bool = False
     inside: TakesPixels | None = None
+    least_db: float | None = None
 
     @property
     def may_differ(self) -> bool:
@@ -100,5 +103,8 @@ class OtherInputs:
             return f"it computes something else than the model ({row.problem})"
         reference = forward.outputs(self.int8, [taken]) if isinstance(self.int8, fx.GraphModule) else []
         both = comparable_outputs(self.int8, self.load(), reference, [taken])
-        row = parity.same_bits("reloaded", *both, has_islands=True)
+        if self.least_db is not None:
+            row = parity.close_enough(parity.RELOADED, *both, self.least_db, "int8")
+        else:
+            row = parity.same_bits(parity.RELOADED, *both, has_islands=True)
         return "" if row.passed else f"tracing has fixed what depends on the {what} ({row.problem})"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -39,16 +41,21 @@ class SizeCheck:
         return f"the artifact is for the example's input size only: {where}{told}"
 
 
-def other_sizes(other: OtherInputs, tensors: tuple[Tensor, ...]) -> tuple[SizeCheck, ...]:
+def other_sizes(
+    other: OtherInputs, tensors: tuple[Tensor, ...], wanted: Sequence[tuple[int, int]] | None = None
+) -> tuple[SizeCheck, ...]:
     """Try the artifact, which takes `tensors`, at three other sizes, where anything in it may depend on the size.
 
-    Those that the float model does not take are left out.
+    `wanted` are heights and widths to try instead. Those that the float model does not take are left out.
     """
-    if not other.may_differ:
+    if wanted is None and not other.may_differ:
         return ()
     checks, tensors = [], other.floats(tensors)
-    for shares in (*_SHARES, _HALVES):
-        resized = tuple(_resized(value, shares) for value in tensors)
+    ways = [partial(_shared, shares) for shares in (*_SHARES, _HALVES)]
+    if wanted is not None:
+        ways = [partial(_wanted, size) for size in wanted]
+    for sized in ways:
+        resized = tuple(_resized(value, sized) for value in tensors)
         if [value.shape for value in tensors] == [value.shape for value in resized]:
             continue
         problem = other.problem(resized, "size")
@@ -69,12 +76,22 @@ def _between(side: int, share: float) -> int:
     return int(side * share // _MULTIPLE) * _MULTIPLE + _MULTIPLE // 2
 
 
-def _resized(value: Tensor, shares: tuple[float, float]) -> Tensor:
-    """An image at these shares of its height and width; any other tensor as it is."""
+def _shared(shares: tuple[float, float], sides: Sequence[int]) -> Sequence[int]:
+    """These shares of height and width."""
+    rounded = _between if shares is _HALVES else _beyond
+    return [rounded(side, share) for side, share in zip(sides, shares, strict=True)]
+
+
+def _wanted(size: Sequence[int], sides: Sequence[int]) -> Sequence[int]:
+    """A size that is the same whatever the example's."""
+    return size
+
+
+def _resized(value: Tensor, sized: Callable[[Sequence[int]], Sequence[int]]) -> Tensor:
+    """An image at the height and width that `sized` makes of its own; any other tensor as it is."""
     if value.ndim < 3 or not value.is_floating_point():
         return value
-    rounded = _between if shares is _HALVES else _beyond
-    sides = [rounded(side, share) for side, share in zip(value.shape[-2:], shares, strict=True)]
+    sides = list(sized(value.shape[-2:]))
     flat = value.reshape(1, -1, *value.shape[-2:])
     with torch.no_grad():
         return F.interpolate(flat, sides, mode="bilinear", align_corners=False).reshape(*value.shape[:-2], *sides)

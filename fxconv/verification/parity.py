@@ -17,9 +17,12 @@ FUSED_SQNR_DB = 60.0
 EQUALIZED = "equalized"
 # And this one where the weights were trained while they were rounded.
 TRAINED = "trained"
-STAGES = ("rewritten", "fused", EQUALIZED, TRAINED, "int8", "scripted", "optimized", "reloaded")
+# The rows up to the int8 module; those of a file behind them are its target's.
+STAGES = ("rewritten", "fused", EQUALIZED, TRAINED, "int8")
+# A file as it lies on the disk, and how it answers where its runtime's kernels are others than the int8 module's.
+RELOADED, ANSWERS = "reloaded", "answers"
 # The stages that say how near int8 comes to float; the others are of what must be equal.
-FIDELITY_STAGES = frozenset({TRAINED, "int8"})
+FIDELITY_STAGES = frozenset({TRAINED, "int8", ANSWERS})
 # Why nothing is asked of how near it comes.
 AMPLIFYING = "the random weights amplify any noise"
 # SQNR about its mean of a part of an output: below the one its noise is louder than all that it says, below the other a

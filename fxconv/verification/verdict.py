@@ -17,21 +17,26 @@ from fxconv.verification.parity import EQUALIZED, FIDELITY_STAGES, STAGES, TRAIN
 _NAMED = 3
 
 
-def is_verified(audit: Audit, ledger: Sequence[StageParity], recipe: ChosenRecipe) -> bool:
-    """Whether every int8 operation passed the audit and every stage the ledger, and all of them ran."""
+def is_verified(
+    audit: Audit, ledger: Sequence[StageParity], recipe: ChosenRecipe, of_files: Sequence[str] = ()
+) -> bool:
+    """Whether every int8 operation passed the audit and every stage the ledger, and all of them ran.
+
+    `of_files` are the stages of the files that were written, behind those that every conversion has.
+    """
     absent = {EQUALIZED: not recipe.keeping, TRAINED: not recipe.is_trained}
-    stages = tuple(stage for stage in STAGES if not absent.get(stage))
+    stages = (*(stage for stage in STAGES if not absent.get(stage)), *of_files)
     complete = tuple(row.stage for row in ledger) == stages and audit.inputs > 0
     return complete and not audit.failed and all(row.passed for row in ledger)
 
 
-def is_proven(audit: Audit, ledger: Sequence[StageParity], recipe: ChosenRecipe) -> bool:
+def is_proven(audit: Audit, ledger: Sequence[StageParity], recipe: ChosenRecipe, of_files: Sequence[str] = ()) -> bool:
     """Whether the bytes compute what the int8 module does, each operation of it is right, and the rewriting exact.
 
     How near int8 comes to float is another question.
     """
     rows = [replace(row, passed=True) if row.stage in FIDELITY_STAGES and row.images else row for row in ledger]
-    return is_verified(audit, rows, recipe)
+    return is_verified(audit, rows, recipe, of_files)
 
 
 def verdict(

@@ -10,6 +10,7 @@ from pathlib import Path
 import fxconv_networks as networks
 import pytest
 import torch
+from fxconv_changed import with_ledger
 from rich.console import Console
 from torch import nn
 
@@ -21,8 +22,8 @@ from fxconv.errors import ConversionError, UserError
 from fxconv.models import forward
 from fxconv.quantization import static
 from fxconv.targets.mobile.lite_file import load_lite, load_lite_bytes
-from fxconv.targets.mobile.target import MOBILE
-from fxconv.targets.write import read_back
+from fxconv.targets.mobile.target import MOBILE, read_back
+from fxconv.targets.target import Context
 from rewrites.passes import FoldReLU6
 
 STAGES = ["rewritten", "fused", "int8", "scripted", "optimized", "reloaded"]
@@ -124,7 +125,9 @@ def test_save_writes_the_verified_bytes(small_conversion, tmp_path, batches):
 
 @pytest.mark.parametrize("name", ["model.onnx", "model", "model.pt"])
 def test_save_takes_no_other_kind_of_name(small_conversion, tmp_path, name, batches, small_model):
-    with pytest.raises(UserError, match=r"^\S+: (fxconv writes .ptl only, no|has no suffix, as the files).*model.ptl$"):
+    with pytest.raises(
+        UserError, match=r"^\S+: (fxconv writes .ptl or .pte only, no|has no suffix, as the files).*model.ptl$"
+    ):
         small_conversion.save(tmp_path / name)
     with pytest.raises(UserError, match=r"write \S+model.ptl$"):  # before any work is done
         fxconv.convert(small_model, calibration=batches, output=tmp_path / name)
@@ -184,8 +187,9 @@ def test_a_file_that_runs_but_is_another_one_is_refused(small_conversion, tmp_pa
     reference = forward.outputs(int8, images)
     path = tmp_path / "model.ptl"
     path.write_bytes(small_conversion.artifact.data)
-    assert read_back(MOBILE, path, small_conversion.artifact.data, int8, reference, images, False).passed
-    row = read_back(MOBILE, path, small_conversion.artifact.data + b"?", int8, reference, images, False)
+    context = Context(int8, images, reference, reference, 10.0, has_islands=False)
+    assert read_back(MOBILE, path, small_conversion.artifact.data, context).passed
+    row = read_back(MOBILE, path, small_conversion.artifact.data + b"?", context)
     assert not row.passed
     assert row.problem == "the bytes on disk are not the bytes that were written"
 
@@ -385,7 +389,7 @@ def test_inputs_the_model_cannot_take_are_told_in_one_line(small_model):
 )
 def test_what_to_do_about_a_failure(stage, words, small_conversion):
     rows = tuple(replace(row, passed=row.stage != stage) for row in small_conversion.ledger)
-    cure = replace(small_conversion, ledger=rows).cure
+    cure = with_ledger(small_conversion, rows).cure
     assert words in cure
     assert bool(cure) == bool(words)
 
@@ -393,7 +397,7 @@ def test_what_to_do_about_a_failure(stage, words, small_conversion):
 def test_a_pass_of_the_users_own_is_suspected_first(small_conversion):
     rows = tuple(replace(row, passed=row.stage != "rewritten") for row in small_conversion.ledger)
     config = replace(small_conversion.config, passes=("mine.py:Mine",))
-    cure = replace(small_conversion, ledger=rows, config=config).cure
+    cure = replace(with_ledger(small_conversion, rows), config=config).cure
     assert cure == "if it goes well without passes='mine.py:Mine', mend that pass"
 
 

@@ -40,19 +40,19 @@ def convert(
     detector: DetectorOptions,
     output: ConversionOutput,
 ) -> None:
-    """Convert a model to a verified int8 .ptl.
+    """Convert a model to verified int8 files: .ptl, .pte.
 
     Examples:
         # A model of torchvision, its ranges from your photographs
         fxconv convert mobilenet_v3_small --calib photographs/
         # One of your own with its weights, under a name of your choice
         fxconv convert net.py:Net --weights net.pth --calib photographs/ -o net.ptl
+        # For PyTorch Mobile and for ExecuTorch, of one calibration
+        fxconv convert mobilenet_v3_small --calib photographs/ -o v3.ptl -o v3.pte
         # Layers in float until at most one answer in a hundred changes
         fxconv convert resnet18 --calib photographs/ --max-drop 1
         # Told by photographs whose class is known, with a report to share
         fxconv convert resnet18 --calib train/ --eval val/ --html report.html
-        # For an app that has this release of the library
-        fxconv convert resnet18 --runtime pytorch_android_lite==2.1.0
         # What would be rewritten, and nothing else
         fxconv convert resnet18 --dry-run
     """
@@ -72,7 +72,7 @@ def convert(
     if output.dry_run:
         converting.show_dry_run(request)
         return
-    target = converting.check_artifact(request, files)
+    target = converting.check_artifacts(request, files)
     from fxconv.cli import terminal
 
     with terminal.progress(output.quiet, converting.phases(request, files)) as progress:

@@ -43,7 +43,7 @@ class ArtifactOptions:
 
 @dataclass(frozen=True)
 class LoweringOptions:
-    """How the int8 module becomes a file for the lite interpreter."""
+    """How the int8 module becomes a file for a runtime."""
 
     method: Annotated[
         Method,
@@ -73,12 +73,20 @@ class LoweringOptions:
         bool, typer.Option("--java", help="No prepacked:: operators, which Java lacks.", rich_help_panel="Phones")
     ] = False
     runtime: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="RELEASE",
-            help="The library that must load the artifact, such as pytorch_android_lite==2.1.0 or "
-            "LibTorch-Lite==2.1.0: its operators and bytecode are checked, and the bytecode is written older where "
-            "that helps.",
+            help="The library that must load the artifact, such as pytorch_android_lite==2.1.0, LibTorch-Lite==2.1.0 "
+            "or executorch==1.3: its operators and formats are checked, and bytecode is written older where that "
+            "helps. May be given once a kind of file.",
+            rich_help_panel="Phones",
+        ),
+    ] = None
+    dynamic_sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MIN:MAX",
+            help="Heights and widths in pixels that a .pte takes, such as 128:512; the example's alone by default.",
             rich_help_panel="Phones",
         ),
     ] = None

@@ -37,12 +37,13 @@ class ConversionOutput:
     """What a conversion writes and prints, or that it stops before."""
 
     output: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "-o",
             "--output",
-            metavar="OUT.ptl",
-            help="Artifact to write; MODEL.ptl by default.",
+            metavar="OUT.ptl|.pte",
+            help="File to write, of the kind that its name says; may be repeated, one of each kind. MODEL.ptl by "
+            "default.",
             rich_help_panel="Output",
         ),
     ] = None

@@ -38,7 +38,7 @@ def fingerprint_of(module: FakeQuantized, train_set: TrainingSet, config: Config
 
 
 # Choices that may differ in a run that resumes from a checkpoint, because they only take effect after training.
-_OF_THE_FILE = frozenset({"method", "block", "java", "runtime", "golden", "normalize_in_graph"})
+_OF_THE_FILE = frozenset({"method", "block", "java", "runtime", "golden", "normalize_in_graph", "dynamic_sizes"})
 _NOT_OF_TRAINING = _OF_THE_FILE | {"min_sqnr", "min_agreement", "max_drop", "metric", "held_out"}
 
 

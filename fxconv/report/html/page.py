@@ -18,9 +18,11 @@ from fxconv.report.html.changes import rewriting
 from fxconv.report.html.facts import facts
 from fxconv.report.html.graph import graph
 from fxconv.report.html.markup import element, from_terminal, section, table, text
+from fxconv.verification.audit import Audit
 
 if TYPE_CHECKING:
     from fxconv.conversion import Conversion
+    from fxconv.targets.written_file import WrittenFile
 
 # Nothing may be asked for: no script, style, font or picture but what is in the file.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -122,16 +124,33 @@ def _proof(conversion: Conversion) -> str:
             element("h3", "Kernel audit"),
             element("p", text(terminal.audited(conversion))),
             from_terminal(terminal.audit_table(conversion.audit, has_steps), terminal.AUDIT_CAPTION),
+            *(part for file in conversion.files if not file.target.is_exact for part in _operations(file)),
             element("h3", "Operators"),
             from_terminal(terminal.operators_table(conversion), "Before, and in the written file"),
         ]
     )
 
 
+def _operations(file: WrittenFile) -> list[str]:
+    """The operations of a file whose runtime has kernels of its own, and what in it is not int8."""
+    outside = [text(line) for line in terminal.outside_lines(file.artifact.outside)]
+    return [
+        element("h3", text(f"Operations of the {file.target.suffix}")),
+        element("p", text(terminal.operations_words(file))),
+        from_terminal(terminal.audit_table(Audit(file.operations, 1), True), terminal.AUDIT_CAPTION),
+        *([table([[line] for line in outside], ["operation"], "Outside int8", [])] if outside else []),
+    ]
+
+
 def _costs(conversion: Conversion) -> str:
+    files = ""
+    if len(conversion.files) > 1:
+        files = from_terminal(terminal.files_table(conversion), "The files side by side")
     steps = [[text(step), f"{seconds:.2f}"] for step, seconds in conversion.timings.items()]
-    return from_terminal(terminal.costs_table(conversion), "int8 beside float") + table(
-        steps, ["step", "seconds"], "Timings of the conversion", [1]
+    return (
+        files
+        + from_terminal(terminal.costs_table(conversion), "int8 beside float")
+        + table(steps, ["step", "seconds"], "Timings of the conversion", [1])
     )
 
 

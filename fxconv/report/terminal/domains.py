@@ -9,6 +9,7 @@ from rich.table import Table
 
 from fxconv.config import Mode
 from fxconv.report.tables import add, count, grid, percent, some
+from fxconv.targets.artifact import BOUNDARIES
 from rewrites.domains import Island
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def operators_table(conversion: Conversion, most: int | None = None) -> Table:
         if row < len(after):
             operator, calls = after[row]
             domain = "int8" if artifact.int8_calls.get(operator) else "float"
-            domain = "boundary" if operator in ("aten::quantize_per_tensor", "aten::dequantize") else domain
+            domain = "boundary" if operator in BOUNDARIES else domain
             add(table, *old, str(calls), operator, domain)
         else:
             add(table, *old, "", "", "")

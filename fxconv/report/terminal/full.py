@@ -13,8 +13,10 @@ from fxconv.report.tables import percent, say, section, show
 from fxconv.report.terminal.asked import asked_table
 from fxconv.report.terminal.costs import costs_table
 from fxconv.report.terminal.domains import domains, island_lines, operators_table
+from fxconv.report.terminal.files import files_table, operations_words, outside_lines
 from fxconv.report.terminal.proof import AUDIT_CAPTION, audit_table, audited, ledger_table
 from fxconv.report.terminal.summary import detail_rows, headline, print_rows, print_summary
+from fxconv.verification.audit import Audit
 
 if TYPE_CHECKING:
     from fxconv.conversion import Conversion
@@ -42,6 +44,13 @@ def print_report(conversion: Conversion, console: Console, unfolded: bool = Fals
     say(console, audited(conversion))
     say(console, AUDIT_CAPTION)
     show(audit_table(conversion.audit, conversion.config.mode is not Mode.dynamic), console)
+    for file in conversion.files:
+        if not file.target.is_exact:
+            section(console, f"Operations of the {file.target.suffix}")
+            say(console, operations_words(file))
+            show(audit_table(Audit(file.operations, conversion.audit.inputs), has_steps=True), console)
+            for line in outside_lines(file.artifact.outside):
+                say(console, f"outside int8: {line}")
     section(console, "Parity ledger")
     show(ledger_table(conversion), console)
     print_fidelity(conversion, console)
@@ -52,6 +61,8 @@ def print_report(conversion: Conversion, console: Console, unfolded: bool = Fals
         print_judgement(conversion.judgement, console)
     section(console, "Size and latency")
     show(costs_table(conversion), console)
+    if len(conversion.files) > 1:
+        show(files_table(conversion), console)
     section(console, "Calibration")
     calibration = conversion.calibration
     say(console, f"{calibration.source}")

@@ -16,11 +16,13 @@ from fxconv.report.review import in_parts, norm_rows
 from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, grid, percent, say, show, size, some
 from fxconv.report.terminal.domains import int8_words
+from fxconv.report.terminal.files import files_table
 from fxconv.report.terminal.preprocessing import preprocessing_words
 from fxconv.report.terminal.proof import against_words, audited, function_words, worst_words
 
 if TYPE_CHECKING:
     from fxconv.conversion import Conversion
+    from fxconv.targets.written_file import WrittenFile
 
 # The summary of a network that is float by engine names this many islands.
 _MOST_ISLANDS = 2
@@ -35,6 +37,9 @@ def print_summary(conversion: Conversion, console: Console) -> None:
     """What came out, whether it holds, what it costs: the verdict, and about a dozen lines."""
     say(console, headline(conversion, console))
     print_rows(summary_rows(conversion), console)
+    if len(conversion.files) > 1:
+        console.print()
+        show(files_table(conversion), console)
 
 
 def print_rows(rows: Iterable[tuple[str, str]], console: Console) -> None:
@@ -89,28 +94,32 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         ("calibrated on", conversion.calibration.source),
         ("preprocessing", preprocessing_words(conversion.preprocessing)),
         ("rewritten", f"{edits} edits by {count(active, 'pass', 'passes')}; {function_words(stages['rewritten'])}"),
-        *runtime_rows(conversion.runtime),
-        ("written", str(artifact.path) if artifact.path else "nothing"),
+        *(row for file in conversion.files for row in runtime_rows(file.needs)),
+        ("written", " and ".join(str(one.artifact.path) for one in conversion.files if one.artifact.path) or "nothing"),
     ]
     return rows
 
 
 def detail_rows(conversion: Conversion) -> list[tuple[str, str]]:
     """What else there is to say of a conversion in a line each; --report and the page show it."""
-    lowered = [row for row in conversion.ledger if row.against == "int8"]
+    rows = recovered(conversion.recipe)
+    for file in conversion.files:
+        of = f" {file.target.suffix}" if len(conversion.files) > 1 else ""
+        rows += [(f"lowered{of}", _lowered(file)), (f"golden inputs{of}", golden_words(conversion, file))]
+    return [*rows, ("time", f"{conversion.timings['total']:.1f} s")]
+
+
+def _lowered(file: WrittenFile) -> str:
+    """How the forms on the way to a file, and what it is read back, compare with the int8 module."""
+    lowered = [row for row in file.ledger if row.against == "int8"]
     exact = all(row.max_abs_diff == 0 for row in lowered)
     how = "bit for bit the int8 module" if exact else worst_words(lowered)
-    return [
-        *recovered(conversion.recipe),
-        ("lowered", f"{', '.join(row.stage for row in lowered)}: {how}"),
-        ("golden inputs", golden_words(conversion)),
-        ("time", f"{conversion.timings['total']:.1f} s"),
-    ]
+    return f"{', '.join(row.stage for row in lowered)}: {how}"
 
 
-def golden_words(conversion: Conversion) -> str:
-    """What the artifact can prove itself by."""
-    golden, whole = conversion.golden, conversion.artifact.size
+def golden_words(conversion: Conversion, file: WrittenFile) -> str:
+    """What a file can prove itself by."""
+    golden, whole = file.golden, file.artifact.size
     if not conversion.config.golden:
         return "none, as asked for (--no-golden)"
     if not golden.cases:

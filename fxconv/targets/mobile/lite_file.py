@@ -64,6 +64,8 @@ def describe(path: Path, data: bytes, example: tuple[Any, ...], float_bytes: int
         dict(profile.int8_calls),
         dict(profile.macs),
         float_bytes,
+        kernels="qnnpack",
+        needs="the lite interpreter (pytorch_android_lite, LibTorch-Lite)",
     )
 
 

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from fxconv_changed import with_artifact, with_file, with_ledger
 from fxconv_commands import NETWORKS, SMALL, assert_user_error
 from fxconv_networks import Islanded
 
@@ -166,7 +167,7 @@ def test_without_ranges_there_are_no_columns_for_them(conversion):
 
 def test_a_failed_conversion_has_a_report_that_says_so(conversion):
     ledger = (replace(conversion.ledger[0], passed=False, problem="differs by 3"), *conversion.ledger[1:])
-    failed = replace(conversion, ledger=ledger)
+    failed = with_ledger(conversion, ledger)
     page = failed.report.html_text()
     assert '<p class="verdict poor">FAILED: rewritten against original: differs by 3' in page
     assert f"What to do: {failed.cure}" in words(page)
@@ -196,6 +197,7 @@ def test_it_goes_with_a_conversion_only(command):
 def test_two_conversions_differ_in_timings_alone(conversion, batches):
     torch.manual_seed(0)
     again = fxconv.convert(Islanded().eval(), calibration=batches, recipe=("none",), layers=True)
-    same = {"timings": conversion.timings, "latency": conversion.latency, "calibration": conversion.calibration}
-    same["artifact"] = replace(again.artifact, sha256=conversion.artifact.sha256)  # names of classes go on in a process
+    same = {"timings": conversion.timings, "calibration": conversion.calibration}
+    again = with_file(again, latency=conversion.latency)
+    again = with_artifact(again, sha256=conversion.artifact.sha256)  # names of classes go on in a process
     assert replace(again, **same).report.html_text() == conversion.report.html_text()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fxconv_changed import with_ledger
+
 from fxconv.report.html import fragment
 
 
@@ -28,7 +30,7 @@ def test_it_is_one_element_whose_styles_are_its_own(small_conversion):
 
 def test_a_failed_conversion_says_what_to_do(small_conversion):
     rows = tuple(replace(row, passed=row.stage != "int8") for row in small_conversion.ledger)
-    failed = replace(small_conversion, ledger=rows)
+    failed = with_ledger(small_conversion, rows)
     shown = fragment(failed)
     assert "color: #cf222e" in shown
     assert "calibrate on more of what the model will see (calibration, calib_count)" in shown

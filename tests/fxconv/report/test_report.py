@@ -11,6 +11,7 @@ from html import escape
 import fxconv_networks as networks
 import pytest
 import torch
+from fxconv_changed import with_file, with_ledger
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -36,12 +37,8 @@ def printed(conversion, full: bool = True, **options) -> str:
 def failed(small_conversion):
     """The small conversion, had its file been damaged on the disk."""
     row = unreadable_row("reloaded", RuntimeError("PytorchStreamReader failed"))
-    return replace(
-        small_conversion,
-        ledger=(*small_conversion.ledger[:-1], row),
-        artifact=unreadable(b"garbage", 1000),
-        latency=Latency(math.nan, math.nan),
-    )
+    unread = with_ledger(small_conversion, (*small_conversion.ledger[:-1], row))
+    return with_file(unread, artifact=unreadable(b"garbage", 1000), latency=Latency(math.nan, math.nan))
 
 
 def test_json_has_no_values_json_lacks():
@@ -83,7 +80,7 @@ def test_a_failed_conversion_says_so_first_and_last(failed):
     ],
 )
 def test_floats_latency_tells_the_kernels_it_ran_on_in_every_view(kernels, words, small_conversion):
-    told = replace(small_conversion, latency=Latency(2.0, 8.0, float_kernels=kernels))
+    told = with_file(small_conversion, latency=Latency(2.0, 8.0, float_kernels=kernels))
     (summary,) = [words for name, words in summary_rows(told) if name == "latency"]
     behind = f" {words}" if words else ""
     assert summary.startswith(f"2.00 ms, 0.25 times float's 8.00 ms{behind} (1 thread, this machine)")

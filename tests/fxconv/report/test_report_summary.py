@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 
 import pytest
+from fxconv_changed import with_artifact, with_ledger
 
 from fxconv.measures.fidelity import Fidelity
 from fxconv.report.html.page import page
@@ -37,8 +38,8 @@ def verdicts(small_conversion):
     row = replace(small_conversion.ledger[-1], passed=False, problem="differs")
     return {
         "good": small_conversion,
-        "float": replace(small_conversion, artifact=replace(small_conversion.artifact, macs={"aten::conv2d": 10})),
-        "bad": replace(small_conversion, ledger=(*small_conversion.ledger[:-1], row)),
+        "float": with_artifact(small_conversion, macs={"aten::conv2d": 10}),
+        "bad": with_ledger(small_conversion, (*small_conversion.ledger[:-1], row)),
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fxconv_changed import with_artifact, with_ledger
 from fxconv_commands import NETWORKS
 from rich.cells import cell_len
 from rich.console import Console
@@ -63,9 +64,9 @@ def shown(small_conversion, small_model, batches, tmp_path_factory) -> dict[str,
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("widths") / "small.ptl"
     done = fxconv.convert(small_model, calibration=batches, output=path, golden=False)
-    done = replace(done, artifact=replace(done.artifact, path=LONG))
+    done = with_artifact(done, path=LONG)
     row = replace(done.ledger[-1], passed=False, problem="output 0 differs from that of the int8 module by 0.25")
-    failed = replace(done, ledger=(*done.ledger[:-1], row), artifact=replace(done.artifact, path=None))
+    failed = with_artifact(with_ledger(done, (*done.ledger[:-1], row)), path=None)
     measured = sensitivity(small_model, batches, held_out=batches, recipe=("none",))
     trials = tuple(Trial("photographs", 100, 90, seed, 20.0 + seed, 0.9, 1.0) for seed in range(2))
     studied = Study(measured.model, Config(), f"16 photographs in {LONG.parent}", 16, trials)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fxconv.errors import UserError
-from fxconv.targets.suffixes import check_suffix
+from fxconv.targets.suffixes import check_suffix, check_suffixes
 
 
-@pytest.mark.parametrize("name", ["x.ptl", "X.PTL", "a.b/x.v2.ptl", None])
+@pytest.mark.parametrize("name", ["x.ptl", "X.PTL", "a.b/x.v2.ptl", "x.pte", "X.Pte", None])
 def test_names_that_are_written(name):
     check_suffix(None if name is None else Path(name), "-o")
 
@@ -20,12 +20,12 @@ def test_names_that_are_written(name):
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("a/x.onnx", "-o a/x.onnx: fxconv writes .ptl only, no ONNX file; write a/x.ptl"),
-        ("x.pte", "-o x.pte: fxconv writes .ptl only, no ExecuTorch program; write x.ptl"),
-        ("x.Pt", "-o x.Pt: fxconv writes .ptl only, no full TorchScript or weights; write x.ptl"),
-        ("x.mlmodel", "-o x.mlmodel: fxconv writes .ptl only, no Core ML model; write x.ptl"),
+        ("a/x.onnx", "-o a/x.onnx: fxconv writes .ptl or .pte only, no ONNX file; write a/x.ptl"),
+        ("x.ptd", "-o x.ptd: fxconv writes .ptl or .pte only, no data file of ExecuTorch; write x.ptl"),
+        ("x.Pt", "-o x.Pt: fxconv writes .ptl or .pte only, no full TorchScript or weights; write x.ptl"),
+        ("x.mlmodel", "-o x.mlmodel: fxconv writes .ptl or .pte only, no Core ML model; write x.ptl"),
         ("x", "-o x: has no suffix, as the files that fxconv writes do; write x.ptl"),
-        ("x.1", "-o x.1: does not end in .ptl, as the files that fxconv writes do; write x.1.ptl"),
+        ("x.1", "-o x.1: does not end in .ptl or .pte, as the files that fxconv writes do; write x.1.ptl"),
         (".ptl", "-o .ptl: has no suffix, as the files that fxconv writes do; write .ptl.ptl"),
     ],
 )
@@ -33,6 +33,13 @@ def test_names_that_are_not(name, line):
     with pytest.raises(UserError) as error:
         check_suffix(Path(name), "-o")
     assert str(error.value) == line
+
+
+def test_the_targets_of_several_names_one_file_each():
+    assert check_suffixes([Path("b.pte"), Path("a.PTL")]) == ("mobile", "executorch")
+    assert check_suffixes([]) == ()
+    with pytest.raises(UserError, match=r"^-o b.PTL: is a second .ptl beside a.ptl; name one file of each kind$"):
+        check_suffixes([Path("a.ptl"), Path("b.PTL")], "-o")
 
 
 def test_a_folder_is_told_by_whoever_writes(tmp_path):
