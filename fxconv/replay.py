@@ -235,7 +235,11 @@ def extra_file(path: str, name: str) -> str | None:
 
 def golden_in(path: str) -> dict[str, Any]:
     """What a file says of its golden inputs. Raises `NotReplayed` when it says nothing that can be used."""
-    text = extra_file(path, FILE)
+    return golden_of(extra_file(path, FILE))
+
+
+def golden_of(text: str | None) -> dict[str, Any]:
+    """The same from the text in the file, None where there is none."""
     if text is None:
         raise HasNone("holds no golden inputs")
     try:

@@ -47,4 +47,4 @@ def check_labels(file: Path) -> None:
 def check_artifact(path: Path) -> None:
     """Raise `UserError` where there is no such artifact."""
     if not path.is_file():
-        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a .ptl")
+        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a .ptl or .pte")

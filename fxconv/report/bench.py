@@ -32,11 +32,15 @@ def print_bench(found: Bench, console: Console) -> None:
     if found.was_busy:
         say(console, f"{BUSY}; compare by CPU time", "yellow")
     files = " in turn" if len(found.files) > 1 else ""
+    runtimes = list(dict.fromkeys(one.runtime for one in found.files))
+    if len(runtimes) > 1:
+        ran = "; ".join(f"{one.path}: {one.runtime}" for one in found.files)
+        say(console, f"the kernels differ ({ran}): the ratios are those of runtimes, not of files", "yellow")
     _say(
         console,
         f"{count(found.runs, 'run')} of each file{files} behind {found.warm_up} to warm up, "
-        f"{count(found.threads, 'thread')}, lite interpreter, this machine; qnnpack is made for ARM, and a phone gives "
-        "other ratios",
+        f"{count(found.threads, 'thread')}, {' and '.join(runtimes)}, this machine; qnnpack is made for ARM, and a "
+        "phone gives other ratios",
         "p90: nine of ten runs took no longer; spread: how far apart the middle half lies, in shares of the median; "
         "CPU: median of what the processor worked",
         "to first, by CPU: medians of the ratios to the first file, run by run, by the wall and by CPU time",

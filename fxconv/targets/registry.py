@@ -21,6 +21,17 @@ def target_of(path: Path | None = None) -> Target:
     return next((one for one in TARGETS if one.suffix == suffix), TARGETS[0])
 
 
+def target_of_file(path: Path) -> Target:
+    """The target of a file that is there: what it begins with says more than its name."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return target_of(path)  # whoever reads it says so
+    found = next((one for one in TARGETS if one.begins(start)), None)
+    return found or target_of(path)
+
+
 def named_by(output: Path | Sequence[Path] | None) -> dict[Target, Path]:
     """The names of files that are to be written, each by its target, in their order.
 

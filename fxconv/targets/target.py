@@ -92,14 +92,19 @@ class Target(ABC):
     """One kind of file: how it is written, loaded, run and described.
 
     `name` is what people call it, `suffix` how its files end. `stages` are the names of the ledger's rows that each of
-    its files has, in order. `is_exact` says that the runtime's kernels are those of the int8 module, so that its files
-    compute the same bits.
+    its files has, in order. `runtime` is what they run in here, kernels and all. `is_exact` says that those are the
+    kernels of the int8 module, so that its files compute the same bits.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
     stages: ClassVar[tuple[str, ...]]
+    runtime: ClassVar[str]
     is_exact: ClassVar[bool]
+
+    @abstractmethod
+    def begins(self, start: bytes) -> bool:
+        """Whether a file with these first eight bytes is one of its own, as far as they tell."""
 
     @abstractmethod
     def check(self, config: Config) -> None:
@@ -163,6 +168,17 @@ class Target(ABC):
     @abstractmethod
     def extra_file(self, path: Path, name: str) -> str | None:
         """A text that rides along in anybody's file; None where it has none of this name. Nothing in it is run."""
+
+    @abstractmethod
+    def inspected(self, path: Path) -> None:
+        """Raises `UserError` for anybody's file that is none of its own, or may do more than compute.
+
+        Nothing in it is loaded or run, and no runtime reads it.
+        """
+
+    @abstractmethod
+    def check_operators(self, path: Path) -> None:
+        """The same by what the runtime says of it, in a process of its own: there are files its reader crashes on."""
 
     @abstractmethod
     def prepare(self, path: Path, threads: int = 1) -> None:

@@ -13,7 +13,7 @@ from fxconv import replay
 from fxconv.config import Config
 from fxconv.models import forward
 from fxconv.targets.artifact import Artifact
-from fxconv.targets.mobile import interpreter, lite_file, lowering
+from fxconv.targets.mobile import allow_list, interpreter, lite_file, lowering
 from fxconv.targets.mobile.releases import release
 from fxconv.targets.mobile.releases.fitting import fitted
 from fxconv.targets.target import Context, Lowered, Program, Proven, Target, Written
@@ -27,7 +27,11 @@ class MobileTarget(Target):
 
     name, suffix = "mobile", ".ptl"
     stages = (lowering.SCRIPTED, lowering.OPTIMIZED, RELOADED)
+    runtime = "lite interpreter, qnnpack"
     is_exact = True
+
+    def begins(self, start: bytes) -> bool:
+        return start.startswith(b"PK")
 
     def check(self, config: Config) -> None:
         """What it needs is torch's."""
@@ -76,6 +80,12 @@ class MobileTarget(Target):
             return replay.extra_file(str(path), name)
         except replay.NotReplayed:
             return None
+
+    def inspected(self, path: Path) -> None:
+        allow_list.inspected(path)
+
+    def check_operators(self, path: Path) -> None:
+        allow_list.operators_of(path)
 
     def prepare(self, path: Path, threads: int = 1) -> None:
         interpreter.prepared(path, threads)

@@ -1,4 +1,4 @@
-"""Files of the lite interpreter side by side: how long they take, how large they are, how much memory they need."""
+"""Files side by side, each in its runtime: how long they take, how large they are, how much memory they need."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from fxconv.models.input_size import parse_input_size
 from fxconv.models.signature import in_words
 from fxconv.progress import Progress
 from fxconv.quantization.torch_notices import without_notices
-from fxconv.targets.mobile.allow_list import inspected
 from fxconv.targets.mobile.op_profile import Profile, op_profile
 from fxconv.targets.proof.metadata import inputs_in
 from fxconv.targets.proof.peak_memory import peak_memory
-from fxconv.targets.registry import target_of
+from fxconv.targets.registry import target_of_file
 
 SCHEMA = 1
 RUNS, WARM_UP = 50, 5
@@ -36,7 +35,8 @@ class Benched:
     """One file: its size, the sizes of what it takes without N, its runs, and how they compare with the first file's.
 
     `to_first` is by the wall, `cpu_to_first` by CPU time. `peak_bytes` is what loading and running it adds to the
-    memory of a process. `profile` has its operators, each with what it takes, when they were asked for.
+    memory of a process. `profile` has its operators, each with what it takes, when they were asked for. `runtime` is
+    what it ran in, kernels and all.
     """
 
     path: Path
@@ -47,6 +47,7 @@ class Benched:
     peak_bytes: int
     profile: Profile | None = None
     cpu_to_first: float = math.nan
+    runtime: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Bench:
         rows = [
             {
                 "file": str(one.path),
+                "runtime": one.runtime,
                 "bytes": one.bytes,
                 "input": one.input,
                 "median_ms": one.runs.median,
@@ -168,9 +170,11 @@ def bench(
     a file that is none of the lite interpreter's, that may do more than compute, or that does not take the input.
     """
     environment = check("qnnpack")
+    if operators and (other := next((one for one in paths if target_of_file(one).name != "mobile"), None)):
+        raise UserError(f"{other}: --ops is for .ptl files: other runtimes do not tell; leave one of them out")
     given = given_input(input_size, example)
     for path in paths:
-        inspected(path)  # before anything of torch reads it
+        target_of_file(path).inspected(path)  # before anything of torch reads it
     inputs, peaks = [input_of(path, given) for path in paths], list[int]()
     for index, (path, values) in enumerate(zip(paths, inputs, strict=True)):
         progress("measuring memory", index, len(paths))
@@ -178,7 +182,7 @@ def bench(
         peaks.append(peak_memory(path, values, threads))
     modules = []
     for path, values in zip(paths, inputs, strict=True):
-        target = target_of(path)
+        target = target_of_file(path)
         target.prepare(path, threads)
         modules.append(target.open(path))
         target.run(modules[-1], values, path)
@@ -191,5 +195,7 @@ def bench(
         progress("profiling", len(files), len(paths))
         profile = op_profile(path, module, values, runs, times.median, threads) if operators else None
         ratios = times.ratio(taken[0]), times.cpu_ratio(taken[0])
-        files.append(Benched(path, path.stat().st_size, in_words(values), times, ratios[0], peak, profile, ratios[1]))
+        ran_in = target_of_file(path).runtime
+        told = (path, path.stat().st_size, in_words(values), times, ratios[0], peak, profile, ratios[1], ran_in)
+        files.append(Benched(*told))
     return Bench(tuple(files), runs, warm_up, threads, environment)

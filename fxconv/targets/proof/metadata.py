@@ -28,7 +28,7 @@ from fxconv.models.model_info import ModelInfo
 from fxconv.models.preprocessing import Origin, Preprocessing
 from fxconv.models.preprocessing_function import FunctionPreprocessing, from_spec
 from fxconv.quantization.quantize import QuantizedModel
-from fxconv.targets.registry import target_of
+from fxconv.targets.registry import target_of_file
 from fxconv.targets.target import Lowered
 from fxconv.verification.audit import Audit
 from fxconv.verification.parity import StageParity
@@ -227,7 +227,7 @@ def _detections(of: FileContents) -> dict[str, Any] | None:
 def metadata_in(path: Path) -> dict[str, Any] | None:
     """What an artifact says of itself; None when it says nothing, or nothing of this schema. Nothing in it is run."""
     try:
-        text = target_of(path).extra_file(path, FILE)
+        text = target_of_file(path).extra_file(path, FILE)
         found = json.loads(text) if text is not None else None
     except (ValueError, RecursionError):
         return None

@@ -19,7 +19,7 @@ from fxconv.models import forward
 from fxconv.targets.proof.metadata import named
 from fxconv.targets.proof.own_process import packed, unpacked, words_for
 from fxconv.targets.proof.prove import process_answer
-from fxconv.targets.registry import target_of
+from fxconv.targets.registry import target_of_file
 
 Named = list[tuple[str, Tensor]]
 """The tensors that one call returns, in order, each with its name."""
@@ -67,7 +67,7 @@ def child() -> None:
 
 
 def _told(path: Path, images: Sequence[tuple[Tensor, ...]]) -> dict[str, Any]:
-    target = target_of(path)
+    target = target_of_file(path)
     target.prepare(path)
     program = target.open(path)
     target.run(program, images[0], path)  # says in one line that it takes something else

@@ -40,9 +40,9 @@ def child() -> None:
     """What the process does: the file and the number of threads are its arguments, the inputs its stdin."""
     path, threads = Path(sys.argv[2]), int(sys.argv[3])
     example = tuple(unpacked(sys.stdin.buffer.read()))
-    from fxconv.targets.registry import target_of
+    from fxconv.targets.registry import target_of_file
 
-    target = target_of(path)
+    target = target_of_file(path)
     try:
         target.prepare(path, threads)
         start = _peak(reset=True)

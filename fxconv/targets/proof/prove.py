@@ -20,8 +20,8 @@ from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import UserError
 from fxconv.inspection.printable import printable
-from fxconv.targets.mobile.allow_list import inspected
 from fxconv.targets.proof.own_process import Ended, Failed, answer, words_for
+from fxconv.targets.registry import target_of_file
 
 SECONDS, MEGABYTES = 300, 4096
 # An emulated processor takes a minute for it.
@@ -101,7 +101,7 @@ def check_runnable(path: Path, seconds: int = SECONDS, megabytes: int = MEGABYTE
 
     Its operators are read in a process of its own: there are files on which torch's reader crashes.
     """
-    inspected(path)
+    target_of_file(path).inspected(path)
     process_answer(
         words_for("fxconv.targets.proof.prove", "child", "check", str(path), str(seconds), str(megabytes)),
         path,
@@ -117,9 +117,10 @@ def prove(path: Path, python: str | None = None, seconds: int = SECONDS, megabyt
 
     Raises `UserError` for a file that holds no golden inputs, may do more than compute, or does not run.
     """
-    inspected(path)
+    target = target_of_file(path)
+    target.inspected(path)
     try:
-        replay.golden_in(str(path))  # most files that are none of fxconv's end here, at no cost
+        replay.golden_of(target.extra_file(path, replay.FILE))  # most files that are none of fxconv's end here
     except replay.HasNone as error:
         raise HasNone(f"{path}: {NONE}; --against MODEL compares it with its float model") from error
     except replay.NotReplayed as error:
@@ -190,11 +191,9 @@ def child() -> None:
     what, path, seconds, megabytes = sys.argv[2:6]
     import torch  # noqa: F401  before the limits: it takes more for a moment than it keeps
 
-    from fxconv.targets.mobile import allow_list
-
     replay.limit(int(seconds), int(megabytes))
     try:
-        allow_list.operators_of(Path(path))
+        target_of_file(Path(path)).check_operators(Path(path))
         told: dict[str, Any] = replay.replayed(path) if what == "prove" else {}
     except UserError as error:
         told = {"error": str(error), "whole": True}

@@ -258,7 +258,7 @@ def test_mistakes(command, converted, crafted, photographs, tmp_path):
             "--labels gone.txt: cannot be read (No such file or directory); check the name",
         ),
         ((silent, image), "does not say how photographs become what it takes; give --preprocess torchvision, timm"),
-        (("gone.ptl", image), "gone.ptl: no such file; give a .ptl"),
+        (("gone.ptl", image), "gone.ptl: no such file; give a .ptl or .pte"),
         ((image, image), f"{image}: "),
         ((path, image, "--json", image), f"--json {image}: is the same file as {image}; choose another name"),
     ):

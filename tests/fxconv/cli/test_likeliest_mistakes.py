@@ -411,7 +411,7 @@ MISTAKES = {
     ),
     "a model for an artifact": (
         "verify resnet18",
-        "resnet18: no such file; give a .ptl",
+        "resnet18: no such file; give a .ptl or .pte",
     ),
     "a Python file for an artifact": (
         "bench net.py",

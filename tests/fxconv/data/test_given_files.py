@@ -16,7 +16,7 @@ CHECKS = {
     "array": (partial(check_array, option="--example"), "--example gone: no such file; check the name"),
     "folder": (partial(check_folder, option="--eval"), "--eval gone: no such folder"),
     "text": (check_labels, "--labels gone: cannot be read (No such file or directory); check the name"),
-    "artifact": (check_artifact, "gone: no such file; give a .ptl"),
+    "artifact": (check_artifact, "gone: no such file; give a .ptl or .pte"),
 }
 
 

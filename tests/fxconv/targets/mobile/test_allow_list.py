@@ -222,8 +222,8 @@ def test_what_is_no_such_file_is_told_in_one_line(tmp_path):
     torch.jit.script(nn.ReLU()).save(tmp_path / "full.pt")
     torch.save({"a": torch.ones(2)}, tmp_path / "weights.pth")
     for name, words in {
-        "gone.ptl": "gone.ptl: no such file; give a .ptl",
-        ".": ": not a file; give a .ptl",
+        "gone.ptl": "gone.ptl: no such file; give a .ptl or .pte",
+        ".": ": not a file; give a .ptl or .pte",
         "text.ptl": 'text.ptl: is a text that begins "text", no model; ',
         "weights.pth": "weights.pth: is no archive of the lite interpreter (state_dict); give a .ptl",
         "full.pt": BY_NAME["no-bytecode"].cure,

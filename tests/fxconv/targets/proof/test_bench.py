@@ -165,7 +165,7 @@ def test_a_file_that_writes_is_not_run(tmp_path, command):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("gone.ptl", "--input-size", "8"), "gone.ptl: no such file; give a .ptl"),
+        (("gone.ptl", "--input-size", "8"), "gone.ptl: no such file; give a .ptl or .pte"),
         (("gone.ptl",), "gone.ptl: does not say what it takes; give --input-size or --example"),
         (("--input-size", "x", "gone.ptl"), "--input-size x: expected N, HxW, CxHxW or CxTxHxW in pixels"),
         (("--example", "no.npy", "gone.ptl"), "--example no.npy: no such file"),

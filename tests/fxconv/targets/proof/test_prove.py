@@ -171,7 +171,7 @@ def test_a_program_that_is_no_python_with_torch_is_told(path, tmp_path, text, wo
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "no such file; give a .ptl"),
+        (None, "no such file; give a .ptl or .pte"),
         (b"", "is empty; copy it again"),
         (b"PK\x05\x06" + bytes(18), "is a zip archive that torch did not write"),
     ],
