@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.faults.mutant import Mutant
 
 _AUDIT, _AUDIT_TEST = "fxconv/verification/audit.py", "tests/fxconv/verification/test_audit.py"
+_STEPS = "fxconv/verification/steps.py"
 _WEIGHTS = "fxconv/verification/weights_and_ranges.py"
 _WEIGHTS_TEST = "tests/fxconv/verification/test_weights_and_ranges.py"
 _EXPECTED = "fxconv/quantization/expected_ranges.py"
@@ -14,14 +15,14 @@ _PLANTED = "tests/fxconv/conversion/test_planted_faults.py"
 AUDIT = (
     Mutant(
         "a value counts as off four steps from the reference, not two",
-        _AUDIT,
+        _STEPS,
         "STEPS = 2\n",
         "STEPS = 4\n",
         (f"{_AUDIT_TEST}::test_a_kernel_is_held_to_two_steps",),
     ),
     Mutant(
         "two values in a hundred may be off, not one in a thousand",
-        _AUDIT,
+        _STEPS,
         "OFF_SHARE = 0.001\n",
         "OFF_SHARE = 0.02\n",
         (f"{_AUDIT_TEST}::test_one_value_in_a_thousand_may_be_off",),

@@ -19,14 +19,14 @@ from fxconv.verification.audit import Audit, OpAudit
 
 _INT8 = (nnqd.Linear, nniqd.LinearReLU, nnqd.LSTM, nnqd.GRU, nnqd.LSTMCell, nnqd.GRUCell, nnqd.RNNCell)
 # A linear layer's values agree with those of its rounded weights and input to this; only ties are rounded otherwise.
-_EXACT_DB = 40.0
+EXACT_DB = 40.0
 # A recurrent layer is compared with its float form, which is as far off as a whole network may be.
 _ALIKE_DB = 10.0
 # Rounding to the nearest step moves a weight by half of one; the rest is float32.
 _WEIGHT_STEPS = 0.51
 
 
-class _Tally:
+class Tally:
     """What a layer's outputs have in signal, and in difference from what they should be; and how many values."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ def audit(int8: nn.Module, floating: nn.Module, images: Sequence[tuple[Any, ...]
     """
     parts = dict(floating.named_modules(remove_duplicate=False))
     made = {path: part for path, part in int8.named_modules() if isinstance(part, _INT8)}
-    tallies, hooks = {path: _Tally() for path in made}, []
+    tallies, hooks = {path: Tally() for path in made}, []
     for path, layer in made.items():
         hooks.append(layer.register_forward_hook(_compare(parts[path], tallies[path]), with_kwargs=True))
     try:
@@ -73,7 +73,7 @@ def audit(int8: nn.Module, floating: nn.Module, images: Sequence[tuple[Any, ...]
     return Audit((*rows, *idle), len(images), outputs)
 
 
-def _compare(floating: Any, tally: _Tally) -> Callable[..., None]:
+def _compare(floating: Any, tally: Tally) -> Callable[..., None]:
     """A hook that compares what a layer gives with what it should give."""
 
     def look(layer: Any, given: tuple[Any, ...], named: dict[str, Any], returned: Any) -> None:
@@ -102,8 +102,8 @@ def _linear(layer: Any, floating: Any, given: Tensor) -> Tensor:
     return torch.relu(result) if isinstance(layer, nniqd.LinearReLU) else result
 
 
-def _row(path: str, layer: Any, floating: Any, tally: _Tally) -> OpAudit:
-    least = _EXACT_DB if isinstance(layer, nnqd.Linear) else _ALIKE_DB
+def _row(path: str, layer: Any, floating: Any, tally: Tally) -> OpAudit:
+    least = EXACT_DB if isinstance(layer, nnqd.Linear) else _ALIKE_DB
     problem = _weight_problem(layer, floating)
     if not tally.values:
         problem = problem or "never ran on the inputs of the audit"

@@ -25,10 +25,16 @@ class StepCount:
     def add(self, wanted: Tensor, got: Tensor) -> bool:
         """Hold quantized values against float ones; False where their shapes differ, which is a problem."""
         if wanted.shape != got.shape:
+            return self.add_integers(wanted, got)
+        same = torch.quantize_per_tensor(wanted, got.q_scale(), got.q_zero_point(), got.dtype).int_repr()
+        return self.add_integers(same, got.int_repr())
+
+    def add_integers(self, wanted: Tensor, got: Tensor) -> bool:
+        """Hold integers against others of the same scale and zero point."""
+        if wanted.shape != got.shape:
             self.problem = self.problem or f"gives shape {tuple(got.shape)}, not {tuple(wanted.shape)}"
             return False
-        same = torch.quantize_per_tensor(wanted, got.q_scale(), got.q_zero_point(), got.dtype).int_repr()
-        steps = torch.maximum(same, got.int_repr()) - torch.minimum(same, got.int_repr())
+        steps = torch.maximum(wanted, got) - torch.minimum(wanted, got)
         self.values += got.numel()
         self.worst = max(self.worst, int(steps.max()) if steps.numel() else 0)
         self.off += int((steps > STEPS).sum())
