@@ -84,6 +84,36 @@ class Table:
         begin = place + self.number_at(place, "<I")
         return begin + 4, self.number_at(begin, "<I")
 
+    def numbers(self, number: int, form: str) -> tuple[int, ...]:
+        """A field that is a vector of whole numbers, each packed as `struct` writes `form`."""
+        begin, count = self.vector(number)
+        size = struct.calcsize(form)
+        if begin + size * count > len(self.data):
+            raise Unreadable(_DAMAGED)
+        self.budget.spend(count)
+        return struct.unpack_from(f"<{count}{form[-1]}", self.data, begin)
+
+    def real(self, number: int, form: str = "<f") -> float:
+        """A field that is a number with a fraction."""
+        place = self._field(number)
+        if not place:
+            return 0.0
+        if place + struct.calcsize(form) > len(self.data):
+            raise Unreadable(_DAMAGED)
+        return float(struct.unpack_from(form, self.data, place)[0])
+
+    def raw(self, number: int, size: int) -> memoryview:
+        """A field that is a vector of values of `size` bytes each, as the bytes that they are."""
+        begin, count = self.vector(number)
+        if begin + size * count > len(self.data):
+            raise Unreadable(_DAMAGED)
+        return self.data[begin : begin + size * count]
+
+    def union(self, number: int) -> tuple[int, Table | None]:
+        """A field that is a union: which of its members it is, 0 for none, and that member."""
+        kind = self.number(number, "<B")
+        return kind, self.table(number + 1) if kind else None
+
     def tables(self, number: int) -> Iterator[Table]:
         """A field that is a vector of tables."""
         begin, count = self.vector(number)
@@ -94,6 +124,6 @@ class Table:
             yield self._at(place)
 
 
-def root(data: memoryview) -> Table:
-    """The table that a flatbuffer begins with."""
-    return Table(data, 0, Budget())._at(0)
+def root(data: memoryview, budget: Budget | None = None) -> Table:
+    """The table that a flatbuffer begins with; several may share one budget."""
+    return Table(data, 0, budget or Budget())._at(0)
