@@ -9,7 +9,18 @@ from pathlib import Path
 from fxconv.errors import UserError
 from fxconv.inspection import archive, executorch, kinds, legacy, mobile_flatbuffer, onnx, safetensors
 from fxconv.inspection.effects import effects
-from fxconv.inspection.found import ExtraFile, Inspection, Kind, Loader, Operator, Part, StoredTensor, Unreadable
+from fxconv.inspection.found import (
+    Delegate,
+    DelegateOperator,
+    ExtraFile,
+    Inspection,
+    Kind,
+    Loader,
+    Operator,
+    Part,
+    StoredTensor,
+    Unreadable,
+)
 from fxconv.inspection.loaders import loaders
 from fxconv.inspection.opened import Opened, opened
 from fxconv.inspection.printable import printable
@@ -17,6 +28,8 @@ from fxconv.inspection.schemas import with_schemas
 from fxconv.inspection.torch_archive import folders, inspect_archive
 
 __all__ = [
+    "Delegate",
+    "DelegateOperator",
     "ExtraFile",
     "Inspection",
     "Kind",
@@ -54,9 +67,11 @@ def _inspected(file: Opened, bare: Inspection) -> Inspection:
         return legacy.inspect_pickle(file, bare)
     if safetensors.is_safetensors(file):
         return safetensors.inspect_safetensors(file, bare)
+    if start[4:8] == executorch.MARK:
+        # not closed, but left to its last reader: an error that is raised holds views of it for a while
+        whole = memoryview(mmap.mmap(file.file.fileno(), 0, access=mmap.ACCESS_READ))
+        return executorch.inspect_executorch(whole, bare)
     with mmap.mmap(file.file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-        if start[4:8] == b"ET12":
-            return executorch.inspect_executorch(data, bare)
         if start[4:8] == mobile_flatbuffer.MARK:
             return mobile_flatbuffer.inspect_mobile(data, bare)
         if start[4:8] == b"TFL3":

@@ -12,6 +12,10 @@ _MOST_STEPS, _LONGEST_TEXT = 300_000, 10_000
 _DAMAGED = "is damaged or truncated: it points beyond its end; copy it again"
 
 
+class TooManyRows(Unreadable):
+    """A file in which there is no end to what is to be read."""
+
+
 @dataclass
 class Budget:
     """How many more rows may be read: a small file may point to one table a million times over."""
@@ -19,10 +23,10 @@ class Budget:
     left: int = _MOST_STEPS
 
     def spend(self, steps: int) -> None:
-        """Raises `Unreadable` when nothing is left."""
+        """Raises `TooManyRows` when nothing is left."""
         self.left -= steps
         if self.left < 0:
-            raise Unreadable(f"has more than {_MOST_STEPS:,} rows; no program has so many")
+            raise TooManyRows(f"has more than {_MOST_STEPS:,} rows; no program has so many")
 
 
 @dataclass(frozen=True)

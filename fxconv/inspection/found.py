@@ -90,6 +90,36 @@ class ExtraFile:
 
 
 @dataclass(frozen=True)
+class DelegateOperator:
+    """What a delegate computes: a kind of operator and the type it works in, in how many places, and its work.
+
+    `multiply_accumulates` are those of all its places together, at the largest size that they take.
+    """
+
+    name: str
+    dtype: str
+    calls: int
+    multiply_accumulates: int = 0
+
+
+@dataclass(frozen=True)
+class Delegate:
+    """Work that a method hands to a backend in one piece.
+
+    `what` is what is behind the backend's name, "" where nobody knows; `calls` is in how many places. `operators` are
+    empty for backends whose work is not read here, and where `problem` says why not.
+    """
+
+    method: str
+    backend: str
+    what: str
+    bytes: int
+    calls: int
+    operators: tuple[DelegateOperator, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Loader:
     """A call that loads files of this kind, or that people take for one: `where` it is, and why it does not work."""
 
@@ -117,6 +147,7 @@ class Inspection:
     bytecode_version: int | None = None
     classes: tuple[str, ...] = ()
     operators: tuple[Operator, ...] = ()
+    delegates: tuple[Delegate, ...] = ()
     extras: tuple[ExtraFile, ...] = ()
     loaders: tuple[Loader, ...] = ()
     problems: tuple[str, ...] = ()

@@ -67,7 +67,14 @@ _OTHERS: dict[Kind, tuple[Loader, ...]] = {
     Kind.PACKAGE: (Loader("torch.package.PackageImporter(path)", "Python; runs code in it"),),
     Kind.EXECUTORCH: (
         Loader("Module.load(path)", "Android, org.pytorch:executorch-android (org.pytorch.executorch.Module)"),
+        Loader("Module(filePath: path)", "iOS, Swift package ExecuTorch"),
         Loader("executorch::extension::Module(path)", "iOS and C++, ExecuTorch"),
+        Loader("Runtime.get().load_program(path)", "Python, executorch.runtime"),
+        Loader(
+            "LiteModuleLoader.load(path), torch.jit.load(path)",
+            "PyTorch Mobile and torch",
+            "it is a program for ExecuTorch; fxconv convert MODEL -o net.ptl makes one of them",
+        ),
     ),
     Kind.ONNX: (Loader("onnxruntime.InferenceSession(path)", "ONNX Runtime, on phones too"),),
     Kind.TFLITE: (Loader("Interpreter(file)", "TensorFlow Lite (LiteRT), on phones too"),),

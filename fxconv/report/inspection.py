@@ -22,6 +22,7 @@ from fxconv.targets.mobile.releases import Fit
 SCHEMA = 1
 # What the terminal shows; the JSON has all of it.
 _MOST_PARTS, _MOST_TENSORS, _MOST_OPERATORS, _MOST_LINES, _MOST_EXTRAS = 16, 8, 200, 12, 40
+_MOST_DELEGATES = 20
 # Texts of the file are folded, and not cut, unless nobody would read them.
 _LONGEST = 4000
 _REST = "--json FILE has them all"
@@ -62,6 +63,7 @@ def print_inspection(found: Inspection, console: Console) -> None:
         show(table, console)
     _print_loaders(found, console)
     _print_parts(found, console)
+    _print_delegates(found, console)
     _print_tensors(found, console)
     _print_extras(found.extras, console)
 
@@ -89,6 +91,25 @@ def _print_parts(found: Inspection, console: Console) -> None:
         add(table, f"{len(left):,} more", f"{rest:,}", percent(rest / found.bytes), "")
     add(table, "all", f"{found.bytes:,}", percent(1.0), "")
     show(table, console)
+
+
+def _print_delegates(found: Inspection, console: Console) -> None:
+    """What is handed to backends: for each type of numbers the operators that work in it."""
+    if not found.delegates:
+        return
+    section(console, f"Delegates: {len(found.delegates):,}")
+    table = grid("method", "backend", ">bytes", "type", "operators")
+    for one in found.delegates[:_MOST_DELEGATES]:
+        cells = [_printable(one.method), _printable(one.backend), f"{one.bytes:,}"]
+        types = list(dict.fromkeys(row.dtype for row in one.operators))
+        if not types:
+            add(table, *cells, "", one.what or "not known here")
+        for dtype in types:
+            rows = [f"{row.name} {row.calls}" for row in one.operators if row.dtype == dtype]
+            add(table, *cells, _printable(dtype), _printable(", ".join(rows)))
+            cells = ["", "", ""]
+    show(table, console)
+    _print_more(len(found.delegates) - _MOST_DELEGATES, console)
 
 
 def _print_tensors(found: Inspection, console: Console) -> None:
