@@ -1,0 +1,1 @@
+"""The ExecuTorch target: .pte files for the XNNPACK delegate, made of the Q/DQ form of an int8 module."""
