@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from benchmarks.hostile import archived, damage, lengthy, pickles, programs  # noqa: F401  they enter their kinds
+from benchmarks.hostile import archived, damage, lengthy, pickles, programs, pte_files  # noqa: F401  they enter their kinds
 from benchmarks.hostile.kinds import KINDS, Originals, made
 from benchmarks.hostile.originals import originals
 from benchmarks.hostile.pickles import MARK

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 Fields = dict[int, object]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A vector of a flatbuffer as its bytes, with the number of its elements before them."""
+
+    content: bytes
+
+
+def vector(form: str, *numbers: float) -> Raw:
+    """A vector of numbers, each packed as `struct` writes `form`."""
+    return Raw(struct.pack(f"<I{len(numbers)}{form}", len(numbers), *numbers))
 
 
 def safetensors_of(tensors: dict[str, tuple[str, list[int], bytes]], said: str = '{"format":"pt"}') -> bytes:
@@ -54,7 +67,8 @@ def executorch_of(operators: list[tuple[str, str]], delegates: list[str]) -> byt
 
 
 def flatbuffer_of(root: Fields, identifier: bytes) -> bytes:
-    """A flatbuffer: a dict is a table by field number, a list a vector of tables, bytes a number, str a string."""
+    """A flatbuffer: a dict is a table by field number, a list a vector of tables, bytes a number, str a string,
+    `vector` one of numbers."""
     data = bytearray(struct.pack("<I", 8) + identifier)
     place = _put(data, root)
     struct.pack_into("<I", data, 0, place)
@@ -66,7 +80,10 @@ def _put(data: bytearray, value: object) -> int:
     data += bytes(-len(data) % 8)
     place = len(data)
     if isinstance(value, str):
-        data += struct.pack("<I", len(value)) + value.encode() + b"\0"
+        text = value.encode()
+        data += struct.pack("<I", len(text)) + text + b"\0"
+    elif isinstance(value, Raw):
+        data += value.content
     elif isinstance(value, list):
         data += struct.pack("<I", len(value)) + bytes(4 * len(value))
         places: dict[int, int] = {}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from benchmarks.hostile.formats import executorch_of, onnx_of, safetensors_of
 from benchmarks.hostile.kinds import Originals
+from benchmarks.hostile.pte import NAMES, content
 from fxconv.targets.mobile.target import MOBILE
 from fxconv.targets.proof.golden import golden, input_spec
 
@@ -46,4 +47,4 @@ def originals() -> Originals:
     files["weights.safetensors"] = safetensors_of({"w": ("F32", [2, 3], bytes(24)), "b": ("I64", [2], bytes(16))})
     files["model.onnx"] = onnx_of([("Conv", ""), ("Relu", "")], {"w": ([2, 3], bytes(24))})
     files["model.pte"] = executorch_of([("aten::add", "out"), ("aten::mul", "out")], ["XnnpackBackend"])
-    return files
+    return files | {name: content(name) for name in NAMES}

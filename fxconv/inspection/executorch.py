@@ -65,7 +65,7 @@ def _facts(
     facts = [("schema version", str(program.version)), ("ExecuTorch", _loads_in(program, delegates))]
     facts += [("methods", _named([one.name for one in program.methods]))]
     facts += [(f"method {one.name}", _signature(one)) for one in computing[:_MOST_METHODS]]
-    constants = [f"{one.name}: {_words(one.values[one.outputs[0]])}" for one in program.methods if _is_number(one)]
+    constants = [f"{one.name}: {_returned(one)}" for one in program.methods if one.constant and one.text is None]
     facts += [("constants", _named(constants))] if constants else []
     backends = Counter(one.backend for one in delegates)
     facts += [("delegates", _named([f"{name} ({count})" for name, count in backends.items()]))] if backends else []
@@ -93,17 +93,16 @@ def _loads_in(program: ProgramFile, delegates: tuple[Delegate, ...]) -> str:
     new += [kind for row in rows for kind in row.dtype.split(" to ") if kind.startswith("unknown (")]
     if new:
         return f"a release newer than {RELEASES[-1]}, whose schema lacks {_named(sorted(set(new)))} of XNNPACK"
-    return (
-        f"{' and '.join(RELEASES)}, whose schemas have all of it, where their libraries have its kernels and backends"
-    )
+    return f"{' and '.join(RELEASES)} know all of it, built with its kernels and backends"
 
 
 def _signature(method: Method) -> str:
-    taken, given = (
-        ", ".join(_words(method.values[number]) for number in numbers) or "nothing"
-        for numbers in (method.inputs[:_MOST_NAMED], method.outputs[:_MOST_NAMED])
-    )
-    return f"takes {taken}; returns {given}"
+    taken = ", ".join(_words(method.values[number]) for number in method.inputs[:_MOST_NAMED])
+    return f"takes {taken or 'nothing'}; returns {_returned(method)}"
+
+
+def _returned(method: Method) -> str:
+    return ", ".join(_words(method.values[number]) for number in method.outputs[:_MOST_NAMED]) or "nothing"
 
 
 def _words(value: Value) -> str:
@@ -116,10 +115,6 @@ def _words(value: Value) -> str:
     if isinstance(value, Listed):
         return f"a list of {len(value.items):,}"
     return str(value) if value is None or isinstance(value, (bool, int, float)) else "something unknown"
-
-
-def _is_number(method: Method) -> bool:
-    return method.constant and len(method.outputs) > 0 and method.text is None
 
 
 def _parts(program: ProgramFile, size: int) -> tuple[Part, ...]:

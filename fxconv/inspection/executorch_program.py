@@ -141,9 +141,9 @@ def _delegate(found: Table, data: _Data) -> Delegated:
 
 def _instruction(found: Table) -> Instruction:
     number, inside = found.union(0)
-    kind = _INSTRUCTIONS.get(number, f"unknown ({number})")
     if inside is None or number not in _INSTRUCTIONS:
-        return Instruction(kind, 0, ())
+        return Instruction(f"unknown ({number})", 0, ())
+    kind = _INSTRUCTIONS[number]
     if kind in (KERNEL, DELEGATE):
         return Instruction(kind, inside.number(0, "<i"), tuple(inside.numbers(1, "<i")))
     if kind == MOVE:

@@ -78,6 +78,10 @@ KERNELS = frozenset({f"aten::{name}" for name in _ATEN.split()} | set(_OWN_SCHEM
 _MAKE_NUMBERS = ("aten::_local_scalar_dense", "aten::sym_numel", "aten::sym_size.int")
 
 
+# Numbers that kernels divide by without a look at them.
+_POSITIVE = ("groups", "group", "stride", "dilation", "upscale_factor", "downscale_factor", "step")
+
+
 def unfit(name: str, arguments: Sequence[int], method: Method) -> str:
     """Why the arguments, numbers of the method's values, are not those of the kernel of this name; "" if they are."""
     wanted, results = _signature(name)
@@ -86,6 +90,8 @@ def unfit(name: str, arguments: Sequence[int], method: Method) -> str:
     for number, (said, kind) in zip(arguments, wanted, strict=False):
         if not _fits(method.values[number], kind):
             return f"gives {name} something else than its {said}, which is of type {kind}"
+        if said in _POSITIVE and not all(one > 0 for one in _whole(method.values[number], method)):
+            return f"gives {name} a {said} that is not above 0"
     if name in _MAKE_NUMBERS and not _is_number(method.values[arguments[-1]]):
         return f"puts the result of {name} where no number is"
     return ""
@@ -100,6 +106,12 @@ def _signature(name: str) -> tuple[tuple[tuple[str, str], ...], int]:
         operator, _, overload = name.partition(".")
         schema = torch._C._get_schema(operator, overload)
     return tuple((one.name, str(one.type)) for one in schema.arguments), 1 if schema.returns else 0
+
+
+def _whole(value: Value, method: Method) -> list[int]:
+    """A whole number, or those of a list, which names values of the method."""
+    found = [method.values[int(one)] for one in value.items] if isinstance(value, Listed) else [value]
+    return [one for one in found if isinstance(one, int)]
 
 
 def _is_number(value: Value) -> bool:

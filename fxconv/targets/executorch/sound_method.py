@@ -27,7 +27,6 @@ from fxconv.targets.executorch.kernels import KERNELS, unfit
 # What the runtime's tensors may have, and its types for them (not those of bits, and the quantized ones).
 _MOST_SIDES = 16
 _TYPES = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 11, 15, 27, 28, 29})
-_MOST_STEPS = 100_000
 
 
 def faults(method: Method, most: int) -> Iterator[str]:
@@ -36,13 +35,14 @@ def faults(method: Method, most: int) -> Iterator[str]:
     `most` is how many bytes may be planned for it.
     """
     yield from _arena_faults(method, most)
+    if not all(_is_sound(value, method) for value in method.values if isinstance(value, Listed)):
+        yield "has a list of values that are not there, or of another kind"
+        return  # what its instructions are given is looked up in them
     for number, value in enumerate(method.values):
         if isinstance(value, Unknown):
             yield f"has a value of an unknown kind ({value.number})"
         elif isinstance(value, TensorValue):
             yield from (f"has a tensor (value {number}) {words}" for words in _tensor_faults(value, method, most))
-        elif isinstance(value, Listed):
-            yield from (f"has a list (value {number}) {words}" for words in _list_faults(value, method))
     for chain in method.chains:
         for step in chain:
             yield from _step_faults(step, len(chain), method)
@@ -85,24 +85,17 @@ def _tensor_faults(value: TensorValue, method: Method, most: int) -> Iterator[st
             yield "that reaches beyond the memory planned for it"
 
 
-def _list_faults(value: Listed, method: Method) -> Iterator[str]:
+def _is_sound(value: Listed, method: Method) -> bool:
+    """Whether the values that a list names are there, and of its kind."""
     if value.kind in ("doubles", "bools"):
-        return
-    for one in value.items:
-        number = int(one)
-        if number == -1 and value.kind == "optional tensors":
-            continue
-        if not 0 <= number < len(method.values):
-            yield "of values that are not there"
-            return
-        found = method.values[number]
-        if value.kind == "ints":
-            right = isinstance(found, int) and not isinstance(found, bool)
-        else:
-            right = isinstance(found, TensorValue) or (value.kind == "optional tensors" and found is None)
-        if not right:
-            yield "of values of another kind"
-            return
+        return True
+    numbers = [int(one) for one in value.items if not (one == -1 and value.kind == "optional tensors")]
+    if not all(0 <= number < len(method.values) for number in numbers):
+        return False
+    found = [method.values[number] for number in numbers]
+    if value.kind == "ints":
+        return all(isinstance(one, int) and not isinstance(one, bool) for one in found)
+    return all(isinstance(one, TensorValue) or (one is None and value.kind == "optional tensors") for one in found)
 
 
 def _step_faults(step: Instruction, count: int, method: Method) -> Iterator[str]:
