@@ -94,7 +94,7 @@ def _put(data: bytearray, value: object) -> int:
             struct.pack_into("<I", data, slot, places[id(one)] - slot)
     else:
         assert isinstance(value, dict)
-        count = max(value) + 1
+        count = max(value, default=-1) + 1
         layout, place = place, place + (4 + 2 * count + 7) // 8 * 8
         data += bytes(place - layout + 8 + 8 * count)
         struct.pack_into("<2H", data, layout, 4 + 2 * count, 8 + 8 * count)

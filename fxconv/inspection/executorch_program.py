@@ -35,6 +35,8 @@ from fxconv.inspection.found import Unreadable
 MARK, _HEADER = b"ET12", b"eh00"
 _SHORT_HEADER, _LONG_HEADER = 24, 32
 _MOST_SIDES = 64
+# Rows that a delegate counts for: no program has ten thousand of them.
+_COST_OF_DELEGATE = 30
 _DYNAMISM = (STATIC, BOUNDED, UNBOUNDED)
 _INSTRUCTIONS = {1: KERNEL, 2: DELEGATE, 3: MOVE, 4: JUMP, 5: FREE}
 _LISTS = {7: "ints", 9: "bools", 10: "tensors", 11: "optional tensors"}
@@ -128,6 +130,7 @@ def _method(plan: Table, data: _Data) -> Method:
 
 
 def _delegate(found: Table, data: _Data) -> Delegated:
+    found.budget.spend(_COST_OF_DELEGATE)
     processed = found.table(1)
     blob, segment = memoryview(b""), None
     if processed is not None:
