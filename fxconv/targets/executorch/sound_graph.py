@@ -106,7 +106,10 @@ def _border_faults(graph: XnnGraph, values: dict[int, XnnValue]) -> Iterator[str
     """What crosses between the program and the graph: as many, of the same types, each in one place."""
     ids = (*graph.inputs, *graph.outputs)
     outer = [values[one] for one in ids if one in values]
-    if len(outer) != len(ids) or sorted(one.external_id for one in outer) != list(range(graph.externals)):
+    if len(outer) != len(ids) or len(ids) != graph.externals:  # before any list of so many is made
+        yield "takes or returns values that are not there"
+        return
+    if sorted(one.external_id for one in outer) != list(range(len(ids))):
         yield "takes or returns values that are not there"
         return
     if any(not one.is_input or one.is_output for one in outer[: len(graph.inputs)]) or any(
