@@ -46,7 +46,8 @@ class Mixed(nn.Module):
         return self.head(x)
 
 
-def main() -> None:
+def main(folder: Path = FOLDER) -> None:
+    """Write both into a folder, the one of this file."""
     torch.manual_seed(0)
     image = torch.randn(1, 3, 8, 8)
     prepared = prepare_pt2e(
@@ -56,14 +57,14 @@ def main() -> None:
     for _ in range(4):
         prepared(torch.randn(1, 3, 8, 8))
     texts = {"fxconv_metadata": '{"schema": 1, "inputs": [{"shape": [1, 3, 8, 8]}]}', "fxconv_golden": '{"format": 1}'}
-    write("int8.pte", convert_pt2e(prepared), image, texts)
-    write("mixed.pte", Mixed().eval(), image, {"labels": "cat\ndog", "classes": 5, "sides": [8, 8]})
+    write(folder / "int8.pte", convert_pt2e(prepared), image, texts)
+    write(folder / "mixed.pte", Mixed().eval(), image, {"labels": "cat\ndog", "classes": 5, "sides": [8, 8]})
 
 
-def write(name: str, module: nn.Module, image: torch.Tensor, constants: dict[str, object]) -> None:
+def write(path: Path, module: nn.Module, image: torch.Tensor, constants: dict[str, object]) -> None:
     exported = torch.export.export(module, (image,))
     lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()], constant_methods=constants)
-    (FOLDER / name).write_bytes(lowered.to_executorch().buffer)
+    path.write_bytes(lowered.to_executorch().buffer)
 
 
 if __name__ == "__main__":

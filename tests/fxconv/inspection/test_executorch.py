@@ -12,6 +12,7 @@ from benchmarks.hostile.formats import executorch_of, flatbuffer_of
 from benchmarks.hostile.pte import content
 from fxconv.inspection import DelegateOperator, Inspection, Kind, inspect
 from fxconv.inspection.executorch import TEXTS
+from fxconv.targets.executorch.allow_list import inspected
 
 
 @pytest.fixture
@@ -117,3 +118,17 @@ def test_what_is_printed(command, tmp_path):
     assert "yes Runtime.get().load_program(path) Python, executorch.runtime" in lines
     read = json.loads((run.folder / "found.json").read_text())
     assert read["delegates"][0]["operators"][0]["calls"] >= 1 and read["kind"] == "ExecuTorch program"
+
+
+def test_files_that_executorch_writes_now(tmp_path):
+    """Where ExecuTorch is installed, of whatever release, its files say the same as those that are kept here."""
+    pytest.importorskip("executorch")
+    from benchmarks.hostile.pte import write
+
+    write.main(tmp_path)
+    for name in ("int8.pte", "mixed.pte"):
+        fresh, kept = inspect(tmp_path / name), inspect(Path(write.FOLDER / name))
+        assert not fresh.problems and fresh.extras == kept.extras
+        assert dict(fresh.facts)["int8 multiply-accumulates"] == dict(kept.facts)["int8 multiply-accumulates"]
+        assert [one.operators for one in fresh.delegates] == [one.operators for one in kept.delegates]
+        assert inspected(tmp_path / name).kind is Kind.EXECUTORCH
