@@ -1,0 +1,236 @@
+"""A Q/DQ module as the bytes of an ExecuTorch program, all that can be in int8 in the XNNPACK delegate."""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from fxconv.errors import ConversionError, UserError, message_line
+from fxconv.models.graph_calls import inputs_of, positional
+from fxconv.targets.executorch.partitioner import xnnpack_partitioner
+from fxconv.targets.executorch.placement import NODE, Placement, placement
+from fxconv.targets.executorch.quiet import quiet
+from fxconv.targets.executorch.rules import apply_rules
+from fxconv.targets.executorch.rules.qdq_nodes import SOURCE, VALUE
+from rewrites.parts import graphs_in, prefixed
+
+# The most images of one call. Memory for outputs is reserved for so many, none for inputs, and none in the delegate.
+# Export asks whether there are 16 at least, and binds itself to the answer: with 16 alone it would take only 16.
+LARGEST_BATCH = 32
+# Operations that the delegate takes for known sizes alone; a batch of any size would put them outside.
+_OF_KNOWN_SIZES = frozenset({torch.narrow, torch.nn.functional.interpolate, torch.expand_copy})
+# Sizes that strides divide evenly, should a network refuse others.
+_STEPS = (1, 32)
+
+
+@dataclass(frozen=True)
+class LoweredProgram:
+    """A program: its bytes, the Q/DQ module after the rules, where its operations run, and the sizes it takes.
+
+    `largest_batch` is the most images of one call, `is_batch_free` whether fewer are taken. `sizes` is the least and
+    the most height and width, `step` what divides them; None where they are those of the example.
+    """
+
+    content: bytes
+    module: nn.Module
+    placement: Placement
+    largest_batch: int
+    is_batch_free: bool
+    sizes: tuple[int, int] | None = None
+    step: int = 1
+
+
+def lower(
+    module: nn.Module,
+    example: tuple[Any, ...],
+    dynamic_sizes: tuple[int, int] | None = None,
+    texts: Mapping[str, str] | None = None,
+    largest_batch: int = LARGEST_BATCH,
+) -> LoweredProgram:
+    """The program of a Q/DQ module, which is left as it is.
+
+    `example` are the tensors of one call, with the batch first. `texts` become constant methods of their names, each of
+    which returns one text. Heights and widths of images are free from `dynamic_sizes[0]` to `dynamic_sizes[1]` where
+    it is given. The batch is free up to `largest_batch`, unless some operation would leave the delegate for it: then
+    it is that of the example. Raises `ConversionError` with the reason where export or ExecuTorch refuses, and
+    `UserError` where the network does not take such sizes.
+    """
+    _check_sizes(example, dynamic_sizes)
+    free = is_batch_free(module, example) and largest_batch > 1
+    ruled = apply_to_graphs(module, example, free, dynamic_sizes)
+    batch = largest_batch if free else _batch_of(example)
+    steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
+    for step in steps:
+        try:
+            exported = _exported(ruled, example, batch if free else None, dynamic_sizes, step)
+            break
+        except Exception as error:
+            if step != steps[-1]:
+                continue
+            if dynamic_sizes is not None:
+                raise UserError(
+                    f"--dynamic-sizes {dynamic_sizes[0]}:{dynamic_sizes[1]}: the network does not take images of any "
+                    f"such size ({message_line(error)}); leave it out"
+                ) from error
+            raise ConversionError(f"torch.export does not take the Q/DQ form: {message_line(error)}") from error
+    content, placed = written(exported, texts or {}, batch)
+    return LoweredProgram(content, ruled, placed, batch, free, dynamic_sizes, step)
+
+
+def apply_to_graphs(
+    module: nn.Module, example: tuple[Any, ...], is_free: bool, dynamic_sizes: tuple[int, int] | None = None
+) -> nn.Module:
+    """A copy of a Q/DQ module with all rules applied to its graphs."""
+    ruled = copy.deepcopy(module)
+    others = [example, *_other_calls(example, is_free, dynamic_sizes)]
+    calls = [inputs_of(ruled, [call], 1) for call in others]
+    for path, graph in graphs_in(ruled).items():
+        inputs = [call[path][0] for call in calls if call.get(path)]
+        if inputs:
+            apply_rules(graph, inputs)
+    return ruled.eval()
+
+
+def is_batch_free(module: nn.Module, example: tuple[Any, ...]) -> bool:
+    """Whether the batch may be of any size without that operations leave the delegate, or the module refuses."""
+    try:
+        ruled = apply_to_graphs(module, example, True)
+    except Exception:  # the module's own code, or its export, may refuse in any way
+        return False
+    called = {node.target for graph in graphs_in(ruled).values() for node in graph.graph.nodes}
+    return not called & _OF_KNOWN_SIZES and _has_one_batch(example)
+
+
+def written(exported: Any, texts: Mapping[str, str], batch: int = 1) -> tuple[bytes, Placement]:
+    """The bytes of an exported program for the XNNPACK delegate, and where its operations run.
+
+    It was exported with `batch` rows, of which one is what an operation's cost is told for.
+    """
+    with quiet() as said:
+        from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+        from executorch.exir.passes import MemoryPlanningPass
+
+        try:
+            edge = to_edge_transform_and_lower(
+                exported, partitioner=[xnnpack_partitioner()], constant_methods=dict(texts) or None
+            )
+            placed = placement(edge.exported_program(), batch)
+            # Inputs stay where the caller has them: no memory is reserved for the largest, and nothing is copied.
+            planning = MemoryPlanningPass(alloc_graph_input=False)
+            program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
+            return bytes(program.buffer), placed
+        except Exception as error:  # ExecuTorch's own are of many types
+            reason = said.reason() or message_line(error) or type(error).__name__
+            raise ConversionError(f"ExecuTorch does not lower the Q/DQ form: {reason}") from error
+
+
+def _exported(
+    module: nn.Module, example: tuple[Any, ...], batch: int | None, sizes: tuple[int, int] | None, step: int
+) -> Any:
+    """The exported program, each of whose nodes says for which node of the module it stands."""
+    dims: dict[int, Any] = {}
+    if batch is not None:
+        dims[0] = torch.export.Dim("batch", min=1, max=batch)
+    if sizes is not None:
+        least, most = -(-sizes[0] // step), sizes[1] // step
+        for dim, name in ((2, "height"), (3, "width")):
+            whole = torch.export.Dim(name, min=least, max=most)
+            dims[dim] = whole if step == 1 else step * torch.export.Dim(f"{name}_steps", min=least, max=most)
+    # a call of any signature is one of *inputs
+    shapes = (tuple(tree_map(lambda value: _dims_of(value, dims), example)),) if dims else None
+    # What ExecuTorch asks of sizes on the way is answered, and then bound to, as the example has it: the largest.
+    most_of = None if sizes is None else sizes[1] // step * step
+    given = tree_map(lambda value: _grown(value, batch, most_of), example)
+    with quiet(), torch.no_grad(), fx.traceback.preserve_node_meta():
+        return torch.export.export(_Called(_annotated(module)), given, dynamic_shapes=shapes, strict=False)
+
+
+def _dims_of(value: Any, dims: Mapping[int, Any]) -> Any:
+    """The free dimensions of one input: height and width of images alone."""
+    if not isinstance(value, Tensor):
+        return None
+    return {dim: free for dim, free in dims.items() if dim == 0 or value.ndim == 4} if value.ndim else None
+
+
+class _Called(nn.Module):
+    """A module, called with the tensors of one call."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the module gives."""
+        return self.inner(*inputs)
+
+
+def _annotated(module: nn.Module) -> nn.Module:
+    """The module with graphs whose nodes tell export for which node each operation stands."""
+    told = copy.deepcopy(module)
+    for path, graph in graphs_in(told).items():
+        for node in graph.graph.nodes:
+            value = node.meta.get(VALUE, (None,))[0]
+            source = node.meta.get(SOURCE) or value
+            node.meta["custom"] = {NODE: (prefixed(path, str(source or node.name)), source is not None)}
+        graph.forward = types.MethodType(_interpreted, graph)  # type: ignore[method-assign]
+    return told
+
+
+def _interpreted(self: fx.GraphModule, *args: Any, **kwargs: Any) -> Any:
+    """A graph's forward, node by node: export then keeps what the meta of each says."""
+    return fx.Interpreter(self).run(*positional(self, args, kwargs))
+
+
+def _check_sizes(example: tuple[Any, ...], sizes: tuple[int, int] | None) -> None:
+    if sizes is None:
+        return
+    images = [value for value in tree_leaves(example) if isinstance(value, Tensor) and value.ndim == 4]
+    for image in images:
+        if not all(sizes[0] <= size <= sizes[1] for size in image.shape[2:]):
+            raise UserError(
+                f"--dynamic-sizes {sizes[0]}:{sizes[1]}: the model's input of {image.shape[2]}x{image.shape[3]} is not "
+                "among these sizes"
+            )
+
+
+def _batch_of(example: tuple[Any, ...]) -> int:
+    return next((int(value.shape[0]) for value in tree_leaves(example) if isinstance(value, Tensor) and value.ndim), 1)
+
+
+def _has_one_batch(example: tuple[Any, ...]) -> bool:
+    """Whether all tensors of a call have the same number of rows."""
+    tensors = [value for value in tree_leaves(example) if isinstance(value, Tensor)]
+    return all(value.ndim for value in tensors) and len({value.shape[0] for value in tensors}) == 1
+
+
+def _grown(value: Any, batch: int | None, size: int | None) -> Any:
+    """An input, contiguous, of so many rows, and of this height and width where it is an image; as it is for None."""
+    if not isinstance(value, Tensor):
+        return value
+    if batch is not None and value.ndim:
+        value = value[torch.arange(batch) % value.shape[0]]
+    if size is not None and value.ndim == 4:
+        across = [torch.arange(size) % value.shape[dim] for dim in (2, 3)]
+        value = value[:, :, across[0]][:, :, :, across[1]]
+    return value.contiguous()
+
+
+def _other_calls(
+    example: tuple[Any, ...], is_free: bool, sizes: tuple[int, int] | None
+) -> Sequence[tuple[Any, ...]]:
+    """Another call that differs from the example in every size that is to be free."""
+    if not is_free and sizes is None:
+        return []
+    image = next((value for value in tree_leaves(example) if isinstance(value, Tensor) and value.ndim == 4), None)
+    other = None
+    if sizes is not None and image is not None:
+        other = sizes[1] if image.shape[2] != sizes[1] else sizes[0]
+    batch = _batch_of(example) + (1 if is_free else 0)
+    return [tree_map(lambda value: _grown(value, batch, other), example)]

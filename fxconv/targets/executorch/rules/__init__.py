@@ -1,0 +1,65 @@
+"""The rules of lowering, each a rewrite of a Q/DQ graph into one that the delegate takes and runs in int8.
+
+A rule keeps values: the same integers, but for roundings that it says. `meta["int8"]` of quantize nodes and
+`meta["int8_source"]` of operations stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import fx
+
+from fxconv.targets.executorch.rules.adaptive_pools import adaptive_pools
+from fxconv.targets.executorch.rules.average_pools import average_pools
+from fxconv.targets.executorch.rules.batch_norms import batch_norms
+from fxconv.targets.executorch.rules.clamps import clamps
+from fxconv.targets.executorch.rules.contiguous_constants import contiguous_constants
+from fxconv.targets.executorch.rules.float_biases import float_biases
+from fxconv.targets.executorch.rules.hard_sigmoids import hard_sigmoids
+from fxconv.targets.executorch.rules.image_averages import image_averages
+from fxconv.targets.executorch.rules.matrix_products import matrix_products
+from fxconv.targets.executorch.rules.nearest_upsampling import nearest_upsampling
+from fxconv.targets.executorch.rules.one_scale import one_scale
+from fxconv.targets.executorch.rules.reshapes import reshapes
+from fxconv.targets.executorch.rules.scalar_arithmetic import scalar_arithmetic
+from fxconv.targets.executorch.rules.shuffles import shuffles
+from fxconv.targets.executorch.rules.sizes import lacks_sizes, record_sizes
+from fxconv.targets.executorch.rules.slices import slices
+from fxconv.targets.executorch.rules.stacks import stacks
+from fxconv.targets.executorch.rules.whole_pool_arguments import whole_pool_arguments
+
+Rule = Callable[[fx.GraphModule], fx.GraphModule]
+
+RULES: tuple[Rule, ...] = (
+    float_biases,  # first: hard_sigmoids reads biases as numbers
+    hard_sigmoids,  # before clamps, which looks at what it writes
+    whole_pool_arguments,  # before all that reads the arguments of pools
+    image_averages,  # before adaptive_pools: an average over all needs no kernel size
+    adaptive_pools,  # before average_pools, which it writes
+    average_pools,  # reads pools with all their arguments
+    batch_norms,  # before clamps: a ReLU behind its convolution is part of it
+    matrix_products,  # before reshapes: it writes some
+    stacks,  # before one_scale: it writes concatenations
+    shuffles,  # before one_scale, as all that moves values
+    nearest_upsampling,  # it writes concatenations
+    slices,  # it writes reshapes of known sizes
+    reshapes,  # after what writes reshapes that have other sizes
+    scalar_arithmetic,  # before clamps: a ReLU behind its sum is part of it
+    clamps,  # after all that writes what a ReLU may be part of
+    one_scale,  # after all that moves values
+    contiguous_constants,  # last: rules write constants
+)
+
+
+def apply_rules(graph_module: fx.GraphModule, inputs: Sequence[tuple[Any, ...]]) -> fx.GraphModule:
+    """The graph after all rules. `inputs` are the arguments of calls that differ in each size that is to be free."""
+    for rule in RULES:
+        if lacks_sizes(graph_module):
+            record_sizes(graph_module, inputs)
+        graph_module = rule(graph_module)
+    return graph_module
+
+
+__all__ = ["RULES", "Rule", "apply_rules"]
