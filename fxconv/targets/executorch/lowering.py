@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import operator
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ from rewrites.parts import graphs_in, prefixed
 # Export asks whether there are 16 at least, and binds itself to the answer: with 16 alone it would take only 16.
 LARGEST_BATCH = 32
 # Operations that the delegate takes for known sizes alone; a batch of any size would put them outside.
-_OF_KNOWN_SIZES = frozenset({torch.narrow, torch.nn.functional.interpolate, torch.expand_copy})
+_OF_KNOWN_SIZES = frozenset({torch.narrow, torch.roll, torch.nn.functional.interpolate, operator.getitem})
 # Sizes that strides divide evenly, should a network refuse others.
 _STEPS = (1, 32)
 
@@ -63,8 +65,7 @@ def lower(
     `UserError` where the network does not take such sizes.
     """
     _check_sizes(example, dynamic_sizes)
-    free = is_batch_free(module, example) and largest_batch > 1
-    ruled = apply_to_graphs(module, example, free, dynamic_sizes)
+    ruled, free = _ruled(module, example, dynamic_sizes, largest_batch > 1)
     batch = largest_batch if free else _batch_of(example)
     steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
     for step in steps:
@@ -98,14 +99,17 @@ def apply_to_graphs(
     return ruled.eval()
 
 
-def is_batch_free(module: nn.Module, example: tuple[Any, ...]) -> bool:
-    """Whether the batch may be of any size without that operations leave the delegate, or the module refuses."""
-    try:
-        ruled = apply_to_graphs(module, example, True)
-    except Exception:  # the module's own code, or its export, may refuse in any way
-        return False
-    called = {node.target for graph in graphs_in(ruled).values() for node in graph.graph.nodes}
-    return not called & _OF_KNOWN_SIZES and _has_one_batch(example)
+def _ruled(
+    module: nn.Module, example: tuple[Any, ...], dynamic_sizes: tuple[int, int] | None, may_be_free: bool
+) -> tuple[nn.Module, bool]:
+    """The module after the rules, and whether its batch may be of any size: nothing leaves the delegate for it."""
+    if may_be_free and _has_one_batch(example):
+        with suppress(Exception):  # the module's own code may refuse another batch in any way
+            ruled = apply_to_graphs(module, example, True, dynamic_sizes)
+            called = {node.target for graph in graphs_in(ruled).values() for node in graph.graph.nodes}
+            if not called & _OF_KNOWN_SIZES:
+                return ruled, True
+    return apply_to_graphs(module, example, False, dynamic_sizes), False
 
 
 def written(exported: Any, texts: Mapping[str, str], batch: int = 1) -> tuple[bytes, Placement]:
@@ -179,7 +183,7 @@ def _annotated(module: nn.Module) -> nn.Module:
             value = node.meta.get(VALUE, (None,))[0]
             source = node.meta.get(SOURCE) or value
             node.meta["custom"] = {NODE: (prefixed(path, str(source or node.name)), source is not None)}
-        graph.forward = types.MethodType(_interpreted, graph)  # type: ignore[method-assign]
+        graph.forward = types.MethodType(_interpreted, graph)
     return told
 
 
@@ -222,9 +226,7 @@ def _grown(value: Any, batch: int | None, size: int | None) -> Any:
     return value.contiguous()
 
 
-def _other_calls(
-    example: tuple[Any, ...], is_free: bool, sizes: tuple[int, int] | None
-) -> Sequence[tuple[Any, ...]]:
+def _other_calls(example: tuple[Any, ...], is_free: bool, sizes: tuple[int, int] | None) -> Sequence[tuple[Any, ...]]:
     """Another call that differs from the example in every size that is to be free."""
     if not is_free and sizes is None:
         return []

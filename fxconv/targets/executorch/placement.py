@@ -89,7 +89,7 @@ def _of_node(node: fx.Node, *, is_delegate: bool) -> Iterator[Placed]:
     if _is(node, "quantize_per") or any(word.startswith(each) or each in word for each in _MOVED_ASIDE):
         return
     said: tuple[str, bool] = node.meta.get("custom", {}).get(NODE, ("", False))
-    values = [value for value in _tensors(node.meta.get("val"))]
+    values = _tensors(node.meta.get("val"))
     where = Where.PORTABLE if not is_delegate else Where.INT8 if _on_integers(node) else Where.FLOAT
     yield Placed(said[0], word, where, said[1], _macs(node, word, values), sum(_count(value) for value in values))
 

@@ -83,5 +83,7 @@ def _flatc() -> Iterator[None]:
 
 def _own_flatc() -> Path | None:
     spec: Any = importlib.util.find_spec("executorch")
-    places = [] if spec is None else [Path(place) / "data" / "bin" / "flatc" for place in spec.submodule_search_locations]
+    places = (
+        [] if spec is None else [Path(place) / "data" / "bin" / "flatc" for place in spec.submodule_search_locations]
+    )
     return next((place for place in places if place.is_file()), None)

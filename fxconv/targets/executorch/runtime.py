@@ -73,7 +73,7 @@ class Program:
 
 
 def load(file: Path | bytes) -> Program:
-    """A program, or its bytes, in this process. Raises `UserError` with what the runtime says where it does not load."""
+    """A program, or its bytes, in this process. Raises `UserError`, in the runtime's words, if it does not load."""
     with quiet() as said:
         try:
             from executorch.runtime import Runtime, Verification

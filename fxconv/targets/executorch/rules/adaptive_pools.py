@@ -14,16 +14,16 @@ def adaptive_pools(graph_module: fx.GraphModule) -> fx.GraphModule:
     The delegate has no adaptive pool: a portable operator would split it.
     """
     for node in nodes.calls(graph_module, {F.adaptive_avg_pool2d}):
-        known, result = nodes.sizes(node.args[0]), nodes.sizes(node)
+        known, result = nodes.sizes(nodes.given(node)[0]), nodes.sizes(node)
         if known is None or result is None or len(known) != 4:
             continue
         cells = list(zip(known[2:], result[2:], strict=True))
         if any(size is None or out is None or size % out for size, out in cells):
             continue
-        kernel = tuple(size // out for size, out in cells)  # type: ignore[operator]
+        kernel = tuple(size // out for size, out in cells)
         if kernel == (1, 1):
-            nodes.replace(node, node.args[0])  # type: ignore[arg-type]
+            nodes.replace(node, nodes.given(node)[0])
         else:
             node.target, node.kwargs = F.avg_pool2d, {}
-            node.args = (node.args[0], kernel, kernel, (0, 0), False, True, None)
+            node.args = (nodes.given(node)[0], kernel, kernel, (0, 0), False, True, None)
     return nodes.finished(graph_module)

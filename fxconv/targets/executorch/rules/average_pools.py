@@ -19,19 +19,19 @@ def average_pools(graph_module: fx.GraphModule) -> fx.GraphModule:
     integers and rounds once.
     """
     for node in nodes.calls(graph_module, {F.avg_pool2d}):
-        known = nodes.sizes(node.args[0])
+        known = nodes.sizes(nodes.given(node)[0])
         if known is None or len(known) != 4 or known[1] is None or not nodes.is_int8(node):
             continue
-        _, kernel, stride, padding, ceil_mode, with_zeros, divisor = node.args
-        window = kernel[0] * kernel[1]  # type: ignore[operator,index]
-        if ceil_mode or window > _LARGEST_WINDOW or (any(padding) and not with_zeros):  # type: ignore[arg-type]
+        _, kernel, stride, padding, ceil_mode, with_zeros, divisor = nodes.given(node)
+        window = kernel[0] * kernel[1]
+        if ceil_mode or window > _LARGEST_WINDOW or (any(padding) and not with_zeros):
             continue
         channels = known[1]
         with graph_module.graph.inserting_before(node):
-            ones = torch.ones((channels, 1, *kernel), dtype=torch.int8)  # type: ignore[misc]
+            ones = torch.ones((channels, 1, *kernel), dtype=torch.int8)
             held = nodes.constant(graph_module, node, "ones", ones)
-            scale = 1.0 / float(divisor or window)  # type: ignore[arg-type]
+            scale = 1.0 / float(divisor or window)
             weight = nodes.call(node, nodes.DEQUANTIZE, held, scale, 0, -127, 127, torch.int8)
-            result = nodes.call(node, F.conv2d, node.args[0], weight, None, stride, padding, (1, 1), channels)
+            result = nodes.call(node, F.conv2d, nodes.given(node)[0], weight, None, stride, padding, (1, 1), channels)
         nodes.replace(node, result)
     return nodes.finished(graph_module)

@@ -18,10 +18,10 @@ def batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
     """
     for node in nodes.calls(graph_module, {F.batch_norm}):
         known = nodes.sizes(node)
-        values = [nodes.held(graph_module, value) for value in node.args[1:5]]
+        values = [nodes.held(graph_module, value) for value in nodes.given(node)[1:5]]
         reader = next(iter(node.users), None)
         behind = reader if reader is not None and reader.target is F.relu and len(node.users) == 1 else node
-        if known is None or len(known) != 4 or None in map(type, values) or not nodes.is_dequantize(node.args[0]):
+        if known is None or len(known) != 4 or not nodes.is_dequantize(nodes.given(node)[0]):
             continue
         mean, variance, weight, bias = values
         if mean is None or variance is None or nodes.quantizer(behind) is None or nodes.argument(node, 5, "training"):
@@ -42,6 +42,6 @@ def batch_norms(graph_module: fx.GraphModule) -> fx.GraphModule:
             ]  # fmt: skip
             made = nodes.call(node, nodes.DEQUANTIZE_CHANNELS, *held[:3], 0, -_MOST, _MOST, torch.int8)
             settings = ((1, 1), (0, 0), (1, 1), len(scales))
-            result = nodes.call(node, F.conv2d, node.args[0], made, held[3], *settings)
+            result = nodes.call(node, F.conv2d, nodes.given(node)[0], made, held[3], *settings)
         nodes.replace(node, result)
     return nodes.finished(graph_module)

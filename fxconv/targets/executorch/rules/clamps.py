@@ -23,7 +23,7 @@ def clamps(graph_module: fx.GraphModule) -> fx.GraphModule:
     the product with it into float. Between int8 values it is an int8 operation, and rounding before it is the same.
     """
     for node in nodes.calls(graph_module, _RELUS | _CLAMPS):
-        source = node.args[0]
+        source = nodes.given(node)[0]
         quantize = nodes.quantizer(node)
         if quantize is None or not isinstance(source, fx.Node):
             continue
@@ -41,7 +41,7 @@ def clamps(graph_module: fx.GraphModule) -> fx.GraphModule:
             node.args = (source, max(least, lowest), min(most, highest))
         if not nodes.is_dequantize(source):
             with graph_module.graph.inserting_before(node):
-                node.args = (nodes.requantized(node, source, nodes.settings(quantize)), *node.args[1:])
+                node.args = (nodes.requantized(node, source, nodes.settings(quantize)), *nodes.given(node)[1:])
     return nodes.finished(graph_module)
 
 
@@ -61,5 +61,5 @@ def _ends(graph_module: fx.GraphModule, node: fx.Node) -> tuple[float, float]:
 
 
 def _range(quantize: fx.Node) -> tuple[float, float]:
-    _, scale, zero_point, least, most = quantize.args[:5]
-    return (least - zero_point) * scale, (most - zero_point) * scale  # type: ignore[operator,return-value]
+    _, scale, zero_point, least, most = nodes.given(quantize)[:5]
+    return (least - zero_point) * scale, (most - zero_point) * scale

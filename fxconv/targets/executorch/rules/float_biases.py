@@ -25,7 +25,7 @@ def float_biases(graph_module: fx.GraphModule) -> fx.GraphModule:
         bias = nodes.argument(node, 2, "bias")
         if not isinstance(bias, fx.Node) or bias.target not in (nodes.DEQUANTIZE, nodes.DEQUANTIZE_CHANNELS):
             continue
-        integers = nodes.held(graph_module, bias.args[0])
+        integers = nodes.held(graph_module, nodes.given(bias)[0])
         scales = _scales(graph_module, node)
         if integers is None or scales is None:
             continue
@@ -37,14 +37,14 @@ def float_biases(graph_module: fx.GraphModule) -> fx.GraphModule:
 
 def _scales(graph_module: fx.GraphModule, node: fx.Node) -> Tensor | None:
     """The scales by which the delegate makes integers of a layer's bias."""
-    given, weight = node.args[0], node.args[1]
+    given, weight = nodes.given(node)[0], nodes.given(node)[1]
     if not nodes.is_dequantize(given) or not isinstance(weight, fx.Node):
         return None
-    input_scale = float(given.args[1])  # type: ignore[union-attr,arg-type]
+    input_scale = float(nodes.given(given)[1])
     if weight.target is nodes.DEQUANTIZE_CHANNELS:
-        by_channel = nodes.held(graph_module, weight.args[1])
+        by_channel = nodes.held(graph_module, nodes.given(weight)[1])
         return None if by_channel is None else by_channel * input_scale
-    return torch.tensor(float(weight.args[1]) * input_scale)  # type: ignore[arg-type]
+    return torch.tensor(float(nodes.given(weight)[1]) * input_scale)
 
 
 def _that_round_to(integers: Tensor, scales: Tensor, name: str) -> Tensor:

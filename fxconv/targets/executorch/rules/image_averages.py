@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
@@ -18,13 +20,13 @@ def image_averages(graph_module: fx.GraphModule) -> fx.GraphModule:
     Dropped by the mean itself they make it a portable operator, which splits the delegate in two.
     """
     for node in nodes.calls(graph_module, _MEANS | _ADAPTIVE | {F.avg_pool2d}):
-        known = nodes.sizes(node.args[0])
+        known = nodes.sizes(nodes.given(node)[0])
         drops = _drops(graph_module, node, known)
         if drops is None or known is None:
             continue
         between = nodes.inner_settings(node)
         with graph_module.graph.inserting_before(node):
-            result = nodes.call(node, torch.mean, node.args[0], (2, 3), True)
+            result = nodes.call(node, torch.mean, nodes.given(node)[0], (2, 3), True)
             if drops:
                 kept = (-1 if known[0] is None else known[0], known[1])
                 result = nodes.call(node, torch.reshape, nodes.requantized(node, result, between), kept)
@@ -32,18 +34,22 @@ def image_averages(graph_module: fx.GraphModule) -> fx.GraphModule:
     return nodes.finished(graph_module)
 
 
-def _drops(graph_module: fx.GraphModule, node: fx.Node, known: tuple[int | None, ...] | None) -> bool | None:
+def _drops(graph_module: fx.GraphModule, node: fx.Node, known: tuple[Any, ...] | None) -> bool | None:
     """Whether an average over the image drops its two dimensions; None where a node is no such average."""
     if known is None or len(known) != 4:
         return None
     if node.target in _ADAPTIVE:
         return False if nodes.pair(nodes.argument(node, 1, "output_size")) == (1, 1) else None
     if node.target is F.avg_pool2d:
-        return False if (*node.args[1:2], *node.args[3:]) == (known[2:], (0, 0), False, True, None) else None
+        return (
+            False
+            if (*nodes.given(node)[1:2], *nodes.given(node)[3:]) == (known[2:], (0, 0), False, True, None)
+            else None
+        )
     along = nodes.argument(node, 1, "dim")
     if not isinstance(along, (tuple, list)) or {dim % 4 for dim in along} != {2, 3} or "dtype" in node.kwargs:
         return None
     keeps = bool(nodes.argument(node, 2, "keepdim", False))
-    if keeps and tuple(node.args[1:]) == ((2, 3), True):
+    if keeps and tuple(nodes.given(node)[1:]) == ((2, 3), True):
         return None
     return not keeps

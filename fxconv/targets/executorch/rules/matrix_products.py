@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +23,15 @@ def matrix_products(graph_module: fx.GraphModule) -> fx.GraphModule:
     for node in nodes.calls(graph_module, {F.scaled_dot_product_attention}):
         _attention(graph_module, node)
     for node in nodes.calls(graph_module, _PRODUCTS):
-        shapes = [nodes.sizes(value) for value in node.args[:2]]
+        shapes = [nodes.sizes(value) for value in nodes.given(node)[:2]]
         with graph_module.graph.inserting_before(node):
-            result = _product(node, *node.args[:2], *shapes)  # type: ignore[arg-type]
+            result = _product(node, *nodes.given(node)[:2], *shapes)
         if result is not None:
             nodes.replace(node, result)
     return nodes.finished(graph_module)
 
 
-_Sizes = tuple[int | None, ...] | None
+_Sizes = tuple[Any, ...] | None
 
 
 def _product(node: fx.Node, left: fx.Node, right: fx.Node, first: _Sizes, second: _Sizes) -> fx.Node | None:
@@ -40,7 +41,7 @@ def _product(node: fx.Node, left: fx.Node, right: fx.Node, first: _Sizes, second
     batch, inner = first[0], first[1:-2]
     if None in inner or None in first[-2:] or None in second[-2:]:
         return None
-    count = -1 if batch is None else batch * math.prod(inner)  # type: ignore[arg-type]
+    count = -1 if batch is None else batch * math.prod(inner)
     flat = nodes.call(node, torch.reshape, left, (count, *first[-2:]))
     other = nodes.call(node, torch.reshape, right, (count, *second[-2:]))
     result = nodes.call(node, torch.bmm, flat, other)
@@ -54,24 +55,26 @@ def _attention(graph_module: fx.GraphModule, node: fx.Node) -> None:
         nodes.argument(node, place, name, default)
         for place, (name, default) in enumerate(zip(names, defaults, strict=True))
     )
-    sizes = [nodes.sizes(each) for each in (query, key, value)]
-    if is_causal or dropout or node.kwargs.get("enable_gqa") or None in sizes or sizes[0][-1] is None:  # type: ignore[index]
+    first, second, third = (nodes.sizes(each) for each in (query, key, value))
+    if is_causal or dropout or node.kwargs.get("enable_gqa") or first is None or second is None or first[-1] is None:
         return
     masked = nodes.held(graph_module, mask)
     if mask is not None and (masked is None or not masked.is_floating_point()):
         return
-    first, second, third = sizes
     with graph_module.graph.inserting_before(node):
         factor = nodes.constant(
-            graph_module, node, "scale", torch.tensor([scale if scale is not None else first[-1] ** -0.5])  # type: ignore
+            graph_module,
+            node,
+            "scale",
+            torch.tensor([scale if scale is not None else first[-1] ** -0.5]),
         )
         scaled = nodes.call(node, torch.mul, query, factor)
         turned = nodes.call(node, torch.transpose, key, -2, -1)
-        across = (*second[:-2], second[-1], second[-2])  # type: ignore[index]
+        across = (*second[:-2], second[-1], second[-2])
         weights = _product(node, scaled, turned, first, across) or nodes.call(node, torch.matmul, scaled, turned)
         if mask is not None:
             weights = nodes.call(node, torch.add, weights, mask)
         weights = nodes.call(node, torch.softmax, weights, -1)
-        between = (*first[:-1], second[-2])  # type: ignore[index]
+        between = (*first[:-1], second[-2])
         result = _product(node, weights, value, between, third) or nodes.call(node, torch.matmul, weights, value)
     nodes.replace(node, result)

@@ -22,20 +22,23 @@ def one_scale(graph_module: fx.GraphModule) -> fx.GraphModule:
     not load.
     """
     for node in nodes.calls(graph_module, {torch.cat}):
-        quantize, tensors = nodes.quantizer(node), node.args[0]
+        quantize, tensors = nodes.quantizer(node), nodes.given(node)[0]
         if quantize is None or not nodes.is_int8(node) or not isinstance(tensors, (tuple, list)):
             continue
         joined = nodes.settings(quantize)
         with graph_module.graph.inserting_before(node):
-            same = [value if _are_same(value, quantize) else nodes.requantized(node, value, joined)  # type: ignore[arg-type]
+            same = [value if _are_same(value, quantize) else nodes.requantized(node, value, joined)
                     for value in tensors]  # fmt: skip
-        node.args = (same, *node.args[1:])
+        node.args = (same, *nodes.given(node)[1:])
     for node in nodes.calls(graph_module, _MOVES):
         quantize = nodes.quantizer(node)
-        if quantize is None or not nodes.is_int8(node) or _are_same(node.args[0], quantize):
+        if quantize is None or not nodes.is_int8(node) or _are_same(nodes.given(node)[0], quantize):
             continue
         with graph_module.graph.inserting_before(quantize):
-            quantize.args = (nodes.requantized(node, node, nodes.settings(node.args[0])), *quantize.args[1:])  # type: ignore[arg-type]
+            quantize.args = (
+                nodes.requantized(node, node, nodes.settings(nodes.given(node)[0])),
+                *nodes.given(quantize)[1:],
+            )
     return nodes.finished(graph_module)
 
 

@@ -29,6 +29,11 @@ def calls_any(graph_module: fx.GraphModule, node: fx.Node, functions: Collection
     return callee(graph_module, node) in functions
 
 
+def given(node: Any) -> tuple[Any, ...]:
+    """The arguments of a call."""
+    return tuple(node.args)
+
+
 def is_quantize(node: Any) -> bool:
     """Whether this is a quantize node."""
     return isinstance(node, fx.Node) and node.target is QUANTIZE
@@ -39,7 +44,7 @@ def is_dequantize(node: Any) -> bool:
     return isinstance(node, fx.Node) and node.target is DEQUANTIZE
 
 
-def settings(node: fx.Node) -> Settings:
+def settings(node: Any) -> Settings:
     """The settings of a quantize or dequantize node."""
     return tuple(node.args[1:])
 
@@ -56,7 +61,7 @@ def is_int8(node: fx.Node) -> bool:
     return quantizer(node) is not None and bool(given) and all(is_dequantize(value) for value in given)
 
 
-def sizes(node: Any) -> tuple[int | None, ...] | None:
+def sizes(node: Any) -> tuple[Any, ...] | None:
     """The sizes of a node's tensor; None where nothing is known, and for all that is no tensor."""
     known = node.meta.get(SIZES) if isinstance(node, fx.Node) else None
     return known if known is not None and not any(isinstance(each, tuple) for each in known) else None
@@ -81,12 +86,12 @@ def call(of: fx.Node, function: Function, *args: Any) -> fx.Node:
     return made
 
 
-def requantized(of: fx.Node, value: fx.Node, to: Settings | None) -> fx.Node:
+def requantized(of: fx.Node, value: Any, to: Settings | None) -> fx.Node:
     """`value` through a quantize node and its dequantize node; as it is where `to` is None."""
     return value if to is None else dequantized(call(of, QUANTIZE, value, *to))
 
 
-def dequantized(quantize: fx.Node) -> fx.Node:
+def dequantized(quantize: Any) -> fx.Node:
     """A dequantize node of its own for a new reader of a quantize node."""
     return quantize.graph.call_function(DEQUANTIZE, (quantize.args[0] if is_dequantize(quantize) else quantize,
                                                      *settings(quantize)))  # fmt: skip
@@ -103,7 +108,7 @@ def inner_settings(node: fx.Node) -> Settings | None:
     return settings(quantize) if quantize is not None and is_int8(node) else None
 
 
-def replace(node: fx.Node, value: fx.Node) -> None:
+def replace(node: fx.Node, value: Any) -> None:
     """Let all readers of `node` read `value`, and take `node` out."""
     node.replace_all_uses_with(value)
     node.graph.erase_node(node)

@@ -24,9 +24,9 @@ def reshapes(graph_module: fx.GraphModule) -> fx.GraphModule:
         if wanted is None or sum(size is None for size in wanted) > 1:
             continue
         free = tuple(-1 if size is None else size for size in wanted)
-        if node.target is torch.reshape and tuple(node.args[1:]) == (free,):
+        if node.target is torch.reshape and tuple(nodes.given(node)[1:]) == (free,):
             continue
         with graph_module.graph.inserting_before(node):
-            result = nodes.call(node, torch.reshape, node.args[0], free)
+            result = nodes.call(node, torch.reshape, nodes.given(node)[0], free)
         nodes.replace(node, result)
     return nodes.finished(graph_module)

@@ -21,17 +21,22 @@ def scalar_arithmetic(graph_module: fx.GraphModule) -> fx.GraphModule:
     float.
     """
     for node in nodes.calls(graph_module, _SUMS | _PRODUCTS):
-        if len(node.args) != 2 or node.kwargs or not nodes.is_int8(node):
+        if len(nodes.given(node)) != 2 or node.kwargs or not nodes.is_int8(node):
             continue
-        numbers = [place for place in (0, 1) if isinstance(node.args[place], (int, float))]
-        if len(numbers) != 1 or not node.args[numbers[0]] or not nodes.is_dequantize(node.args[1 - numbers[0]]):
+        read = nodes.given(node)
+        numbers = [place for place in (0, 1) if isinstance(read[place], (int, float))]
+        if (
+            len(numbers) != 1
+            or not nodes.given(node)[numbers[0]]
+            or not nodes.is_dequantize(nodes.given(node)[1 - numbers[0]])
+        ):
             continue
-        number = float(node.args[numbers[0]])  # type: ignore[arg-type]
+        number = float(read[numbers[0]])
         with graph_module.graph.inserting_before(node):
             integers = torch.tensor([_MOST if number > 0 else -_MOST], dtype=torch.int8)
             held = nodes.constant(graph_module, node, "number", integers)
             made = nodes.call(node, nodes.DEQUANTIZE, held, abs(number) / _MOST, 0, -128, 127, torch.int8)
             function = torch.add if nodes.calls_any(graph_module, node, _SUMS) else torch.mul
-            result = nodes.call(node, function, node.args[1 - numbers[0]], made)
+            result = nodes.call(node, function, read[1 - numbers[0]], made)
         nodes.replace(node, result)
     return nodes.finished(graph_module)

@@ -25,17 +25,17 @@ def slices(graph_module: fx.GraphModule) -> fx.GraphModule:
     without steps: of several, each gives int8 values to the next, and a step is a dimension of its own.
     """
     for node in list(graph_module.graph.nodes):
-        source = node.args[0] if node.args else None
+        source = nodes.given(node)[0] if nodes.given(node) else None
         if not isinstance(source, fx.Node):
             continue
         if node.target is operator.getitem and nodes.sizes(source) is None:
             _member(graph_module, node, source)
         elif node.target is operator.getitem:
-            cuts = _cuts(node.args[1], nodes.sizes(source) or ())
+            cuts = _cuts(nodes.given(node)[1], nodes.sizes(source) or ())
             if cuts is not None:
                 _cut(node, source, cuts)
         elif nodes.calls_any(graph_module, node, _SELECTS) and (known := nodes.sizes(source)) is not None:
-            dim, index = node.args[1] % len(known), node.args[2]
+            dim, index = nodes.given(node)[1] % len(known), nodes.given(node)[2]
             if (size := known[dim]) is not None and isinstance(index, int):
                 _cut(node, source, [(dim, index % size, 1, 1)])
     return nodes.finished(graph_module)
@@ -44,25 +44,25 @@ def slices(graph_module: fx.GraphModule) -> fx.GraphModule:
 def _member(graph_module: fx.GraphModule, node: fx.Node, split: fx.Node) -> None:
     """One of what a split gives."""
     unbinds = nodes.calls_any(graph_module, split, _UNBINDS)
-    source = split.args[0] if split.args else None
+    source = nodes.given(split)[0] if nodes.given(split) else None
     known, wanted = nodes.sizes(source), nodes.sizes(node)
     if not (unbinds or nodes.calls_any(graph_module, split, _SPLITS)) or known is None or wanted is None:
         return
     dim = nodes.argument(split, 1, "dim", 0) if unbinds else nodes.argument(split, 2, "dim", 0)
     dim %= len(known)
     parts = split.meta[nodes.SIZES]
-    index = node.args[1] % len(parts)
+    index = nodes.given(node)[1] % len(parts)
     lengths = [1 if unbinds else part[dim] for part in parts]
     if any(length is None for length in lengths) or known[dim] is None:
         return
-    _cut(node, split.args[0], [(dim, sum(lengths[:index]), lengths[index], 1)])  # type: ignore[arg-type]
+    _cut(node, nodes.given(split)[0], [(dim, sum(lengths[:index]), lengths[index], 1)])
 
 
 # Dimension, first place, number of places, and the step from one to the next.
 _Cut = tuple[int, int, int, int]
 
 
-def _cuts(index: Any, known: tuple[int | None, ...]) -> list[_Cut] | None:
+def _cuts(index: Any, known: tuple[Any, ...]) -> list[_Cut] | None:
     """What an index takes of a tensor of these sizes; None where it is more than slices and numbers."""
     given = list(index) if isinstance(index, tuple) else [index]
     if any(not (each is Ellipsis or isinstance(each, (int, slice))) or isinstance(each, bool) for each in given):

@@ -14,7 +14,7 @@ def stacks(graph_module: fx.GraphModule) -> fx.GraphModule:
     The delegate would stack in float. Each tensor is reshaped in int8, with a range of its own.
     """
     for node in nodes.calls(graph_module, {torch.stack}):
-        wanted, tensors = nodes.sizes(node), node.args[0]
+        wanted, tensors = nodes.sizes(node), nodes.given(node)[0]
         if wanted is None or not isinstance(tensors, (tuple, list)) or sum(size is None for size in wanted) > 1:
             continue
         dim = nodes.argument(node, 1, "dim", 0) % len(wanted)
@@ -23,7 +23,7 @@ def stacks(graph_module: fx.GraphModule) -> fx.GraphModule:
         with graph_module.graph.inserting_before(node):
             grown = []
             for value in tensors:
-                between = nodes.settings(value) if is_int8 else None  # type: ignore[arg-type]
+                between = nodes.settings(value) if is_int8 else None
                 shaped = nodes.call(node, torch.reshape, nodes.own(value), shape)
                 grown.append(nodes.requantized(node, shaped, between))
             result = nodes.call(node, torch.cat, grown, dim)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import fx
@@ -21,10 +23,10 @@ def whole_pool_arguments(graph_module: fx.GraphModule) -> fx.GraphModule:
         kernel = nodes.pair(nodes.argument(node, 1, "kernel_size"))
         stride = nodes.pair(nodes.argument(node, 2, "stride") or kernel)
         padding = nodes.pair(nodes.argument(node, 3, "padding", 0))
-        given = node.args[0] if node.args else node.kwargs["input"]
+        given = nodes.given(node)[0] if nodes.given(node) else node.kwargs["input"]
         if node.target in _MAX:
             dilation = nodes.pair(nodes.argument(node, 4, "dilation", 1))
-            rest: tuple[object, ...] = (dilation, bool(nodes.argument(node, 5, "ceil_mode", False)))
+            rest: tuple[Any, ...] = (dilation, bool(nodes.argument(node, 5, "ceil_mode", False)))
             node.target = torch.max_pool2d
         else:
             rest = (
@@ -32,5 +34,5 @@ def whole_pool_arguments(graph_module: fx.GraphModule) -> fx.GraphModule:
                 bool(nodes.argument(node, 5, "count_include_pad", True)),
                 nodes.argument(node, 6, "divisor_override"),
             )
-        node.args, node.kwargs = (given, kernel, stride, padding, *rest), {}  # type: ignore[assignment]
+        node.args, node.kwargs = (given, kernel, stride, padding, *rest), {}
     return nodes.finished(graph_module)
