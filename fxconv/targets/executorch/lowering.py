@@ -70,7 +70,7 @@ def lower(
     steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
     for step in steps:
         try:
-            exported = _exported(ruled, example, batch if free else None, dynamic_sizes, step)
+            exported_program = exported(ruled, example, batch if free else None, dynamic_sizes, step)
             break
         except Exception as error:
             if step != steps[-1]:
@@ -81,7 +81,7 @@ def lower(
                     f"such size ({message_line(error)}); leave it out"
                 ) from error
             raise ConversionError(f"torch.export does not take the Q/DQ form: {message_line(error)}") from error
-    content, placed = written(exported, texts or {}, batch)
+    content, placed = written(program, texts or {}, batch)
     return LoweredProgram(content, ruled, placed, batch, free, dynamic_sizes, step)
 
 
@@ -112,7 +112,7 @@ def _ruled(
     return apply_to_graphs(module, example, False, dynamic_sizes), False
 
 
-def written(exported: Any, texts: Mapping[str, str], batch: int = 1) -> tuple[bytes, Placement]:
+def written(exported_program: Any, texts: Mapping[str, str], batch: int = 1) -> tuple[bytes, Placement]:
     """The bytes of an exported program for the XNNPACK delegate, and where its operations run.
 
     It was exported with `batch` rows, of which one is what an operation's cost is told for.
@@ -123,7 +123,7 @@ def written(exported: Any, texts: Mapping[str, str], batch: int = 1) -> tuple[by
 
         try:
             edge = to_edge_transform_and_lower(
-                exported, partitioner=[xnnpack_partitioner()], constant_methods=dict(texts) or None
+                exported_program, partitioner=[xnnpack_partitioner()], constant_methods=dict(texts) or None
             )
             placed = placement(edge.exported_program(), batch)
             # Inputs stay where the caller has them: no memory is reserved for the largest, and nothing is copied.
@@ -135,7 +135,7 @@ def written(exported: Any, texts: Mapping[str, str], batch: int = 1) -> tuple[by
             raise ConversionError(f"ExecuTorch does not lower the Q/DQ form: {reason}") from error
 
 
-def _exported(
+def exported(
     module: nn.Module, example: tuple[Any, ...], batch: int | None, sizes: tuple[int, int] | None, step: int
 ) -> Any:
     """The exported program, each of whose nodes says for which node of the module it stands."""

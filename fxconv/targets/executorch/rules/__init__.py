@@ -53,9 +53,11 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def apply_rules(graph_module: fx.GraphModule, inputs: Sequence[tuple[Any, ...]]) -> fx.GraphModule:
-    """The graph after all rules. `inputs` are the arguments of calls that differ in each size that is to be free."""
-    for rule in RULES:
+def apply_rules(
+    graph_module: fx.GraphModule, inputs: Sequence[tuple[Any, ...]], rules: Sequence[Rule] = RULES
+) -> fx.GraphModule:
+    """The graph after the rules. `inputs` are the arguments of calls that differ in each size that is to be free."""
+    for rule in rules:
         if lacks_sizes(graph_module):
             record_sizes(graph_module, inputs)
         graph_module = rule(graph_module)

@@ -1,0 +1,52 @@
+"""Hard-sigmoids in the layers before them."""
+
+import torch
+import torch.nn.functional as F
+from qdq_graphs import Graph, applied, lowered, places, run, steps_between, without
+from torch import fx
+
+from fxconv.targets.executorch.rules.hard_sigmoids import hard_sigmoids
+from fxconv.targets.qdq.writer import QUANTIZE
+
+RANGE = (1 / 256, -128)
+
+
+def gated(reads: int = 1) -> fx.GraphModule:
+    graph = Graph()
+    inner = graph.quantized(graph.convolution(), (0.05, 4))
+    gate = graph.quantized(graph.call(F.hardsigmoid, graph.read(inner)), RANGE)
+    return graph.done(gate, *[inner] * (reads - 1))
+
+
+def test_without_it_a_hard_sigmoid_is_float_with_portable_operators() -> None:
+    found = places(gated(), without(hard_sigmoids))
+    assert "portable" in found.values() or "float" in found.values()
+
+
+def test_it_is_the_layer_itself() -> None:
+    content, found = lowered(gated())
+    assert found == {"convolution": "int8", "delegates": "1"}
+    # the rounding between the two is gone: half a step of the layer's scale over six, in steps of 1/256
+    assert steps_between(applied(gated()), content, 1 / 256) <= 1
+    assert (run(applied(gated())) - run(gated())).abs().max() <= (0.05 / 2 / 6 + 1.5 / 256)
+
+
+def test_the_gate_keeps_its_name_and_says_what_it_folded() -> None:
+    (_, gate) = applied(gated()).graph.find_nodes(op="call_function", target=QUANTIZE)
+    assert gate.meta["int8"] == ("n2", 0)
+    assert gate.meta["folded"] == ("n1",)
+    assert gate.args[1:3] == RANGE
+
+
+def test_one_whose_layer_is_read_elsewhere_is_float_in_the_delegate() -> None:
+    content, found = lowered(gated(reads=2))
+    assert found["hardtanh"] == "float" and found["delegates"] == "1" and "portable" not in found.values()
+    assert steps_between(gated(reads=2), content, 0.05) <= 1
+
+
+def test_a_range_beyond_one_does_not_clamp_and_stays() -> None:
+    graph = Graph()
+    inner = graph.quantized(graph.convolution(), (0.05, 4))
+    module = graph.done(graph.quantized(graph.call(F.hardsigmoid, graph.read(inner)), (1 / 100, -128)))
+    assert torch.allclose(run(applied(module)), run(module), atol=1 / 99)
+    assert F.hardtanh in {node.target for node in applied(module).graph.nodes}
