@@ -81,7 +81,7 @@ def lower(
                     f"such size ({message_line(error)}); leave it out"
                 ) from error
             raise ConversionError(f"torch.export does not take the Q/DQ form: {message_line(error)}") from error
-    content, placed = written(program, texts or {}, batch)
+    content, placed = written(exported_program, texts or {}, batch)
     return LoweredProgram(content, ruled, placed, batch, free, dynamic_sizes, step)
 
 

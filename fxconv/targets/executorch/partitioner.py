@@ -8,7 +8,7 @@ from typing import Any
 # in float alone. Whatever reads int8 values and gives int8 values is among them by its own scales.
 _ALSO_INT8 = (
     "SigmoidConfig", "HardswishConfig", "TanhConfig", "LeakyReLUConfig", "GeluConfig", "ExpConfig", "AbsConfig",
-    "NegConfig", "ConstantPadConfig", "MaximumConfig", "MinimumConfig",
+    "NegConfig", "ConstantPadConfig", "MaximumConfig", "MinimumConfig", "CloneConfig", "CloneDimOrderConfig",
 )  # fmt: skip
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,11 +60,14 @@ def _stderr_kept() -> Iterator[Said]:
             yield Said(file)
             return
         os.dup2(file.fileno(), 2)
+        # Its bindings print by way of Python.
+        words = io.TextIOWrapper(file, write_through=True)
         try:
-            yield Said(file)
+            with redirect_stderr(words):
+                yield Said(file)
         finally:
-            sys.stderr.flush()
             os.dup2(before, 2)
+            words.detach()
             os.close(before)
 
 

@@ -22,6 +22,7 @@ from fxconv.targets.executorch.rules.image_averages import image_averages
 from fxconv.targets.executorch.rules.matrix_products import matrix_products
 from fxconv.targets.executorch.rules.nearest_upsampling import nearest_upsampling
 from fxconv.targets.executorch.rules.one_scale import one_scale
+from fxconv.targets.executorch.rules.permutations import permutations
 from fxconv.targets.executorch.rules.reshapes import reshapes
 from fxconv.targets.executorch.rules.scalar_arithmetic import scalar_arithmetic
 from fxconv.targets.executorch.rules.shuffles import shuffles
@@ -44,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     stacks,  # before one_scale: it writes concatenations
     shuffles,  # before one_scale, as all that moves values
     nearest_upsampling,  # it writes concatenations
+    permutations,  # after all that writes some
     slices,  # it writes reshapes of known sizes
     reshapes,  # after what writes reshapes that have other sizes
     scalar_arithmetic,  # before clamps: a ReLU behind its sum is part of it

@@ -11,7 +11,7 @@ from fxconv.targets.executorch.rules import qdq_nodes as nodes
 # They give values of what they are given, or nothing below a value: quantized in its scale, nothing is rounded.
 _MOVES = frozenset(
     {F.relu, torch.relu, F.relu6, F.hardtanh, torch.clamp, Tensor.clamp, F.max_pool2d, torch.max_pool2d, torch.reshape,
-     torch.permute, Tensor.permute, torch.transpose, Tensor.transpose, torch.narrow, Tensor.narrow, F.pad}
+     torch.permute, Tensor.permute, torch.transpose, Tensor.transpose, torch.clone, torch.narrow, Tensor.narrow, F.pad}
 )  # fmt: skip
 
 

@@ -1,0 +1,116 @@
+"""From a Q/DQ module to a program that is loaded and run."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from qdq_graphs import IMAGES, Graph, run
+from torch import fx
+
+from fxconv.errors import ConversionError, UserError
+from fxconv.targets.executorch.lowering import LARGEST_BATCH, lower
+from fxconv.targets.executorch.placement import Where
+
+pytest.importorskip("executorch")
+
+
+def network() -> fx.GraphModule:
+    graph = Graph()
+    inner = graph.quantized(graph.call(F.relu, graph.convolution()), (0.05, -128))
+    curved = graph.quantized(graph.call(F.hardswish, graph.read(inner)))
+    mean = graph.quantized(graph.call(torch.mean, graph.read(curved), (2, 3)))
+    return graph.done(mean)
+
+
+def test_a_program_takes_any_batch_and_gives_what_the_graph_gives() -> None:
+    from fxconv.targets.executorch.runtime import load
+
+    module = network()
+    lowered = lower(module, (IMAGES[:1],), texts={"fxconv_metadata": '{"a": 1}', "fxconv_golden": "golden"})
+    assert (lowered.largest_batch, lowered.is_batch_free, lowered.placement.delegates) == (LARGEST_BATCH, True, 1)
+    assert lowered.placement.outside_int8() == lowered.placement.portable() == ()
+    program = load(lowered.content)
+    for count in (1, 2, LARGEST_BATCH):
+        images = IMAGES.repeat(16, 1, 1, 1)[:count]
+        assert (program(images) - run(module, images)).abs().max() <= 0.0301
+    assert program.text("fxconv_metadata") == '{"a": 1}'
+    assert program.text("fxconv_golden") == "golden"
+    assert program.text("nothing") is None
+
+
+def test_each_operation_says_for_which_int8_node_it_stands() -> None:
+    operations = lower(network(), (IMAGES[:1],), largest_batch=1).placement.operations
+    assert [(one.node, one.operation, one.where) for one in operations] == [
+        ("n1", "convolution", Where.INT8), ("n1", "relu", Where.INT8), ("n2", "hardswish", Where.INT8),
+        ("n3", "mean", Where.INT8), ("n3", "view_copy", Where.INT8),
+    ]  # fmt: skip
+    assert operations[0].macs == 8 * 8 * 9 * 144 and operations[0].values == 8 * 144
+
+
+def test_heights_and_widths_are_free_where_that_is_asked_for() -> None:
+    from fxconv.targets.executorch.runtime import RefusedInput, load
+
+    module = network()
+    lowered = lower(module, (IMAGES[:1],), dynamic_sizes=(8, 40))
+    assert (lowered.sizes, lowered.step) == ((8, 40), 1)
+    program = load(lowered.content)
+    for height, width in ((8, 8), (13, 30), (40, 40)):
+        images = torch.randn(2, 8, height, width, generator=torch.Generator().manual_seed(height))
+        assert (program(images) - run(module, images)).abs().max() <= 0.0301
+    with pytest.raises(RefusedInput, match="at most 32x8x40x40, and is given 1x8x41x12"):
+        program(torch.zeros(1, 8, 41, 12))
+
+
+def test_an_example_outside_of_the_sizes_is_refused() -> None:
+    with pytest.raises(UserError, match="12x12 is not among these sizes"):
+        lower(network(), (IMAGES,), dynamic_sizes=(16, 32))
+
+
+def test_a_network_of_one_size_says_that_it_takes_no_other() -> None:
+    graph = Graph()
+    given = graph.layer()
+    flat = graph.quantized(graph.call(torch.reshape, graph.read(given), (-1, 8 * 144)), given.args[1:3])
+    module = graph.done(graph.quantized(graph.call(F.linear, graph.read(flat), graph.weight(4, 8 * 144), None)))
+    with pytest.raises(UserError, match=r"--dynamic-sizes 8:40: the network does not take images of any such size"):
+        lower(module, (IMAGES[:1],), dynamic_sizes=(8, 40))
+
+
+def test_slices_keep_the_batch_of_the_example_and_stay_in_the_delegate() -> None:
+    graph = Graph()
+    given = graph.layer()
+    part = graph.quantized(graph.call(torch.narrow, graph.read(given), 1, 0, 4), given.args[1:3])
+    lowered = lower(graph.done(part), (IMAGES,))
+    assert (lowered.largest_batch, lowered.is_batch_free) == (2, False)
+    assert {one.where for one in lowered.placement.operations} == {Where.INT8}
+
+
+def test_what_cannot_be_exported_is_told_in_one_line() -> None:
+    class Deciding(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1 if x.sum() > 0 else x - 1
+
+    with pytest.raises(ConversionError, match=r"^torch\.export does not take the Q/DQ form: .+") as refused:
+        lower(Deciding(), (IMAGES,))
+    assert "\n" not in str(refused.value)
+
+
+def test_the_same_module_gives_the_same_bytes_in_another_process() -> None:
+    here = Path(__file__)
+    code = (
+        "import hashlib, sys; sys.path[:0] = sys.argv[1:]; import test_lowering as t\n"
+        "print(hashlib.sha256(t.lower(t.network(), (t.IMAGES[:1],), texts={'a': 'b'}).content).hexdigest())"
+    )
+    folders = [str(here.parent), str(here.parents[2])]
+    other = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, text=True, check=True)
+    own = lower(network(), (IMAGES[:1],), texts={"a": "b"}).content
+    assert other.stdout.split()[-1] == hashlib.sha256(own).hexdigest()
+    assert other.stderr == ""
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    lower(network(), (IMAGES[:1],))
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,67 @@
+"""Programs in ExecuTorch's own runtime."""
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from qdq_graphs import IMAGES, Graph, run
+
+from fxconv.errors import UserError
+from fxconv.targets.executorch.lowering import lower
+from fxconv.targets.executorch.runtime import Program, RefusedInput, load, set_threads
+
+pytest.importorskip("executorch")
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    graph = Graph()
+    given = graph.layer()
+    return lower(graph.done(given, graph.quantized(graph.call(F.relu, graph.read(given)), (0.05, 4))), (IMAGES,)).content
+
+
+def test_several_outputs_are_a_tuple_of_copies(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "two.pte"
+    file.write_bytes(content)
+    program = load(file)
+    gc.collect()
+    first = program(IMAGES)
+    assert isinstance(first, tuple) and len(first) == 2
+    kept = [value.clone() for value in first]
+    program(-IMAGES)
+    assert all(torch.equal(a, b) for a, b in zip(first, kept, strict=True))
+
+
+def test_another_memory_format_is_read_as_it_is_meant(content: bytes) -> None:
+    program = load(content)
+    assert torch.equal(program(IMAGES.to(memory_format=torch.channels_last))[0], program(IMAGES)[0])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ((IMAGES[:, :7],), "takes"),
+        ((IMAGES.double(),), "takes float32, and is given float64"),
+        ((IMAGES, IMAGES), "takes 1 tensors, and is given 2"),
+        ((IMAGES[0],), "takes tensors of at most 32x8x12x12, and is given 8x12x12"),
+    ],
+)
+def test_other_inputs_are_refused(content: bytes, inputs: tuple[torch.Tensor, ...], words: str) -> None:
+    with pytest.raises(RefusedInput, match=words):
+        load(content)(*inputs)
+
+
+def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "no.pte"
+    file.write_bytes(b"\x00" * 64)
+    with pytest.raises(UserError, match=r"no\.pte: ExecuTorch does not load it: .+"):
+        load(file)
+
+
+def test_threads_are_said(content: bytes) -> None:
+    assert set_threads(1) == 1
+    program: Program = load(content)
+    assert program.largest_inputs == ((32, 8, 12, 12),)
+    assert run(torch.nn.Identity(), IMAGES).shape == IMAGES.shape
