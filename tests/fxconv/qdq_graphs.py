@@ -57,7 +57,9 @@ class Graph:
     def convolution(self, given: fx.Node | None = None, padding: int = 1) -> fx.Node:
         """A float convolution of 8 to 8 channels."""
         bias = self.constant(torch.randn(8, generator=self.generator))
-        return self.call(F.conv2d, self.read(given or self.x), self.weight(8, 8, 3, 3), bias, (1, 1), (padding, padding))
+        return self.call(
+            F.conv2d, self.read(given or self.x), self.weight(8, 8, 3, 3), bias, (1, 1), (padding, padding)
+        )
 
     def layer(self, given: fx.Node | None = None, settings: Sequence[Any] = (0.05, 4)) -> fx.Node:
         """A convolution's int8 value."""

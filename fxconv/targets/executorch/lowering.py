@@ -65,14 +65,15 @@ def lower(
     `UserError` where the network does not take such sizes.
     """
     _check_sizes(example, dynamic_sizes)
-    ruled, free = _ruled(module, example, dynamic_sizes, largest_batch > 1)
-    batch = largest_batch if free else _batch_of(example)
     steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
     for step in steps:
+        sizes = None if dynamic_sizes is None else (dynamic_sizes[0], dynamic_sizes[1] // step * step)
         try:
-            exported_program = exported(ruled, example, batch if free else None, dynamic_sizes, step)
+            ruled, free = _ruled(module, example, sizes, largest_batch > 1)
+            batch = largest_batch if free else _batch_of(example)
+            exported_program = exported(ruled, example, batch if free else None, sizes, step)
             break
-        except Exception as error:
+        except Exception as error:  # the module's own code, and torch's, may refuse in any way
             if step != steps[-1]:
                 continue
             if dynamic_sizes is not None:

@@ -42,7 +42,9 @@ class Program:
             try:
                 results = [_copied(value) for value in self._method.execute(given)]
             except RuntimeError as error:
-                raise RefusedInput(f"{error} ({said.reason()})" if said.reason() else str(error)) from error
+                shapes = ", ".join(_by(tuple(value.shape)) for value in given)
+                reason = said.reason() or str(error)
+                raise RefusedInput(f"does not run on an input of {shapes}: {reason}") from error
         return results[0] if len(results) == 1 else tuple(results)
 
     def _check(self, given: Sequence[Tensor]) -> None:

@@ -19,7 +19,12 @@ def test_without_it_unsqueeze_splits_the_delegate() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [single(torch.flatten, 1), single(torch.unflatten, 1, (2, 4)), single(torch.reshape, (2, -1)), single(torch.squeeze)],
+    [
+        single(torch.flatten, 1),
+        single(torch.unflatten, 1, (2, 4)),
+        single(torch.reshape, (2, -1)),
+        single(torch.squeeze),
+    ],
 )
 def test_values_are_kept(module: fx.GraphModule) -> None:
     assert torch.equal(run(applied(module)), run(module))

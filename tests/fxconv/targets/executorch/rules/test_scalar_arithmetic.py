@@ -16,7 +16,11 @@ def test_without_it_a_sum_with_a_number_is_float() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [single(torch.add, 0.7, follows=False), single(torch.mul, -0.4, follows=False), single(operator.add, 2, follows=False)],
+    [
+        single(torch.add, 0.7, follows=False),
+        single(torch.mul, -0.4, follows=False),
+        single(operator.add, 2, follows=False),
+    ],
 )
 def test_it_is_int8(module: fx.GraphModule) -> None:
     assert (run(applied(module)) - run(module)).abs().max() <= 0.0301
