@@ -12,6 +12,9 @@ from fxconv.errors import UserError
 VERSION = "0.1.0"
 # The releases of torch that fxconv is tested with, and the torchvision made for each.
 TORCHVISION = {"2.12": "0.27", "2.13": "0.28", "2.14": "0.29"}
+# The releases of ExecuTorch that lower and run beside each torch, the one to install first. A wheel reads the fields of
+# a tensor where they were in the torch that it was built beside. 1.5 declares none, and torch 2.13 moved them.
+EXECUTORCH = {"2.12": ("1.3.1",), "2.13": ("1.5.1", "1.4.1"), "2.14": ("1.5.1", "1.4.1")}
 # The same, as pip takes it.
 INSTALL = 'install "torch>=2.12,<2.15" and "torchvision>=0.27,<0.30"'
 
@@ -63,6 +66,16 @@ def _torchvision_of(torch: str) -> str:
     if wanted is not None and _release(torchvision) != _release(wanted):
         raise UserError(f"torch {torch} and torchvision {torchvision} do not belong together; {INSTALL}")
     return torchvision
+
+
+def executorch_for(torch: str) -> tuple[str, ...]:
+    """The releases of ExecuTorch that go with this torch, the one to install first; none where no pair is known."""
+    return next((made for one, made in EXECUTORCH.items() if _release(one) == _release(torch)), ())
+
+
+def same_release(one: str, other: str) -> bool:
+    """Whether two versions differ in their last number at most, or in their build: 1.5.0 and 1.5.1+cpu."""
+    return _release(one) == _release(other)
 
 
 def untested(torch: str) -> str:
