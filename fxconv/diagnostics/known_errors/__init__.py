@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fxconv.diagnostics.known_errors.conversion import CONVERSION
 from fxconv.diagnostics.known_errors.devices import DEVICES
+from fxconv.diagnostics.known_errors.executorch_export import EXECUTORCH_EXPORT
+from fxconv.diagnostics.known_errors.executorch_runtime import EXECUTORCH_RUNTIME
 from fxconv.diagnostics.known_errors.files import FILES
 from fxconv.diagnostics.known_errors.inputs import INPUTS
 from fxconv.diagnostics.known_errors.installation import INSTALLATION
@@ -18,6 +20,8 @@ KNOWN_ERRORS: tuple[KnownError, ...] = (
     *INSTALLATION,
     *FILES,
     *DEVICES,
+    *EXECUTORCH_EXPORT,
+    *EXECUTORCH_RUNTIME,
     *LOWERING,
     *TRAINING,
     *KERNELS,

@@ -13,6 +13,7 @@ import pytest
 import torch
 import typer
 from fxconv_commands import REPO, assert_user_error
+from fxconv_executorch_provocations import BY_EXECUTORCH, BY_TORCH
 from fxconv_provocations import PROVOKED
 
 from fxconv.cli.app import app
@@ -52,7 +53,7 @@ def test_there_are_rows_with_evidence():
     assert len(KNOWN_ERRORS) >= 60
     assert len(BY_NAME) == len(KNOWN_ERRORS)
     elsewhere = "xnnpack-not-built" if has_xnnpack() else "padding-in-words"  # by another torch than this
-    assert {row.name for row in KNOWN_ERRORS if row.provoked} == {*PROVOKED, elsewhere}
+    assert {row.name for row in KNOWN_ERRORS if row.provoked} == {*PROVOKED, elsewhere, *BY_TORCH, *BY_EXECUTORCH}
     assert elsewhere not in PROVOKED
     for row in KNOWN_ERRORS:
         assert row.threads or row.provoked, row.name
