@@ -85,7 +85,7 @@ def _is_fxconvs(words: Sequence[str]) -> bool:
 
 def guard() -> None:
     """Put the guard in front of what such processes run."""
-    from fxconv.targets.proof import own_process
+    from fxconv.targets import own_process
 
     own_process._START = _GUARD.replace("{", "{{").replace("}", "}}") + own_process._START
 

@@ -19,7 +19,7 @@ import fxconv
 from fxconv.cli import app
 from fxconv.conversion import Conversion
 from fxconv.measures import latency
-from fxconv.targets.proof import own_process
+from fxconv.targets import own_process
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,8 +16,8 @@ from fxconv import replay
 from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.errors import UserError, described
 from fxconv.models import forward
+from fxconv.targets.own_process import packed, unpacked, words_for
 from fxconv.targets.proof.metadata import named
-from fxconv.targets.proof.own_process import packed, unpacked, words_for
 from fxconv.targets.proof.prove import process_answer
 from fxconv.targets.registry import target_of_file
 

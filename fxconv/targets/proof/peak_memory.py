@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fxconv.errors import UserError, described
 from fxconv.models.signature import in_words
-from fxconv.targets.proof.own_process import Ended, Failed, answer, packed, unpacked, words_for
+from fxconv.targets.own_process import Ended, Failed, answer, packed, unpacked, words_for
 
 _RUNS = 3
 

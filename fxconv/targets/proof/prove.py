@@ -20,7 +20,7 @@ from fxconv.diagnostics.blame import is_out_of_memory
 from fxconv.diagnostics.diagnosis import cure_of
 from fxconv.errors import UserError
 from fxconv.inspection.printable import printable
-from fxconv.targets.proof.own_process import Ended, Failed, answer, words_for
+from fxconv.targets.own_process import Ended, Failed, answer, words_for
 from fxconv.targets.registry import target_of_file
 
 SECONDS, MEGABYTES = 300, 4096

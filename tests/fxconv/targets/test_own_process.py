@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from fxconv.targets.proof.own_process import Ended, Failed, answer, packed, unpacked, words_for
+from fxconv.targets.own_process import Ended, Failed, answer, packed, unpacked, words_for
 
 
 def python(program):
