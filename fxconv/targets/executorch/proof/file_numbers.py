@@ -1,0 +1,261 @@
+"""The integers, scales and zero points that stand in a .pte, read from its bytes without running it.
+
+Layers are convolutions and linear layers of XNNPACK's, their weights in the order torch has them. Values are int8 ones
+that the file computes, each with what it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fxconv.inspection.executorch_program import read_program
+from fxconv.inspection.executorch_values import DELEGATE, KERNEL, Delegated, Method, ProgramFile, TensorValue
+from fxconv.inspection.xnnpack_graph import XnnGraph, XnnNode, XnnValue, read_xnnpack
+from fxconv.inspection.xnnpack_schema import NO_VALUE
+
+Integers = npt.NDArray[np.int64]
+Scales = npt.NDArray[np.float32]
+
+_CONVOLUTIONS = ("Conv2d", "DepthwiseConv2d", "ConvTranspose2d")
+_LINEAR = "FullyConnected"
+# Where they are constants they hold integers of int8 modules, else values that are computed.
+_INT8 = ("qint8", "qcint8")
+_INT32 = ("qint32", "qcint32")
+_XNNPACK = "XnnpackBackend"
+# Of the operators of programs: scale and zero point are their second and third argument, the result is the last.
+_QUANTIZE, _DEQUANTIZE = "quantized_decomposed::quantize_per_tensor", "quantized_decomposed::dequantize_per_tensor"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Scale and zero point of int8 integers, -128 to 127."""
+
+    scale: np.float32
+    zero_point: int
+
+    def __str__(self) -> str:
+        return f"scale {self.scale:.9g} and zero point {self.zero_point}"
+
+
+@dataclass(frozen=True)
+class FileLayer:
+    """A convolution or linear layer; `given` and `gives` are None where that is float."""
+
+    kind: str
+    place: str
+    weight: Integers
+    scales: Scales
+    bias: Integers | None
+    bias_scales: Scales
+    given: Grid | None
+    gives: Grid | None
+
+
+@dataclass(frozen=True)
+class FileValue:
+    """An int8 value that a node of the file gives; `of` are the grids of the int8 values that it is made of."""
+
+    grid: Grid
+    place: str
+    of: tuple[Grid, ...]
+
+
+@dataclass(frozen=True)
+class FileConstant:
+    """An int8 tensor that is in the file and no weight."""
+
+    grid: Grid
+    place: str
+    integers: Integers
+
+
+@dataclass(frozen=True)
+class FileNumbers:
+    """All of them in running order; `problems` say where two parts of the file take one value for different ones."""
+
+    layers: tuple[FileLayer, ...]
+    values: tuple[FileValue, ...]
+    constants: tuple[FileConstant, ...]
+    floats: tuple[npt.NDArray[np.float32], ...]
+    problems: tuple[str, ...]
+
+
+def numbers_of(data: bytes, method: str = "forward") -> FileNumbers:
+    """What stands in a file. Raises `inspection.found.Unreadable` where it cannot be read."""
+    program = read_program(memoryview(data))
+    return _Reader(program, next(one for one in program.methods if one.name == method)).found()
+
+
+@dataclass
+class _Reader:
+    """Goes through a method in running order; `grids` are those of the program's int8 values, by number."""
+
+    program: ProgramFile
+    method: Method
+    grids: dict[int, Grid] = field(default_factory=dict)
+    layers: list[FileLayer] = field(default_factory=list)
+    values: list[FileValue] = field(default_factory=list)
+    constants: list[FileConstant] = field(default_factory=list)
+    floats: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def found(self) -> FileNumbers:
+        for number, step in enumerate(self.method.instructions):
+            if step.kind == KERNEL:
+                self._kernel(f"instruction {number}", ".".join(self.method.operators[step.target]), step.arguments)
+            elif step.kind == DELEGATE:
+                self._delegate(self.method.delegates[step.target], step.target, step.arguments)
+        self.floats += [
+            np.frombuffer(value.content, "<f4")
+            for value in self.method.values
+            if isinstance(value, TensorValue) and value.dtype == "float32" and value.content is not None
+        ]
+        layers, values, constants = tuple(self.layers), tuple(self.values), tuple(self.constants)
+        return FileNumbers(layers, values, constants, tuple(self.floats), tuple(self.problems))
+
+    def _kernel(self, place: str, operator: str, arguments: tuple[int, ...]) -> None:
+        tensors = [one for one in arguments[:-1] if isinstance(self.method.values[one], TensorValue)]
+        if not operator.startswith((_QUANTIZE, _DEQUANTIZE)):
+            # an operator that works on int8 values as they are hands their grid on
+            handed = {self.grids[one] for one in tensors if one in self.grids}
+            if len(handed) == 1 and self._is_int8(arguments[-1]):
+                self.grids[arguments[-1]] = next(iter(handed))
+            return
+        scale, zero_point = (self.method.values[one] for one in arguments[1:3])
+        if not isinstance(scale, (int, float)) or not isinstance(zero_point, int):
+            self.problems.append(f"{place} ({operator}): has no scale and zero point")
+            return
+        grid = Grid(np.float32(scale), zero_point)
+        if operator.startswith(_QUANTIZE):
+            self.grids[arguments[-1]] = grid
+            self.values.append(FileValue(grid, f"{place} ({operator})", ()))
+        else:
+            self._expect(f"{place} ({operator})", arguments[0], grid)
+
+    def _is_int8(self, number: int) -> bool:
+        value = self.method.values[number]
+        return isinstance(value, TensorValue) and value.dtype == "int8"
+
+    def _expect(self, place: str, number: int, grid: Grid) -> None:
+        """What reads an int8 value of the program must take it for what it is."""
+        value = self.method.values[number]
+        if isinstance(value, TensorValue) and value.content is not None:
+            integers = np.frombuffer(value.content, "i1").astype(np.int64)
+            self.constants.append(FileConstant(grid, place, integers))
+            return
+        known = self.grids.get(number)
+        if known != grid:
+            self.problems.append(f"{place}: reads with {grid} what was given with {known or 'nothing'}")
+
+    def _delegate(self, delegate: Delegated, number: int, arguments: tuple[int, ...]) -> None:
+        if delegate.backend != _XNNPACK:
+            self.problems.append(f"delegate {number}: is handed to {delegate.backend}")
+            return
+        graph = read_xnnpack(delegate.blob, self.program.named, self.program.budget)
+        reader = _GraphReader(graph, number)
+        for value in graph.values:
+            if value.is_input and (grid := reader.grid(value.id)) is not None:
+                self._expect(f"delegate {number}", arguments[value.external_id], grid)
+        self.layers += reader.layers()
+        self.values += reader.values()
+        self.constants += reader.constants()
+        self.floats += reader.floats()
+        for value in graph.values:
+            if value.is_output and (grid := reader.grid(value.id)) is not None:
+                self.grids[arguments[value.external_id]] = grid
+
+
+class _GraphReader:
+    """Reads the graph of one delegate."""
+
+    def __init__(self, graph: XnnGraph, number: int) -> None:
+        self.graph, self.number, self.by_id = graph, number, graph.by_id
+        self.filters = {one for node in graph.nodes if _is_layer(node) for one in node.inputs[1:]}
+        self.makers = {output: node for node in graph.nodes for output in node.outputs}
+
+    def grid(self, number: int) -> Grid | None:
+        """The grid of a value, None where it is float."""
+        value = self.by_id[number]
+        return Grid(value.scales[0], value.zero_point) if value.datatype == "qint8" else None
+
+    def _place(self, index: int) -> str:
+        return f"node {index} of delegate {self.number} ({self.graph.nodes[index].kind})"
+
+    def layers(self) -> Iterator[FileLayer]:
+        for index, node in enumerate(self.graph.nodes):
+            if not _is_layer(node) or (held := self.by_id[node.inputs[1]]).datatype not in _INT8:
+                continue
+            if held.constant is None:
+                continue
+            bias = self.by_id.get(node.inputs[2]) if node.inputs[2] != NO_VALUE else None
+            is_integers = bias is not None and bias.datatype in _INT32
+            integers = bias.constant if bias is not None and is_integers else None
+            yield FileLayer(
+                node.kind,
+                self._place(index),
+                _as_in_torch(node, held.constant.astype(np.int64)),
+                held.scales,
+                integers.astype(np.int64) if integers is not None else None,
+                bias.scales if bias is not None else np.zeros(0, np.float32),
+                self.grid(node.inputs[0]),
+                self.grid(node.output),
+            )
+
+    def values(self) -> Iterator[FileValue]:
+        for index, node in enumerate(self.graph.nodes):
+            for output in node.outputs:
+                if (grid := self.grid(output)) is not None:
+                    yield FileValue(grid, self._place(index), tuple(self._sources(node)))
+
+    def _sources(self, node: XnnNode) -> Iterator[Grid]:
+        """The grids of the int8 values that a node is made of, looking through what is float on the way."""
+        for number in node.inputs:
+            if number == NO_VALUE or self.by_id[number].content is not None:
+                continue
+            grid = self.grid(number)
+            if grid is not None:
+                yield grid
+            elif number in self.makers:
+                yield from self._sources(self.makers[number])
+
+    def constants(self) -> Iterator[FileConstant]:
+        for value in self.graph.values:
+            if value.id not in self.filters and value.content is not None and (grid := self.grid(value.id)) is not None:
+                yield FileConstant(grid, f"a constant of delegate {self.number}", _flat(value))
+
+    def floats(self) -> Iterator[npt.NDArray[np.float32]]:
+        for value in self.graph.values:
+            if value.datatype == "fp32" and value.constant is not None:
+                yield value.constant.ravel()
+
+
+def _flat(value: XnnValue) -> Integers:
+    assert value.constant is not None
+    return value.constant.ravel().astype(np.int64)
+
+
+def _is_layer(node: XnnNode) -> bool:
+    return node.kind == _LINEAR or node.kind in _CONVOLUTIONS
+
+
+def _as_in_torch(node: XnnNode, weight: Integers) -> Integers:
+    """The integers of a weight in the order of the dimensions that torch has, flat.
+
+    XNNPACK has a convolution's as [out, height, width, in of a group], those of a depthwise one as [1, height, width,
+    out]; torch as [out, in of a group, height, width], transposed ones as [in, out of a group, height, width].
+    """
+    if node.kind == _LINEAR:
+        return weight.ravel()
+    first = weight.transpose(0, 3, 1, 2)
+    if node.kind == "DepthwiseConv2d":
+        return first.ravel()
+    if node.kind == "ConvTranspose2d":
+        groups = node.fields["groups"]
+        assert isinstance(groups, int)
+        out, each, height, width = first.shape
+        return first.reshape(groups, out // groups, each, height, width).swapaxes(1, 2).ravel()
+    return first.ravel()
