@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from benchmarks.faults.audits import AUDIT, DYNAMIC
 from benchmarks.faults.corrections import CORRECTIONS, RANGES
+from benchmarks.faults.executorch_proof import EXECUTORCH_PROOF
 from benchmarks.faults.fidelity import FIDELITY
 from benchmarks.faults.files import PROOF, STAGING
 from benchmarks.faults.ledger import LEDGER, SIZES
@@ -25,6 +26,7 @@ PLANTED = {
     "Folding, fusing and the passes": REWRITING,
     "Staged files": STAGING,
     "Files from elsewhere, golden inputs, digests": PROOF,
+    "The proof of .pte files": EXECUTORCH_PROOF,
     "Peaks of heatmaps": PEAKS,
     "Measures, budget and images": MEASURES,
 }

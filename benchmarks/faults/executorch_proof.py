@@ -1,0 +1,71 @@
+"""Faults in the proof of .pte files: numbers that are read back, and operations on a file's own values."""
+
+from __future__ import annotations
+
+from benchmarks.faults.mutant import Mutant
+
+_ROOM, _TESTS = "fxconv/targets/executorch/proof", "tests/fxconv/targets/executorch/proof"
+_OPERATIONS, _OPERATIONS_TEST = f"{_ROOM}/operations.py", f"{_TESTS}/test_operations.py"
+_CONSTANTS, _CONSTANTS_TEST = f"{_ROOM}/constants.py", f"{_TESTS}/test_constants.py"
+_PAIRS, _PAIRS_TEST = f"{_ROOM}/value_pairs.py", f"{_TESTS}/test_value_pairs.py"
+
+EXECUTORCH_PROOF = (
+    Mutant(
+        "an operation of which a file has no values is not missed",
+        _OPERATIONS,
+        "for node in self.unheld:",
+        "for node in ():",
+        (f"{_OPERATIONS_TEST}::test_an_operation_whose_values_are_nowhere_fails",),
+    ),
+    Mutant(
+        "an operation is held on the values that its float form gives, not on the file's",
+        _OPERATIONS,
+        "            return got\n        return torch.quantize_per_tensor",
+        "            pass\n        return torch.quantize_per_tensor",
+        (f"{_OPERATIONS_TEST}::test_a_fault_in_a_part_has_its_path",
+         f"{_OPERATIONS_TEST}::test_what_a_file_returns_must_be_what_its_values_call_for",
+         f"{_OPERATIONS_TEST}::test_every_int8_operation_is_held_and_agrees"),
+    ),
+    Mutant(
+        "zero points of a file are taken for those of unsigned integers",
+        f"{_ROOM}/module_ranges.py",
+        "integers.to(torch.int16) + UNSIGNED",
+        "integers.to(torch.int16) + 0",
+        (f"{_OPERATIONS_TEST}::test_every_int8_operation_is_held_and_agrees",),
+    ),
+    Mutant(
+        "the second call of a part is taken for the first",
+        f"{_ROOM}/twin.py",
+        "self.told.calls[self.path] = call + 1",
+        "self.told.calls[self.path] = call",
+        (f"{_TESTS}/test_twin.py::test_values_of_a_part_that_is_called_twice_are_told_apart_by_the_call",),
+    ),
+    Mutant(
+        "weights of a file may be others than the module's",
+        _CONSTANTS,
+        "np.flatnonzero(wanted != got)",
+        "np.flatnonzero(wanted != wanted)",
+        (f"{_CONSTANTS_TEST}::test_one_number_that_differs_is_told_with_the_layers_name",),
+    ),
+    Mutant(
+        "a bias may be an integer beside the nearest one",
+        _CONSTANTS,
+        "_NEAREST, _TWICE = 0.501, 1.001",
+        "_NEAREST, _TWICE = 1.501, 2.001",
+        (f"{_CONSTANTS_TEST}::test_a_bias_is_the_nearest_integer_and_no_other",),
+    ),
+    Mutant(
+        "a file may have values that the module does not",
+        _PAIRS,
+        "wanted[grid] >= count for grid, count in made.items()",
+        "True for grid, count in made.items()",
+        (f"{_PAIRS_TEST}::test_what_one_side_lacks_is_told",),
+    ),
+    Mutant(
+        "a folded hard-sigmoid has the bias of the layer alone",
+        f"{_ROOM}/module_numbers.py",
+        "half = self.divisor / 2 if self.divisor != 1 else 0.0",
+        "half = 0.0",
+        (f"{_CONSTANTS_TEST}::test_a_folded_hard_sigmoid_has_a_sixth_of_the_scales_and_half_a_unit_more",),
+    ),
+)  # fmt: skip
