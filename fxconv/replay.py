@@ -1,14 +1,15 @@
-"""The golden inputs of a lite-interpreter file, run again: whether this torch computes what the file says.
+"""The golden inputs of a lite-interpreter file or an ExecuTorch program, run again: does it compute here what it says?
 
-    python replay.py FILE.ptl [--limit SECONDS MEGABYTES]
+    python replay.py FILE.ptl|FILE.pte [--limit SECONDS MEGABYTES]
 
-needs torch alone, 1.10 or later, on Python 3.8 or later, and no fxconv, so that it runs under the torch of a phone's
-library as well. It prints one line of JSON; the exit status is 0 when the golden inputs pass, 1 when they do not, 2
-when there are none or the file does not run. The operators in the file are not looked at: `fxconv verify` does that
-before it starts this.
+needs torch, 1.10 or later, on Python 3.8 or later, for a .pte ExecuTorch's runtime as well, and no fxconv, so that it
+runs under the torch of a phone's library as well. It prints one line of JSON; the exit status is 0 when the golden
+inputs pass, 1 when they do not, 2 when there are none or the file does not run. The operators in the file are not
+looked at: `fxconv verify` does that before it starts this.
 
 A golden input is not in the file: it is drawn from a seed. The file's `golden.json` has, for each case, the seeds of
-its inputs, and of each output the SHA-256 of all its values and as many of the values as there was room for.
+its inputs, and of each output the SHA-256 of all its values and as many of the values as there was room for. A .pte has
+no files in it: the text is what its constant method `fxconv_golden` returns.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,18 @@ import torch
 FILE, FORMAT = "golden.json", 1
 # Of a file that takes whole numbers or truth values: the drawing of those came later.
 FORMAT_OF_OTHER_TYPES = 2
+# Of a file whose kernels differ from one processor to another, where it says on which it was written: ExecuTorch's.
+FORMAT_OF_KERNELS = 3
+FORMATS = (FORMAT, FORMAT_OF_OTHER_TYPES, FORMAT_OF_KERNELS)
 # SQNR, in decibels. Where a float island lies between int8 layers, sums may come in another order: the mobile passes
 # re-associate them, and so does another machine.
 ISLAND_SQNR_DB = 40.0
+# The rule of such a file: the same bits where it was written, so many decibels where another processor or another
+# release computes. See docs/on_device.md for what was measured.
+KERNELS_SQNR_DB = 30.0
+# What an ExecuTorch program begins with, behind four bytes, and how its methods that return texts are called.
+PROGRAM, TEXTS = b"ET12", {"golden.json": "fxconv_golden", "fxconv.json": "fxconv_metadata"}
+RELEASES = "executorch==1.5.1 beside torch 2.14.1, or executorch==1.3.1 beside torch 2.12.1"
 # No golden.json is larger than 2 % of a file, and no file of a phone's has gigabytes.
 _MOST_BYTES = 64 << 20
 
@@ -184,11 +195,29 @@ def distance(kept: torch.Tensor, ours: torch.Tensor) -> tuple[float, float | Non
 
 
 def passes(found: dict[str, Any], rule: str) -> bool:
-    """Whether an output is as it must be: `equal`, or `island`, which lets rounding in a float island differ."""
+    """Whether an output is as it must be.
+
+    `equal` are all its bits, `island` lets rounding in a float island differ, `kernels` other kernels.
+    """
     if found["exact"]:
         return True
-    off = found["sqnr_db"]
-    return rule == "island" and off is not None and off >= ISLAND_SQNR_DB
+    off, least = found["sqnr_db"], {"island": ISLAND_SQNR_DB, "kernels": KERNELS_SQNR_DB}.get(rule)
+    return least is not None and off is not None and off >= least
+
+
+def place() -> dict[str, Any]:
+    """What decides which kernels ExecuTorch runs: the machine, its vectors, and the release, None without one."""
+    try:
+        release: str | None = metadata.version("executorch")
+    except metadata.PackageNotFoundError:
+        release = None
+    named = getattr(getattr(torch.backends, "cpu", None), "get_cpu_capability", None)
+    return {"machine": platform.machine(), "vectors": named() if named else None, "executorch": release}
+
+
+def rule_here(golden: dict[str, Any]) -> str:
+    """The rule of golden inputs in this process: those that say where they were written are equal there."""
+    return "equal" if golden["rule"] == "kernels" and golden.get("place") == place() else str(golden["rule"])
 
 
 def case_replayed(module: Callable[..., Any], golden: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +228,8 @@ def case_replayed(module: Callable[..., Any], golden: dict[str, Any], case: dict
         problem = f"{len(outputs)} outputs, were {len(case['outputs'])}"
         return {"outputs": [], "exact": False, "passed": False, "problem": problem}
     rows = [compared(output, expected) for output, expected in zip(outputs, case["outputs"])]
-    failed = [n for n, row in enumerate(rows) if not passes(row, golden["rule"])]
+    rule = rule_here(golden)
+    failed = [n for n, row in enumerate(rows) if not passes(row, rule)]
     problem = f"output {failed[0]} {rows[failed[0]]['problem']}" if failed else ""
     return {
         "outputs": rows,
@@ -212,11 +242,22 @@ def case_replayed(module: Callable[..., Any], golden: dict[str, Any], case: dict
 # -- the file ----------------------------------------------------------------------------------------
 
 
-def extra_file(path: str, name: str) -> str | None:
-    """The text of a file that rides along in an archive; None when there is none of that name.
+def is_program(path: str) -> bool:
+    """Whether a file is a program of ExecuTorch's, by its first bytes. Raises `NotReplayed` when it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(8)[4:] == PROGRAM
+    except OSError as error:
+        raise NotReplayed(f"cannot be read ({error.strerror or error})") from error
 
-    Raises `NotReplayed` when it cannot be read.
+
+def extra_file(path: str, name: str) -> str | None:
+    """The text of a file that rides along in an archive or a program; None when there is none of that name.
+
+    Raises `NotReplayed` when it cannot be read. A program's is what one of its methods returns, and is run for it.
     """
+    if is_program(path):
+        return executorch_program(path).text(TEXTS[name]) if name in TEXTS else None
     try:
         with zipfile.ZipFile(path) as archive:
             named = [entry for entry in archive.infolist() if entry.filename.split("/")[1:] == ["extra", name]]
@@ -230,7 +271,7 @@ def extra_file(path: str, name: str) -> str | None:
     except zlib.error as error:
         raise NotReplayed("is damaged: a record in it does not unpack") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise NotReplayed(f"is damaged, or is no .ptl ({type(error).__name__})") from error
+        raise NotReplayed(f"is damaged, or is neither .ptl nor .pte ({type(error).__name__})") from error
 
 
 def golden_in(path: str) -> dict[str, Any]:
@@ -239,16 +280,56 @@ def golden_in(path: str) -> dict[str, Any]:
 
 
 def golden_of(text: str | None) -> dict[str, Any]:
-    """The same from the text in the file, None where there is none."""
+    """The golden inputs in this text, None being none. Raises `NotReplayed` when it says nothing that can be used."""
     if text is None:
         raise HasNone("holds no golden inputs")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise NotReplayed(f"holds a damaged {FILE} ({type(error).__name__})") from error
-    if not isinstance(found, dict) or found.get("format") not in (FORMAT, FORMAT_OF_OTHER_TYPES):
+    if not isinstance(found, dict) or found.get("format") not in FORMATS:
         raise NotReplayed("holds golden inputs of another format; a newer fxconv knows it")
     return found
+
+
+class ExecuTorchProgram:
+    """A program in ExecuTorch's runtime, called with the tensors of one call."""
+
+    def __init__(self, path: str) -> None:
+        runtime = import_module("executorch.runtime")
+        bindings = import_module("executorch.extension.pybindings.portable_lib")
+        if hasattr(bindings, "_unsafe_reset_threadpool"):
+            bindings._unsafe_reset_threadpool(1)
+        self._content = Path(path).read_bytes()  # neither a program nor a method keeps alive what it is of
+        self._program = runtime.Runtime.get().load_program(self._content)
+        self._forward: Any = None
+
+    def __call__(self, *inputs: torch.Tensor) -> list[Any]:
+        """Run it. Of tensors in another memory format it would read the memory as if it were contiguous."""
+        if self._forward is None:
+            self._forward = self._program.load_method("forward")
+        outputs = self._forward.execute([value.contiguous() for value in inputs])
+        return [output.clone() if isinstance(output, torch.Tensor) else output for output in outputs]
+
+    def text(self, name: str) -> str | None:
+        """The text that one of its methods returns; None when it has none of that name. Raises `NotReplayed`."""
+        if name not in self._program.method_names:
+            return None
+        found = self._program.load_method(name).execute([])
+        if len(found) != 1 or not isinstance(found[0], str):
+            raise NotReplayed(f"is damaged: its {name} is no text")
+        return str(found[0])
+
+
+def executorch_program(path: str) -> ExecuTorchProgram:
+    """A program in ExecuTorch's runtime. Raises `NotReplayed` when that is missing, or does not load it."""
+    try:
+        return ExecuTorchProgram(path)
+    except ImportError as error:
+        words = (str(error).strip().splitlines() or [""])[0]
+        raise NotReplayed(f"needs ExecuTorch's runtime, which is not here ({words}); install {RELEASES}") from error
+    except Exception as error:  # of many types, in what a file says of itself
+        raise NotReplayed(_not_run(error)) from error
 
 
 def loaded(path: str) -> Any:
@@ -269,28 +350,39 @@ def replayed(path: str) -> dict[str, Any]:
     """Everything: what this torch is, and each case. Raises `NotReplayed`."""
     golden = golden_in(path)
     try:
-        torch.backends.quantized.engine = golden["engine"]
         torch.set_num_threads(1)
         with warnings.catch_warnings():
             # The file stays as it is. Torch says it once, and past Python when a file makes the first such tensor.
             warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, .* are deprecated")
-            torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
-            module = loaded(path)
+            if is_program(path):
+                module = executorch_program(path)
+            else:
+                torch.backends.quantized.engine = golden["engine"]
+                torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
+                module = loaded(path)
             cases = [case_replayed(module, golden, case) for case in golden["cases"]]
+    except NotReplayed:
+        raise
     except Exception as error:  # of many types, in what a file says of itself as in what it does
-        words = (str(error).strip().splitlines() or [""])[0]
-        raise NotReplayed(f"does not run under torch {torch.__version__} ({type(error).__name__}: {words})") from error
+        raise NotReplayed(_not_run(error)) from error
+    here = place()
     return {
         "torch": torch.__version__,
+        "executorch": here["executorch"] if is_program(path) else None,
         "python": platform.python_version(),
-        "machine": platform.machine(),
-        "rule": golden["rule"],
+        "machine": here["machine"],
+        "rule": rule_here(golden),
         "outputs_of": golden["outputs_of"],
         "exact": all(case["exact"] for case in cases),
         "passed": bool(cases) and all(case["passed"] for case in cases),
         "problem": next((f"case {n}: {case['problem']}" for n, case in enumerate(cases) if case["problem"]), ""),
         "cases": cases,
     }
+
+
+def _not_run(error: Exception) -> str:
+    words = (str(error).strip().splitlines() or [""])[0]
+    return f"does not run under torch {torch.__version__} ({type(error).__name__}: {words})"
 
 
 def limit(seconds: int, megabytes: int) -> None:
@@ -324,6 +416,9 @@ def main() -> None:
     parser.add_argument("file")
     parser.add_argument("--limit", nargs=2, type=int, metavar=("SECONDS", "MEGABYTES"))
     words = parser.parse_args()
+    with suppress(ImportError, NotReplayed):  # what is wrong is told later
+        if is_program(words.file):
+            import_module("executorch.runtime")  # it writes a temporary file, which the limits forbid
     if words.limit:
         limit(*words.limit)
     try:

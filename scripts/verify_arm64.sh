@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the golden inputs of a lite-interpreter file on emulated arm64, under the torch release of the Android runtime.
+# Runs the golden inputs of a lite-interpreter file or an ExecuTorch program on emulated arm64: a .ptl under the torch
+# release of the Android runtime, a .pte under a release of ExecuTorch beside the torch that it goes with.
 # POSIX sh. Installs nothing and needs no root: what it fetches stays in a cache directory, and --clean removes it.
 set -eu
 
@@ -7,27 +8,30 @@ case $0 in
 */*) here=$(cd "${0%/*}" && pwd) ;;
 *) here=$PWD ;;
 esac
-torch_version=${TORCH_VERSION:-2.1.0}
+executorch_version=
 pip_python=${PYTHON:-python3}
 
 # Without cat, so that it can be read where nothing else works.
 usage() {
     while IFS= read -r line; do printf '%s\n' "$line"; done <<'END'
-usage: scripts/verify_arm64.sh [--offline] FILE.ptl
+usage: scripts/verify_arm64.sh [--offline] FILE.ptl|FILE.pte
        scripts/verify_arm64.sh --clean | --help
 
-Runs the golden inputs of a file that fxconv wrote on emulated arm64, under the torch release that the last
-pytorch_android_lite was made from, and says whether it computes the same bits. A file of others is to be looked at
-first, with fxconv inspect: what is in it runs.
+Runs the golden inputs of a file that fxconv wrote on emulated arm64, and says whether it computes the same bits: a
+.ptl under the torch release that the last pytorch_android_lite was made from, a .pte under ExecuTorch. A file of
+others is to be looked at first, with fxconv inspect: what is in it runs.
 
   --offline  fetch nothing; say what is lacking
   --clean    remove what was fetched, and end
   --help     this text
 
 The first run fetches about 190 MB by apt-get and pip, and keeps about 420 MB in the cache. Later runs fetch nothing.
+For a .pte it is about 580 MB, of which 500 are kept: the package index has the torch that ExecuTorch needs with CUDA,
+which is left out. PIP_EXTRA_INDEX_URL names an index that has it without.
 
 environment:
-  TORCH_VERSION   the torch release (2.1.0)
+  TORCH_VERSION   the torch release (2.1.0; for a .pte the one that goes with ExecuTorch's)
+  EXECUTORCH_VERSION  the release of ExecuTorch (1.5.1)
   QEMU            a qemu-aarch64 to use, rather than the one in PATH or the distribution's
   ARM64_SYSROOT   a root directory of arm64 Linux with usr/bin/python3.N, and perhaps with torch, rather than the
                   distribution's Python
@@ -72,18 +76,25 @@ python_in() {
     return 1
 }
 
-# The directory in which a sysroot has the torch asked for; status 1 when it has not.
+# Whether a directory has this release of a package.
+has_release() { # DIRECTORY PACKAGE RELEASE
+    [ -r "$1/$2/version.py" ] || return 1
+    while IFS= read -r line; do
+        case $line in
+        "__version__ = '$3'" | "__version__ = '$3+"* | "__version__ = \"$3\"" | "__version__ = \"$3+"*) return 0 ;;
+        esac
+    done <"$1/$2/version.py"
+    return 1
+}
+
+# The directory in which a sysroot has what is asked for; status 1 when it has not.
 torch_in() {
     for found in "$1"/usr/local/lib/python3*/*-packages "$1"/usr/lib/python3*/*-packages; do
-        if [ -r "$found/torch/version.py" ]; then
-            while IFS= read -r line; do
-                case $line in
-                "__version__ = '$torch_version'" | "__version__ = '$torch_version+"*)
-                    printf '%s\n' "$found"
-                    return 0
-                    ;;
-                esac
-            done <"$found/torch/version.py"
+        if has_release "$found" torch "$torch_version" && {
+            [ -z "$executorch_version" ] || has_release "$found" executorch "$executorch_version"
+        }; then
+            printf '%s\n' "$found"
+            return 0
         fi
     done
     return 1
@@ -105,7 +116,9 @@ look() {
     if [ -n "${ARM64_SYSROOT:-}" ] && [ -z "$python" ]; then
         fail "ARM64_SYSROOT=$ARM64_SYSROOT: has no usr/bin/python3.N; give a root directory of arm64 Linux with Python"
     fi
-    torch=$(torch_in "$sysroot") || torch=$cache/torch-$torch_version-${python##*/}
+    kept=$cache/torch-$torch_version-${python##*/}
+    [ -z "$executorch_version" ] || kept=$cache/executorch-$executorch_version-torch-$torch_version-${python##*/}
+    torch=$(torch_in "$sysroot") || torch=$kept
     [ -d "$torch" ] || torch=
 }
 
@@ -135,7 +148,7 @@ demand() {
     fi
     if [ -z "$torch" ] && [ -z "$can_pip" ]; then
         lacks=1
-        say "error: needs torch $torch_version for arm64: set ARM64_SYSROOT to a root directory that has it, $by_pip"
+        say "error: needs $needed for arm64: set ARM64_SYSROOT to a root directory that has it, $by_pip"
     fi
     [ -z "$lacks" ] || exit 2
 }
@@ -241,23 +254,37 @@ get_python() {
 wheels() { # without pip's own view of what torch depends on, which is that of this machine
     "$pip_python" -m pip --disable-pip-version-check -qq download --no-deps --only-binary :all: --implementation cp \
         --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_28_aarch64 \
-        --python-version "$version" --dest "$part/wheels-$torch_version-$version" "$@" >&2
+        --python-version "$version" --dest "$part/wheels-$needed_name-$version" "$@" >&2
 }
 
 get_torch() {
     version=${python##*/python}
-    say "fetching torch $torch_version for Python $version on arm64 and what it imports, by pip (about 95 MB)"
+    needed_name=${kept##*/}
+    size=95
+    [ -z "$executorch_version" ] || size=480
+    say "fetching $needed for Python $version on arm64 and what it imports, by pip (about $size MB)"
+    if [ -n "$executorch_version" ]; then
+        wheels "executorch==$executorch_version" ||
+            fail "pip got no executorch $executorch_version for Python $version on arm64; if there is none, set" \
+                "EXECUTORCH_VERSION, or ARM64_SYSROOT to a root directory with another Python"
+    fi
     wheels "torch==$torch_version" ||
         fail "pip got no torch $torch_version for Python $version on arm64; if there is none, set TORCH_VERSION"
     wheels filelock 'typing-extensions<5' 'sympy<2' 'mpmath<2' 'networkx<4' 'jinja2<4' 'MarkupSafe<4' fsspec ||
         fail "pip could not fetch what torch imports; run this again"
     rm -rf "$part/torch"
     mkdir "$part/torch"
-    for wheel in "$part/wheels-$torch_version-$version"/*.whl; do
-        "$pip_python" -m zipfile -e "$wheel" "$part/torch" || fail "$wheel is damaged; run this with --clean, and again"
-    done
-    rm -rf "$part/torch/torch/include" # for compilers
-    mv "$part/torch" "$cache/torch-$torch_version-${python##*/}"
+    if [ -n "$executorch_version" ]; then
+        "$pip_python" "$here/arm64_torch.py" "$part/wheels-$needed_name-$version" "$part/torch" "$sysroot" "$python" ||
+            fail "the wheels cannot be unpacked; what was said is above. Run this with --clean, and again"
+    else
+        for wheel in "$part/wheels-$needed_name-$version"/*.whl; do
+            "$pip_python" -m zipfile -e "$wheel" "$part/torch" ||
+                fail "$wheel is damaged; run this with --clean, and again"
+        done
+        rm -rf "$part/torch/torch/include" # for compilers
+    fi
+    mv "$part/torch" "$kept"
 }
 
 fetch() {
@@ -281,12 +308,35 @@ fetch() {
 
 clean() {
     # By name: FXCONV_CACHE may be a directory with other things in it.
-    rm -rf "$cache/qemu" "$cache/sysroot" "$cache/part" "$cache/lock" "$cache"/torch-*
+    rm -rf "$cache/qemu" "$cache/sysroot" "$cache/part" "$cache/lock" "$cache/cortex-a76" "$cache"/torch-* \
+        "$cache"/executorch-*
     if [ -d "$cache" ]; then rmdir "$cache" || fail "$cache: holds what is not this script's; the rest is removed"; fi
     say "nothing is kept in $cache"
 }
 
 # -- running -------------------------------------------------------------------------------------------
+
+# The sysroot with a description of one processor, which the kernels of ExecuTorch and of the torch beside it are chosen
+# by: qemu has that of this machine in /proc/cpuinfo, on which they crash.
+describe_processor() {
+    root=$cache/cortex-a76
+    identification=$root/sys/devices/system/cpu/cpu0/regs/identification
+    mkdir -p "$root/proc" "$identification" || fail "$root: cannot be made; set FXCONV_CACHE to a directory of yours"
+    for entry in "$sysroot"/*; do
+        case ${entry##*/} in
+        proc | sys) ;;
+        *) ln -sfn "$entry" "$root/${entry##*/}" ;;
+        esac
+    done
+    {
+        printf 'processor\t: 0\nBogoMIPS\t: 243.75\nFeatures\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics '
+        printf 'fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp\nCPU implementer\t: 0x41\nCPU architecture: 8\n'
+        printf 'CPU variant\t: 0x3\nCPU part\t: 0xd0b\nCPU revision\t: 1\n\n'
+    } >"$root/proc/cpuinfo"
+    for name in possible present; do echo 0 >"$root/sys/devices/system/cpu/$name"; done
+    echo 0x00000000413fd0b1 >"$identification/midr_el1"
+    export QEMU_CPU=cortex-a76
+}
 
 # The emulated Python, in a shell of its own.
 emulated() (
@@ -296,18 +346,23 @@ emulated() (
     export PYTHONWARNINGS=ignore # torch's, that there is no numpy, which nothing here needs
     export OMP_NUM_THREADS=1 # float sums in one order, however many cores this machine has
     # No -cpu: int8 networks were bit-exact as cortex-a53, -a72, -a76, neoverse-n1 and as qemu's default, all it knows.
-    exec "$qemu" -L "$sysroot" "$python" "$@"
+    exec "$qemu" -L "${root:-$sysroot}" "$python" "$@"
 )
 
 # The JSON line of the replay as a sentence. Status 3: it is not of the torch and the machine asked for.
 sentence='
 import json, sys
-file, version, emulator, line = sys.argv[1:]
+file, version, executorch, emulator, line = sys.argv[1:]
 told = json.loads(line)
-place = "torch %s on arm64 (%s)" % (told["torch"], emulator)
-if told["torch"].split("+")[0] != version or told["machine"] != "aarch64":
+ran = told["torch"].split("+")[0]
+if ran != version or told["machine"] != "aarch64":
     print("%s: ran under torch %s on %s, not under %s on aarch64" % (file, told["torch"], told["machine"], version))
     sys.exit(3)
+if executorch and told["passed"] is not None and told["executorch"] != executorch:
+    print("%s: ran under ExecuTorch %s, not under %s" % (file, told["executorch"], executorch))
+    sys.exit(3)
+place = "ExecuTorch %s" % executorch if executorch else "torch %s" % told["torch"]
+place = "%s on arm64 (%s)" % (place, emulator)
 if told["passed"] is None:
     print("%s: %s" % (file, told["error"]))
     sys.exit()
@@ -317,7 +372,8 @@ if told["exact"]:
 elif told["passed"]:
     near = min(row["sqnr_db"] for case in told["cases"] for row in case["outputs"] if not row["exact"])
     print("%s: passes under %s, %s" % (file, place, count))
-    print("not bit for bit: sums of its float layers come in another order there; at least %.1f dB" % near)
+    why = "its float operations are computed otherwise" if executorch else "sums of its float layers come in another order"
+    print("not bit for bit: %s there; at least %.1f dB" % (why, near))
 else:
     print("%s: NOT the same under %s, %s: %s" % (file, place, count, told["problem"]))
 '
@@ -325,7 +381,8 @@ else:
 # Prints the sentence and ends with the status of the replay itself.
 replay() {
     emulator=$("$qemu" --version | sed -n '1s/ version \([^ ]*\).*/ \1/p') || emulator=
-    say "running $file under torch $torch_version on arm64 (the import of torch alone takes the emulator a minute)"
+    say "running $file under $needed on arm64 (the import of torch alone takes the emulator a minute)"
+    [ -z "$executorch_version" ] || describe_processor
     status=0
     # By a name that is not absolute: qemu looks for those in the sysroot first.
     line=$(cd "$folder" && emulated "$here/../fxconv/replay.py" "./${file##*/}") || status=$?
@@ -333,7 +390,7 @@ replay() {
     [012]:'{'*'}') ;;
     *) fail "$file: the emulated Python ended with status $status and without a result; what it said is above" ;;
     esac
-    told=$(emulated -c "$sentence" "$file" "$torch_version" "${emulator:-$qemu}" "$line") || fail "$told"
+    told=$(emulated -c "$sentence" "$file" "$torch_version" "$executorch_version" "${emulator:-$qemu}" "$line") || fail "$told"
     printf '%s\n' "$told"
     exit "$status"
 }
@@ -363,9 +420,32 @@ if [ "$action" = usage ]; then
     exit 0
 fi
 
-case $torch_version in
-[!0-9]* | *[!0-9.]*) fail "TORCH_VERSION=$torch_version: give a release, such as 2.1.0" ;;
+release() { # NAME VALUE EXAMPLE
+    case $2 in
+    [!0-9]* | *[!0-9.]*) fail "$1=$2: give a release, such as $3" ;;
+    esac
+}
+
+torch_version=${TORCH_VERSION:-2.1.0}
+case $file in
+*.pte)
+    executorch_version=${EXECUTORCH_VERSION:-1.5.1}
+    release EXECUTORCH_VERSION "$executorch_version" 1.5.1
+    # A release goes with one torch: with others its import fails, or it dies when it runs.
+    case $executorch_version in
+    1.3.*) torch_version=${TORCH_VERSION:-2.12.1} ;;
+    1.[45].*) torch_version=${TORCH_VERSION:-2.14.1} ;;
+    *)
+        torch_version=${TORCH_VERSION:-}
+        [ -n "$torch_version" ] ||
+            fail "EXECUTORCH_VERSION=$executorch_version: which torch it goes with is not known; set TORCH_VERSION too"
+        ;;
+    esac
+    ;;
 esac
+release TORCH_VERSION "$torch_version" 2.1.0
+needed="torch $torch_version"
+[ -z "$executorch_version" ] || needed="ExecuTorch $executorch_version and torch $torch_version"
 
 if [ -n "${FXCONV_CACHE:-}" ]; then
     cache=$FXCONV_CACHE
@@ -383,28 +463,38 @@ if [ "$action" = clean ]; then
     exit 0
 fi
 
-[ -n "$file" ] || fail "no file; give a .ptl that fxconv wrote (--help says more)"
-[ -f "$file" ] || fail "$file: no such file; give a .ptl that fxconv wrote"
+[ -n "$file" ] || fail "no file; give a .ptl or .pte that fxconv wrote (--help says more)"
+[ -f "$file" ] || fail "$file: no such file; give a .ptl or .pte that fxconv wrote"
 [ -r "$file" ] || fail "$file: cannot be read"
 folder=.
 case $file in
 */*) folder=${file%/*}/ ;;
 esac
+# By the first bytes, of a zip archive or of a program; read without a program, for one may be lacking. Those of a
+# program are behind four that may be zeros, which shells leave out.
+IFS= read -r head <"$file" 2>/dev/null || :
 case $file in
-*.ptl) ;;
-*) fail "$file: is not named .ptl; give a lite-interpreter file, as fxconv convert writes it" ;;
-esac
-# A zip archive, by its first four bytes; read without a program, for one may be lacking.
-IFS= read -r head <"$file" || :
-case $head in
-PK*) ;;
-*) fail "$file: is no archive of the lite interpreter; give a .ptl as fxconv convert writes it" ;;
+*.ptl)
+    case $head in
+    PK*) ;;
+    *) fail "$file: is no archive of the lite interpreter; give a .ptl as fxconv convert writes it" ;;
+    esac
+    golden=/extra/golden.json
+    ;;
+*.pte)
+    case $head in
+    *ET12*) ;;
+    *) fail "$file: is no program of ExecuTorch's; give a .pte as fxconv convert writes it" ;;
+    esac
+    golden=fxconv_golden
+    ;;
+*) fail "$file: is named neither .ptl nor .pte; give a file as fxconv convert writes it" ;;
 esac
 
 look
 demand
 # The emulator takes a minute before it could say so.
-LC_ALL=C grep -q /extra/golden.json <"$file" ||
-    fail "$file: holds no golden inputs; give a .ptl as fxconv convert writes it"
+LC_ALL=C grep -q "$golden" <"$file" ||
+    fail "$file: holds no golden inputs; give a .${file##*.} as fxconv convert writes it"
 if [ -z "$qemu" ] || [ -z "$python" ] || [ -z "$torch" ]; then fetch; fi
 replay

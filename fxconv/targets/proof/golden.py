@@ -101,9 +101,12 @@ def golden(
     that values have to come within 40 dB and not be equal. As many cases and values as fit into 2 % of the file.
 
     A module that is no single graph selects by scores, whose ties its file breaks otherwise; and noise may be louder in
-    float layers than images are. Then the outputs are the file's own, which the parity ledger ties to the module.
+    float layers than images are. Then the outputs are the file's own, which the parity ledger ties to the module. So
+    they are where a target's kernels are others than the module's; which bits they give, the file says of one place.
     """
     is_one_graph = isinstance(int8, fx.GraphModule)
+    if not target.is_exact:
+        return _made(target.load(content), "file", specs, None, has_islands, len(content), is_one_graph)
     found = _made(int8, "int8 module", specs, engine, has_islands, len(content), is_one_graph)
     if not found.text:
         return found
@@ -120,7 +123,7 @@ def _made(
     run: Callable[..., Any],
     whose: str,
     specs: Sequence[dict[str, Any]],
-    engine: str,
+    engine: str | None,
     has_islands: bool,
     size: int,
     is_one_graph: bool,
@@ -129,9 +132,15 @@ def _made(
     sides = [side for spec in specs for side in spec["shape"][-2:]]
     has_others = any(spec["dtype"] not in _FIRST for spec in specs)
     content: dict[str, Any] = {
-        "format": replay.FORMAT_OF_OTHER_TYPES if has_others else replay.FORMAT,
-        "engine": engine,
-        "rule": "island" if has_islands else "equal",
+        **(
+            {"format": replay.FORMAT_OF_KERNELS, "rule": "kernels", "place": replay.place()}
+            if engine is None
+            else {
+                "format": replay.FORMAT_OF_OTHER_TYPES if has_others else replay.FORMAT,
+                "engine": engine,
+                "rule": "island" if has_islands else "equal",
+            }
+        ),
         "outputs_of": whose,
         "cell": _CELL if min(sides, default=1) >= _LEAST_SIDE else 1,
         "inputs": list(specs),
