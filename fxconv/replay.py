@@ -45,11 +45,9 @@ FORMAT_OF_OTHER_TYPES = 2
 FORMAT_OF_KERNELS = 3
 FORMATS = (FORMAT, FORMAT_OF_OTHER_TYPES, FORMAT_OF_KERNELS)
 # SQNR, in decibels. Where a float island lies between int8 layers, sums may come in another order: the mobile passes
-# re-associate them, and so does another machine.
+# re-associate them, and so does another machine. ExecuTorch's kernels are bound to it too where others wrote the file;
+# docs/on_device.md has what was measured.
 ISLAND_SQNR_DB = 40.0
-# The rule of such a file: the same bits where it was written, so many decibels where another processor or another
-# release computes. See docs/on_device.md for what was measured.
-KERNELS_SQNR_DB = 30.0
 # What an ExecuTorch program begins with, behind four bytes, and how its methods that return texts are called.
 PROGRAM, TEXTS = b"ET12", {"golden.json": "fxconv_golden", "fxconv.json": "fxconv_metadata"}
 RELEASES = "executorch==1.5.1 beside torch 2.14.1, or executorch==1.3.1 beside torch 2.12.1"
@@ -197,12 +195,12 @@ def distance(kept: torch.Tensor, ours: torch.Tensor) -> tuple[float, float | Non
 def passes(found: dict[str, Any], rule: str) -> bool:
     """Whether an output is as it must be.
 
-    `equal` are all its bits, `island` lets rounding in a float island differ, `kernels` other kernels.
+    `equal` are all its bits, `island` lets rounding in a float island differ, `kernels` that of other kernels.
     """
     if found["exact"]:
         return True
-    off, least = found["sqnr_db"], {"island": ISLAND_SQNR_DB, "kernels": KERNELS_SQNR_DB}.get(rule)
-    return least is not None and off is not None and off >= least
+    off = found["sqnr_db"]
+    return rule in ("island", "kernels") and off is not None and off >= ISLAND_SQNR_DB
 
 
 def place() -> dict[str, Any]:

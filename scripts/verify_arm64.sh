@@ -254,7 +254,7 @@ get_python() {
 wheels() { # without pip's own view of what torch depends on, which is that of this machine
     "$pip_python" -m pip --disable-pip-version-check -qq download --no-deps --only-binary :all: --implementation cp \
         --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_28_aarch64 \
-        --python-version "$version" --dest "$part/wheels-$needed_name-$version" "$@" >&2
+        --python-version "$version" --dest "$part/wheels-$needed_name" "$@" >&2
 }
 
 get_torch() {
@@ -275,10 +275,10 @@ get_torch() {
     rm -rf "$part/torch"
     mkdir "$part/torch"
     if [ -n "$executorch_version" ]; then
-        "$pip_python" "$here/arm64_torch.py" "$part/wheels-$needed_name-$version" "$part/torch" "$sysroot" "$python" ||
+        "$pip_python" "$here/arm64_torch.py" "$part/wheels-$needed_name" "$part/torch" "$sysroot" "$python" ||
             fail "the wheels cannot be unpacked; what was said is above. Run this with --clean, and again"
     else
-        for wheel in "$part/wheels-$needed_name-$version"/*.whl; do
+        for wheel in "$part/wheels-$needed_name"/*.whl; do
             "$pip_python" -m zipfile -e "$wheel" "$part/torch" ||
                 fail "$wheel is damaged; run this with --clean, and again"
         done

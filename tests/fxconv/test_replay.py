@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_what_holds_no_golden_inputs_is_told(file, tmp_path):
     with pytest.raises(replay.NotReplayed, match=r"holds a damaged golden\.json"):
         replay.replayed(str(path))
     path.write_text("no archive")
-    with pytest.raises(replay.NotReplayed, match=r"is damaged, or is no .ptl \(BadZipFile\)"):
+    with pytest.raises(replay.NotReplayed, match=r"is damaged, or is neither .ptl nor .pte \(BadZipFile\)"):
         replay.replayed(str(path))
     with pytest.raises(replay.NotReplayed, match="cannot be read"):
         replay.replayed(str(tmp_path / "gone.ptl"))
@@ -310,3 +311,144 @@ def test_a_whole_number_is_right_or_wrong(dtype, wrong, passed):
     found = _beside(was, now)
     assert found["sqnr_db"] == pytest.approx(10 * math.log10(20_000 / wrong)) and found["largest"] == 1
     assert replay.passes(found, "island") is passed and not replay.passes(found, "equal")
+
+
+# -- ExecuTorch's programs -----------------------------------------------------------------------------
+
+
+class _Method:
+    def __init__(self, program, run):
+        self.program, self.run = program, run
+
+    def execute(self, inputs):
+        return self.run(*inputs)
+
+
+class _Program:
+    """As ExecuTorch's: it reads the memory of a tensor as if it were contiguous, and reuses that of its output."""
+
+    def __init__(self, texts):
+        self.output = torch.zeros(1, 2)
+        self.methods = {name: lambda text=text: [text] for name, text in texts.items()}
+        self.methods["forward"] = self.forward
+        self.method_names = set(self.methods)
+
+    def forward(self, image):
+        flat = image.as_strided([1, image[0].numel()], [image[0].numel(), 1])
+        self.output.copy_(flat.reshape(1, 2, -1).sum(2))
+        return [self.output]
+
+    def load_method(self, name):
+        return _Method(self, self.methods[name])
+
+
+@pytest.fixture
+def runtime(monkeypatch):
+    """A false runtime of ExecuTorch 1.5.1; what it returns takes the texts of the programs that it loads."""
+    texts = {}
+    modules = {
+        "executorch.runtime": types.SimpleNamespace(
+            Runtime=types.SimpleNamespace(get=lambda: types.SimpleNamespace(load_program=lambda data: _Program(texts)))
+        ),
+        "executorch.extension.pybindings.portable_lib": types.SimpleNamespace(),
+    }
+    real = replay.import_module
+    monkeypatch.setattr(replay, "import_module", lambda name: modules.get(name) or real(name))
+    monkeypatch.setattr(replay.metadata, "version", lambda name: "1.5.1")
+    return texts
+
+
+@pytest.fixture
+def pte(tmp_path, runtime):
+    """A program of ExecuTorch's with golden inputs, and a function that gives it others."""
+
+    class Exact:
+        is_exact = False
+
+        @staticmethod
+        def load(content):
+            return lambda image: image.reshape(1, 2, -1).sum(2)
+
+    spec = {"shape": [1, 2, 4, 4], "dtype": "float32", "mean": [0.5], "std": [0.2]}
+    text = golden(nn.Identity(), bytes(4_000_000), [spec], "qnnpack", True, Exact()).text
+
+    def write(change=lambda content: content):
+        runtime["fxconv_golden"] = json.dumps(change(json.loads(text)))
+        path = tmp_path / "x.pte"
+        path.write_bytes(b"\x3c\0\0\0ET12")
+        return path
+
+    return write
+
+
+def test_a_program_says_where_it_was_written_and_is_equal_there(pte):
+    told = replay.replayed(str(pte()))
+    assert (told["rule"], told["executorch"], told["outputs_of"]) == ("equal", "1.5.1", "file")
+    assert told["exact"] and told["passed"] and len(told["cases"]) == 3
+    content = replay.golden_in(str(pte()))
+    assert content["format"] == 3 and "engine" not in content
+    assert content["place"] == replay.place() and content["place"]["executorch"] == "1.5.1"
+
+
+def _moved(by, **place):
+    def change(content):
+        content["place"].update(place)
+        for output in content["cases"][0]["outputs"]:
+            values = torch.frombuffer(bytearray(_bytes(output["data"])), dtype=torch.float32) * (1 + by)
+            output["data"], output["sha256"] = _base64(values), replay.sha256(values)
+        return content
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("by", "place", "passed"),
+    [
+        (1e-3, {}, False),
+        (1e-3, {"machine": "aarch64 of another"}, True),
+        (1e-3, {"executorch": "1.3.1"}, True),
+        (1e-3, {"vectors": "none"}, True),
+        (0.009, {"machine": "aarch64 of another"}, True),
+        (0.011, {"machine": "aarch64 of another"}, False),
+    ],
+)
+def test_on_another_processor_or_release_a_program_may_differ_by_40_db(pte, by, place, passed):
+    told = replay.replayed(str(pte(_moved(by, **place))))
+    assert (told["exact"], told["passed"]) == (False, passed)
+    assert told["rule"] == ("kernels" if place else "equal")
+
+
+def test_a_program_is_given_contiguous_tensors_and_its_outputs_are_copied(pte):
+    module = replay.executorch_program(str(pte()))
+    image = torch.arange(32.0).reshape(1, 2, 4, 4)
+    first = module(image.contiguous(memory_format=torch.channels_last))[0]
+    assert first.tolist() == [[120.0, 376.0]]
+    module(torch.zeros(1, 2, 4, 4))
+    assert first.tolist() == [[120.0, 376.0]]
+
+
+def test_the_texts_of_a_program_are_what_its_methods_return(pte, runtime):
+    path = str(pte())
+    assert replay.extra_file(path, "golden.json") == runtime["fxconv_golden"]
+    assert replay.extra_file(path, "fxconv.json") is None and replay.extra_file(path, "other.json") is None
+    runtime["fxconv_golden"] = 3
+    with pytest.raises(replay.NotReplayed, match="is damaged: its fxconv_golden is no text"):
+        replay.golden_in(path)
+    del runtime["fxconv_golden"]
+    with pytest.raises(replay.HasNone, match="holds no golden inputs"):
+        replay.replayed(path)
+
+
+def test_without_the_runtime_one_line_says_what_to_install(tmp_path, monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(replay, "import_module", missing)
+    path = tmp_path / "x.pte"
+    path.write_bytes(b"\x3c\0\0\0ET12")
+    with pytest.raises(replay.NotReplayed) as caught:
+        replay.replayed(str(path))
+    assert str(caught.value) == (
+        "needs ExecuTorch's runtime, which is not here (No module named 'executorch.runtime'); "
+        "install executorch==1.5.1 beside torch 2.14.1, or executorch==1.3.1 beside torch 2.12.1"
+    )

@@ -62,7 +62,15 @@ class Machine:
     def told(passed: bool | None = True, rows: tuple[dict, ...] = (EXACT, EXACT), **more: object) -> dict:
         exact = all(row["exact"] for row in rows)
         cases = [{"outputs": [row], "exact": row["exact"]} for row in rows]
-        return {"torch": "2.1.0", "machine": "aarch64", "passed": passed, "exact": exact, "cases": cases, **more}
+        return {
+            "torch": "2.1.0",
+            "executorch": None,
+            "machine": "aarch64",
+            "passed": passed,
+            "exact": exact,
+            "cases": cases,
+            **more,
+        }
 
     def answer(self, status: int, told: dict | str) -> None:
         (self.emulator.parent / "answer").write_text(told if isinstance(told, str) else json.dumps(told) + "\n")
@@ -86,6 +94,22 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
+def add_executorch(machine: Machine, torch: str, executorch: str) -> Path:
+    """These releases in the machine's sysroot, in a place of their own, and a program that the answer is of."""
+    folder = machine.sysroot / "usr/local/lib/python3.11/dist-packages"
+    for package, release in (("torch", f"'{torch}+cu130'"), ("executorch", f'"{executorch}+cpu"')):
+        (folder / package).mkdir(parents=True, exist_ok=True)
+        (folder / package / "version.py").write_text(f"__version__ = {release}\n")
+    machine.answer(0, machine.told(torch=f"{torch}+cu130", executorch=executorch))
+    return folder
+
+
+def program(machine: Machine) -> Path:
+    path = machine.file.with_name("x.pte")
+    path.write_bytes(b"\x3c\0\0\0ET12eh00\n\0fxconv_golden")
+    return path
+
+
 def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
     start = "verify_arm64: error: "
     return [line.removeprefix(start) for line in done.stderr.splitlines() if line.startswith(start)]
@@ -107,16 +131,18 @@ def test_help(machine):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "no file; give a .ptl that fxconv wrote (--help says more)"),
-        (["gone.ptl"], "gone.ptl: no such file; give a .ptl that fxconv wrote"),
-        (["files"], "files: no such file; give a .ptl that fxconv wrote"),
+        ([], "no file; give a .ptl or .pte that fxconv wrote (--help says more)"),
+        (["gone.ptl"], "gone.ptl: no such file; give a .ptl or .pte that fxconv wrote"),
+        (["files"], "files: no such file; give a .ptl or .pte that fxconv wrote"),
         (["--speed", "files/x.ptl"], "no such option: --speed; --help lists them"),
         (["files/x.ptl", "b.ptl"], "one file at a time; files/x.ptl and b.ptl were given"),
-        (["--", "--help"], "--help: no such file; give a .ptl that fxconv wrote"),
+        (["--", "--help"], "--help: no such file; give a .ptl or .pte that fxconv wrote"),
         (["--clean", "files/x.ptl"], "--clean takes no file; it removes what was fetched"),
-        (["x.onnx"], "x.onnx: is not named .ptl; give a lite-interpreter file, as fxconv convert writes it"),
+        (["x.onnx"], "x.onnx: is named neither .ptl nor .pte; give a file as fxconv convert writes it"),
         (["text.ptl"], "text.ptl: is no archive of the lite interpreter; give a .ptl as fxconv convert writes it"),
         (["older.ptl"], "older.ptl: holds no golden inputs; give a .ptl as fxconv convert writes it"),
+        (["text.pte"], "text.pte: is no program of ExecuTorch's; give a .pte as fxconv convert writes it"),
+        (["older.pte"], "older.pte: holds no golden inputs; give a .pte as fxconv convert writes it"),
         (["empty.ptl"], "empty.ptl: is no archive of the lite interpreter; give a .ptl as fxconv convert writes it"),
     ],
 )
@@ -125,6 +151,9 @@ def test_what_is_given_wrongly(words, message, machine):
     (machine.place / "text.ptl").write_text("text\n")
     (machine.place / "older.ptl").write_bytes(b"PK\x03\x04archive/bytecode.pkl")
     (machine.place / "empty.ptl").touch()
+    (machine.place / "text.pte").write_text("text\n")
+    (machine.place / "older.pte").write_bytes(b"\x3c\0\0\0ET12eh00\0forward")
+    add_executorch(machine, "2.14.1", "1.5.1")
     done = machine.run(*words)
     assert (done.returncode, done.stdout, errors(done)) == (2, "", [message])
 
@@ -277,6 +306,61 @@ def test_an_emulated_python_that_dies(status, answer, machine):
     ]
 
 
+def test_a_program_runs_under_executorch_on_a_processor_that_is_described(machine):
+    folder, path = add_executorch(machine, "2.14.1", "1.5.1"), program(machine)
+    done = machine.run("x.pte", cwd=path.parent)
+    assert (done.returncode, errors(done)) == (0, [])
+    assert done.stdout == "x.pte: bit-exact under ExecuTorch 1.5.1 on arm64 (qemu-aarch64 7.2.22), 2 golden inputs\n"
+    root = machine.place / "cache" / "arm64" / "cortex-a76"
+    words = (machine.emulator.parent / "arguments").read_text().splitlines()[1:]
+    assert words[:3] == ["-L", str(root), str(machine.sysroot / "usr/bin/python3.11")]
+    lines = (machine.emulator.parent / "environment").read_text().splitlines()
+    assert {f"PYTHONPATH={folder}", "QEMU_CPU=cortex-a76"} <= set(lines)
+    assert (root / "usr").resolve() == machine.sysroot / "usr"
+    assert "CPU part\t: 0xd0b\n" in (root / "proc" / "cpuinfo").read_text()
+    assert (root / "sys/devices/system/cpu/possible").read_text() == "0\n"
+    assert machine.run("--clean").returncode == 0
+    assert not root.parent.exists() and (machine.sysroot / "usr").exists()
+
+
+def test_what_it_says_of_a_program_that_differs(machine):
+    add_executorch(machine, "2.14.1", "1.5.1")
+    program(machine)
+    place = "ExecuTorch 1.5.1 on arm64 (qemu-aarch64 7.2.22)"
+    machine.answer(0, {**machine.told(rows=(NEAR,)), "torch": "2.14.1", "executorch": "1.5.1"})
+    done = machine.run("x.pte", cwd=machine.file.parent)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        [
+            f"x.pte: passes under {place}, 1 golden input",
+            "not bit for bit: its float operations are computed otherwise there; at least 141.5 dB",
+        ],
+    )
+    machine.answer(0, {**machine.told(), "torch": "2.14.1", "executorch": "1.3.1"})
+    done = machine.run("x.pte", cwd=machine.file.parent)
+    assert errors(done) == ["x.pte: ran under ExecuTorch 1.3.1, not under 1.5.1"]
+
+
+@pytest.mark.parametrize(("release", "torch"), [("1.5.1", "2.14.1"), ("1.4.1", "2.14.1"), ("1.3.1", "2.12.1")])
+def test_a_release_of_executorch_goes_with_one_torch(release, torch, machine):
+    program(machine)
+    done = machine.run("--offline", "files/x.pte", EXECUTORCH_VERSION=release)
+    assert errors(done) == [
+        f"needs ExecuTorch {release} and torch {torch} for arm64: set ARM64_SYSROOT to a root directory that has it, "
+        "or leave out --offline"
+    ]
+    add_executorch(machine, torch, release)
+    assert machine.run("--offline", "files/x.pte", EXECUTORCH_VERSION=release).returncode == 0
+
+
+def test_of_another_release_the_torch_is_asked_for(machine):
+    program(machine)
+    done = machine.run("files/x.pte", EXECUTORCH_VERSION="1.9.0")
+    assert errors(done) == ["EXECUTORCH_VERSION=1.9.0: which torch it goes with is not known; set TORCH_VERSION too"]
+    done = machine.run("files/x.pte", EXECUTORCH_VERSION="new")
+    assert errors(done) == ["EXECUTORCH_VERSION=new: give a release, such as 1.5.1"]
+
+
 def test_clean_removes_what_was_fetched_and_nothing_else(machine):
     cache = machine.place / "cache" / "arm64"
     for name in ("qemu", "sysroot/usr", "torch-2.1.0-python3.11", "part/apt"):
@@ -326,6 +410,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --dest) mkdir -p "$2" && : >"$2/one.whl" ;;
     -e) mkdir -p "$3/torch/include" "$3/torch/bin" ;;
+    */arm64_torch.py) mkdir -p "$3/torch" "$3/executorch" ;;
     esac
     shift
 done
@@ -395,6 +480,24 @@ def test_another_torch_is_fetched_beside_the_first(bare):
     assert done.stdout.endswith("bit-exact under torch 2.1.2 on arm64 (qemu-aarch64 7.2.22), 2 golden inputs\n")
     assert all(call.startswith("python3") for call in calls(bare)[before:])
     assert names(bare.cache) == FETCHED | {"torch-2.1.2-python3.11"}
+
+
+def test_executorch_is_fetched_with_its_torch_and_unpacked_without_cuda(bare):
+    bare.answer(0, bare.told(torch="2.14.1+cu130", executorch="1.5.1"))
+    done = bare.run(program(bare))
+    assert (done.returncode, errors(done)) == (0, []), done.stderr
+    name = "executorch-1.5.1-torch-2.14.1-python3.11"
+    assert names(bare.cache) == {"qemu", "sysroot", "lock", "cortex-a76", name}
+    made = [call for call in calls(bare) if call.startswith("python3 ")]
+    wheels = [call for call in made if " download " in call]
+    assert [" executorch==1.5.1" in call for call in wheels] == [True, False, False]
+    assert wheels[1].endswith(" torch==2.14.1")
+    part = bare.cache / "part"
+    unpacked = [call for call in made if "arm64_torch.py" in call]
+    assert unpacked == [
+        f"python3 {REPO / 'scripts' / 'arm64_torch.py'} {part}/wheels-{name} {part}/torch {bare.cache}/sysroot "
+        f"{bare.cache}/sysroot/usr/bin/python3.11"
+    ]
 
 
 @pytest.mark.parametrize(
