@@ -448,7 +448,16 @@ def completed(
         wrapper = ModelWrapper.of(int8, job.signature, config, job.example, job.images[0], job.maps, job.preprocessing)
         wrapped = wrapper.wrapped(int8, proof.reference, job.tensors)
     original = job.original if wrapper.maps is None else []
-    context = Context(wrapped.module, wrapped.tensors, wrapped.reference, original, job.least, has_islands, amplifies)
+    context = Context(
+        wrapped.module,
+        lambda: wrapper.module(quantized.floating()),
+        wrapped.tensors,
+        wrapped.reference,
+        original,
+        job.least,
+        has_islands,
+        amplifies,
+    )
     stride = job.maps.stride if job.maps is not None else None
     contents = FileContents(job.info, config, job.signature.names, job.preprocessing, stride, labels, quantized)
     told = partial(metadata.metadata, contents, wrapped.example, wrapped.returned, proof.audit, proof.ledger[-1])

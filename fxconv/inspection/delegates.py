@@ -31,7 +31,7 @@ _BACKENDS = {
     "OpenvinoBackend": "OpenVINO, Intel",
     "CudaBackend": "CUDA, GPUs of NVIDIA",
 }
-_INTEGERS = ("qint8", "quint8", "qcint8", "qcint4", "qbint4")
+INTEGERS = ("qint8", "quint8", "qcint8", "qcint4", "qbint4")
 # Kernels that multiply and accumulate, by name: which of their arguments is the weight.
 _WEIGHTED = {"aten::convolution": 1, "aten::linear": 1, "aten::addmm": 2, "aten::mm": 1, "aten::bmm": 1}
 
@@ -125,7 +125,7 @@ def work_of(program: ProgramFile, delegates: tuple[Delegate, ...]) -> Work:
     """The multiply-accumulates of delegates that could be read and of kernels outside them."""
     inside = [(one.calls * row.multiply_accumulates, row.dtype) for one in delegates for row in one.operators]
     outside = sum(count for method in program.methods for count in _kernel_work(method))
-    integers = sum(count for count, dtype in inside if dtype in (*_INTEGERS, "qdint8"))
+    integers = sum(count for count, dtype in inside if dtype in (*INTEGERS, "qdint8"))
     return Work(sum(count for count, _ in inside) + outside, integers)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from fxconv.config import TARGETS as SUFFIXES
 from fxconv.errors import UserError
+from fxconv.targets.executorch.target import EXECUTORCH
 from fxconv.targets.mobile.target import MOBILE
 from fxconv.targets.suffixes import check_suffixes
 from fxconv.targets.target import Target
 
 # The first is written where nothing else is said.
-TARGETS: tuple[Target, ...] = (MOBILE,)
+TARGETS: tuple[Target, ...] = (MOBILE, EXECUTORCH)
 
 
 def target_of(path: Path | None = None) -> Target:

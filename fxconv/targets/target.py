@@ -57,11 +57,13 @@ class Written:
 class Context:
     """What a file is held against: the int8 module as it goes into a file, and what it and the original return.
 
-    `module` takes the tensors in each of `images`, for which it returns `reference`, nothing where it is no single
+    `floating` makes the fused float module that it was made of, called as it is. `module` takes the tensors in each of
+    `images`, for which it returns `reference`, nothing where it is no single
     graph, and for which the original returns `original`. `least` decibels are asked for between file and original.
     """
 
     module: nn.Module
+    floating: Callable[[], nn.Module]
     images: list[tuple[Any, ...]]
     reference: forward.Outputs
     original: forward.Outputs

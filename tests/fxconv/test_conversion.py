@@ -187,7 +187,7 @@ def test_a_file_that_runs_but_is_another_one_is_refused(small_conversion, tmp_pa
     reference = forward.outputs(int8, images)
     path = tmp_path / "model.ptl"
     path.write_bytes(small_conversion.artifact.data)
-    context = Context(int8, images, reference, reference, 10.0, has_islands=False)
+    context = Context(int8, lambda: int8, images, reference, reference, 10.0, has_islands=False)
     assert read_back(MOBILE, path, small_conversion.artifact.data, context).passed
     row = read_back(MOBILE, path, small_conversion.artifact.data + b"?", context)
     assert not row.passed

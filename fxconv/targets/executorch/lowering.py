@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import operator
 import types
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,7 +37,8 @@ class LoweredProgram:
     """A program: its bytes, the Q/DQ module after the rules, where its operations run, and the sizes it takes.
 
     `largest_batch` is the most images of one call, `is_batch_free` whether fewer are taken. `sizes` is the least and
-    the most height and width, `step` what divides them; None where they are those of the example.
+    the most height and width, `step` what divides them; None where they are those of the example. `edge` is what
+    ExecuTorch made of it, of which the bytes with other texts are made.
     """
 
     content: bytes
@@ -47,6 +48,11 @@ class LoweredProgram:
     is_batch_free: bool
     sizes: tuple[int, int] | None = None
     step: int = 1
+    edge: Any = field(default=None, repr=False, compare=False)
+
+    def with_texts(self, texts: Mapping[str, str]) -> bytes:
+        """The bytes of the same program with these texts as constant methods."""
+        return _bytes_of(self.edge, texts)
 
 
 def lower(
@@ -82,8 +88,20 @@ def lower(
                     f"such size ({message_line(error)}); leave it out"
                 ) from error
             raise ConversionError(f"torch.export does not take the Q/DQ form: {message_line(error)}") from error
-    content, placed = written(exported_program, texts or {}, batch)
-    return LoweredProgram(content, ruled, placed, batch, free, dynamic_sizes, step)
+    edge, placed = _edge_of(exported_program, batch)
+    return LoweredProgram(_bytes_of(edge, texts or {}), ruled, placed, batch, free, dynamic_sizes, step, edge)
+
+
+def lower_alike(module: nn.Module, example: tuple[Any, ...]) -> bytes:
+    """The bytes of a module for the example's sizes alone, no rule applied: a twin of what was lowered, or a float one.
+
+    Sizes that are free change no value, and take twice the time to lower.
+    """
+    try:
+        program = exported(module, example, None, None, 1)
+    except Exception as error:  # the module's own code, and torch's, may refuse in any way
+        raise ConversionError(f"torch.export does not take the module: {message_line(error)}") from error
+    return written(program, {})[0]
 
 
 def apply_to_graphs(
@@ -118,20 +136,39 @@ def written(exported_program: Any, texts: Mapping[str, str], batch: int = 1) -> 
 
     It was exported with `batch` rows, of which one is what an operation's cost is told for.
     """
-    with quiet() as said:
-        from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+    edge, placed = _edge_of(exported_program, batch)
+    return _bytes_of(edge, texts), placed
+
+
+def _edge_of(exported_program: Any, batch: int) -> tuple[Any, Placement]:
+    """ExecuTorch's form of a program, with what the delegate takes in it, and where its operations run."""
+    with _refusals_told():
+        from executorch.exir import to_edge_transform_and_lower
+
+        edge = to_edge_transform_and_lower(exported_program, partitioner=[xnnpack_partitioner()])
+        return edge, placement(edge.exported_program(), batch)
+
+
+def _bytes_of(edge: Any, texts: Mapping[str, str]) -> bytes:
+    """The bytes of the program, with these texts as constant methods. What is given stays as it is."""
+    with _refusals_told():
+        from executorch.exir import ExecutorchBackendConfig
         from executorch.exir.passes import MemoryPlanningPass
 
+        own = copy.deepcopy(edge)  # planning writes into it
+        own._config_methods = dict(texts) or None  # `constant_methods`, given after what takes long
+        # Inputs stay where the caller has them: no memory is reserved for the largest, and nothing is copied.
+        planning = MemoryPlanningPass(alloc_graph_input=False)
+        return bytes(own.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning)).buffer)
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    """Raises `ConversionError` with the reason where ExecuTorch refuses, whose own errors are of many types."""
+    with quiet() as said:
         try:
-            edge = to_edge_transform_and_lower(
-                exported_program, partitioner=[xnnpack_partitioner()], constant_methods=dict(texts) or None
-            )
-            placed = placement(edge.exported_program(), batch)
-            # Inputs stay where the caller has them: no memory is reserved for the largest, and nothing is copied.
-            planning = MemoryPlanningPass(alloc_graph_input=False)
-            program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
-            return bytes(program.buffer), placed
-        except Exception as error:  # ExecuTorch's own are of many types
+            yield
+        except Exception as error:
             reason = said.reason() or message_line(error) or type(error).__name__
             raise ConversionError(f"ExecuTorch does not lower the Q/DQ form: {reason}") from error
 

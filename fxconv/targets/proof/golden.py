@@ -184,7 +184,7 @@ def _kept(output: Tensor, most: int | None) -> dict[str, Any]:
 def problem_in(path: Path, target: Target) -> str:
     """What the golden inputs of a file on disk find wrong, in this process; "" when nothing is."""
     try:
-        kept, module = replay.golden_in(str(path)), target.load(path)
+        kept, module = replay.golden_of(target.extra_file(path, replay.FILE)), target.load(path)
     except replay.NotReplayed as error:
         return str(error)
     each = (replay.case_replayed(module, kept, case)["problem"] for case in kept["cases"])

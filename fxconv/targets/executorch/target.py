@@ -1,0 +1,136 @@
+"""The ExecuTorch target, .pte: the Q/DQ form of an int8 module, lowered for the XNNPACK delegate."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fxconv.config import Config, Method
+from fxconv.errors import UserError, message_line
+from fxconv.inspection.executorch_program import read_program
+from fxconv.inspection.found import Unreadable
+from fxconv.measures.output_comparison import noises
+from fxconv.models import forward
+from fxconv.models.signature import in_words
+from fxconv.targets.artifact import Artifact
+from fxconv.targets.executorch import allow_list, contents, installed, lowering, rows, runtime
+from fxconv.targets.executorch.lowering import LoweredProgram
+from fxconv.targets.executorch.proof.prove import prove
+from fxconv.targets.qdq.form import qdq_form
+from fxconv.targets.target import Context, Lowered, Program, Proven, Target, Written
+from fxconv.verification.audit import AUDIT_INPUTS
+
+# The constant methods that give the texts which ride along, by their names.
+TEXTS = {"fxconv.json": "fxconv_metadata", "golden.json": "fxconv_golden"}
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What a program was lowered from: the Q/DQ form before the rules, and what it became."""
+
+    form: nn.Module
+    program: LoweredProgram
+    example: tuple[Any, ...]
+
+
+class ExecutorchTarget(Target):
+    """What `Target` says, by ExecuTorch and its XNNPACK delegate."""
+
+    name, suffix = "executorch", ".pte"
+    stages = rows.STAGES
+    runtime = "ExecuTorch, XNNPACK"
+    is_exact = False
+
+    def begins(self, start: bytes) -> bool:
+        return start[4:6] == b"ET"
+
+    def check(self, config: Config) -> None:
+        installed.check()
+
+    def lower(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
+        form = qdq_form(module, example)
+        program = lowering.lower(form, example, config.sizes)
+        own = _Own(form, program, example)
+        return Lowered({rows.QDQ: form}, program.content, Method.trace, own=own)
+
+    def between(self, lowered: Lowered, context: Context) -> tuple[Any, ...]:
+        return (rows.held_form(lowered.own.form, context),)
+
+    def write(self, lowered: Lowered, extra_files: Mapping[str, str], config: Config) -> Written:
+        own: _Own = lowered.own
+        return Written(own.program.with_texts({TEXTS[name]: text for name, text in extra_files.items()}))
+
+    def prove(self, path: Path, content: bytes, lowered: Lowered, context: Context) -> Proven:
+        program: LoweredProgram = lowered.own.program
+        again = partial(lowering.lower_alike, example=lowered.own.example)
+        images = context.images[:AUDIT_INPUTS]
+        found = prove(context.module, context.floating(), program.module, path, images, again)
+        outputs = found.outputs
+        reference = context.reference[: len(images)] or forward.outputs(context.module, images)
+        to_int8 = min((noise.sqnr for noise in noises(reference, outputs)), default=math.inf) if outputs else -math.inf
+        return Proven(rows.of_file(found, path, content, reference, context), found.operations, to_int8)
+
+    def float_twin(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> bytes:
+        return lowering.lower_alike(module, example)
+
+    def load(self, file: Path | bytes) -> Program:
+        return runtime.load(file)
+
+    def float_kernels(self, program: Program) -> str:
+        return "XNNPACK"
+
+    def describe(
+        self, path: Path, data: bytes, lowered: Lowered, example: tuple[Any, ...], float_bytes: int
+    ) -> Artifact:
+        return contents.described(data, lowered.own.program.placement, float_bytes)
+
+    def unreadable(self, data: bytes, float_bytes: int) -> Artifact:
+        return Artifact(None, data, hashlib.sha256(data).hexdigest(), None, (), {}, {}, {}, float_bytes)
+
+    def other_sizes(self, config: Config) -> Sequence[tuple[int, int]]:
+        """The ends of the sizes that were asked for: a program takes no other size than those it was written for."""
+        if config.sizes is None:
+            return ()
+        least, most = config.sizes
+        return ((least, most), (most, least))
+
+    def extra_file(self, path: Path, name: str) -> str | None:
+        try:
+            found = read_program(memoryview(path.read_bytes())).texts.get(TEXTS[name])
+        except (Unreadable, OSError):
+            return None
+        return None if found is None else bytes(found).decode("utf-8", "replace")
+
+    def inspected(self, path: Path) -> None:
+        allow_list.inspected(path)
+
+    def check_operators(self, path: Path) -> None:
+        allow_list.inspected(path)
+
+    def prepare(self, path: Path, threads: int = 1) -> None:
+        installed.check()
+        allow_list.inspected(path)
+        runtime.set_threads(threads)
+
+    def open(self, path: Path) -> Program:
+        return runtime.load(path)
+
+    def run(self, program: Program, example: tuple[Any, ...], path: Path) -> None:
+        try:
+            program(*example)
+        except (RuntimeError, ValueError) as error:
+            what = f"does not run on an input of {in_words(example)}"
+            raise UserError(f"{path}: {what} ({message_line(error)}); give --input-size or --example") from error
+
+    def advice(self, config: Config) -> str:
+        return "write a .ptl of it, or keep the operation that differs in float (--keep-float PATTERN)"
+
+
+EXECUTORCH = ExecutorchTarget()
