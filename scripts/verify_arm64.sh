@@ -26,7 +26,7 @@ others is to be looked at first, with fxconv inspect: what is in it runs.
   --help     this text
 
 The first run fetches about 190 MB by apt-get and pip, and keeps about 420 MB in the cache. Later runs fetch nothing.
-For a .pte it is about 580 MB, of which 500 are kept: the package index has the torch that ExecuTorch needs with CUDA,
+For a .pte it is about 580 MB, and 520 are kept: the package index has the torch that ExecuTorch needs with CUDA,
 which is left out. PIP_EXTRA_INDEX_URL names an index that has it without.
 
 environment:
@@ -317,7 +317,8 @@ clean() {
 # -- running -------------------------------------------------------------------------------------------
 
 # The sysroot with a description of one processor, which the kernels of ExecuTorch and of the torch beside it are chosen
-# by: qemu has that of this machine in /proc/cpuinfo, on which they crash.
+# by: qemu has that of this machine in /proc/cpuinfo, on which they crash. Files were bit-exact as cortex-a53, -a72, -a76
+# and neoverse-n1; as all that qemu 7.2 knows, with SME, a file gave numbers that have nothing to do with it.
 describe_processor() {
     root=$cache/cortex-a76
     identification=$root/sys/devices/system/cpu/cpu0/regs/identification
