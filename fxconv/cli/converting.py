@@ -38,6 +38,7 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
     from fxconv.config import OWN_CHOICES, not_written
     from fxconv.data.arrays import split_name
     from fxconv.data.class_names import sorted_files
+    from fxconv.targets.executorch.installed import installed
     from fxconv.targets.suffixes import check_suffixes
 
     output, accuracy, training = request.output, request.accuracy, request.training
@@ -76,6 +77,8 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
         if target not in kinds and (field := next((one for one in own if given(one)), None)):
             raise UserError(not_written(f"--{field.replace('_', '-')}", target))
     config.check_targets(kinds)
+    if "executorch" in kinds:
+        installed()
     return replace(files, targets=kinds)
 
 

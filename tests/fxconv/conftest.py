@@ -103,3 +103,9 @@ def small_model() -> torch.nn.Module:
 def small_conversion(small_model: torch.nn.Module, batches: list[torch.Tensor]) -> Conversion:
     """The small network converted through the Python interface."""
     return fxconv.convert(small_model, calibration=batches)
+
+
+@pytest.fixture(scope="session")
+def both_targets(small_model: torch.nn.Module, batches: list[torch.Tensor]) -> Conversion:
+    """The small network as a .ptl and a .pte of one calibration; lowering takes seconds. Needs ExecuTorch."""
+    return fxconv.convert(small_model, calibration=batches, targets=("mobile", "executorch"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fxconv.data import staged_file
-from fxconv.data.staged_file import StagedFile, check_place, clear_leftovers, write_whole
+from fxconv.data.staged_file import StagedFile, check_place, clear_leftovers, commit_all, write_whole
 from fxconv.errors import UserError
 
 OLD = b"the artifact of last week"
@@ -285,3 +285,18 @@ def test_a_name_that_is_taken_is_left_alone(target):
     with StagedFile(target, b"whole") as staged:
         assert staged.path.name == f".x.ptl.{os.getpid()}.1.part"
     assert taken.read_bytes() == b"somebody's"
+
+
+def test_several_files_get_their_names_together_or_none_does(tmp_path, monkeypatch):
+    first, second = tmp_path / "a.ptl", tmp_path / "b.pte"
+    first.write_bytes(b"old")
+    with StagedFile(first, b"new") as one, StagedFile(second, b"too") as two:
+        commit_all([one, two])
+    assert (first.read_bytes(), second.read_bytes()) == (b"new", b"too")
+    second.unlink()
+    with StagedFile(first, b"newer") as one, StagedFile(second, b"too") as two:
+        monkeypatch.setattr(two, "commit", lambda: (_ for _ in ()).throw(UserError("it cannot be")))
+        with pytest.raises(UserError, match="it cannot be"):
+            commit_all([one, two])
+    assert first.read_bytes() == b"new", "what was there is put back"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ptl"]
