@@ -41,6 +41,7 @@ PYTHON: dict[str, str] = {
 _LOADING = "Python gives the module itself, which fxconv does not load"
 _COMMAND = "of a command that has no function in Python"
 _TERMINAL = "about the command line itself"
+_PIP = "of pip"
 # Options that nothing in Python stands for, and why.
 COMMAND_LINE_ONLY: dict[str, str] = {
     "--weights": _LOADING,
@@ -68,6 +69,8 @@ COMMAND_LINE_ONLY: dict[str, str] = {
     "--config": "Python gives config=, a value",
     "--save-config": "Python has conversion.config, a value",
     "--dry-run": "Python has rewrites.rewrite",
+    "--force-reinstall": _PIP,
+    "--no-deps": _PIP,
     "--help": _TERMINAL,
     "--version": _TERMINAL,
     "--traceback": _TERMINAL,

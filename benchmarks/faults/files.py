@@ -151,7 +151,7 @@ PROOF = (
     Mutant(
         "a golden output may round otherwise without a float island",
         _REPLAY,
-        'return rule == "island" and off is not None',
+        'return rule in ("island", "kernels") and off is not None',
         "return off is not None",
         (f"{_REPLAY_TEST}::test_a_float_island_may_round_otherwise_but_by_40_db",),
     ),

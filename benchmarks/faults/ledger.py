@@ -135,8 +135,8 @@ LEDGER = (
     Mutant(
         "what failed is written to the output all the same",
         _CONVERSION,
-        "if output is not None and conversion.verified:",
-        "if output is not None:",
+        "if places and conversion.verified:",
+        "if places:",
         (f"{_PLANTED}::test_a_swapped_scale_in_one_functional",),
     ),
     Mutant(
@@ -149,13 +149,13 @@ LEDGER = (
     Mutant(
         "a saved file is not read back",
         _CONVERSION,
-        "if staged.path.read_bytes() != self.artifact.data:",
+        "if staged.path.read_bytes() != file.artifact.data:",
         "if False:",
         (f"{_CONVERSION_TEST}::test_save_notices_bytes_that_changed_on_their_way_to_the_disk",),
     ),
     Mutant(
         "other bytes on the disk pass where the outputs are the same",
-        _WRITE,
+        "fxconv/targets/mobile/target.py",
         "if row.passed and on_disk != content:",
         "if False:",
         (f"{_CONVERSION_TEST}::test_a_file_that_runs_but_is_another_one_is_refused",),
@@ -163,8 +163,8 @@ LEDGER = (
     Mutant(
         "golden inputs that differ pass",
         _WRITE,
-        "if row.passed and problem:",
-        "if False:",
+        "    if not problem:\n",
+        "    if True:\n",
         ("tests/fxconv/targets/proof/test_golden.py::test_a_file_whose_golden_inputs_differ_is_not_verified",),
     ),
     Mutant(

@@ -123,7 +123,7 @@ def test_a_mistake_in_a_file_is_told_in_one_line(content, message, tmp_path):
 
 # Of these none is imported, opened or looked up: patterns, names that fxconv knows, and literals for what is named
 # (`refuse_addresses` has those by which transformers would fetch code).
-_WORDS = {"skip", "until", "keep_float", "runtime", "model_arg", "resize", "crop"}
+_WORDS = {"skip", "until", "keep_float", "runtime", "model_arg", "resize", "crop", "dynamic_sizes"}
 
 
 def test_no_other_choice_of_a_file_is_a_name_of_code_or_of_a_file():
