@@ -10,6 +10,8 @@ from fxconv.errors import UserError
 
 # The first is written where nothing else is said.
 WRITTEN = tuple(TARGETS.values())
+_CORE_ML = "Core ML model, which decides itself what runs in which type, so that its integers cannot be read back"
+_QNN = "file of Qualcomm's SDK, which needs that SDK and its chip to be tried"
 # Files of other kinds that people ask for, by their suffix.
 _OTHERS = {
     ".tflite": "TensorFlow Lite file",
@@ -18,8 +20,9 @@ _OTHERS = {
     ".pth": "weights",
     ".pt2": "exported program",
     ".ptd": "data file of ExecuTorch",
-    ".mlmodel": "Core ML model",
-    ".mlpackage": "Core ML model",
+    ".mlmodel": _CORE_ML,
+    ".mlpackage": _CORE_ML,
+    ".dlc": _QNN,
     ".torchscript": "full TorchScript",
 }
 

@@ -23,7 +23,16 @@ def test_names_that_are_written(name):
         ("a/x.onnx", "-o a/x.onnx: fxconv writes .ptl or .pte only, no ONNX file; write a/x.ptl"),
         ("x.ptd", "-o x.ptd: fxconv writes .ptl or .pte only, no data file of ExecuTorch; write x.ptl"),
         ("x.Pt", "-o x.Pt: fxconv writes .ptl or .pte only, no full TorchScript or weights; write x.ptl"),
-        ("x.mlmodel", "-o x.mlmodel: fxconv writes .ptl or .pte only, no Core ML model; write x.ptl"),
+        (
+            "x.mlmodel",
+            "-o x.mlmodel: fxconv writes .ptl or .pte only, no Core ML model, which decides itself what runs in which "
+            "type, so that its integers cannot be read back; write x.ptl",
+        ),
+        (
+            "x.dlc",
+            "-o x.dlc: fxconv writes .ptl or .pte only, no file of Qualcomm's SDK, which needs that SDK and its chip "
+            "to be tried; write x.ptl",
+        ),
         ("x", "-o x: has no suffix, as the files that fxconv writes do; write x.ptl"),
         ("x.1", "-o x.1: does not end in .ptl or .pte, as the files that fxconv writes do; write x.1.ptl"),
         (".ptl", "-o .ptl: has no suffix, as the files that fxconv writes do; write .ptl.ptl"),
