@@ -50,12 +50,13 @@ def on_kernels(latency: Latency) -> str:
     return f" on {latency.float_kernels}{slow}"
 
 
-def latency_rows(latency: Latency) -> list[tuple[str, str, str, str]]:
+def latency_rows(latency: Latency, kernels: str = "qnnpack") -> list[tuple[str, str, str, str]]:
     """The rows of a table of what int8 and float take, and the ratio: by the wall, by CPU time, and how runs differ."""
     if not math.isfinite(latency.int8_ms):
         return []
     wall = (milliseconds(latency.int8_ms), milliseconds(latency.float_ms), f"{latency.ratio:.3f}")
-    rows = [(f"latency, {count(latency.threads, 'thread')}, this machine (qnnpack is made for ARM)", *wall)]
+    made_for = " (qnnpack is made for ARM)" if kernels == "qnnpack" else f" ({kernels})" if kernels else ""
+    rows = [(f"latency, {count(latency.threads, 'thread')}, this machine{made_for}", *wall)]
     if not math.isnan(latency.cpu_ratio):
         cpu = (milliseconds(latency.int8_cpu_ms), milliseconds(latency.float_cpu_ms), f"{latency.cpu_ratio:.3f}")
         rows.append(("- by CPU time", *cpu))

@@ -19,6 +19,6 @@ def costs_table(conversion: Conversion) -> Table:
     table = grid("", ">int8", ">float", ">ratio")
     ratio = artifact.size / artifact.float_bytes
     add(table, "file", size(artifact.size), size(artifact.float_bytes), f"{ratio:.3f}")
-    for row in latency_rows(conversion.latency):
+    for row in latency_rows(conversion.latency, artifact.kernels):
         add(table, *row)
     return table

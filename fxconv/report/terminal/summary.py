@@ -82,9 +82,11 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *_kept_float(conversion),
         *_frozen(conversion),
         *norm_rows(rewritten),
-        ("size", f"{size(artifact.size)}, {ratio}"),
     ]
-    if math.isfinite(conversion.latency.int8_ms):
+    is_one = len(conversion.files) == 1  # of several a table says it
+    if is_one:
+        rows.append(("size", f"{size(artifact.size)}, {ratio}"))
+    if is_one and math.isfinite(conversion.latency.int8_ms):
         rows.append(("latency", latency_words(conversion.latency)))
     rows += _other_shapes(conversion)
     rows += [

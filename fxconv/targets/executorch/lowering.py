@@ -114,8 +114,15 @@ def apply_to_graphs(
     for path, graph in graphs_in(ruled).items():
         inputs = [call[path][0] for call in calls if call.get(path)]
         if inputs:
-            apply_rules(graph, inputs)
+            _drop_unused(apply_rules(graph, inputs))
     return ruled.eval()
+
+
+def _drop_unused(graph: fx.GraphModule) -> None:
+    """Take away the buffers that rules left unread: export keeps all there are, and they would lie in the file."""
+    read = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    for name in [name for name, _ in graph.named_buffers(recurse=False) if name not in read]:
+        delattr(graph, name)
 
 
 def _ruled(

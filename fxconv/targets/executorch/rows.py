@@ -17,7 +17,7 @@ from fxconv.verification.audit import Audit
 from fxconv.verification.parity import AMPLIFYING, ANSWERS, StageParity
 
 QDQ = "qdq"
-STAGES = (QDQ, "numbers", "operations", "twin", "outputs", ANSWERS)
+STAGES = (QDQ, "numbers", "operations", "file", "outputs", ANSWERS)
 _WITHIN = "each operation within 2 steps on all but 0.1 % of its values"
 _NUMBERS = "equal: integers, scales, zero points and biases read back from the file"
 
@@ -50,7 +50,7 @@ def of_file(
     return (
         numbers,
         operations,
-        replace(twin, stage="twin", against="twin"),
+        replace(twin, stage="file", against="twin"),
         replace(outputs, stage="outputs", against="its values"),
         _answers(found.outputs, reference, context),
     )
