@@ -17,6 +17,7 @@ from fxconv.targets.executorch.rules.batch_norms import batch_norms
 from fxconv.targets.executorch.rules.clamps import clamps
 from fxconv.targets.executorch.rules.contiguous_constants import contiguous_constants
 from fxconv.targets.executorch.rules.float_biases import float_biases
+from fxconv.targets.executorch.rules.float_modules import float_modules
 from fxconv.targets.executorch.rules.hard_sigmoids import hard_sigmoids
 from fxconv.targets.executorch.rules.image_averages import image_averages
 from fxconv.targets.executorch.rules.matrix_products import matrix_products
@@ -24,6 +25,7 @@ from fxconv.targets.executorch.rules.nearest_upsampling import nearest_upsamplin
 from fxconv.targets.executorch.rules.one_scale import one_scale
 from fxconv.targets.executorch.rules.permutations import permutations
 from fxconv.targets.executorch.rules.reshapes import reshapes
+from fxconv.targets.executorch.rules.rolls import rolls
 from fxconv.targets.executorch.rules.scalar_arithmetic import scalar_arithmetic
 from fxconv.targets.executorch.rules.shuffles import shuffles
 from fxconv.targets.executorch.rules.sizes import lacks_sizes, record_sizes
@@ -34,7 +36,8 @@ from fxconv.targets.executorch.rules.whole_pool_arguments import whole_pool_argu
 Rule = Callable[[fx.GraphModule], fx.GraphModule]
 
 RULES: tuple[Rule, ...] = (
-    float_biases,  # first: hard_sigmoids reads biases as numbers
+    float_modules,  # before all that looks for operations
+    float_biases,  # early: hard_sigmoids reads biases as numbers
     hard_sigmoids,  # before clamps, which looks at what it writes
     whole_pool_arguments,  # before all that reads the arguments of pools
     image_averages,  # before adaptive_pools: an average over all needs no kernel size
@@ -42,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     average_pools,  # reads pools with all their arguments
     batch_norms,  # before clamps: a ReLU behind its convolution is part of it
     matrix_products,  # before reshapes: it writes some
+    rolls,  # before one_scale: it writes concatenations
     stacks,  # before one_scale: it writes concatenations
     shuffles,  # before one_scale, as all that moves values
     nearest_upsampling,  # it writes concatenations

@@ -45,8 +45,8 @@ def test_a_program_takes_any_batch_and_gives_what_the_graph_gives() -> None:
 def test_each_operation_says_for_which_int8_node_it_stands() -> None:
     operations = lower(network(), (IMAGES[:1],), largest_batch=1).placement.operations
     assert [(one.node, one.operation, one.where) for one in operations] == [
-        ("n1", "convolution", Where.INT8), ("n1", "relu", Where.INT8), ("n2", "hardswish", Where.INT8),
-        ("n3", "mean", Where.INT8), ("n3", "view_copy", Where.INT8),
+        ("n1", "convolution", Where.INT8), ("n2", "hardswish", Where.INT8), ("n3", "mean", Where.INT8),
+        ("n3", "view_copy", Where.INT8),
     ]  # fmt: skip
     assert operations[0].macs == 8 * 8 * 9 * 144 and operations[0].values == 8 * 144
 
