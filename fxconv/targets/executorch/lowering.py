@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
+import json
 import operator
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +23,13 @@ from fxconv.targets.executorch.placement import NODE, Placement, placement
 from fxconv.targets.executorch.quiet import quiet
 from fxconv.targets.executorch.rules import apply_rules
 from fxconv.targets.executorch.rules.qdq_nodes import SOURCE, VALUE
+from fxconv.targets.executorch.runtime import SIZES_TEXT
 from rewrites.parts import graphs_in, prefixed
 
-# The most images of one call. Memory for outputs is reserved for so many, none for inputs, and none in the delegate.
-# Export asks whether there are 16 at least, and binds itself to the answer: with 16 alone it would take only 16.
-LARGEST_BATCH = 32
+# The most images of one call: memory for so many inputs and outputs is reserved when a program is loaded. It cannot be
+# left to the caller: ExecuTorch 1.3 does not look at the sizes of inputs that it has no memory for, and computes
+# something else. Nor can it be 16: export asks whether there are 16 at least, and binds itself to the answer.
+LARGEST_BATCH = 8
 # Operations that the delegate takes for known sizes alone; a batch of any size would put them outside.
 _OF_KNOWN_SIZES = frozenset({torch.narrow, torch.roll, torch.nn.functional.interpolate, operator.getitem})
 # Sizes that strides divide evenly, should a network refuse others.
@@ -38,7 +42,7 @@ class LoweredProgram:
 
     `largest_batch` is the most images of one call, `is_batch_free` whether fewer are taken. `sizes` is the least and
     the most height and width, `step` what divides them; None where they are those of the example. `edge` is what
-    ExecuTorch made of it, of which the bytes with other texts are made.
+    ExecuTorch made of it, of which the bytes with other texts are made, `taken` the text of the sizes that it takes.
     """
 
     content: bytes
@@ -49,10 +53,11 @@ class LoweredProgram:
     sizes: tuple[int, int] | None = None
     step: int = 1
     edge: Any = field(default=None, repr=False, compare=False)
+    taken: str = ""
 
     def with_texts(self, texts: Mapping[str, str]) -> bytes:
-        """The bytes of the same program with these texts as constant methods."""
-        return _bytes_of(self.edge, texts)
+        """The bytes of the same program with these texts as constant methods, and with the one of its sizes."""
+        return _bytes_of(self.edge, {**texts, SIZES_TEXT: self.taken})
 
 
 def lower(
@@ -88,8 +93,10 @@ def lower(
                     f"such size ({message_line(error)}); leave it out"
                 ) from error
             raise ConversionError(f"torch.export does not take the Q/DQ form: {message_line(error)}") from error
+    taken = json.dumps(_taken(exported_program))
     edge, placed = _edge_of(exported_program, batch)
-    return LoweredProgram(_bytes_of(edge, texts or {}), ruled, placed, batch, free, dynamic_sizes, step, edge)
+    content = _bytes_of(edge, {**(texts or {}), SIZES_TEXT: taken})
+    return LoweredProgram(content, ruled, placed, batch, free, dynamic_sizes, step, edge, taken)
 
 
 def lower_alike(module: nn.Module, example: tuple[Any, ...]) -> bytes:
@@ -133,9 +140,41 @@ def _ruled(
         with suppress(Exception):  # the module's own code may refuse another batch in any way
             ruled = apply_to_graphs(module, example, True, dynamic_sizes)
             called = {node.target for graph in graphs_in(ruled).values() for node in graph.graph.nodes}
-            if not called & _OF_KNOWN_SIZES:
+            if not called & _OF_KNOWN_SIZES and not (torch.mean in called and _writes_past_growing_means()):
                 return ruled, True
     return apply_to_graphs(module, example, False, dynamic_sizes), False
+
+
+def _taken(exported_program: Any) -> list[list[list[int]]]:
+    """The least and the most of each size of each input: a file knows the most alone, and old runtimes ask for none."""
+    bounds = {str(symbol): limits for symbol, limits in exported_program.range_constraints.items()}
+    found = []
+    for node in exported_program.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        if node.name not in exported_program.graph_signature.user_inputs or not isinstance(value, Tensor):
+            continue
+        found.append([_limits(size, bounds) for size in value.shape])
+    return found
+
+
+def _limits(size: Any, bounds: Mapping[str, Any]) -> list[int]:
+    if isinstance(size, int):
+        return [size, size]
+    expression = size.node.expr
+    ends = [
+        expression.subs({symbol: getattr(bounds[str(symbol)], end) for symbol in expression.free_symbols})
+        for end in ("lower", "upper")
+    ]
+    return [int(end) for end in ends]
+
+
+def _writes_past_growing_means() -> bool:
+    """Whether this release's delegate writes past its memory when an int8 mean is given more images than before.
+
+    ExecuTorch 1.3 does, and ends the process some time later; 1.5 does not.
+    """
+    release = [int(part) for part in importlib.metadata.version("executorch").split(".")[:2]]
+    return release < [1, 4]
 
 
 def written(exported_program: Any, texts: Mapping[str, str], batch: int = 1) -> tuple[bytes, Placement]:
@@ -159,14 +198,9 @@ def _edge_of(exported_program: Any, batch: int) -> tuple[Any, Placement]:
 def _bytes_of(edge: Any, texts: Mapping[str, str]) -> bytes:
     """The bytes of the program, with these texts as constant methods. What is given stays as it is."""
     with _refusals_told():
-        from executorch.exir import ExecutorchBackendConfig
-        from executorch.exir.passes import MemoryPlanningPass
-
         own = copy.deepcopy(edge)  # planning writes into it
         own._config_methods = dict(texts) or None  # `constant_methods`, given after what takes long
-        # Inputs stay where the caller has them: no memory is reserved for the largest, and nothing is copied.
-        planning = MemoryPlanningPass(alloc_graph_input=False)
-        return bytes(own.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning)).buffer)
+        return bytes(own.to_executorch().buffer)
 
 
 @contextmanager

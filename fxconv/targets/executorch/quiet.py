@@ -49,6 +49,26 @@ class Said:
         return found[0].strip() if found else ""
 
 
+class _Words(io.TextIOBase):
+    """What the runtime's bindings print by way of Python: kept where something is kept, else printed.
+
+    One for good: they hold on to the stderr that they were imported under, and end the process if it is closed.
+    """
+
+    file: IO[bytes] | None = None
+
+    def write(self, text: str) -> int:
+        """Keep or print a text."""
+        if self.file is not None:
+            self.file.write(text.encode())
+        elif sys.__stderr__ is not None:
+            sys.__stderr__.write(text)
+        return len(text)
+
+
+_WORDS = _Words()
+
+
 @contextmanager
 def _stderr_kept() -> Iterator[Said]:
     """The runtime prints past Python: the descriptor itself is another file for as long."""
@@ -60,14 +80,13 @@ def _stderr_kept() -> Iterator[Said]:
             yield Said(file)
             return
         os.dup2(file.fileno(), 2)
-        # Its bindings print by way of Python.
-        words = io.TextIOWrapper(file, write_through=True)
+        outer, _WORDS.file = _WORDS.file, file
         try:
-            with redirect_stderr(words):
+            with redirect_stderr(_WORDS):
                 yield Said(file)
         finally:
+            _WORDS.file = outer
             os.dup2(before, 2)
-            words.detach()
             os.close(before)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from fxconv.targets.executorch.quiet import quiet
 _TYPES = {torch.float32: 6, torch.uint8: 0, torch.int8: 1, torch.int32: 3, torch.int64: 4, torch.bool: 11,
           torch.float16: 5, torch.float64: 7}  # fmt: skip
 _NAMES = {number: str(dtype).removeprefix("torch.") for dtype, number in _TYPES.items()}
+
+
+# The constant method that says what sizes a program takes.
+SIZES_TEXT = "fxconv_sizes"
 
 
 class RefusedInput(ValueError):
@@ -33,6 +38,7 @@ class Program:
     def __init__(self, program: Any, method: Any, content: bytes | None) -> None:
         # A method does not keep its program alive, nor a program the bytes it was made of.
         self._program, self._method, self._content = program, method, content
+        self._sizes = _sizes(self.text(SIZES_TEXT))
 
     def __call__(self, *inputs: Any) -> Any:
         """Run it. Raises `RefusedInput` for inputs that it does not take, and what the runtime does."""
@@ -56,8 +62,11 @@ class Program:
             largest, name = tuple(wanted.sizes()), _NAMES.get(wanted.dtype(), str(wanted.dtype()))
             if _TYPES.get(value.dtype) != wanted.dtype():
                 raise RefusedInput(f"takes {name}, and is given {str(value.dtype).removeprefix('torch.')}")
-            if len(largest) != value.ndim or any(a > b for a, b in zip(value.shape, largest, strict=True)):
-                raise RefusedInput(f"takes tensors of at most {_by(largest)}, and is given {_by(tuple(value.shape))}")
+            taken = self._sizes[number] if number < len(self._sizes) else [(1, size) for size in largest]
+            if len(taken) != value.ndim or any(
+                not least <= size <= most for size, (least, most) in zip(value.shape, taken, strict=True)
+            ):
+                raise RefusedInput(f"takes tensors of {_ranges(taken)}, and is given {_by(tuple(value.shape))}")
 
     @property
     def largest_inputs(self) -> tuple[tuple[int, ...], ...]:
@@ -105,6 +114,19 @@ def set_threads(count: int) -> int:
             reset(count)
         asked = getattr(portable_lib, "_threadpool_get_thread_count", None)
         return int(asked()) if asked is not None else 0
+
+
+def _sizes(text: str | None) -> list[list[tuple[int, int]]]:
+    """The least and the most of each size of each input, as a file of fxconv's says them; none for any other file."""
+    try:
+        return [[(int(least), int(most)) for least, most in each] for each in json.loads(text or "[]")]
+    except (ValueError, TypeError):
+        return []
+
+
+def _ranges(sizes: Sequence[tuple[int, int]]) -> str:
+    """1..8x3x224x224."""
+    return "x".join(str(least) if least == most else f"{least}..{most}" for least, most in sizes)
 
 
 def _copied(value: Any) -> Any:

@@ -44,10 +44,10 @@ def test_another_memory_format_is_read_as_it_is_meant(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ((IMAGES[:, :7],), "does not run on an input of 2x7x12x12: .+"),
+        ((IMAGES[:, :7],), r"takes tensors of 1\.\.8x8x12x12, and is given 2x7x12x12"),
         ((IMAGES.double(),), "takes float32, and is given float64"),
         ((IMAGES, IMAGES), "takes 1 tensors, and is given 2"),
-        ((IMAGES[0],), "takes tensors of at most 32x8x12x12, and is given 8x12x12"),
+        ((IMAGES[0],), r"takes tensors of 1\.\.8x8x12x12, and is given 8x12x12"),
     ],
 )
 def test_other_inputs_are_refused(content: bytes, inputs: tuple[torch.Tensor, ...], words: str) -> None:
@@ -65,5 +65,5 @@ def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
 def test_threads_are_said(content: bytes) -> None:
     assert set_threads(1) == 1
     program: Program = load(content)
-    assert program.largest_inputs == ((32, 8, 12, 12),)
+    assert program.largest_inputs == ((8, 8, 12, 12),)
     assert run(torch.nn.Identity(), IMAGES).shape == IMAGES.shape
