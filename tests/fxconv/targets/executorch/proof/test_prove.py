@@ -48,7 +48,7 @@ class Lowered:
 
 def bytes_of(module: nn.Module, example: Image) -> bytes:
     """A module on which the rules ran already, as a file."""
-    return lowering.written(lowering._exported(module, example, None, None, 1), {})[0]
+    return lowering.written(lowering.exported(module, example, None, None, 1), {})[0]
 
 
 def lowered(given: Made) -> Lowered:
