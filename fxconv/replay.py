@@ -327,7 +327,7 @@ def executorch_program(path: str) -> ExecuTorchProgram:
         words = (str(error).strip().splitlines() or [""])[0]
         raise NotReplayed(f"needs ExecuTorch's runtime, which is not here ({words}); install {RELEASES}") from error
     except Exception as error:  # of many types, in what a file says of itself
-        raise NotReplayed(_not_run(error)) from error
+        raise NotReplayed(_not_run(path, error)) from error
 
 
 def loaded(path: str) -> Any:
@@ -362,7 +362,7 @@ def replayed(path: str) -> dict[str, Any]:
     except NotReplayed:
         raise
     except Exception as error:  # of many types, in what a file says of itself as in what it does
-        raise NotReplayed(_not_run(error)) from error
+        raise NotReplayed(_not_run(path, error)) from error
     here = place()
     return {
         "torch": torch.__version__,
@@ -371,6 +371,7 @@ def replayed(path: str) -> dict[str, Any]:
         "machine": here["machine"],
         "rule": rule_here(golden),
         "outputs_of": golden["outputs_of"],
+        "written": golden.get("place"),
         "exact": all(case["exact"] for case in cases),
         "passed": bool(cases) and all(case["passed"] for case in cases),
         "problem": next((f"case {n}: {case['problem']}" for n, case in enumerate(cases) if case["problem"]), ""),
@@ -378,9 +379,10 @@ def replayed(path: str) -> dict[str, Any]:
     }
 
 
-def _not_run(error: Exception) -> str:
+def _not_run(path: str, error: Exception) -> str:
     words = (str(error).strip().splitlines() or [""])[0]
-    return f"does not run under torch {torch.__version__} ({type(error).__name__}: {words})"
+    runtime = f"ExecuTorch {place()['executorch']}" if is_program(path) else f"torch {torch.__version__}"
+    return f"does not run under {runtime} ({type(error).__name__}: {words})"
 
 
 def limit(seconds: int, megabytes: int) -> None:
@@ -410,7 +412,7 @@ def _data_kilobytes() -> int:
 
 def main() -> None:
     """The program."""
-    parser = argparse.ArgumentParser(description="run the golden inputs of a lite-interpreter file again")
+    parser = argparse.ArgumentParser(description="run the golden inputs of a .ptl or .pte file again")
     parser.add_argument("file")
     parser.add_argument("--limit", nargs=2, type=int, metavar=("SECONDS", "MEGABYTES"))
     words = parser.parse_args()

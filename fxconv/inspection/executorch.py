@@ -93,7 +93,7 @@ def _loads_in(program: ProgramFile, delegates: tuple[Delegate, ...]) -> str:
     new += [kind for row in rows for kind in row.dtype.split(" to ") if kind.startswith("unknown (")]
     if new:
         return f"a release newer than {RELEASES[-1]}, whose schema lacks {_named(sorted(set(new)))} of XNNPACK"
-    return f"{' and '.join(RELEASES)} know all of it, built with its kernels and backends"
+    return f"{', '.join(RELEASES[:-1])} and {RELEASES[-1]} know all of it, built with its kernels and backends"
 
 
 def _signature(method: Method) -> str:

@@ -11,7 +11,7 @@ from fxconv.inspection.printable import printable
 # Files that `fxconv convert` and others write, or that others run: nothing in them is left to convert.
 ARTIFACTS = (Kind.LITE, Kind.LITE_FLATBUFFER, Kind.ONNX, Kind.TFLITE, Kind.EXECUTORCH, Kind.EXPORTED)
 WEIGHTS = (Kind.STATE_DICT, Kind.CHECKPOINT, Kind.SAFETENSORS)
-_ARTICLES = {kind: "an" if kind.value[0] in "aeioxO" else "a" for kind in Kind} | {Kind.PICKLE: ""}
+_ARTICLES = {kind: "an" if kind.value[0] in "aeioxEO" else "a" for kind in Kind} | {Kind.PICKLE: ""}
 _TEXTS = {
     ".py": "a Python file",
     ".ipynb": "a notebook",
@@ -43,6 +43,11 @@ def what_is(path: Path) -> str:
         kind = inspect(path).kind
     except UserError as error:
         return _short(str(error).removeprefix(f"{printable(str(path), 300)}: "))
+    return with_article(kind)
+
+
+def with_article(kind: Kind) -> str:
+    """`an ExecuTorch program`."""
     return f"{_ARTICLES[kind]} {kind.value}".strip()
 
 

@@ -1,14 +1,14 @@
 """The schema of what ExecuTorch hands to XNNPACK: datatypes, kinds of nodes and their fields, by number.
 
-Of backends/xnnpack/serialization/schema.fbs, which is the same in ExecuTorch 1.3.1 and 1.5.1; `XN01` is its mark, and
-`XN00` that of runtime_schema.fbs beside it, which older releases wrote.
+Of backends/xnnpack/serialization/schema.fbs, which is the same in ExecuTorch 1.3.1, 1.4.1 and 1.5.1; `XN01` is its
+mark, and `XN00` that of runtime_schema.fbs beside it, which older releases wrote.
 """
 
 from __future__ import annotations
 
 HEADER_MARK, MARKS = b"XH00", (b"XN01", b"XN00")
 # The releases whose schemas were read: each knows all that stands here.
-RELEASES = ("1.3.1", "1.5.1")
+RELEASES = ("1.3.1", "1.4.1", "1.5.1")
 NO_VALUE = 0xFFFFFFFF
 INPUT_FLAG, OUTPUT_FLAG = 1, 2
 

@@ -34,13 +34,17 @@ def print_bench(found: Bench, console: Console) -> None:
     files = " in turn" if len(found.files) > 1 else ""
     runtimes = list(dict.fromkeys(one.runtime for one in found.files))
     if len(runtimes) > 1:
-        ran = "; ".join(f"{one.path}: {one.runtime}" for one in found.files)
-        say(console, f"the kernels differ ({ran}): the ratios are those of runtimes, not of files", "yellow")
+        ran = "; ".join(
+            f"{_with_kernels(name)}: {', '.join(str(one.path) for one in found.files if one.runtime == name)}"
+            for name in runtimes
+        )
+        say(console, f"the kernels differ ({ran}): the ratios are those of runtimes, not of files alone", "yellow")
+    made_for = "qnnpack is made for ARM, and a phone" if any("qnnpack" in one for one in runtimes) else "a phone"
     _say(
         console,
         f"{count(found.runs, 'run')} of each file{files} behind {found.warm_up} to warm up, "
-        f"{count(found.threads, 'thread')}, {' and '.join(runtimes)}, this machine; qnnpack is made for ARM, and a "
-        "phone gives other ratios",
+        f"{count(found.threads, 'thread')}, {' and '.join(map(_with_kernels, runtimes))}, this machine; {made_for} "
+        "gives other ratios",
         "p90: nine of ten runs took no longer; spread: how far apart the middle half lies, in shares of the median; "
         "CPU: median of what the processor worked",
         "to first, by CPU: medians of the ratios to the first file, run by run, by the wall and by CPU time",
@@ -49,6 +53,10 @@ def print_bench(found: Bench, console: Console) -> None:
     for one in found.files:
         if one.profile is not None:
             _print_profile(one, one.profile, console)
+
+
+def _with_kernels(runtime: str) -> str:
+    return runtime.replace(", ", " with ")
 
 
 def _cpu(value: float) -> str:

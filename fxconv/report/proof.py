@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _MOST_ROWS = 12
-_WHOSE = {"int8 module": "the int8 module's", "file": "the file's when it was written"}
+_WHOSE = {"int8 module": "the int8 module's outputs", "file": "the file's own outputs when it was written"}
 
 
 def proof_text(path: Path, proof: Proof | None, against: FloatComparison | None) -> str:
@@ -48,7 +48,7 @@ def _print_replay(path: Path, proof: Proof, console: Console) -> None:
     verdict = Text("bit-exact", "bold green") if proof.exact else Text("within 40 dB", "bold yellow")
     verdict = verdict if proof.passed else Text("DIFFERS", "bold red")
     inputs = count(len(proof.cases), "golden input")
-    where = f" under torch {proof.torch} on {proof.machine}, {inputs}"
+    where = f" under {proof.ran_in} on {proof.machine}, {inputs}"
     say(console, Text.assemble((str(path), "bold"), ": ", verdict, where))
     table = grid("input", "output", ">values", ">compared", ">largest diff", ">SQNR", "")
     rows = [(number, place, one) for number, case in enumerate(proof.cases) for place, one in enumerate(case.outputs)]
@@ -60,9 +60,12 @@ def _print_replay(path: Path, proof: Proof, console: Console) -> None:
     show(table, console)
     if len(rows) > _MOST_ROWS:
         say(console, f"and {len(rows) - _MOST_ROWS} more; --json FILE has them all")
-    whose = _WHOSE.get(proof.outputs_of, "nobody knows whose")
+    whose = _WHOSE.get(proof.outputs_of, "outputs of nobody knows what")
     how = "all values by SHA-256, and those compared one by one"
-    say(console, f"beside {whose} outputs: {how}")
+    say(console, f"beside {whose}: {how}")
+    if proof.written:
+        asked = "every bit is asked for there" if proof.rule == "equal" else "40 dB are asked for elsewhere"
+        say(console, f"written with {proof.written}: {asked}")
 
 
 def _print_against(path: Path, against: FloatComparison, console: Console) -> None:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from fxconv.inspection.printable import printable
 from fxconv.report.tables import add, grid, section, show
-from fxconv.targets.mobile.releases import Fit
+from fxconv.targets.executorch import releases as executorch
+from fxconv.targets.releases import Fit
 
 # Of operators that are missing the terminal names this many.
 _MOST_MISSING = 40
@@ -87,5 +88,12 @@ def runtime_rows(fit: Fit | None) -> list[tuple[str, str]]:
 
 
 def _needs(fit: Fit) -> list[tuple[str, str]]:
+    return [*_placed(fit), *(("mind", note) for note in fit.notes)]
+
+
+def _placed(fit: Fit) -> list[tuple[str, str]]:
+    """The lines of an app's build files, each with the file."""
+    if isinstance(fit, executorch.Fit):
+        return list(fit.placed)
     file = "build.gradle" if fit.release.package.is_android else "Podfile"
-    return [*((file, line) for line in fit.lines), *(("mind", note) for note in fit.notes)]
+    return [(file, line) for line in fit.lines]

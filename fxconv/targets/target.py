@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,7 +33,8 @@ class Lowered:
     the bytes of a file that carries nothing besides, `method` is how it came about. `warnings` say what the user must
     know, decisions that were taken once and for all among it. `frozen_branches` are the lines whose decisions by the
     numbers in a tensor stand in the file as the example took them, because the user allows it. `doubt` says
-    what may be why a stage differs, should one do so. `own` is what the target keeps for later.
+    what may be why a stage differs, should one do so. `versions` are those of packages that took part besides torch,
+    by their names. `own` is what the target keeps for later.
     """
 
     stages: Mapping[str, Program]
@@ -42,6 +43,7 @@ class Lowered:
     warnings: tuple[str, ...] = ()
     frozen_branches: tuple[str, ...] = ()
     doubt: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
     own: Any = None
 
 
@@ -181,6 +183,13 @@ class Target(ABC):
     @abstractmethod
     def check_operators(self, path: Path) -> None:
         """The same by what the runtime says of it, in a process of its own: there are files its reader crashes on."""
+
+    @abstractmethod
+    def import_runtime(self) -> None:
+        """Import what runs its files: before a process is limited, as imports need more, and may write a file.
+
+        Raises `UserError` when it is missing.
+        """
 
     @abstractmethod
     def prepare(self, path: Path, threads: int = 1) -> None:

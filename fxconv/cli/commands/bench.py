@@ -1,4 +1,4 @@
-"""`fxconv bench`: latency, size and memory of files of the lite interpreter."""
+"""`fxconv bench`: latency, size and memory of files, each in its runtime."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ def bench(
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
-    """Latency, size and peak memory of .ptl files, run in turn.
+    """Latency, size and peak memory of .ptl and .pte files, run in turn.
 
-    --ops says where the time goes.
+    Each runs in its runtime. --ops says where the time goes in a .ptl.
 
     Examples:
         # Two files side by side; ratios are to the first
         fxconv bench before.ptl after.ptl
+        # In the runtimes of both
+        fxconv bench net.ptl net.pte
         # Where the time goes
         fxconv bench net.ptl --ops
         # With four threads, every run as JSON

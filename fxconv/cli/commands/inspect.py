@@ -27,6 +27,7 @@ def inspect(
         fxconv inspect mobilenet_v3_small.ptl
         # Whether a release of the library loads it; exit status 1 if not
         fxconv inspect net.ptl --runtime pytorch_android_lite==2.1.0
+        fxconv inspect net.pte --runtime executorch==1.3
         # The operators that a library built for it needs
         fxconv inspect net.ptl --op-list operators.yaml
     """
@@ -35,15 +36,16 @@ def inspect(
     from fxconv.cli.terminal import console
     from fxconv.report.inspection import inspection_text, print_inspection, print_operators
     from fxconv.report.runtimes import print_fit, print_fits
-    from fxconv.targets.mobile import releases
+    from fxconv.targets import releases
+    from fxconv.targets.mobile.releases import op_list as listed_operators
 
-    wanted = [releases.release(text) for text in runtime or ()]
+    wanted = releases.names_of(runtime or ())
     for option, path in {"--op-list": op_list, "--json": json}.items():
         check_target(path, option)
     check_distinct({"--op-list": op_list, "--json": json}, {"the file": file})
     found, screen = inspection.inspect(file), console()
-    listed = releases.op_list(found) if op_list is not None else ""
-    fits = [releases.check(found, one) for one in wanted] or releases.fits(found)
+    listed = listed_operators(found) if op_list is not None else ""
+    fits = releases.fits_of(found, wanted)
     print_inspection(found, screen)
     for fit in fits if wanted else ():
         print_fit(fit, screen)

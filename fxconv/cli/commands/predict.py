@@ -20,7 +20,7 @@ def predict(
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
-    """What a .ptl says of photographs: classes, or objects.
+    """What a file says of photographs: classes, or objects.
 
     It is given them with its own preprocessing, in a process of its own, and its classes have its own labels. Objects
     are told by where they are in the photograph.

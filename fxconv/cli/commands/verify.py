@@ -27,15 +27,16 @@ def verify(
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
-    """Whether a .ptl still computes, bit for bit, what it did.
+    """Whether a file still computes what it did, bit for bit.
 
-    Its golden inputs run again, in a process of its own.
+    Its golden inputs run again, in a process of its own. A .pte has other kernels on other processors, and 40 dB will
+    do there.
 
     Examples:
-        # With the torch that is installed
+        # With the torch or ExecuTorch that is installed
         fxconv verify mobilenet_v3_small.ptl
         # With another one, such as an older release
-        fxconv verify net.ptl --python ~/torch-2.12/bin/python
+        fxconv verify net.pte --python ~/executorch-1.3/bin/python
         # Beside the float model, on photographs
         fxconv verify net.ptl --against net.py:Net --photographs photographs/
     """

@@ -14,7 +14,7 @@ RuntimesOption = Annotated[
         "--runtime",
         metavar="RELEASE",
         help="Whether this library for phones loads the file, and what the app needs: pytorch_android_lite==2.1.0, "
-        "LibTorch-Lite==2.1.0, …; may be repeated. Exit status 1 when one does not.",
+        "LibTorch-Lite==2.1.0, executorch==1.5, …; may be repeated. Exit status 1 when one does not.",
         rich_help_panel="Phones",
     ),
 ]
@@ -27,7 +27,8 @@ InspectionJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE.json", help="Write all of it as JSON.", rich_help_panel="Output")
 ]
 ArtifactsArgument = Annotated[
-    list[Path], typer.Argument(metavar="FILE...", help="Files of the lite interpreter; ratios are to the first.")
+    list[Path],
+    typer.Argument(metavar="FILE...", help="Files of the lite interpreter and of ExecuTorch; ratios are to the first."),
 ]
 ArtifactExampleOption = Annotated[
     Path | None,
@@ -37,7 +38,9 @@ ArtifactExampleOption = Annotated[
         rich_help_panel="Model",
     ),
 ]
-ArtifactArgument = Annotated[Path, typer.Argument(metavar="FILE.ptl", help="A file of the lite interpreter.")]
+ArtifactArgument = Annotated[
+    Path, typer.Argument(metavar="FILE.ptl|.pte", help="A file of the lite interpreter, or one of ExecuTorch.")
+]
 ProofJsonOption = Annotated[
     Path | None, typer.Option(metavar="FILE.json", help="Write all of it as JSON.", rich_help_panel="Output")
 ]
@@ -68,7 +71,8 @@ class ReplayOptions:
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Replay in this Python's torch, 1.10 or later, such as the release of a phone's library.",
+            help="Replay in this Python's torch, 1.10 or later, or its ExecuTorch: such as the release of a phone's "
+            "library.",
             rich_help_panel="Replay",
         ),
     ] = None
@@ -79,7 +83,7 @@ class ReplayOptions:
         ),
     ] = 300
     memory: Annotated[
-        int, typer.Option(min=1, metavar="MB", help="What it may take beside torch.", rich_help_panel="Replay")
+        int, typer.Option(min=1, metavar="MB", help="What it may take beside its runtime.", rich_help_panel="Replay")
     ] = 4096
 
 

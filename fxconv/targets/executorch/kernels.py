@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
-import torch
-
 from fxconv.inspection.executorch_values import Listed, Method, TensorValue, Text, Value
 
 # The portable and optimized kernels of ExecuTorch 1.5.1, those that only compute; `backward` ones are left out.
@@ -100,6 +98,8 @@ def unfit(name: str, arguments: Sequence[int], method: Method) -> str:
 @cache
 def _signature(name: str) -> tuple[tuple[tuple[str, str], ...], int]:
     """The names and types of the arguments, results to be written among them, and how many values follow these."""
+    import torch  # the names of kernels are read without it
+
     if name in _OWN_SCHEMAS:
         schema = torch._C.parse_schema(_OWN_SCHEMAS[name].replace(".default", ""))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,28 +40,42 @@ class Program:
         # A method does not keep its program alive, nor a program the bytes it was made of.
         self._program, self._method, self._content = program, method, content
         self._sizes = _sizes(self.text(SIZES_TEXT))
+        self._threads = _POOL.resets
+        taken = [method.metadata.input_tensor_meta(at) for at in range(method.metadata.num_inputs())]
+        self._wanted = [(tuple(one.sizes()), one.dtype()) for one in taken]
+        self._ran: set[tuple[tuple[torch.Size, torch.dtype], ...]] = set()
 
     def __call__(self, *inputs: Any) -> Any:
         """Run it. Raises `RefusedInput` for inputs that it does not take, and what the runtime does."""
         given = [value.detach().contiguous() for value in tree_leaves(inputs) if isinstance(value, Tensor)]
+        if self._threads != _POOL.resets:  # its threads are gone
+            with quiet():
+                self._method, self._threads = self._program.load_method("forward"), _POOL.resets
+            self._ran.clear()
+        kinds = tuple((value.shape, value.dtype) for value in given)
+        # What it says of sizes it says the first time. To listen takes longer than many a call.
+        results = self._method.execute(given) if kinds in self._ran else self._first(given)
+        self._ran.add(kinds)
+        copies = tuple(map(_copied, results))
+        return copies[0] if len(copies) == 1 else copies
+
+    def _first(self, given: Sequence[Tensor]) -> Any:
+        """What it returns for inputs of sizes and types that it has not seen yet."""
         self._check(given)
         with quiet() as said:
             try:
-                results = [_copied(value) for value in self._method.execute(given)]
+                return self._method.execute(given)
             except RuntimeError as error:
                 shapes = ", ".join(_by(tuple(value.shape)) for value in given)
                 reason = said.reason() or str(error)
                 raise RefusedInput(f"does not run on an input of {shapes}: {reason}") from error
-        return results[0] if len(results) == 1 else tuple(results)
 
     def _check(self, given: Sequence[Tensor]) -> None:
-        metadata = self._method.metadata
-        if metadata.num_inputs() != len(given):
-            raise RefusedInput(f"takes {metadata.num_inputs()} tensors, and is given {len(given)}")
-        for number, value in enumerate(given):
-            wanted = metadata.input_tensor_meta(number)
-            largest, name = tuple(wanted.sizes()), _NAMES.get(wanted.dtype(), str(wanted.dtype()))
-            if _TYPES.get(value.dtype) != wanted.dtype():
+        if len(self._wanted) != len(given):
+            raise RefusedInput(f"takes {len(self._wanted)} tensors, and is given {len(given)}")
+        for number, (value, (largest, kind)) in enumerate(zip(given, self._wanted, strict=True)):
+            if _TYPES.get(value.dtype) != kind:
+                name = _NAMES.get(kind, str(kind))
                 raise RefusedInput(f"takes {name}, and is given {str(value.dtype).removeprefix('torch.')}")
             taken = self._sizes[number] if number < len(self._sizes) else [(1, size) for size in largest]
             if len(taken) != value.ndim or any(
@@ -71,8 +86,7 @@ class Program:
     @property
     def largest_inputs(self) -> tuple[tuple[int, ...], ...]:
         """The largest sizes of each input that it takes."""
-        metadata = self._method.metadata
-        return tuple(tuple(metadata.input_tensor_meta(at).sizes()) for at in range(metadata.num_inputs()))
+        return tuple(sizes for sizes, _ in self._wanted)
 
     def text(self, name: str) -> str | None:
         """The text that a constant method gives; None where the program has none of this name."""
@@ -84,7 +98,12 @@ class Program:
 
 
 def load(file: Path | bytes) -> Program:
-    """A program, or its bytes, in this process. Raises `UserError`, in the runtime's words, if it does not load."""
+    """A program, or its bytes, in this process, on one thread unless `set_threads` said otherwise.
+
+    Raises `UserError`, in the runtime's words, if it does not load.
+    """
+    if _POOL.threads is None:
+        set_threads(1)
     with quiet() as said:
         try:
             from executorch.runtime import Runtime, Verification
@@ -101,26 +120,42 @@ def load(file: Path | bytes) -> Program:
     return Program(program, method, content)
 
 
+@dataclass
+class _Pool:
+    """The threads that all programs of a process share; None before anybody said how many. `resets` counts them."""
+
+    threads: int | None = None
+    resets: int = 0
+
+
+_POOL = _Pool()
+
+
 def set_threads(count: int) -> int:
     """Let this process's programs run on so many threads, and say how many they run on.
 
-    Call it before a program is loaded. A runtime that cannot be told goes on with what it has.
+    Programs that are loaded already get the new ones when they are called. A runtime that cannot be told goes on with
+    what it has, one thread a core.
     """
     with quiet():
         from executorch.extension.pybindings import portable_lib
 
-        reset = getattr(portable_lib, "_unsafe_reset_threadpool", None)
-        if reset is not None:
-            reset(count)
         asked = getattr(portable_lib, "_threadpool_get_thread_count", None)
-        return int(asked()) if asked is not None else 0
+        reset = getattr(portable_lib, "_unsafe_reset_threadpool", None)
+        has = int(asked()) if asked is not None else 0
+        if reset is not None and has != count:
+            reset(count)
+            _POOL.resets += 1
+            has = int(asked()) if asked is not None else 0
+        _POOL.threads = count
+        return has
 
 
 def _sizes(text: str | None) -> list[list[tuple[int, int]]]:
     """The least and the most of each size of each input, as a file of fxconv's says them; none for any other file."""
     try:
         return [[(int(least), int(most)) for least, most in each] for each in json.loads(text or "[]")]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return []
 
 

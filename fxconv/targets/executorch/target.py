@@ -20,7 +20,7 @@ from fxconv.measures.output_comparison import noises
 from fxconv.models import forward
 from fxconv.models.signature import in_words
 from fxconv.targets.artifact import Artifact
-from fxconv.targets.executorch import allow_list, contents, installed, lowering, rows, runtime
+from fxconv.targets.executorch import allow_list, contents, installed, lowering, releases, rows, runtime
 from fxconv.targets.executorch.lowering import LoweredProgram
 from fxconv.targets.executorch.proof.prove import prove
 from fxconv.targets.qdq.form import qdq_form
@@ -58,14 +58,19 @@ class ExecutorchTarget(Target):
         form = qdq_form(module, example)
         program = lowering.lower(form, example, config.sizes)
         own = _Own(form, program, example)
-        return Lowered({rows.QDQ: form}, program.content, Method.trace, own=own)
+        versions = {"executorch": installed.installed().partition("+")[0]}
+        return Lowered({rows.QDQ: form}, program.content, Method.trace, versions=versions, own=own)
 
     def between(self, lowered: Lowered, context: Context) -> tuple[Any, ...]:
         return (rows.held_form(lowered.own.form, context),)
 
     def write(self, lowered: Lowered, extra_files: Mapping[str, str], config: Config) -> Written:
         own: _Own = lowered.own
-        return Written(own.program.with_texts({TEXTS[name]: text for name, text in extra_files.items()}))
+        content = own.program.with_texts({TEXTS[name]: text for name, text in extra_files.items()})
+        asked = config.runtime_of(self.name)
+        return (
+            Written(content) if asked is None else Written(content, releases.fitted(content, releases.release(asked)))
+        )
 
     def prove(self, path: Path, content: bytes, lowered: Lowered, context: Context) -> Proven:
         program: LoweredProgram = lowered.own.program
@@ -114,8 +119,11 @@ class ExecutorchTarget(Target):
     def check_operators(self, path: Path) -> None:
         allow_list.inspected(path)
 
+    def import_runtime(self) -> None:
+        installed.check_runtime()
+
     def prepare(self, path: Path, threads: int = 1) -> None:
-        installed.check()
+        installed.check_runtime()
         allow_list.inspected(path)
         runtime.set_threads(threads)
 

@@ -87,6 +87,9 @@ class MobileTarget(Target):
     def check_operators(self, path: Path) -> None:
         allow_list.operators_of(path)
 
+    def import_runtime(self) -> None:
+        """It is torch's, which is there."""
+
     def prepare(self, path: Path, threads: int = 1) -> None:
         interpreter.prepared(path, threads)
 

@@ -167,18 +167,21 @@ def bench(
     """Measure files in turn, in a new order each time, on the qnnpack engine.
 
     The number of threads of the mobile kernels is settled once in a process: by the first call. Raises `UserError` for
-    a file that is none of the lite interpreter's, that may do more than compute, or that does not take the input.
+    a file that no runtime here runs, that may do more than compute, or that does not take the input.
     """
     environment = check("qnnpack")
     if operators and (other := next((one for one in paths if target_of_file(one).name != "mobile"), None)):
-        raise UserError(f"{other}: --ops is for .ptl files: other runtimes do not tell; leave one of them out")
+        raise UserError(
+            f"{other}: --ops is for .ptl files, and ExecuTorch does not say what each operator takes; leave --ops or "
+            "this file out"
+        )
     given = given_input(input_size, example)
     for path in paths:
         target_of_file(path).inspected(path)  # before anything of torch reads it
     inputs, peaks = [input_of(path, given) for path in paths], list[int]()
     for index, (path, values) in enumerate(zip(paths, inputs, strict=True)):
         progress("measuring memory", index, len(paths))
-        # first, before anything of it is read here: what makes torch crash crashes a process of its own
+        # first, before anything of it is read here: what makes a runtime crash crashes a process of its own
         peaks.append(peak_memory(path, values, threads))
     modules = []
     for path, values in zip(paths, inputs, strict=True):

@@ -114,6 +114,7 @@ def metadata(
             "fxconv": VERSION,
             "torch": torch.__version__.partition("+")[0],  # one build computes as another does
             "torchvision": importlib.metadata.version("torchvision"),
+            **lowered.versions,
         },
         "digest": digests(config, quantized),
     }

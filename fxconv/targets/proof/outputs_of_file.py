@@ -55,8 +55,9 @@ def child() -> None:
     """What the process does: a file, how many tensors a call takes and the limits are its arguments."""
     path, each, seconds, megabytes = Path(sys.argv[2]), *map(int, sys.argv[3:6])
     tensors = unpacked(sys.stdin.buffer.read())
-    replay.limit(seconds, megabytes)
     try:
+        target_of_file(path).import_runtime()
+        replay.limit(seconds, megabytes)
         images = [tuple(tensors[start : start + each]) for start in range(0, len(tensors), each)]
         told = _told(path, images)
     except Exception as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 from fxconv.errors import UserError, described
 from fxconv.models.signature import in_words
 from fxconv.targets.own_process import Ended, Failed, answer, packed, unpacked, words_for
+from fxconv.targets.registry import target_of_file
 
 _RUNS = 3
 
@@ -21,15 +22,16 @@ _RUNS = 3
 def peak_memory(path: Path, inputs: Sequence[Tensor], threads: int = 1) -> int:
     """Bytes by which loading a file and running it three times raise a process's peak of resident memory.
 
-    What torch takes by itself, and the inputs, were there before. The process is a new one: whatever the file does to
-    it, a crash included, is told as `UserError`, and so is what must not be run.
+    What torch and the runtime take by themselves, and the inputs, were there before. The process is a new one: whatever
+    the file does to it, a crash included, is told as `UserError`, and so is what must not be run.
     """
     try:
         told = answer(words_for("fxconv.targets.proof.peak_memory", "child", str(path), str(threads)), packed(inputs))
     except Failed as error:
         raise RuntimeError(f"the process that measures memory {error}") from error
     except Ended as error:
-        what = f"torch {error} on it with an input of {in_words(inputs)}"
+        ran = "torch" if target_of_file(path).name == "mobile" else "ExecuTorch"
+        what = f"{ran} {error} on it with an input of {in_words(inputs)}"
         raise UserError(f"{path}: {what}; it is damaged, or takes other inputs") from error
     if "error" in told:
         raise UserError(told["error"])
@@ -40,8 +42,6 @@ def child() -> None:
     """What the process does: the file and the number of threads are its arguments, the inputs its stdin."""
     path, threads = Path(sys.argv[2]), int(sys.argv[3])
     example = tuple(unpacked(sys.stdin.buffer.read()))
-    from fxconv.targets.registry import target_of_file
-
     target = target_of_file(path)
     try:
         target.prepare(path, threads)

@@ -1,7 +1,7 @@
-"""Whether a file proves itself: its golden inputs run again, in a process of its own, by this torch or another one.
+"""Whether a file proves itself: its golden inputs run again, in a process of its own, by this Python or another one.
 
-torch reads nothing of the file before `fxconv.inspection` took it, and loads nothing of it before its operators were
-read and found to do nothing but compute.
+No runtime reads anything of the file before `fxconv.inspection` took it, and loads nothing of it before its operators
+were read and found to do nothing but compute.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Proof:
-    """What became of a file's golden inputs under one torch.
+    """What became of a file's golden inputs under one torch, and for a .pte one release of ExecuTorch, else None.
 
-    `rule` is equal, or island: at least 40 dB where rounding in a float island may differ. `outputs_of` says what the
-    outputs are compared with: those of the int8 module, or of the file when it was written.
+    `rule` is equal, or at least 40 dB: island, where rounding in a float island may differ, and kernels, where the
+    file was written for others than run it here. `outputs_of` says what the outputs are compared with: those of the
+    int8 module, or of the file when it was written. `written` is where that was, "" where it makes no difference.
     """
 
     torch: str
@@ -74,6 +75,13 @@ class Proof:
     rule: str
     outputs_of: str
     cases: tuple[Case, ...]
+    executorch: str | None = None
+    written: str = ""
+
+    @property
+    def ran_in(self) -> str:
+        """The runtime and its release."""
+        return f"torch {self.torch}" if self.executorch is None else f"ExecuTorch {self.executorch}"
 
     @property
     def exact(self) -> bool:
@@ -97,9 +105,9 @@ class Proof:
 
 
 def check_runnable(path: Path, seconds: int = SECONDS, megabytes: int = MEGABYTES) -> None:
-    """Raises `UserError` for a file that may do more than compute, or is none of the lite interpreter's.
+    """Raises `UserError` for a file that may do more than compute, or is of no target's.
 
-    Its operators are read in a process of its own: there are files on which torch's reader crashes.
+    Its operators are read in a process of its own: there are files on which a runtime's reader crashes.
     """
     target_of_file(path).inspected(path)
     process_answer(
@@ -113,7 +121,7 @@ def prove(path: Path, python: str | None = None, seconds: int = SECONDS, megabyt
     """Run the golden inputs of a file again.
 
     The process that does it computes for `seconds` at most, gets `megabytes` more than torch takes, and can write no
-    file, where the system can limit that. `python` is another interpreter, with a torch of its own, that does it.
+    file, where the system can limit that. `python` is another interpreter, with a runtime of its own, that does it.
 
     Raises `UserError` for a file that holds no golden inputs, may do more than compute, or does not run.
     """
@@ -136,7 +144,8 @@ def prove(path: Path, python: str | None = None, seconds: int = SECONDS, megabyt
     try:
         return _proof(process_answer(words, path, seconds))
     except Failed as error:
-        raise UserError(f"--python {python}: {error}; give a Python with torch 1.10 or later") from error
+        wanted = "torch and ExecuTorch" if target.name == "executorch" else "torch 1.10 or later"
+        raise UserError(f"--python {python}: {error}; give a Python with {wanted}") from error
 
 
 def _interpreter(python: str) -> str:
@@ -183,7 +192,20 @@ def _proof(told: dict[str, Any]) -> Proof:
     words = {
         name: printable(str(told[name]), _LONGEST) for name in ("torch", "python", "machine", "rule", "outputs_of")
     }
-    return Proof(**words, cases=cases)
+    release, written = told.get("executorch"), told.get("written")
+    return Proof(
+        **words,
+        cases=cases,
+        executorch=None if release is None else printable(str(release), _LONGEST),
+        written=_place(written) if isinstance(written, dict) else "",
+    )
+
+
+def _place(written: dict[str, Any]) -> str:
+    """Where a file was written, as far as it decides its kernels: ExecuTorch 1.5.1 on x86_64 (AVX512)."""
+    release, machine, vectors = (written.get(name) for name in ("executorch", "machine", "vectors"))
+    told = f"ExecuTorch {release or 'of no release'} on {machine}{f' ({vectors})' if vectors else ''}"
+    return printable(told, _LONGEST)
 
 
 def child() -> None:
@@ -191,9 +213,12 @@ def child() -> None:
     what, path, seconds, megabytes = sys.argv[2:6]
     import torch  # noqa: F401  before the limits: it takes more for a moment than it keeps
 
-    replay.limit(int(seconds), int(megabytes))
+    target = target_of_file(Path(path))
     try:
-        target_of_file(Path(path)).check_operators(Path(path))
+        if what == "prove":
+            target.import_runtime()
+        replay.limit(int(seconds), int(megabytes))
+        target.check_operators(Path(path))
         told: dict[str, Any] = replay.replayed(path) if what == "prove" else {}
     except UserError as error:
         told = {"error": str(error), "whole": True}

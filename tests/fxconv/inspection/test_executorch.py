@@ -33,7 +33,7 @@ def test_an_int8_program(found):
     assert read.kind is Kind.EXECUTORCH and not read.problems
     assert facts["methods"] == "forward, fxconv_metadata, fxconv_golden"
     assert facts["method forward"] == "takes float32 1x3x8x8; returns float32 1x5"
-    assert facts["ExecuTorch"] == "1.3.1 and 1.5.1 know all of it, built with its kernels and backends"
+    assert facts["ExecuTorch"] == "1.3.1, 1.4.1 and 1.5.1 know all of it, built with its kernels and backends"
     assert facts["delegates"] == "XnnpackBackend (1)" and facts["outside the delegates"] == "none"
     # 6x6 places of 8 channels by 27; 4x4 of 8 by 9 and by 8; 5 by 8
     assert facts["int8 multiply-accumulates"] == "9,992 of 9,992 (100.0 %)"

@@ -83,7 +83,7 @@ def shown(small_conversion, small_model, batches, tmp_path_factory) -> dict[str,
     )
     bench = Bench(files, 3, 1, 2, Environment("2.12.1", "0.27.1", "qnnpack", True))
     cases = (Case((Output(False, 1000, 64, 0.25, 31.0),), False, False, "output 0 differs"),)
-    proof = Proof("2.12", "3.12", "x86_64", "equal", "file", cases)
+    proof = Proof("2.12", "3.12", "x86_64", "kernels", "file", cases, "1.5.1", "ExecuTorch 1.3.1 on x86_64 (AVX512)")
     found = with_schemas(inspect(path))
     fits = releases.fits(found)
 
