@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from fxconv.errors import ConversionError, UserError, message_line
 from fxconv.models.graph_calls import inputs_of, positional
+from fxconv.targets.executorch.least_sizes import least_sizes
 from fxconv.targets.executorch.partitioner import xnnpack_partitioner
 from fxconv.targets.executorch.placement import NODE, Placement, placement
 from fxconv.targets.executorch.quiet import quiet
@@ -191,7 +192,8 @@ def _edge_of(exported_program: Any, batch: int) -> tuple[Any, Placement]:
     with _refusals_told():
         from executorch.exir import to_edge_transform_and_lower
 
-        edge = to_edge_transform_and_lower(exported_program, partitioner=[xnnpack_partitioner()])
+        with least_sizes():
+            edge = to_edge_transform_and_lower(exported_program, partitioner=[xnnpack_partitioner()])
         return edge, placement(edge.exported_program(), batch)
 
 

@@ -17,7 +17,10 @@ _ADAPTIVE = frozenset({F.adaptive_avg_pool2d})
 def image_averages(graph_module: fx.GraphModule) -> fx.GraphModule:
     """An average over height and width is a mean that keeps its dimensions, and a reshape where they are dropped.
 
-    Dropped by the mean itself they make it a portable operator, which splits the delegate in two.
+    Dropped by the mean itself they make it a portable operator, which splits the delegate in two. Where both the batch
+    and the sizes of images are free it is computed in float, and what it gives is multiplied with 1: of an average in
+    int8 the delegate forgets the memory in which it adds up, and writes beyond it when a call of larger images comes
+    between two of more (see `least_sizes`).
     """
     for node in nodes.calls(graph_module, _MEANS | _ADAPTIVE | {F.avg_pool2d}):
         known = nodes.sizes(nodes.given(node)[0])
@@ -27,6 +30,9 @@ def image_averages(graph_module: fx.GraphModule) -> fx.GraphModule:
         between = nodes.inner_settings(node)
         with graph_module.graph.inserting_before(node):
             result = nodes.call(node, torch.mean, nodes.given(node)[0], (2, 3), True)
+            if between is not None and known[0] is None and None in known[2:]:
+                one = nodes.constant(graph_module, node, "one", torch.ones(1))
+                result = nodes.call(node, torch.mul, result, one)
             if drops:
                 kept = (-1 if known[0] is None else known[0], known[1])
                 result = nodes.call(node, torch.reshape, nodes.requantized(node, result, between), kept)

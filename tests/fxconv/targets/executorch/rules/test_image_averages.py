@@ -1,11 +1,14 @@
 """Averages over the whole image."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
-from qdq_graphs import applied, lowered, places, run, single, steps_between, without
+from qdq_graphs import IMAGES, applied, lowered, places, run, single, steps_between, without
 from torch import fx
 
+from fxconv.targets.executorch.rules import apply_rules
 from fxconv.targets.executorch.rules.image_averages import image_averages
 
 
@@ -34,3 +37,12 @@ def test_it_is_int8(module: fx.GraphModule) -> None:
 def test_a_mean_over_channels_stays() -> None:
     module = single(torch.mean, (1,), True)
     assert torch.equal(run(applied(module)), run(module))
+
+
+def test_where_batch_and_sizes_are_free_it_is_float_and_gives_the_same() -> None:
+    module = single(torch.mean, (2, 3))
+    larger = torch.cat([IMAGES, IMAGES[:1]])[:, :, :10, :10]
+    ruled = apply_rules(copy.deepcopy(module), [(IMAGES,), (larger,)])
+    assert torch.mul in {node.target for node in ruled.graph.nodes}
+    assert torch.mul not in {node.target for node in applied(module).graph.nodes}
+    assert torch.equal(run(ruled), run(module)) and torch.equal(run(ruled, larger), run(module, larger))
