@@ -1,7 +1,8 @@
 """The integers, scales, zero points and biases of an int8 module, which a file written from it must have.
 
 They are the module's own. Of the Q/DQ form only its make is asked: which values it still has, for rules of lowering
-fold some operations into those that read them, and where it quantizes a value once more.
+fold some operations into those that read them, which operations it writes as layers, and where it quantizes a value
+once more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, fx, nn
 from fxconv.quantization.failing_operation import operation_path, operator_name
 from fxconv.quantization.int8_weights import int8_weight
 from fxconv.targets.executorch.proof.file_numbers import Grid, Integers, Scales
+from fxconv.targets.executorch.proof.made_layers import made_layers
 from fxconv.targets.executorch.proof.module_ranges import UNSIGNED, GraphRanges, Range
 from fxconv.targets.executorch.proof.twin import int8_values
 from fxconv.targets.qdq.writer import QUANTIZE, SOURCE
@@ -97,6 +99,7 @@ class _GraphReader:
     def __init__(self, path: str, int8: fx.GraphModule, form: fx.GraphModule, ranges: GraphRanges) -> None:
         self.path, self.int8, self.form, self.ranges = path, int8, form, ranges.ranges
         self.kept: set[tuple[str, int]] = {node.meta["int8"] for node in int8_values(form)}
+        self.made = made_layers(int8, form)
 
     def _where(self, node: fx.Node) -> str:
         return prefixed(self.path, operation_path(node))
@@ -104,7 +107,12 @@ class _GraphReader:
     def layers(self) -> Iterator[ModuleLayer]:
         for node in self.int8.graph.nodes:
             module = submodule(self.int8, node)
-            if node.name not in self.ranges or module is None or (weight := int8_weight(module)) is None:
+            if node.name not in self.ranges:
+                continue
+            if (made := self.made.get(node.name)) is not None:
+                grids = self._grids(node.all_input_nodes[0])[0], _grid(self.ranges[node.name][0])
+                yield ModuleLayer(self._where(node), made.weight, made.scales, made.bias, *grids)
+            if module is None or (weight := int8_weight(module)) is None:
                 continue
             if not hasattr(module, "bias") or not callable(module.bias):
                 continue  # a prelu, whose weight is no layer's
