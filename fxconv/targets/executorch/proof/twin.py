@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxconv.models import forward
+from fxconv.targets.qdq.writer import DEQUANTIZE, QUANTIZE, VALUE
 from rewrites.parts import graphs_in
 
 _MODULE = "fxconv_told"
+_COPIES = (torch.clone, torch.Tensor.clone, torch.Tensor.contiguous)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def twin_of(qdq: nn.Module, example: tuple[Any, ...]) -> Twin:
 
 def int8_values(graph: fx.GraphModule) -> list[fx.Node]:
     """The nodes of a Q/DQ graph that give the value of a node of the int8 graph, in order."""
-    return [node for node in graph.graph.nodes if "int8" in node.meta]
+    return [node for node in graph.graph.nodes if VALUE in node.meta]
 
 
 def split(outputs: list[list[Tensor]], whose: Iterable[Value]) -> tuple[forward.Outputs, list[dict[Value, Tensor]]]:
@@ -107,8 +109,25 @@ def _tell(path: str, graph: fx.GraphModule, told: _Told) -> None:
     nodes = int8_values(graph)
     if not nodes:
         return
-    names = [node.meta["int8"] for node in nodes]
+    names = [node.meta[VALUE] for node in nodes]
     graph.add_submodule(_MODULE, _Teller(path, names, told))
     with graph.graph.inserting_before(graph.graph.output_node()):
-        graph.graph.call_module(_MODULE, tuple(nodes))
+        graph.graph.call_module(_MODULE, tuple(_copied(node) for node in nodes))
     graph.recompile()
+
+
+def _copied(node: fx.Node) -> fx.Node:
+    """The value of which a value is a copy and no more, else itself.
+
+    ExecuTorch takes copies out, and refuses one value that leaves a delegate twice.
+    """
+    while node.target is QUANTIZE:
+        copy_of = node.args[0]
+        if not isinstance(copy_of, fx.Node) or copy_of.target not in _COPIES:
+            break
+        read = copy_of.args[0]
+        source = read.args[0] if isinstance(read, fx.Node) and read.target is DEQUANTIZE else None
+        if not isinstance(source, fx.Node) or source.target is not QUANTIZE or source.args[1:] != node.args[1:]:
+            break
+        node = source
+    return node
