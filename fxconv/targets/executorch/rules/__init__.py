@@ -26,8 +26,10 @@ from fxconv.targets.executorch.rules.one_scale import one_scale
 from fxconv.targets.executorch.rules.permutations import permutations
 from fxconv.targets.executorch.rules.reshapes import reshapes
 from fxconv.targets.executorch.rules.rolls import rolls
+from fxconv.targets.executorch.rules.rounded_up_pools import rounded_up_pools
 from fxconv.targets.executorch.rules.scalar_arithmetic import scalar_arithmetic
 from fxconv.targets.executorch.rules.shuffles import shuffles
+from fxconv.targets.executorch.rules.single_concatenations import single_concatenations
 from fxconv.targets.executorch.rules.sizes import lacks_sizes, record_sizes
 from fxconv.targets.executorch.rules.slices import slices
 from fxconv.targets.executorch.rules.stacks import stacks
@@ -40,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     float_biases,  # early: hard_sigmoids reads biases as numbers
     hard_sigmoids,  # before clamps, which looks at what it writes
     whole_pool_arguments,  # before all that reads the arguments of pools
+    rounded_up_pools,  # reads pools with all their arguments
     image_averages,  # before adaptive_pools: an average over all needs no kernel size
     adaptive_pools,  # before average_pools, which it writes
     average_pools,  # reads pools with all their arguments
@@ -49,6 +52,8 @@ RULES: tuple[Rule, ...] = (
     stacks,  # before one_scale: it writes concatenations
     shuffles,  # before one_scale, as all that moves values
     nearest_upsampling,  # it writes concatenations
+    rolls,  # it writes slices and concatenations
+    single_concatenations,  # before one_scale, which would quantize the one tensor
     permutations,  # after all that writes some
     slices,  # it writes reshapes of known sizes
     reshapes,  # after what writes reshapes that have other sizes

@@ -1,0 +1,33 @@
+"""Maximum pools whose number of windows is rounded up."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from qdq_graphs import applied, lowered, places, run, single, steps_between, without
+
+from fxconv.targets.executorch.rules.rounded_up_pools import rounded_up_pools
+
+
+def test_without_it_the_pool_is_outside_of_the_delegate() -> None:
+    found = places(single(F.max_pool2d, 3, 2, ceil_mode=True), without(rounded_up_pools))
+    assert found["max_pool2d_with_indices"] == "portable"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 2, 0), (2, 2, 0), (3, 2, 1), ((2, 5), (3, 4), (1, 2))]
+)  # fmt: skip
+def test_it_gives_the_same(kernel: object, stride: object, padding: object) -> None:
+    module = single(F.max_pool2d, kernel, stride, padding, ceil_mode=True)
+    assert torch.equal(run(applied(module)), run(module))
+
+
+def test_it_is_int8() -> None:
+    module = single(F.max_pool2d, 3, 2, ceil_mode=True)
+    content, found = lowered(module)
+    assert {*found.values()} == {"int8", "1"}
+    assert steps_between(module, content, 0.05) <= 1
+
+
+def test_without_a_window_that_reaches_beyond_nothing_is_padded() -> None:
+    called = {node.target for node in applied(single(F.max_pool2d, 2, 2, ceil_mode=True)).graph.nodes}
+    assert torch.max_pool2d in called and F.pad not in called
