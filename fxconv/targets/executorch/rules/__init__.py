@@ -48,7 +48,6 @@ RULES: tuple[Rule, ...] = (
     average_pools,  # reads pools with all their arguments
     batch_norms,  # before clamps: a ReLU behind its convolution is part of it
     matrix_products,  # before reshapes: it writes some
-    rolls,  # before one_scale: it writes concatenations
     stacks,  # before one_scale: it writes concatenations
     shuffles,  # before one_scale, as all that moves values
     nearest_upsampling,  # it writes concatenations
