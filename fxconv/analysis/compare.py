@@ -29,6 +29,8 @@ _PARTS = (
 )
 # Of an artifact, what says nothing of a conversion, and what the calls say already.
 _LEFT_OUT = ("path", "macs")
+# What is compared of each further file, besides how it answers and what runs outside int8.
+_OF_FILES = ("proven", "bytes", "float_bytes", "operators", "int8_macs_share", "to_int8_db", "sha256")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """A JSON report of a conversion. Raises `UserError` for another file."""
     what = "is no JSON report of a conversion; give what fxconv convert --json wrote"
     if path.is_file() and (kind := kind_of(path)) is not None:
-        beside = "; fxconv bench compares files by their latency" if kind is Kind.LITE else ""
+        beside = "; fxconv bench compares files by their latency" if kind in (Kind.LITE, Kind.EXECUTORCH) else ""
         raise UserError(f"{path}: is {what_is(path)}, {what.removeprefix('is ')}{beside}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -92,7 +94,36 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterato
     artifacts = [
         {key: value for key, value in report["artifact"].items() if key not in _LEFT_OUT} for report in (first, second)
     ]
+    kinds = [_files(report)[0]["target"] for report in (first, second)]
+    if kinds[0] != kinds[1]:
+        yield Difference("artifact", "target", *kinds)
     yield from _fields("artifact", *artifacts)
+    yield from _other_files(_files(first)[1:], _files(second)[1:])
+
+
+def _files(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The files of a conversion; reports of before there were several tell of one."""
+    found: list[dict[str, Any]] = report.get("artifacts") or [{"target": "mobile"}]
+    return found
+
+
+def _other_files(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> Iterator[Difference]:
+    """The files behind the first of each conversion, those of one target beside each other."""
+    each = [{file["target"]: file for file in files} for files in (first, second)]
+    for target in dict.fromkeys((*each[0], *each[1])):
+        files = [one.get(target) for one in each]
+        if None in files:
+            yield Difference(f"{target} file", "", *("not there" if file is None else "there" for file in files))
+            continue
+        told = [_told(file) for file in files if file is not None]
+        yield from _fields(f"{target} file", *told)
+
+
+def _told(file: Mapping[str, Any]) -> dict[str, Any]:
+    """What a conversion says of a file, in words where it takes several fields."""
+    kept = {key: value for key, value in file.items() if key in _OF_FILES}
+    outside = [f"{one['operator']} {one['how']} {one['calls']}" for one in file["outside_int8"]]
+    return {**kept, "fidelity": _faithful(file["fidelity"]), "outside_int8": outside}
 
 
 def _fields(section: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[Difference]:

@@ -17,7 +17,7 @@ from fxconv.inspection.found import ExtraFile, Inspection, Kind, Operator
 from fxconv.inspection.printable import printable
 from fxconv.report.runtimes import fit_json
 from fxconv.report.tables import add, count, grid, percent, say, section, show, size
-from fxconv.targets.releases import Fit
+from fxconv.targets.libraries import Fit
 
 SCHEMA = 1
 # What the terminal shows; the JSON has all of it.

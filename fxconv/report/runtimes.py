@@ -11,7 +11,7 @@ from rich.text import Text
 from fxconv.inspection.printable import printable
 from fxconv.report.tables import add, grid, section, show
 from fxconv.targets.executorch import releases as executorch
-from fxconv.targets.releases import Fit
+from fxconv.targets.libraries import Fit
 
 # Of operators that are missing the terminal names this many.
 _MOST_MISSING = 40

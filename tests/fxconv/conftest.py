@@ -13,6 +13,7 @@ import fxconv_networks as networks
 import pytest
 import torch
 from fxconv_commands import Command, Run
+from fxconv_executorch import with_golden
 from fxconv_warm import Warm, warm_processes
 
 import fxconv
@@ -109,3 +110,13 @@ def small_conversion(small_model: torch.nn.Module, batches: list[torch.Tensor]) 
 def both_targets(small_model: torch.nn.Module, batches: list[torch.Tensor]) -> Conversion:
     """The small network as a .ptl and a .pte of one calibration; lowering takes seconds. Needs ExecuTorch."""
     return fxconv.convert(small_model, calibration=batches, targets=("mobile", "executorch"))
+
+
+@pytest.fixture(scope="session")
+def golden_pte(
+    small_conversion: Conversion, batches: list[torch.Tensor], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The small network as a .pte with golden inputs, lowered once; tests copy it. Needs ExecuTorch."""
+    path = tmp_path_factory.mktemp("golden") / "net.pte"
+    path.write_bytes(with_golden(small_conversion, batches[0]))
+    return path

@@ -36,16 +36,16 @@ def inspect(
     from fxconv.cli.terminal import console
     from fxconv.report.inspection import inspection_text, print_inspection, print_operators
     from fxconv.report.runtimes import print_fit, print_fits
-    from fxconv.targets import releases
+    from fxconv.targets import libraries
     from fxconv.targets.mobile.releases import op_list as listed_operators
 
-    wanted = releases.names_of(runtime or ())
+    wanted = libraries.names_of(runtime or ())
     for option, path in {"--op-list": op_list, "--json": json}.items():
         check_target(path, option)
     check_distinct({"--op-list": op_list, "--json": json}, {"the file": file})
     found, screen = inspection.inspect(file), console()
     listed = listed_operators(found) if op_list is not None else ""
-    fits = releases.fits_of(found, wanted)
+    fits = libraries.fits_of(found, wanted)
     print_inspection(found, screen)
     for fit in fits if wanted else ():
         print_fit(fit, screen)

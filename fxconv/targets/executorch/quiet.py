@@ -7,12 +7,11 @@ import io
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 # What a failure is told by, as the runtime prints it: "[XNNCompiler.cpp:1518] Failed to create cat2 node 8 ...".
 _TELLING = ("Failed to ", "Missing operator", "Error setting input", "Attempted to", "failed: ", "Backend ")
@@ -36,58 +35,45 @@ def quiet() -> Iterator[Said]:
 
 
 class Said:
-    """What was printed so far."""
+    """What was printed so far, up to what a pipe holds."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, pipe: int | None, words: io.StringIO) -> None:
+        self._pipe, self._words, self._read = pipe, words, b""
 
     def reason(self) -> str:
         """The line that says best why something failed; "" where none does."""
-        self._file.seek(0)
-        lines = self._file.read().decode("utf-8", "replace").splitlines()
+        with suppress(OSError):  # nothing more is there
+            while self._pipe is not None and (more := os.read(self._pipe, 1 << 16)):
+                self._read += more
+        lines = (self._read.decode("utf-8", "replace") + self._words.getvalue()).splitlines()
         found = [line.partition("] ")[2] or line for line in lines if any(word in line for word in _TELLING)]
         return found[0].strip() if found else ""
 
 
-class _Words(io.TextIOBase):
-    """What the runtime's bindings print by way of Python: kept where something is kept, else printed.
-
-    One for good: they hold on to the stderr that they were imported under, and end the process if it is closed.
-    """
-
-    file: IO[bytes] | None = None
-
-    def write(self, text: str) -> int:
-        """Keep or print a text."""
-        if self.file is not None:
-            self.file.write(text.encode())
-        elif sys.__stderr__ is not None:
-            sys.__stderr__.write(text)
-        return len(text)
-
-
-_WORDS = _Words()
-
-
 @contextmanager
 def _stderr_kept() -> Iterator[Said]:
-    """The runtime prints past Python: the descriptor itself is another file for as long."""
-    with tempfile.TemporaryFile() as file:
-        sys.stderr.flush()
-        try:
-            before = os.dup(2)
-        except OSError:  # no stderr at all
-            yield Said(file)
-            return
-        os.dup2(file.fileno(), 2)
-        outer, _WORDS.file = _WORDS.file, file
-        try:
-            with redirect_stderr(_WORDS):
-                yield Said(file)
-        finally:
-            _WORDS.file = outer
-            os.dup2(before, 2)
-            os.close(before)
+    """The runtime prints past Python: the descriptor itself is another file for as long.
+
+    It is a pipe, as a process with limits can write no file. What does not fit in is lost, and nobody waits.
+    """
+    words = io.StringIO()  # its bindings print by way of Python
+    sys.stderr.flush()
+    try:
+        before = os.dup(2)
+    except OSError:  # no stderr at all
+        yield Said(None, words)
+        return
+    reading, writing = os.pipe()
+    try:
+        for end in (reading, writing):
+            os.set_blocking(end, False)
+        os.dup2(writing, 2)
+        with redirect_stderr(words):
+            yield Said(reading, words)
+    finally:
+        os.dup2(before, 2)
+        for end in (before, reading, writing):
+            os.close(end)
 
 
 @contextmanager
