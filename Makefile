@@ -80,8 +80,9 @@ BENCHMARKS = .venv-benchmarks/bin/python
 	touch .venv-benchmarks/done
 
 # Without photographs, which cannot be shipped, accuracy is left as it is; and so are training and detectors, whose commands
-# docs/training.md and docs/detectors.md begin with: they want CIFAR-10 and photographs of litter, too; and the
-# torches beside one another (benchmarks/torches.py), which wants an interpreter for each.
+# docs/training.md and docs/detectors.md begin with: they want CIFAR-10 and photographs of litter, too; the torches
+# beside one another (benchmarks/torches.py), which wants an interpreter for each; and .pte files beside .ptl
+# (benchmarks/targets.py, benchmarks/zoo.py --pte), which want ExecuTorch.
 benchmarks: .venv-benchmarks/done
 	$(BENCHMARKS) benchmarks/size.py
 	$(BENCHMARKS) benchmarks/latency.py

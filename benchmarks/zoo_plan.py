@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 from torchvision import models as zoo
@@ -61,6 +61,33 @@ SMALLER: tuple[tuple[str, str, float], ...] = (
     ("mvit_*", "3x16x224x224", 1.0),
     ("raft_*", "128", 0.04),
 )
+# The smallest sensible sizes, for ExecuTorch programs: what is tried is the way to the file. None is torchvision's own,
+# where an adaptive pool would be given fewer values than it returns, or the network takes no other.
+SMALLEST: tuple[tuple[str, str | None], ...] = (
+    ("alexnet", None),
+    ("vgg*", None),
+    ("vit_*", None),
+    ("maxvit_*", None),
+    ("mvit_*", None),
+    ("ssd*", None),
+    ("inception_v3", "128"),
+    ("*rcnn_mobilenet*_320_fpn", "160"),
+    ("*rcnn_*", "128"),
+    ("retinanet_*", "128"),
+    ("fcos_*", "128"),
+    ("raft_*", "128"),
+    ("deeplabv3_*", "96"),
+    ("lraspp_*", "96"),
+    ("swin3d_*", "3x8x64x64"),
+    ("r3d_18", "3x8x32x32"),
+    ("mc3_18", "3x8x32x32"),
+    ("r2plus1d_18", "3x8x32x32"),
+    ("s3d", "3x14x224x224"),
+    ("*", "64"),
+)
+# Networks of more parameters than these are left out of the programs: ExecuTorch holds several copies of the weights
+# while it lowers, and lowers three times for the proof.
+LARGEST_PROGRAM = 200_000_000
 # Multiply-accumulates that the calibration images of one network may take together, in billions.
 _CALIBRATION_GMACS = 20.0
 _FEWEST, _MOST = 4, 6
@@ -98,6 +125,23 @@ def plan(name: str, most_images: int | None = None) -> Plan:
     images = max(_FEWEST, min(_MOST, round(_CALIBRATION_GMACS / gmacs)))
     images = min(images, most_images or images)
     return Plan(name, size, images, gmacs, meta.get("num_params", 0) > _ALONE)
+
+
+def program_plans(most_images: int | None = None) -> list[Plan]:
+    """How those that are run as ExecuTorch programs are run, in the same order: small, and on few images."""
+    out = left_out()
+    return [
+        replace(p, size=next(size for pattern, size in SMALLEST if fnmatch(p.model, pattern)), is_alone=False)
+        for p in plans(min(_FEWEST, most_images or _FEWEST))
+        if p.model not in out
+    ]
+
+
+def left_out() -> dict[str, int]:
+    """The networks that are not run as programs, and how many parameters each has."""
+    published = {name: list(zoo.get_model_weights(name)) for name in loading.names()}
+    counts = {name: each[0].meta.get("num_params", 0) for name, each in published.items() if each}
+    return {name: count for name, count in counts.items() if count > LARGEST_PROGRAM}
 
 
 def plans(most_images: int | None = None) -> list[Plan]:

@@ -6,10 +6,11 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from benchmarks.networks import ROOT, machine, table, write
+from benchmarks import zoo_programs_table
+from benchmarks.networks import ROOT, table, write
 
 Record = dict[str, Any]
 # What is required: decibels; how far below the stock flow's; networks; the ratio of latencies, with a
@@ -102,15 +103,18 @@ def unmet(records: list[Record]) -> list[str]:
     return problems
 
 
-def write_table(records: list[Record], code: str) -> None:
-    """docs/zoo.json and docs/zoo.md. `code` is the hash of the sources as they are now."""
+def write_table(records: list[Record], code: str, made_on: str, left_out: Mapping[str, int]) -> None:
+    """docs/zoo.json and docs/zoo.md. `code` is the hash of the sources as they are now, `made_on` the machine in words.
+
+    `left_out` are the networks that are not made into ExecuTorch programs, with how many parameters each has.
+    """
     lines = ",\n".join(json.dumps(rounded(record)) for record in records)
-    head = f'"schema": 1, "machine": {json.dumps(machine())}'
+    head = f'"schema": 1, "machine": {json.dumps(made_on)}'
     (ROOT / "docs" / "zoo.json").write_text(f'{{{head}, "networks": [\n{lines}\n]}}\n')
     write(
         "zoo.md",
         "# The zoo",
-        f"Written by `python benchmarks/zoo.py` on {machine()}: every network of `torchvision.models.list_models()` "
+        f"Written by `python benchmarks/zoo.py` on {made_on}: every network of `torchvision.models.list_models()` "
         "but those torchvision quantized itself, through fxconv and through the stock flow (`prepare_fx`, "
         "`convert_fx`, script or else trace, `optimize_for_mobile`), on the same seeded weights and the same "
         "generated images. Batch norms have random weights and biases, and the images' statistics; what would silence "
@@ -136,6 +140,7 @@ def write_table(records: list[Record], code: str) -> None:
         "the original network included.",
         table(COSTS.split(","), map(costs, records)),
         *_lists(records),
+        *zoo_programs_table.section(records, left_out, code),
     )
 
 
