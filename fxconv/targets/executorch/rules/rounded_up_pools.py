@@ -12,8 +12,8 @@ from fxconv.targets.executorch.rules import qdq_nodes as nodes
 def rounded_up_pools(graph_module: fx.GraphModule) -> fx.GraphModule:
     """A maximum pool with ceil_mode is one without, on an image that is padded where the last windows reach beyond it.
 
-    The delegate has no ceil_mode: a portable operator would pool in float, and split it. What is padded is the least
-    value of the image's range, which is never above any other.
+    The delegate pads so itself for images of one size, but where the batch is free a portable operator would pool in
+    float, and split it. What is padded is the least value of the image's range, which is never above any other.
     """
     for node in nodes.calls(graph_module, {torch.max_pool2d}):
         image, kernel, stride, padding, dilation, ceil_mode = nodes.given(node)

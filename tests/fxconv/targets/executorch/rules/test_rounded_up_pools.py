@@ -1,16 +1,29 @@
 """Maximum pools whose number of windows is rounded up."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 import torch.nn.functional as F
-from qdq_graphs import applied, lowered, places, run, single, steps_between, without
+from qdq_graphs import IMAGES, applied, lowered, run, single, steps_between, without
+from torch import fx
 
+from fxconv.targets.executorch.lowering import exported, written
+from fxconv.targets.executorch.rules import RULES, Rule
 from fxconv.targets.executorch.rules.rounded_up_pools import rounded_up_pools
 
 
-def test_without_it_the_pool_is_outside_of_the_delegate() -> None:
-    found = places(single(F.max_pool2d, 3, 2, ceil_mode=True), without(rounded_up_pools))
-    assert found["max_pool2d_with_indices"] == "portable"
+def free(module: fx.GraphModule, rules: Sequence[Rule] = RULES) -> dict[str, str]:
+    """Where operations run in a program that takes any batch."""
+    pytest.importorskip("executorch")
+    placed = written(exported(applied(module, rules), (IMAGES,), 32, None, 1), {})[1]
+    return {one.operation: one.where.value for one in placed.operations}
+
+
+def test_without_it_the_pool_is_outside_of_the_delegate_where_the_batch_is_free() -> None:
+    module = single(F.max_pool2d, 3, 2, ceil_mode=True)
+    assert free(module, without(rounded_up_pools))["max_pool2d_with_indices"] == "portable"
+    assert {*free(module).values()} == {"int8"}
 
 
 @pytest.mark.parametrize(
