@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fxconv.config import TARGETS
 from fxconv.errors import UserError
 from fxconv.inspection import Kind
 from fxconv.inspection.what import kind_of, what_is
@@ -111,12 +112,11 @@ def _other_files(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> I
     """The files behind the first of each conversion, those of one target beside each other."""
     each = [{file["target"]: file for file in files} for files in (first, second)]
     for target in dict.fromkeys((*each[0], *each[1])):
-        files = [one.get(target) for one in each]
+        files, section = [one.get(target) for one in each], f"the {TARGETS.get(target, target)}"
         if None in files:
-            yield Difference(f"{target} file", "", *("not there" if file is None else "there" for file in files))
+            yield Difference(section, "", *("not there" if file is None else "there" for file in files))
             continue
-        told = [_told(file) for file in files if file is not None]
-        yield from _fields(f"{target} file", *told)
+        yield from _fields(section, *(_told(file) for file in files if file is not None))
 
 
 def _told(file: Mapping[str, Any]) -> dict[str, Any]:

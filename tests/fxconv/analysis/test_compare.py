@@ -45,6 +45,8 @@ def test_saved_choices_give_the_same_file_under_another_name(twice):
     a, b = (json.loads((twice / name).read_text()) for name in ("a.json", "b.json"))
     for report in (a, b):
         del report["timings"], report["latency"], report["artifact"]["path"]
+        for file in report["artifacts"]:
+            del file["path"], file["latency"]
         for part in ("seconds", "float_seconds"):
             del report["calibration"][part]
     assert a == b
@@ -114,3 +116,26 @@ def test_a_report_of_another_schema_and_a_damaged_one(reports, command):
     assert_user_error(command("compare", "a.json", "b.json"), "b.json: schema 7, this fxconv reads 1")
     Path("c.json").write_text(json.dumps(content | {"passes": [1], "verdict": "x"}))
     assert_user_error(command("compare", "a.json", "c.json"), "one of the two reports is damaged")
+
+
+def test_files_behind_the_first_are_compared_by_their_kind(reports):
+    first = read_report(reports("a"))
+    assert [file["target"] for file in first["artifacts"]] == ["mobile"]
+    second = copy.deepcopy(first)
+    program = {**copy.deepcopy(first["artifacts"][0]), "target": "executorch", "to_int8_db": 31.0}
+    second["artifacts"].append(program)
+    (found,) = differences(first, second)
+    assert (found.section, found.first, found.second) == ("the .pte", "not there", "there")
+    third = copy.deepcopy(second)
+    outside = {"operator": "aten::elu.out", "how": "portable", "calls": 2, "where": ["elu"], "values": 8}
+    third["artifacts"][1].update(to_int8_db=29.0, outside_int8=[outside])
+    assert [(one.section, one.what, one.first, one.second) for one in differences(second, third)] == [
+        ("the .pte", "to_int8_db", "31", "29"),
+        ("the .pte", "outside_int8", "nothing more", "aten::elu.out portable 2"),
+    ]
+    alone = {**first, "artifacts": [program]}
+    assert [(one.what, one.first, one.second) for one in differences(first, alone)] == [
+        ("target", "mobile", "executorch")
+    ]
+    before = {key: value for key, value in first.items() if key != "artifacts"}
+    assert list(differences(before, first)) == []

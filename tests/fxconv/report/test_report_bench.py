@@ -24,7 +24,8 @@ def printed(*files: Benched) -> list[str]:
 def benched(
     name: str, taken: tuple[float, ...], ratio: float, profile: Profile | None = None, cpu: tuple[float, ...] = ()
 ) -> Benched:
-    return Benched(Path(name), 1_500_000, "3x8x8", Runs(taken, cpu), ratio, 4_200_000, profile, 2 * ratio)
+    runtime = "ExecuTorch, XNNPACK" if name.endswith(".pte") else "lite interpreter, qnnpack"
+    return Benched(Path(name), 1_500_000, "3x8x8", Runs(taken, cpu), ratio, 4_200_000, profile, 2 * ratio, runtime)
 
 
 def test_a_row_for_each_and_what_the_figures_are():
@@ -36,8 +37,24 @@ def test_a_row_for_each_and_what_the_figures_are():
         "a.ptl  3x8x8  2.00 ms  3.60 ms  50.0 %  1.90 ms     1.000   2.000  1.50 MB      4.20 MB",
         "b.ptl  3x8x8  20.0 ms  28.0 ms  50.0 %        -     5.250  10.500  1.50 MB      4.20 MB",
     ]
-    assert lines[3].startswith("3 runs of each file in turn behind 1 to warm up, 2 threads, lite interpreter, this")
+    assert lines[3].startswith(
+        "3 runs of each file in turn behind 1 to warm up, 2 threads, lite interpreter with qnnpack,"
+    )
     assert len(lines) == 7
+
+
+def test_runtimes_that_differ_are_told_with_their_files():
+    run = (1.0, 1.0)
+    lines = printed(benched("a.ptl", run, 1.0), benched("b.pte", run, 0.3), benched("c.pte", run, 0.4))
+    assert lines[4] == (
+        "the kernels differ (lite interpreter with qnnpack: a.ptl; ExecuTorch with XNNPACK: b.pte, c.pte): the ratios "
+        "are those of runtimes, not of files alone"
+    )
+    assert (
+        "lite interpreter with qnnpack and ExecuTorch with XNNPACK, this machine; qnnpack is made for ARM" in lines[5]
+    )
+    (alone,) = (line for line in printed(benched("b.pte", run, 1.0)) if "this machine" in line)
+    assert alone.endswith("ExecuTorch with XNNPACK, this machine; a phone gives other ratios")
 
 
 def test_a_busy_machine_is_told():

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.hostile.pte import content
 from fxconv.errors import ConversionError, UserError
 from fxconv.inspection import Delegate, DelegateOperator, Inspection, Kind, Operator, inspect
+from fxconv.report.releases_page import _executorch
 from fxconv.targets.executorch import releases
 from fxconv.targets.executorch.releases import RELEASES, check, fits, fitted, release
 
@@ -99,3 +100,10 @@ def test_a_conversion_for_a_release_that_lacks_an_operator_ends_with_the_one_tha
 
 def test_the_kernels_that_came_later_are_those_the_packages_say() -> None:
     assert releases.LATER.keys() <= releases._KNOWN and set(releases.LATER.values()) == {"1.4.1"}
+
+
+def test_the_page_has_each_release_and_what_came_later() -> None:
+    page = "\n".join(_executorch())
+    for one in RELEASES:
+        assert f"| `{one.name}` | `{one.gradle}` | `{one.swift}` |" in page
+    assert "`executorch_prim::sym_ite.Scalar` (1.4.1)" in page

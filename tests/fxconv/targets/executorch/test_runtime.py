@@ -1,6 +1,8 @@
 """Programs in ExecuTorch's own runtime."""
 
 import gc
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from qdq_graphs import IMAGES, Graph, run
 
 from fxconv.errors import UserError
 from fxconv.targets.executorch.lowering import lower
+from fxconv.targets.executorch.quiet import quiet
 from fxconv.targets.executorch.runtime import Program, RefusedInput, load, set_threads
 
 pytest.importorskip("executorch")
@@ -60,6 +63,40 @@ def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"\x00" * 64)
     with pytest.raises(UserError, match=r"no\.pte: ExecuTorch does not load it: .+"):
         load(file)
+
+
+def test_only_the_first_call_of_each_kind_is_listened_to(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To listen takes ten times as long as a call of a small program."""
+    program, heard = load(content), list[int]()
+    first = program._first
+    monkeypatch.setattr(program, "_first", lambda given: heard.append(len(given[0])) or first(given))
+    wanted = [value.clone() for value in program(IMAGES)]
+    assert all(torch.equal(a, b) for a, b in zip(program(IMAGES), wanted, strict=True))
+    program(IMAGES[:1])
+    program(IMAGES)
+    assert heard == [2, 1]
+    with pytest.raises(RefusedInput, match="takes float32, and is given int32"):  # of a size that ran
+        program(IMAGES.int())
+
+
+def test_a_loaded_program_goes_on_with_other_threads(content: bytes) -> None:
+    assert set_threads(1) == 1
+    program = load(content)
+    wanted = program(IMAGES)[0]
+    try:
+        assert set_threads(2) == 2
+        assert torch.equal(program(IMAGES)[0], wanted) and torch.equal(load(content)(IMAGES)[0], wanted)
+    finally:
+        assert set_threads(1) == 1
+    assert torch.equal(program(IMAGES)[0], wanted)
+
+
+def test_what_is_printed_goes_into_no_file(content: bytes) -> None:
+    """A process with limits may write none, and what runs there may fail."""
+    with quiet() as said:
+        os.write(2, b"[XNNCompiler.cpp:1] Failed to create node\n" + b"x" * 200_000)
+        sys.stderr.write("more\n")
+        assert said.reason() == "Failed to create node"
 
 
 def test_threads_are_said(content: bytes) -> None:

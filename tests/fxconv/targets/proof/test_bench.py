@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from fxconv_executorch import needs_executorch
 from torch import nn
 
+from benchmarks.hostile.pte import content
 from fxconv.errors import UserError
 from fxconv.targets.proof import bench as library
 from fxconv.targets.proof.bench import bench, given_input, input_of
@@ -62,7 +64,7 @@ def test_json_has_each_run(tmp_path, no_process):
     assert (values["schema"], values["runs"], values["warm_up"], values["threads"]) == (1, 2, 0, 1)
     (row,) = values["files"]
     assert list(row) == [
-        "file", "bytes", "input", "median_ms", "cpu_ms", "p10_ms", "p90_ms", "spread", "busy", "to_first",
+        "file", "runtime", "bytes", "input", "median_ms", "cpu_ms", "p10_ms", "p90_ms", "spread", "busy", "to_first",
         "cpu_to_first", "peak_bytes", "runs_ms", "runs_cpu_ms", "operators", "between_operators_ms", "profiler_us",
         "scaled",
     ]  # fmt: skip
@@ -179,3 +181,26 @@ def test_mistakes(words, line, command):
     assert (done.status, done.stdout) == (2, "")
     assert line in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@needs_executorch
+def test_a_program_beside_a_ptl_runs_in_its_own_runtime(small_conversion, golden_pte, tmp_path, no_process, command):
+    ptl = tmp_path / "int8.ptl"
+    small_conversion.save(ptl)
+    found = bench([ptl, golden_pte], runs=3, warm_up=1)
+    assert [one.runtime for one in found.files] == ["lite interpreter, qnnpack", "ExecuTorch, XNNPACK"]
+    assert [one.input for one in found.files] == ["3x32x32", "3x32x32"]
+    run = command("bench", str(ptl), str(golden_pte), "--runs", "2", "--warm-up", "0")
+    ran = f"lite interpreter with qnnpack: {ptl}; ExecuTorch with XNNPACK: {golden_pte}"
+    assert run.status == 0
+    assert f"the kernels differ ({ran}): the ratios are those of runtimes, not of files alone" in run.stdout
+    alone = command("bench", str(golden_pte), "--runs", "2", "--warm-up", "0").stdout
+    assert "1 thread, ExecuTorch with XNNPACK, this machine; a phone gives other ratios" in alone
+    assert "kernels differ" not in alone and "qnnpack" not in alone
+
+
+def test_ops_are_of_a_ptl_only(tmp_path):
+    path = tmp_path / "net.pte"
+    path.write_bytes(content("int8.pte"))
+    with pytest.raises(UserError, match=r"net.pte: --ops is for .ptl files, and ExecuTorch does not say what each"):
+        bench([path], operators=True)

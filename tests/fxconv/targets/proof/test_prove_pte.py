@@ -147,7 +147,7 @@ def golden_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_beside_its_float_model(command: Command, file: Path) -> None:
     run = command("verify", str(file), "--against", f"{NETWORKS}:tiny", "-n", "4", "--min-sqnr=-50")
     assert run.status == 0, run.stderr
-    assert f"Against {NETWORKS}:tiny" in run.stdout and "like float" in run.stdout
+    assert f"{file}: bit-exact under ExecuTorch" in run.stdout and f"{file}: like float: " in run.stdout
 
 
 @needs_executorch
