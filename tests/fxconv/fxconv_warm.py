@@ -30,6 +30,12 @@ from fxconv.cli import startup
 startup.put_off_compiler()
 import torch, torchvision, numpy
 import fxconv.analysis.float_comparison, fxconv.cli.app, fxconv.conversion, fxconv.targets.proof.prove
+from fxconv.errors import UserError
+from fxconv.targets.executorch import installed
+try:
+    installed.check_runtime()
+except UserError:
+    pass
 gc.freeze()
 channel = socket.socket(fileno=int(sys.argv[1]))
 while True:
@@ -59,13 +65,17 @@ while True:
 """
 
 
+# How `fxconv.targets.own_process.words_for` starts a program; what is started otherwise is no work for `Warm`.
+_STARTED = [sys.executable, "-I", "-W", "ignore", "-c"]
+
+
 def program(text: str, *arguments: str) -> list[str]:
     """The command line of a program that `Warm` runs."""
-    return [sys.executable, "-I", "-c", text, *arguments]
+    return [*_STARTED, text, *arguments]
 
 
 class Warm:
-    """What `subprocess.run` does for `python -I -c PROGRAM ...`, and nothing else."""
+    """What `subprocess.run` does for `python -I -W ignore -c PROGRAM ...`, and nothing else."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -78,14 +88,15 @@ class Warm:
         return Run(done.returncode, done.stdout.decode(), done.stderr.decode(), folder)
 
     def run(self, words: Sequence[str], input: bytes = b"", timeout: float | None = None, **options: Any) -> Any:
-        if words[:3] != program("")[:3]:
+        place = len(_STARTED)
+        if list(words[:place]) != _STARTED:
             return subprocess.run(words, input=input, timeout=timeout, **options)
         assert options.items() <= {"capture_output": True, "check": False}.items()
         (out, out_there), (err, err_there) = os.pipe(), os.pipe()
         with tempfile.TemporaryFile() as given, ThreadPoolExecutor(2) as readers:
             given.write(input)
             given.seek(0)
-            asked = json.dumps([words[3], str(Path.cwd()), ["-c", *words[4:]]]).encode()
+            asked = json.dumps([words[place], str(Path.cwd()), ["-c", *words[place + 1 :]]]).encode()
             files = [given.fileno(), out_there, err_there]
             socket.send_fds(self._channel, [asked], files)
             child = int(self._channel.recv(64))
@@ -113,7 +124,7 @@ def warm_processes() -> Iterator[Warm]:
     """A process to fork from, as long as the block lasts."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-I", "-c", _SERVER, str(there.fileno())]
+    words = program(_SERVER, str(there.fileno()))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}  # as its children have
     with here, subprocess.Popen(words, pass_fds=[there.fileno()], env=environment, **pipes) as process:
         there.close()

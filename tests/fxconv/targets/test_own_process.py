@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -67,3 +68,10 @@ def test_a_conjugate_and_a_bfloat16_cross_a_pipe_too():
     first, second, third = unpacked(packed([lazy, lazy.imag, short]))
     assert torch.equal(first, lazy.resolve_conj()) and second.tolist() == [-1, -1]
     assert third.dtype is torch.float32 and third.tolist() == [1.5]
+
+
+def test_the_tests_fork_what_it_starts(warm, monkeypatch):
+    """A process that imports torch anew takes seconds: the program is one that `fxconv_warm` knows."""
+    words = words_for("fxconv.targets.own_process", "no_such_function")
+    monkeypatch.setattr(subprocess, "run", lambda *words, **options: pytest.fail("started anew"))
+    assert b"no_such_function" in warm.run(words).stderr
