@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxconv.models import forward
+from fxconv.targets.executorch.rules.qdq_nodes import sizes
 from fxconv.targets.qdq.writer import DEQUANTIZE, QUANTIZE, VALUE
 from rewrites.parts import graphs_in
 
@@ -123,7 +124,7 @@ def _copied(node: fx.Node) -> fx.Node:
     """
     while node.target is QUANTIZE:
         copy_of = node.args[0]
-        if not isinstance(copy_of, fx.Node) or copy_of.target not in _COPIES:
+        if not isinstance(copy_of, fx.Node) or not _is_copy(copy_of):
             break
         read = copy_of.args[0]
         source = read.args[0] if isinstance(read, fx.Node) and read.target is DEQUANTIZE else None
@@ -131,3 +132,11 @@ def _copied(node: fx.Node) -> fx.Node:
             break
         node = source
     return node
+
+
+def _is_copy(node: fx.Node) -> bool:
+    """Whether a node gives what it is given: a copy, or a reshape to the sizes that are there already."""
+    if node.target in _COPIES:
+        return True
+    known = sizes(node)
+    return node.target is torch.reshape and known is not None and known == sizes(node.args[0])
