@@ -19,7 +19,7 @@ def bench(
     quiet: QuietOption = False,
     traceback_: TracebackOption = False,
 ) -> None:
-    """Latency, size and peak memory of .ptl and .pte files, run in turn.
+    """Latency, size and peak memory of files, run in turn.
 
     Each runs in its runtime. --ops says where the time goes in a .ptl.
 

@@ -391,11 +391,11 @@ MISTAKES = {
     ),
     "a file of TensorFlow Lite's asked for": (
         "convert net.py:Net -o out.tflite",
-        "-o out.tflite: fxconv writes .ptl only, no TensorFlow Lite file; write out.ptl",
+        "-o out.tflite: fxconv writes .ptl or .pte only, no TensorFlow Lite file; write out.ptl",
     ),
     "an ONNX file asked for": (
         "convert net.py:Net -o out.ONNX",
-        "-o out.ONNX: fxconv writes .ptl only, no ONNX file; write out.ptl",
+        "-o out.ONNX: fxconv writes .ptl or .pte only, no ONNX file; write out.ptl",
     ),
     "a name without a suffix": (
         "convert net.py:Net -o out",
@@ -403,7 +403,7 @@ MISTAKES = {
     ),
     "a version for a suffix": (
         "convert net.py:Net -o net.v2",
-        "-o net.v2: does not end in .ptl, as the files that fxconv writes do; write net.v2.ptl",
+        "-o net.v2: does not end in .ptl or .pte, as the files that fxconv writes do; write net.v2.ptl",
     ),
     "a folder that is not there": (
         "convert net.py:Net -o build/out.ptl",

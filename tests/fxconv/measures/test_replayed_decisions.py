@@ -158,7 +158,7 @@ def test_it_is_converted_and_verified(converted):
     # A view that only the output reads: one conversion in front of it does.
     assert [island.nodes for island in converted.rewritten.islands] == [("backbone.max_pool2d",)]
     others = (parity.EQUALIZED, parity.TRAINED)
-    assert [row.stage for row in converted.ledger] == [stage for stage in parity.STAGES if stage not in others]
+    assert [row.stage for row in converted.module_ledger] == [stage for stage in parity.STAGES if stage not in others]
     assert [row.max_abs_diff for row in converted.ledger if row.stage != "int8"][:1] == [0.0]
     assert [row.max_abs_diff for row in converted.ledger[3:]] == [0, 0, 0]
     assert {op.where.partition(".")[0] for op in converted.audit.operations} == {"backbone", "heads"}

@@ -236,5 +236,5 @@ def test_heads_of_a_checkpoint_are_found(tmp_path: Path) -> None:
 
 
 def test_the_artifact_is_not_named_as_the_classifiers() -> None:
-    assert default_output("detector:MobileNet-V3-Small") == Path("detector_mobilenet_v3_small.ptl")
-    assert default_output("resnet18") == Path("resnet18.ptl")
+    assert default_output("detector:MobileNet-V3-Small", ".ptl") == Path("detector_mobilenet_v3_small.ptl")
+    assert default_output("resnet18", ".pte") == Path("resnet18.pte")

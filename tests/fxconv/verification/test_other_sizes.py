@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import fxconv_networks as networks
 import pytest
@@ -12,27 +13,29 @@ from torch import Tensor, nn
 
 import fxconv
 from fxconv.config import Method
-from fxconv.verification.other_sizes import _HALVES, SizeCheck, _resized
+from fxconv.verification.other_sizes import _HALVES, SizeCheck, _resized, _shared
 
 
 def test_the_sizes_tried():
     image = torch.randn(1, 3, 224, 192)
-    assert _resized(image, (0.75, 1.25)).shape == (1, 3, 160, 256)
-    assert _resized(image, (1.25, 1.0)).shape == (1, 3, 288, 192)
+    assert _resized(image, partial(_shared, (0.75, 1.25))).shape == (1, 3, 160, 256)
+    assert _resized(image, partial(_shared, (1.25, 1.0))).shape == (1, 3, 288, 192)
 
 
 @pytest.mark.parametrize("side", [32, 64, 96, 100])
 def test_a_small_image_has_another_size_too(side):
     image = torch.randn(1, 3, side, side)
-    sizes = {tuple(_resized(image, shares).shape[2:]) for shares in ((0.75, 1.25), (1.25, 1.0))}
+    sizes = {tuple(_resized(image, partial(_shared, shares)).shape[2:]) for shares in ((0.75, 1.25), (1.25, 1.0))}
     assert len(sizes) == 2 and (side, side) not in sizes
     assert all(extent % 32 == 0 for size in sizes for extent in size)
 
 
 def test_what_is_no_image_stays():
     whole, rows = torch.zeros(1, 3, 64, 64, dtype=torch.int64), torch.randn(4, 8)
-    assert _resized(whole, (2.0, 1.0)) is whole and _resized(rows, (2.0, 1.0)) is rows
-    assert _resized(torch.randn(1, 5, 3, 64, 64), (2.0, 1.0)).shape == (1, 5, 3, 128, 64)
+    assert (
+        _resized(whole, partial(_shared, (2.0, 1.0))) is whole and _resized(rows, partial(_shared, (2.0, 1.0))) is rows
+    )
+    assert _resized(torch.randn(1, 5, 3, 64, 64), partial(_shared, (2.0, 1.0))).shape == (1, 5, 3, 128, 64)
 
 
 def test_a_warning_is_a_sentence():
@@ -46,7 +49,7 @@ def test_a_warning_is_a_sentence():
 
 @pytest.mark.parametrize(("side", "between"), [(32, 48), (64, 112), (96, 144), (224, 336), (300, 464)])
 def test_a_side_between_two_multiples(side, between):
-    value = _resized(torch.zeros(1, 3, side, side), _HALVES)
+    value = _resized(torch.zeros(1, 3, side, side), partial(_shared, _HALVES))
     assert value.shape[-2:] == (between, between)
 
 

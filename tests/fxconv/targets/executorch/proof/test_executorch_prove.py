@@ -102,7 +102,7 @@ def test_a_sound_file_is_proven(many, tmp_path, warm_processes_of_its_own):
 
 def test_a_channels_last_example_changes_nothing(small, tmp_path, warm_processes_of_its_own):
     turned: list[Image] = [(image.contiguous(memory_format=torch.channels_last),) for (image,) in small.made.images]
-    assert bytes_of(small.form, turned[0]) == small.content
+    assert bytes_of(small.form, turned[0]) == bytes_of(small.form, small.made.images[0])
     found = small.proof(tmp_path, images=turned)
     plain = small.proof(tmp_path)
     assert found.problem == plain.problem == ""
@@ -199,8 +199,8 @@ def test_faults_that_the_file_and_its_twin_both_have(small, faults, tmp_path, wa
     found = wrong.proof(tmp_path)
     assert len(told) == 2
     for where, said in told.items():
-        (row,) = [row for row in found.numbers if row.where == where]
-        assert f"{row.where}: {row.problem}".startswith(said)
+        rows = [f"{row.where}: {row.problem}" for row in found.numbers if row.where == where]
+        assert any(row.startswith(said) for row in rows), rows
     # the file does what its twin does, and both are wrong: the operations are, on the file's own values
     assert found.rows[0].passed
     assert {op.where for op in found.operations if op.problem} == set(told)
