@@ -115,7 +115,7 @@ def test_what_cannot_be_exported_is_told_in_one_line() -> None:
 def test_the_same_module_gives_the_same_bytes_in_another_process() -> None:
     here = Path(__file__)
     code = (
-        "import hashlib, sys; sys.path[:0] = sys.argv[1:]; import test_lowering as t\n"
+        "import hashlib, sys; sys.path[:0] = sys.argv[1:]; import test_executorch_lowering as t\n"
         "print(hashlib.sha256(t.lower(t.network(), (t.IMAGES[:1],), texts={'a': 'b'}).content).hexdigest())"
     )
     folders = [str(here.parent), str(here.parents[2])]
