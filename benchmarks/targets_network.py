@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,9 +150,15 @@ def files(network: Network, folder: Path, asked: argparse.Namespace) -> Record:
         del made
     answers: dict[str, Tensor] = {}
     for name in (each for each in FILES if each in found):
-        outputs = scores(opened(folder / name), about.scored)
+        found[name] |= {"bytes": (folder / name).stat().st_size}
+        try:
+            module = opened(folder / name)
+        except NotLoaded as error:
+            found[name] |= {"problem": str(error)}
+            continue
+        outputs = scores(module, about.scored)
         answers[name] = outputs.argmax(1) == reference.argmax(1)
-        found[name] |= {"bytes": (folder / name).stat().st_size, **answered(reference, outputs, about.truth)}
+        found[name] |= answered(reference, outputs, about.truth)
         print(name, found[name], file=sys.stderr, flush=True)
     record["below_ptl"] = points_below(answers["auto.pte"], answers["auto.ptl"])
     torch.save(about.scored[:1].clone(), folder / "example.pt")
@@ -179,17 +186,24 @@ def points_below(own: Tensor, other: Tensor) -> Record:
 # -- latency ----------------------------------------------------------------------------------------------------------
 
 
+class NotLoaded(RuntimeError):
+    """A runtime does not load a file."""
+
+
 def opened(path: Path) -> Callable[..., Any]:
-    """A file in its runtime, as an app has it: nothing in between but the call."""
+    """A file in its runtime, as an app has it: nothing in between but the call. Raises `NotLoaded`."""
     if path.suffix == ".ptl":
         loaded: Callable[..., Any] = load_lite(path)
         return loaded
     content = path.read_bytes()
-    with quiet():
+    with quiet() as said:
         from executorch.runtime import Runtime
 
-        program = Runtime.get().load_program(content)
-        method = program.load_method("forward")
+        try:
+            program = Runtime.get().load_program(content)
+            method = program.load_method("forward")
+        except RuntimeError as error:
+            raise NotLoaded(said.reason() or str(error)) from error
 
     def run(image: Tensor, kept: Any = (program, content)) -> Any:
         return method.execute((image,))[0]  # a method does not keep its program
@@ -201,9 +215,12 @@ def latency(folder: Path) -> Record:
     """All files in one process, in a new order each time: milliseconds of each, and ratios to ExecuTorch's own."""
     threads = runtime.set_threads(1)
     example = torch.load(folder / "example.pt", weights_only=True).contiguous()
-    names = [name for name in FILES if (folder / name).exists()]
-    modules = {name: opened(folder / name) for name in names} | {CONTROL: opened(folder / OWN)}
-    times = turn(modules[OWN], example)
+    names = {name: folder / name for name in FILES} | {CONTROL: folder / OWN}
+    modules: dict[str, Callable[..., Any]] = {}
+    for name, path in names.items():
+        with suppress(NotLoaded, FileNotFoundError):  # what does not load is told with its answers
+            modules[name] = opened(path)
+    times = turn(modules["auto.pte"], example)
     found = interleaved(
         [repeated(each, times) for each in modules.values()],
         [(example,)] * len(modules),
@@ -220,7 +237,7 @@ def latency(folder: Path) -> Record:
         "rounds": len(found[0].taken),
         "runs_a_turn": times,
         "busy": any(one.was_busy for one in found),
-        "files": {name: taken(one, runs[OWN], runs["auto.ptl"]) for name, one in runs.items()},
+        "files": {name: taken(one, runs.get(OWN), runs["auto.ptl"]) for name, one in runs.items()},
     }
 
 
@@ -244,15 +261,16 @@ def repeated(module: Callable[..., Any], times: int) -> Callable[..., Any]:
     return run
 
 
-def taken(own: Runs, to_own: Runs, to_lite: Runs) -> Record:
+def taken(own: Runs, to_own: Runs | None, to_lite: Runs) -> Record:
     """Medians and least times in milliseconds, and ratios: medians of those round by round, and of the least times."""
     record: Record = {"ms": own.median, "cpu_ms": own.cpu_median, "least_ms": min(own.taken)}
     for name, first in (("to_executorch", to_own), ("to_ptl", to_lite)):
-        record[name] = {
-            "cpu": own.cpu_ratio(first),
-            "wall": own.ratio(first),
-            "least_cpu": min(own.cpu) / min(first.cpu),
-        }
+        if first is not None:
+            record[name] = {
+                "cpu": own.cpu_ratio(first),
+                "wall": own.ratio(first),
+                "least_cpu": min(own.cpu) / min(first.cpu),
+            }
     return record
 
 

@@ -54,7 +54,7 @@ def _unmet(record: Record) -> Iterator[str]:
         yield f"{name}: SQNR is {below:.2f} dB below the .ptl's, {BELOW_SQNR} allowed"
     timed = record["latency"]["files"][OURS]
     most = MOST_OF_EXECUTORCH_FOLDED if name in FOLDED else MOST_OF_EXECUTORCH
-    if (ratio := timed["to_executorch"]["cpu"]) > most:
+    if "to_executorch" in timed and (ratio := timed["to_executorch"]["cpu"]) > most:
         yield f"{name}: {ratio:.3f} of the latency of ExecuTorch's own recipe, {most} allowed"
     if name in HELD_AGAINST_PTL and (ratio := timed["to_ptl"]["cpu"]) > MOST_OF_PTL:
         yield f"{name}: {ratio:.3f} of the .ptl's latency, {MOST_OF_PTL} allowed"
@@ -110,7 +110,7 @@ def _section(record: Record) -> str:
             "silence a branch is drawn (`draw_like_trained` in benchmarks/networks.py); answers are told beside "
             "float's alone."
         )
-    rows = [_row(name, record) for name in NAMES if name in record["files"] or name == CONTROL]
+    rows = [_row(name, record) for name in NAMES if name in record["files"] or name in record["latency"]["files"]]
     return "\n\n".join([title, about, table(HEADER, rows), *_outside(record)])
 
 
@@ -133,9 +133,8 @@ def _row(name: str, record: Record) -> list[str]:
         cells += ["-"] * 4
     else:
         cells += [f"{timed['ms']:.2f}", f"{timed['cpu_ms']:.2f}"]
-        cells += [
-            f"{ratio['cpu']:.3f} ({ratio['least_cpu']:.3f})" for ratio in (timed["to_executorch"], timed["to_ptl"])
-        ]
+        ratios = (timed.get("to_executorch"), timed["to_ptl"])
+        cells += [f"{ratio['cpu']:.3f} ({ratio['least_cpu']:.3f})" if ratio else "-" for ratio in ratios]
     return [*cells, f"{file['bytes']:,}" if "bytes" in file else "-"]
 
 
@@ -151,4 +150,5 @@ def _outside(record: Record) -> list[str]:
     outside = ours["outside"]
     rows = [f"{one['operator']} ({one['how']}, {one['calls']} times, {one['values']:,} values)" for one in outside]
     said.append(f"outside int8: {'; '.join(rows)}" if rows else "nothing outside int8")
-    return [f"{', '.join(said)}."]
+    lost = [f"{NAMES[name]}: does not load: {f['problem']}." for name, f in record["files"].items() if "problem" in f]
+    return [f"{', '.join(said)}.", *lost]

@@ -61,6 +61,7 @@ def test_ratios_are_medians_round_by_round_and_of_the_least_times():
     found = taken(own, other, own)
     assert found["to_executorch"] == {"cpu": 0.5, "wall": 1.0, "least_cpu": 0.25}
     assert found["to_ptl"]["cpu"] == 1.0
+    assert "to_executorch" not in taken(own, None, own)
     assert (found["ms"], found["cpu_ms"], found["least_ms"]) == (4.0, 2.0, 2.0)
 
 
@@ -110,6 +111,20 @@ def test_the_page_shows_each_file_and_what_is_not_met():
     assert "agreement 0.5 ± 0.6 points below the `.ptl`'s" in text
     assert "outside int8: avg_pool2d (float, 2 times, 1,000 values)." in text
     assert "| float, PyTorch | 81.7 % (76.9 to 85.6) | - | - | - | - | - | - | - |" in text
+
+
+def test_a_file_that_does_not_load_is_told_and_has_no_answers():
+    record = network()
+    record["files"]["executorch.pte"] = {"bytes": 1000, "problem": "Failed to create StaticConstantPad"}
+    times = record["latency"]["files"]
+    del times["executorch.pte"], times[CONTROL]
+    for each in times.values():
+        del each["to_executorch"]
+    text = page(HEAD, [record])
+    assert "| ExecuTorch's recipe | - | - | - | - | - | - | - | 1,000 |" in text
+    assert "ExecuTorch's recipe: does not load: Failed to create StaticConstantPad." in text
+    assert "| fxconv `.pte` | 80.0 % (75.1 to 84.1) | 96.0 % | 21.6 | 2.00 | 1.50 | - | 0.200 (0.900) |" in text
+    assert "the same file again" not in text and "All are met." in text
 
 
 def test_random_weights_have_no_top_1():

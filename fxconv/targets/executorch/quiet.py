@@ -15,6 +15,8 @@ from typing import Any
 
 # What a failure is told by, as the runtime prints it: "[XNNCompiler.cpp:1518] Failed to create cat2 node 8 ...".
 _TELLING = ("Failed to ", "Missing operator", "Error setting input", "Attempted to", "failed: ", "Backend ")
+# The first file that a process loads has it look for what the processor is, and say where it did not find it.
+_OF_PROCESSOR = "[cpuinfo_utils.cpp"
 
 
 @contextmanager
@@ -46,7 +48,8 @@ class Said:
             while self._pipe is not None and (more := os.read(self._pipe, 1 << 16)):
                 self._read += more
         lines = (self._read.decode("utf-8", "replace") + self._words.getvalue()).splitlines()
-        found = [line.partition("] ")[2] or line for line in lines if any(word in line for word in _TELLING)]
+        told = [line for line in lines if any(word in line for word in _TELLING) and not line.startswith(_OF_PROCESSOR)]
+        found = [line.partition("] ")[2] or line for line in told]
         return found[0].strip() if found else ""
 
 
