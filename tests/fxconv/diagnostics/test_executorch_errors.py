@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from fxconv_executorch import needs_executorch
 from fxconv_executorch_provocations import BY_EXECUTORCH, BY_TORCH
 
@@ -43,6 +44,8 @@ def test_what_executorch_says(name, program, capfd, monkeypatch):
     from fxconv.targets.executorch.installed import check, flatc
 
     check()
+    if name == "missing-out-variants" and hasattr(torch.ops.quantized_decomposed.quantize_per_tensor, "out"):
+        pytest.skip("a test before this one had the kernels registered that the message misses")
     monkeypatch.setenv("FLATC_EXECUTABLE", str(flatc()))
     capfd.readouterr()
     with pytest.raises(Exception) as caught:
