@@ -48,5 +48,4 @@ def test_a_relu6_within_a_range_is_a_clamp_of_int8_values() -> None:
 
 def test_a_relu_behind_a_layer_stays_part_of_it() -> None:
     module = behind_layer(F.relu)
-    assert [node.target for node in applied(module).graph.nodes][-4:-2] == [F.conv2d, F.relu] or True
     assert places(module) == {"convolution": "int8", "relu": "int8", "delegates": "1"}
