@@ -93,7 +93,7 @@ def lower(
                     f"--dynamic-sizes {dynamic_sizes[0]}:{dynamic_sizes[1]}: the network does not take images of any "
                     f"such size ({message_line(error)}); leave it out"
                 ) from error
-            raise ConversionError(f"torch.export does not take the Q/DQ form: {message_line(error)}") from error
+            raise ConversionError(f"torch.export does not take the Q/DQ form: {_reason(error)}") from error
     taken = json.dumps(_taken(exported_program))
     edge, placed = _edge_of(exported_program, batch)
     content = _bytes_of(edge, {**(texts or {}), SIZES_TEXT: taken})
@@ -108,8 +108,17 @@ def lower_alike(module: nn.Module, example: tuple[Any, ...]) -> bytes:
     try:
         program = exported(module, example, None, None, 1)
     except Exception as error:  # the module's own code, and torch's, may refuse in any way
-        raise ConversionError(f"torch.export does not take the module: {message_line(error)}") from error
+        raise ConversionError(f"torch.export does not take the module: {_reason(error)}") from error
     return written(program, {})[0]
+
+
+def _reason(error: Exception) -> str:
+    """Why export refuses a module, in one line."""
+    line = message_line(error)
+    if "data-dependent" not in line:
+        return line
+    decides = "its code decides by the numbers in a tensor, and a program has one way for all"
+    return f"{decides} ({line}); take the decision out of the model, or write a .ptl"
 
 
 def apply_to_graphs(

@@ -93,7 +93,11 @@ def _layers(layers: Sequence[ModuleLayer], file: FileNumbers) -> list[HeldNumber
             note = f"{one.folded} is folded into it"
             note += f": scales over {one.divisor}, bias with a half more" if one.divisor != 1 else ""
         if other is not None:
-            rows.append(HeldNumbers(one.where, what, note, _layer_problem(one, other)))
+            if one.given is None:
+                what = f"{one.weight.size} weight integers, {one.scales.size} scales, bias"
+                note = "its input is ranged at every call"
+            problem = _layer_problem(one, other) or _float_bias_problem(one, file)
+            rows.append(HeldNumbers(one.where, what, note, problem))
         elif _in_float(one, file):
             rows.append(HeldNumbers(one.where, "weights", "in float in the file: its integers times their scales"))
         else:
@@ -119,14 +123,24 @@ def _in_float(layer: ModuleLayer, file: FileNumbers) -> bool:
 
 def _layer_problem(one: ModuleLayer, other: FileLayer) -> str:
     """All that differs, "" for nothing."""
+    if one.given is None and other.bias is not None:
+        return "the bias is of integers in the file, of float numbers in the int8 module"
     problems = [
         _integers_problem("weight", one.weight, other.weight),
         _scales_problem(one, other),
-        _bias_problem(one, other),
+        _bias_problem(one, other) if one.given is not None else "",
         _grid_problem("reads its input", one.given, other.given),
         _grid_problem("gives its output", one.gives, other.gives),
     ]
     return "; ".join(problem for problem in problems if problem)
+
+
+def _float_bias_problem(layer: ModuleLayer, file: FileNumbers) -> str:
+    """Of a layer whose input is ranged at every call: its bias stands in the file, in float."""
+    if layer.given is not None or not layer.bias.any():
+        return ""
+    bias = layer.bias.astype(np.float32)
+    return "" if any(np.array_equal(one, bias) for one in file.floats) else "the file does not have its bias"
 
 
 def _integers_problem(what: str, wanted: Integers, got: Integers) -> str:
@@ -177,10 +191,11 @@ def _bias_problem(one: ModuleLayer, other: FileLayer) -> str:
     return ""
 
 
-def _grid_problem(what: str, wanted: Grid, got: Grid | None) -> str:
+def _grid_problem(what: str, wanted: Grid | None, got: Grid | None) -> str:
     if got == wanted:
         return ""
-    return f"{what} with {got or 'no scale, in float'} in the file, with {wanted} in the int8 module"
+    none = "no scale, in float"
+    return f"{what} with {got or none} in the file, with {wanted or none} in the int8 module"
 
 
 def _constants(constants: Sequence[ModuleConstant], file: FileNumbers) -> list[HeldNumbers]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from fxconv.targets.executorch.proof.file_numbers import Grid, Integers, Scales
 from fxconv.targets.executorch.proof.made_layers import made_layers
 from fxconv.targets.executorch.proof.module_ranges import UNSIGNED, GraphRanges, Range
 from fxconv.targets.executorch.proof.twin import int8_values
+from fxconv.targets.qdq.dynamic import DYNAMIC
 from fxconv.targets.qdq.writer import QUANTIZE, SOURCE
 from rewrites.parts import graphs_in, prefixed
 from rewrites.values import attribute, submodule
@@ -34,6 +36,7 @@ HARDSIGMOID_STEPS = 6
 class ModuleLayer:
     """A convolution or linear layer where it is called; `bias` in float, as the module has it.
 
+    `given` and `gives` are None of a layer whose input is ranged at every call, and whose output is float.
     `folded` is the operation that stands in the file as the same layer, "" for none; the scales are divided by
     `divisor` then, and half a unit is added to the bias where that is not 1.
     """
@@ -42,13 +45,14 @@ class ModuleLayer:
     weight: Integers
     scales: Scales
     bias: npt.NDArray[np.float64]
-    given: Grid
-    gives: Grid
+    given: Grid | None
+    gives: Grid | None
     folded: str = ""
     divisor: int = 1
 
     def bias_steps(self) -> npt.NDArray[np.float64]:
         """What the runtime adds to the sum of products, before it is rounded to integers."""
+        assert self.given is not None
         half = self.divisor / 2 if self.divisor != 1 else 0.0
         return (self.bias + half) / (self.scales.astype(np.float64) * float(self.given.scale))
 
@@ -107,6 +111,8 @@ class _GraphReader:
     def layers(self) -> Iterator[ModuleLayer]:
         for node in self.int8.graph.nodes:
             module = submodule(self.int8, node)
+            if isinstance(module, DYNAMIC):
+                yield self._dynamic(node, module)
             if node.name not in self.ranges:
                 continue
             if (made := self.made.get(node.name)) is not None:
@@ -135,6 +141,13 @@ class _GraphReader:
                 folded,
                 divisor,
             )
+
+    def _dynamic(self, node: fx.Node, module: Any) -> ModuleLayer:
+        """A linear layer whose input is ranged anew at every call."""
+        weight, bias = module.weight().detach(), module.bias()
+        integers = weight.int_repr().numpy().astype(np.int64).ravel()
+        shift = np.zeros(1) if bias is None else bias.detach().double().numpy()
+        return ModuleLayer(self._where(node), integers, _scales(weight), shift, None, None)
 
     def _folded_into(self, node: fx.Node) -> fx.Node | None:
         """The only reader of a value that the Q/DQ form no longer has, where that has its own."""

@@ -128,3 +128,12 @@ def test_the_same_module_gives_the_same_bytes_in_another_process() -> None:
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     lower(network(), (IMAGES[:1],))
     assert capfd.readouterr() == ("", "")
+
+
+def test_code_that_decides_by_numbers_is_told_as_what_it_is() -> None:
+    class Deciding(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1 if x.sum() > 0 else x - 1
+
+    with pytest.raises(ConversionError, match=r"its code decides by the numbers in a tensor.+or write a \.ptl$"):
+        lower(Deciding(), (IMAGES,))

@@ -199,3 +199,19 @@ def test_values_of_the_module_all_of_which_the_file_has():
     assert found == (HeldNumbers("all int8 values", "scale and zero point of 1 values"),)
     wrong = compare(module, FileNumbers((), (FileValue(GIVES, "node 0 (Add)", ()),), (), (), ()))
     assert wrong[-1].where == "add"
+
+
+def test_a_layer_that_ranges_its_input_at_every_call_has_its_weights_and_its_bias_in_float():
+    layer = replace(LAYER, given=None, gives=None)
+    in_file = replace(IN_FILE, bias=None, given=None, gives=None)
+    bias = np.array([0.5, -1.0], np.float32)
+    row, _ = compared(file_of(in_file, floats=(bias,)), layer)
+    assert (row.problem, row.note) == ("", "its input is ranged at every call")
+    row, _ = compared(file_of(in_file, floats=(bias + 1,)), layer)
+    assert row.problem == "the file does not have its bias"
+    row, _ = compared(file_of(replace(in_file, given=GIVEN), floats=(bias,)), layer)
+    assert row.problem == (
+        "reads its input with scale 0.5 and zero point 3 in the file, with no scale, in float in the int8 module"
+    )
+    row, _ = compared(file_of(replace(in_file, scales=SCALES * 2), floats=(bias,)), layer)
+    assert row.problem.startswith("the weight scale of channel 0 is 0.2")
