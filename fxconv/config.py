@@ -337,7 +337,7 @@ class Config:
         return next((name for name in named if loaded_by(name) == target), None)
 
     def check_targets(self, targets: Sequence[str]) -> None:
-        """Raise `UserError` for choices that say something of kinds of files of which none is written."""
+        """Raise `UserError` for choices of a kind of file that is not written, and those that one cannot hold."""
         default = Config()
         for target, fields in OWN_CHOICES.items():
             changed = [field for field in fields if getattr(self, field) != getattr(default, field)]
@@ -346,6 +346,11 @@ class Config:
         for name in self.runtime.split(",") if self.runtime is not None else ():
             if loaded_by(name) not in targets:
                 raise UserError(not_written(f"--runtime {name}", loaded_by(name)))
+        if self.postprocess is not None and "executorch" in targets:
+            raise UserError(
+                f"--postprocess {self.postprocess.value}: a .pte cannot hold it: ExecuTorch has no kernel that sorts, "
+                "and no loop that ends by what it finds; leave it out, and look for peaks in the app"
+            )
 
     @property
     def sizes(self) -> tuple[int, int] | None:

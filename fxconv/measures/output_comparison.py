@@ -121,12 +121,15 @@ def within(reference: Outputs, found: Outputs, tolerance: float) -> bool:
 
 
 def agreement(reference: Outputs, found: Outputs) -> float | None:
-    """The share of class scores, 0 to 1, that both put the same class first in; None without class scores."""
+    """The share of class scores, 0 to 1, that both put the same class first in; None without class scores.
+
+    Scores of no rows are none: a detector that finds nothing returns such, of any type.
+    """
     pairs = [
         (a, b)
         for expected, got in zip(reference, found, strict=True)
         for a, b in zip(expected, got, strict=True)
-        if a.ndim == 2 and a.shape[1] > 1 and a.is_floating_point()
+        if a.ndim == 2 and a.shape[0] and a.shape[1] > 1 and a.is_floating_point()
     ]
     if not pairs:
         return None

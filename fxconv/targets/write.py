@@ -31,8 +31,9 @@ from fxconv.verification.parity import RELOADED_IMAGES, StageParity
 from rewrites import Rewritten
 
 # What a file of another runtime must have against the int8 module at other shapes, in decibels, and by how much that
-# may be less than at its own: what rounds otherwise does so everywhere, and what is wrong leaves nothing.
-_LEAST_DB, _MORE_NOISE_DB = 10.0, 10.0
+# may be less than at its own: what rounds otherwise does so everywhere, under random weights up to 8 dB, and what is
+# wrong leaves 2 dB at most, be it one row of three.
+_LEAST_DB, _MORE_NOISE_DB = 3.0, 10.0
 
 
 @dataclass(frozen=True)

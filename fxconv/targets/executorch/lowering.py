@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from fxconv.targets.executorch.quiet import quiet
 from fxconv.targets.executorch.rules import apply_rules
 from fxconv.targets.executorch.rules.qdq_nodes import SOURCE, VALUE
 from fxconv.targets.executorch.runtime import SIZES_TEXT
+from rewrites.location import short, where
 from rewrites.parts import graphs_in, prefixed
 
 # The most images of one call: memory for so many inputs and outputs is reserved when a program is loaded. It cannot be
@@ -117,8 +119,11 @@ def _reason(error: Exception) -> str:
     line = message_line(error)
     if "data-dependent" not in line:
         return line
-    decides = "its code decides by the numbers in a tensor, and a program has one way for all"
-    return f"{decides} ({line}); take the decision out of the model, or write a .ptl"
+    place = where(error)
+    own = place.startswith(short(str(Path(__file__).parent)))
+    decides = f"{'its code' if own else place} decides by the numbers in a tensor"
+    told = f" ({line})" if own else ""
+    return f"{decides}, and a program has one way for all{told}; take the decision out of the model, or write a .ptl"
 
 
 def apply_to_graphs(

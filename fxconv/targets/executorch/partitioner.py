@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves
+
+# XNN_MAX_TENSOR_DIMS of xnnpack.h. The partitioner does not ask, and such a program does not load.
+MOST_DIMENSIONS = 6
 # Operations that the delegate runs in int8 as well, by a table of 256 values, though its partitioner gives them to it
 # in float alone. Whatever reads int8 values and gives int8 values is among them by its own scales.
 _ALSO_INT8 = (
@@ -21,12 +27,29 @@ def xnnpack_partitioner() -> Any:
     def both(_: Any) -> list[Any]:
         return [ConfigPrecisionType.FP32, ConfigPrecisionType.STATIC_QUANT]
 
-    configs: list[Any] = []
-    for config in ALL_PARTITIONER_CONFIGS:
-        if config.__name__ in _ALSO_INT8:
-            config = type(config.__name__, (config,), {"supported_precision_types": both})
-        configs.append(config)
+    known = list(ALL_PARTITIONER_CONFIGS)
     elu = getattr(generic_node_configs, "EluConfig", None)
-    if elu is not None and elu not in ALL_PARTITIONER_CONFIGS:  # left out of the list, in all releases so far
-        configs.append(elu)
+    if elu is not None and elu not in known:  # left out of the list, in all releases so far
+        known.append(elu)
+    configs: list[Any] = []
+    for config in known:
+        changed: dict[str, Any] = {"check_constraints": _within_rank(config)}
+        if config.__name__ in _ALSO_INT8:
+            changed["supported_precision_types"] = both
+        configs.append(type(config.__name__, (config,), changed))
     return XnnpackPartitioner(configs=configs)
+
+
+def _within_rank(config: Any) -> Callable[[Any, fx.Node, Any], bool]:
+    """The constraints of a kind of node, and that no tensor of it has more dimensions than a program may hold."""
+
+    def check(self: Any, node: fx.Node, program: Any) -> bool:
+        ranks = [_rank(one) for one in (node, *node.all_input_nodes)]
+        return max(ranks) <= MOST_DIMENSIONS and config.check_constraints(self, node, program)
+
+    return check
+
+
+def _rank(node: fx.Node) -> int:
+    """The most dimensions of a node's value, one tensor or several."""
+    return max((value.ndim for value in tree_leaves(node.meta.get("val")) if isinstance(value, Tensor)), default=0)

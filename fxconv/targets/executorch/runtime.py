@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from fxconv.errors import UserError
+from fxconv.errors import ConversionError, UserError
 from fxconv.targets.executorch.quiet import quiet
 
 _TYPES = {torch.float32: 6, torch.uint8: 0, torch.int8: 1, torch.int32: 3, torch.int64: 4, torch.bool: 11,
@@ -100,7 +100,7 @@ class Program:
 def load(file: Path | bytes) -> Program:
     """A program, or its bytes, in this process, on one thread unless `set_threads` said otherwise.
 
-    Raises `UserError`, in the runtime's words, if it does not load.
+    Raises `UserError`, in the runtime's words, if a file does not load, and `ConversionError` if bytes do not.
     """
     if _POOL.threads is None:
         set_threads(1)
@@ -113,8 +113,10 @@ def load(file: Path | bytes) -> Program:
             program = Runtime.get().load_program(content, verification=Verification.InternalConsistency)
             method = program.load_method("forward")
         except RuntimeError as error:
-            named = "" if isinstance(file, bytes) else f"{file}: "
-            raise UserError(f"{named}ExecuTorch does not load it: {said.reason() or error}") from error
+            refused = f"ExecuTorch does not load it: {said.reason() or error}"
+            if isinstance(file, bytes):  # what fxconv has made just now
+                raise ConversionError(f"the program that was written: {refused}") from error
+            raise UserError(f"{file}: {refused}") from error
     if method is None:
         raise UserError("the program has no method forward, which ExecuTorch would run")
     return Program(program, method, content)

@@ -51,6 +51,12 @@ def test_whole_numbers_are_no_class_scores():
     assert agreement([[scores.float()]], [[scores.float()]]) == 1.0
 
 
+def test_boxes_of_a_detector_that_finds_nothing_are_no_class_scores() -> None:
+    scores, nothing = torch.tensor([[0.1, 0.9]]), torch.zeros(0, 4)
+    assert agreement([[nothing]], [[nothing.bool()]]) is None
+    assert agreement([[nothing, scores]], [[nothing.bool(), scores]]) == 1.0
+
+
 def test_several_images_add_up():
     first, second = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 5.0])
     noise = noise_of([first, second], [first + 1, second])

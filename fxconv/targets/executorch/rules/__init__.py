@@ -24,6 +24,7 @@ from fxconv.targets.executorch.rules.matrix_products import matrix_products
 from fxconv.targets.executorch.rules.nearest_upsampling import nearest_upsampling
 from fxconv.targets.executorch.rules.one_scale import one_scale
 from fxconv.targets.executorch.rules.permutations import permutations
+from fxconv.targets.executorch.rules.ranks import ranks
 from fxconv.targets.executorch.rules.reshapes import reshapes
 from fxconv.targets.executorch.rules.rolls import rolls
 from fxconv.targets.executorch.rules.rounded_up_pools import rounded_up_pools
@@ -53,9 +54,10 @@ RULES: tuple[Rule, ...] = (
     nearest_upsampling,  # it writes concatenations
     rolls,  # it writes slices and concatenations
     single_concatenations,  # before one_scale, which would quantize the one tensor
-    permutations,  # after all that writes some
     slices,  # it writes reshapes of known sizes
     reshapes,  # after what writes reshapes that have other sizes
+    ranks,  # it reads reshapes, and writes permutations
+    permutations,  # after all that writes some
     scalar_arithmetic,  # before clamps: a ReLU behind its sum is part of it
     clamps,  # after all that writes what a ReLU may be part of
     one_scale,  # after all that moves values

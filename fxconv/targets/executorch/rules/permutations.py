@@ -7,10 +7,11 @@ from torch import Tensor, fx
 
 from fxconv.targets.executorch.rules import qdq_nodes as nodes
 
-_PERMUTATIONS = frozenset(
+PERMUTATIONS = frozenset(
     {torch.permute, Tensor.permute, torch.transpose, Tensor.transpose, torch.swapaxes, Tensor.swapaxes, torch.swapdims,
      Tensor.swapdims, torch.movedim, Tensor.movedim, torch.moveaxis, Tensor.moveaxis}
 )  # fmt: skip
+COPIES = frozenset({Tensor.contiguous, torch.clone, Tensor.clone})
 
 
 def permutations(graph_module: fx.GraphModule) -> fx.GraphModule:
@@ -19,14 +20,14 @@ def permutations(graph_module: fx.GraphModule) -> fx.GraphModule:
     Export would copy it where it is reshaped, between the dequantize node and the reshape, which are then in float.
     The delegate's permutations lie so anyway: it takes the copy out.
     """
-    for node in nodes.calls(graph_module, _PERMUTATIONS | {Tensor.contiguous, torch.clone, Tensor.clone}):
+    for node in nodes.calls(graph_module, PERMUTATIONS | COPIES):
         between = nodes.inner_settings(node)
         if between is None or node.kwargs.get("memory_format") not in (None, torch.contiguous_format):
             continue
         with graph_module.graph.inserting_after(node):
             copy = nodes.call(node, torch.clone)
             copy.kwargs = {"memory_format": torch.contiguous_format}
-        if not nodes.calls_any(graph_module, node, _PERMUTATIONS):
+        if not nodes.calls_any(graph_module, node, PERMUTATIONS):
             copy.args = (nodes.given(node)[0],)
             nodes.replace(node, copy)
             continue

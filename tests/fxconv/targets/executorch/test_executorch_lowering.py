@@ -135,5 +135,6 @@ def test_code_that_decides_by_numbers_is_told_as_what_it_is() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x + 1 if x.sum() > 0 else x - 1
 
-    with pytest.raises(ConversionError, match=r"its code decides by the numbers in a tensor.+or write a \.ptl$"):
+    where = r"test_executorch_lowering\.py:\d+ \(return x \+ 1 .+\) decides by the numbers .+or write a \.ptl$"
+    with pytest.raises(ConversionError, match=where):
         lower(Deciding(), (IMAGES,))

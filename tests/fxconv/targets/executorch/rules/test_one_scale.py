@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from qdq_graphs import Graph, applied, lowered, run, single, steps_between, without
 from torch import fx
 
-from fxconv.errors import UserError
+from fxconv.errors import ConversionError
 from fxconv.targets.executorch.rules.one_scale import one_scale
 
 
@@ -20,7 +20,7 @@ def test_without_it_a_concatenation_of_two_scales_does_not_load() -> None:
     from fxconv.targets.executorch.runtime import load
 
     content, _ = lowered(joined(), without(one_scale))
-    with pytest.raises(UserError, match="Failed to create cat2 node"):
+    with pytest.raises(ConversionError, match="Failed to create cat2 node"):
         load(content)
 
 
