@@ -315,7 +315,8 @@ def cut_out_rows(module: Root) -> Root:
     owned: dict[int, nn.Parameter] = {}
     for part in module.modules():
         for name in ("weight", "bias") if type(part) in HEADS else ():
-            if (constant := part._buffers.pop(name, None)) is not None:
+            if (constant := part._buffers.get(name)) is not None:
+                delattr(part, name)  # and with it that no checkpoint has it: export believes that of a parameter, too
                 part.register_parameter(name, owned.setdefault(id(constant), nn.Parameter(constant, False)))
         if isinstance(part, NORMS) and part.weight is None and part.running_mean is not None:
             part.weight = nn.Parameter(torch.ones_like(part.running_mean))

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from fxconv.errors import ConversionError, UserError, message_line
 from fxconv.models.graph_calls import inputs_of, positional
+from fxconv.targets.executorch.lean import lean
 from fxconv.targets.executorch.least_sizes import least_sizes
 from fxconv.targets.executorch.partitioner import xnnpack_partitioner
 from fxconv.targets.executorch.placement import NODE, Placement, placement
@@ -63,6 +64,7 @@ class LoweredProgram:
         return _bytes_of(self.edge, {**texts, SIZES_TEXT: self.taken})
 
 
+@lean()
 def lower(
     module: nn.Module,
     example: tuple[Any, ...],
@@ -102,6 +104,7 @@ def lower(
     return LoweredProgram(content, ruled, placed, batch, free, dynamic_sizes, step, edge, taken)
 
 
+@lean()
 def lower_alike(module: nn.Module, example: tuple[Any, ...]) -> bytes:
     """The bytes of a module for the example's sizes alone, no rule applied: a twin of what was lowered, or a float one.
 
@@ -213,7 +216,7 @@ def _edge_of(exported_program: Any, batch: int) -> tuple[Any, Placement]:
 
 def _bytes_of(edge: Any, texts: Mapping[str, str]) -> bytes:
     """The bytes of the program, with these texts as constant methods. What is given stays as it is."""
-    with _refusals_told():
+    with _refusals_told(), lean():
         own = copy.deepcopy(edge)  # planning writes into it
         own._config_methods = dict(texts) or None  # `constant_methods`, given after what takes long
         return bytes(own.to_executorch().buffer)

@@ -48,8 +48,8 @@ def _float_on_the_way(graph_module: fx.GraphModule, quantize: fx.Node) -> None:
         name = quantize.meta.get(nodes.VALUE, (node.name,))[0]
         count = len(nodes.sizes(quantize) or ())
         raise ConversionError(
-            f"{name}: computes with int8 values of {count} dimensions, and XNNPACK holds {MOST_DIMENSIONS} at most; keep "
-            "it in float with --keep-float, or write a .ptl"
+            f"{name}: computes with int8 values of {count} dimensions, and XNNPACK holds {MOST_DIMENSIONS} at most; "
+            "keep it in float with --keep-float, or write a .ptl"
         )
     first = _first(node)
     given = nodes.given(first)[0]
