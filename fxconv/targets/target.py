@@ -34,7 +34,8 @@ class Lowered:
     know, decisions that were taken once and for all among it. `frozen_branches` are the lines whose decisions by the
     numbers in a tensor stand in the file as the example took them, because the user allows it. `doubt` says
     what may be why a stage differs, should one do so. `versions` are those of packages that took part besides torch,
-    by their names. `own` is what the target keeps for later.
+    by their names. `fixed_batch` is why the file takes the example's batch alone, "" where it may take others. `own`
+    is what the target keeps for later.
     """
 
     stages: Mapping[str, Program]
@@ -44,6 +45,7 @@ class Lowered:
     frozen_branches: tuple[str, ...] = ()
     doubt: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    fixed_batch: str = ""
     own: Any = None
 
 

@@ -30,10 +30,10 @@ from fxconv.verification.other_ways import one_way_warnings
 from fxconv.verification.parity import RELOADED_IMAGES, StageParity
 from rewrites import Rewritten
 
-# What a file of another runtime must have against the int8 module at other shapes, in decibels, and by how much that
-# may be less than at its own: what rounds otherwise does so everywhere, under random weights up to 8 dB, and what is
-# wrong leaves 2 dB at most, be it one row of three.
-_LEAST_DB, _MORE_NOISE_DB = 3.0, 10.0
+# What a file of another runtime must have against the int8 module at other shapes, in decibels: the least and the most,
+# and by how much it may be less than at its own shape. What rounds otherwise does so everywhere, and random weights
+# amplify it, from 40 dB on one image to 16 on another; what is wrong leaves 2 dB at most, be it one row of three.
+_LEAST_DB, _ENOUGH_DB, _MORE_NOISE_DB = 3.0, 10.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,15 @@ def examine(
             return found
         artifact = target.describe(path, content, lowered, wrapped.example, size)
         load, is_traced = partial(target.load, path), made.lowered.method is Method.trace
-        least = None if target.is_exact else max(_LEAST_DB, proven.to_int8_db - _MORE_NOISE_DB)
+        least = None if target.is_exact else _least_elsewhere(proven.to_int8_db)
         other = OtherInputs(model, rewritten, wrapped.module, signature, load, is_traced, wrapped.inside, least)
         sizes = other_sizes(other, wrapped.tensors[0], target.other_sizes(config))
-        batches = other_batches(other, wrapped.tensors)
+        batches = () if lowered.fixed_batch else other_batches(other, wrapped.tensors)
         told = () if is_traced else one_way_warnings(other, wrapped.tensors[:RELOADED_IMAGES])
         checks = (*(check.warning for check in sizes), *(check.warning for check in batches))
+        if lowered.fixed_batch:
+            count = next((value.shape[0] for value in wrapped.tensors[0] if value.ndim), 1)
+            checks = (*checks, f"the {target.suffix} takes a batch of {count} alone: {lowered.fixed_batch}")
     with clock.step("fidelity"):
         fidelity = of_int8 if target.is_exact else judged(load())
     with clock.step("latency"):
@@ -142,6 +145,11 @@ def examine(
         batches=batches,
         warnings=(*lowered.warnings, *told, *filter(None, checks)),
     )
+
+
+def _least_elsewhere(to_int8_db: float) -> float:
+    """What a file must have against the int8 module at another shape, that has so much at its own."""
+    return min(_ENOUGH_DB, max(_LEAST_DB, to_int8_db - _MORE_NOISE_DB))
 
 
 def _with_golden(proven: Proven, path: Path, made: Made) -> Proven:

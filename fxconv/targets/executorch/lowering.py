@@ -8,7 +8,7 @@ import json
 import operator
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fxconv.errors import ConversionError, UserError, message_line
+from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import inputs_of, positional
 from fxconv.targets.executorch.lean import lean
 from fxconv.targets.executorch.least_sizes import least_sizes
@@ -44,7 +45,7 @@ _STEPS = (1, 32)
 class LoweredProgram:
     """A program: its bytes, the Q/DQ module after the rules, where its operations run, and the sizes it takes.
 
-    `largest_batch` is the most images of one call, `is_batch_free` whether fewer are taken. `sizes` is the least and
+    `largest_batch` is the most images of one call, `fixed_batch` why no fewer are taken, "" where they are. `sizes` is the least and
     the most height and width, `step` what divides them; None where they are those of the example. `edge` is what
     ExecuTorch made of it, of which the bytes with other texts are made, `taken` the text of the sizes that it takes.
     """
@@ -53,7 +54,7 @@ class LoweredProgram:
     module: nn.Module
     placement: Placement
     largest_batch: int
-    is_batch_free: bool
+    fixed_batch: str
     sizes: tuple[int, int] | None = None
     step: int = 1
     edge: Any = field(default=None, repr=False, compare=False)
@@ -71,21 +72,24 @@ def lower(
     dynamic_sizes: tuple[int, int] | None = None,
     texts: Mapping[str, str] | None = None,
     largest_batch: int = LARGEST_BATCH,
+    release: str | None = None,
 ) -> LoweredProgram:
     """The program of a Q/DQ module, which is left as it is.
 
     `example` are the tensors of one call, with the batch first. `texts` become constant methods of their names, each of
     which returns one text. Heights and widths of images are free from `dynamic_sizes[0]` to `dynamic_sizes[1]` where
     it is given. The batch is free up to `largest_batch`, unless some operation would leave the delegate for it: then
-    it is that of the example. Raises `ConversionError` with the reason where export or ExecuTorch refuses, and
-    `UserError` where the network does not take such sizes.
+    it is that of the example. `release` is ExecuTorch's that must run the program too, 1.3.1 for one. Raises
+    `ConversionError` with the reason where export or ExecuTorch refuses, and `UserError` where the network does not
+    take such sizes.
     """
     _check_sizes(example, dynamic_sizes)
     steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
     for step in steps:
         sizes = None if dynamic_sizes is None else (dynamic_sizes[0], dynamic_sizes[1] // step * step)
         try:
-            ruled, free = _ruled(module, example, sizes, largest_batch > 1)
+            ruled, fixed = _ruled(module, example, sizes, largest_batch > 1, release)
+            free = largest_batch > 1 and not fixed
             batch = largest_batch if free else _batch_of(example)
             exported_program = exported(ruled, example, batch if free else None, sizes, step)
             break
@@ -101,7 +105,7 @@ def lower(
     taken = json.dumps(_taken(exported_program))
     edge, placed = _edge_of(exported_program, batch)
     content = _bytes_of(edge, {**(texts or {}), SIZES_TEXT: taken})
-    return LoweredProgram(content, ruled, placed, batch, free, dynamic_sizes, step, edge, taken)
+    return LoweredProgram(content, ruled, placed, batch, fixed, dynamic_sizes, step, edge, taken)
 
 
 @lean()
@@ -151,16 +155,36 @@ def _drop_unused(graph: fx.GraphModule) -> None:
 
 
 def _ruled(
-    module: nn.Module, example: tuple[Any, ...], dynamic_sizes: tuple[int, int] | None, may_be_free: bool
-) -> tuple[nn.Module, bool]:
-    """The module after the rules, and whether its batch may be of any size: nothing leaves the delegate for it."""
-    if may_be_free and _has_one_batch(example):
-        with suppress(Exception):  # the module's own code may refuse another batch in any way
+    module: nn.Module,
+    example: tuple[Any, ...],
+    dynamic_sizes: tuple[int, int] | None,
+    may_be_free: bool,
+    release: str | None,
+) -> tuple[nn.Module, str]:
+    """The module after the rules, and why its batch is that of the example; "" where it may be of any size."""
+    fixed = "no other was asked for"
+    if not _has_one_batch(example):
+        fixed = "its inputs have no batch in common"
+    elif may_be_free:
+        try:
             ruled = apply_to_graphs(module, example, True, dynamic_sizes)
-            called = {node.target for graph in graphs_in(ruled).values() for node in graph.graph.nodes}
-            if not called & _OF_KNOWN_SIZES and not (torch.mean in called and _writes_past_growing_means()):
-                return ruled, True
-    return apply_to_graphs(module, example, False, dynamic_sizes), False
+            fixed = _fixed_by(ruled, release)
+            if not fixed:
+                return ruled, ""
+        except Exception as error:  # the module's own code may refuse another batch in any way
+            fixed = f"the model refuses another ({message_line(error)})"
+    return apply_to_graphs(module, example, False, dynamic_sizes), fixed
+
+
+def _fixed_by(ruled: nn.Module, release: str | None) -> str:
+    """Why a batch of any size would take operations out of the delegate, or a runtime would not stand it."""
+    called = [node for graph in graphs_in(ruled).values() for node in graph.graph.nodes]
+    left = [node for node in called if node.target in _OF_KNOWN_SIZES]
+    if left:
+        return f"with another, XNNPACK would not run {some([str(node.meta.get(SOURCE, node.name)) for node in left])}"
+    if any(node.target is torch.mean for node in called) and not _grows_means(release):
+        return "ExecuTorch 1.3 writes past its memory when an average over the image is given more images than before"
+    return ""
 
 
 def _taken(exported_program: Any) -> list[list[list[int]]]:
@@ -186,13 +210,13 @@ def _limits(size: Any, bounds: Mapping[str, Any]) -> list[int]:
     return [int(end) for end in ends]
 
 
-def _writes_past_growing_means() -> bool:
-    """Whether this release's delegate writes past its memory when an int8 mean is given more images than before.
+def _grows_means(release: str | None) -> bool:
+    """Whether the delegate, here and in `release`, has the memory when an int8 mean is given more images than before.
 
-    ExecuTorch 1.3 does, and ends the process some time later; 1.5 does not.
+    ExecuTorch 1.3 writes past it, and ends the process some time later; 1.5 does not.
     """
-    release = [int(part) for part in importlib.metadata.version("executorch").split(".")[:2]]
-    return release < [1, 4]
+    releases = [importlib.metadata.version("executorch"), *([release] if release is not None else [])]
+    return min([int(part) for part in one.split(".")[:2]] for one in releases) >= [1, 4]
 
 
 def written(exported_program: Any, texts: Mapping[str, str], batch: int = 1) -> tuple[bytes, Placement]:

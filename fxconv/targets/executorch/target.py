@@ -56,10 +56,13 @@ class ExecutorchTarget(Target):
 
     def lower(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
         form = qdq_form(module, example)
-        program = lowering.lower(form, example, config.sizes)
+        asked = config.runtime_of(self.name)
+        release = None if asked is None else releases.release(asked).version
+        program = lowering.lower(form, example, config.sizes, release=release)
         own = _Own(form, program, example)
         versions = {"executorch": installed.installed().partition("+")[0]}
-        return Lowered({rows.QDQ: form}, program.content, Method.trace, versions=versions, own=own)
+        fixed = program.fixed_batch
+        return Lowered({rows.QDQ: form}, program.content, Method.trace, versions=versions, fixed_batch=fixed, own=own)
 
     def between(self, lowered: Lowered, context: Context) -> tuple[Any, ...]:
         return (rows.held_form(lowered.own.form, context),)

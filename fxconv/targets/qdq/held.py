@@ -76,6 +76,7 @@ class _Holder(fx.Interpreter):
         self.counts: dict[str, StepCount] = {}
         self.tallies: dict[str, Tally] = {}
         self.compared = set[str]()
+        self.checked = set[tuple[str, float | None]]()
 
     def hold(self, inputs: tuple[Any, ...]) -> None:
         """Compare everything on one input."""
@@ -99,7 +100,9 @@ class _Holder(fx.Interpreter):
             weight, bias = (self.env[one] if isinstance(one, fx.Node) else None for one in n.args[1:3])
             scale = given.q_scale() if given.is_quantized else None
             assert weight is not None
-            self._told(name, integer_problem(module, weight, bias, scale))
+            if (name, scale) not in self.checked:  # they are constants: one input tells
+                self.checked.add((name, scale))
+                self._told(name, integer_problem(module, weight, bias, scale))
         if isinstance(module, DYNAMIC) and n is self.last[name]:
             return self._compared_in_float(name, result)
         return result
