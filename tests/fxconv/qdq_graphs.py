@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from fxconv.targets.executorch.lowering import exported, written
+from fxconv.targets.executorch.exporting import exported
+from fxconv.targets.executorch.lowering import written
 from fxconv.targets.executorch.rules import RULES, Rule, apply_rules
 from fxconv.targets.qdq.writer import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE, SOURCE, VALUE
 

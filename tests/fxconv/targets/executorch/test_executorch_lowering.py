@@ -105,6 +105,19 @@ def test_slices_keep_the_batch_of_the_example_and_stay_in_the_delegate() -> None
     assert {one.where for one in lowered.placement.operations} == {Where.INT8}
 
 
+def test_a_model_that_binds_itself_to_its_batch_keeps_the_example_s() -> None:
+    class Bound(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = images()  # of no average, which ExecuTorch 1.3 would not take
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.network(x) if x.shape[0] < 5 else self.network(x)[:1]
+
+    lowered = lower(Bound(), (IMAGES[:1],))
+    assert lowered.largest_batch == 1 and lowered.fixed_batch.startswith("torch.export refuses another (")
+
+
 def test_what_cannot_be_exported_is_told_in_one_line() -> None:
     class Deciding(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from fxconv_proofs import Made, made
 from torch import Tensor, nn
 
-from fxconv.targets.executorch.lowering import apply_to_graphs, lower
+from fxconv.targets.executorch.lowering import lower
 from fxconv.targets.executorch.proof import constants, file_numbers, module_numbers
 from fxconv.targets.executorch.proof.made_layers import made_layers
 from fxconv.targets.executorch.proof.module_ranges import ranges_of
+from fxconv.targets.executorch.ruling import apply_to_graphs
 
 
 class Averaging(nn.Module):

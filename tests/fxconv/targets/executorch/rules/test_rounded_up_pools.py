@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from qdq_graphs import IMAGES, applied, lowered, run, single, steps_between, without
 from torch import fx
 
-from fxconv.targets.executorch.lowering import exported, written
+from fxconv.targets.executorch.exporting import exported
+from fxconv.targets.executorch.lowering import written
 from fxconv.targets.executorch.rules import RULES, Rule
 from fxconv.targets.executorch.rules.rounded_up_pools import rounded_up_pools
 
