@@ -18,6 +18,7 @@ from fxconv.models.graph_calls import inputs_of
 from fxconv.targets.executorch.exporting import batch_of, grown
 from fxconv.targets.executorch.rules import apply_rules
 from fxconv.targets.executorch.rules.qdq_nodes import SOURCE
+from fxconv.targets.qdq.dynamic import CHOOSE
 from rewrites.parts import graphs_in
 
 # Operations that the delegate takes for known sizes alone; a batch of any size would put them outside.
@@ -49,12 +50,18 @@ def with_rules(
 def _fixed_by(ruled: nn.Module, release: str | None) -> str:
     """Why a batch of any size would take operations out of the delegate, or a runtime would not stand it."""
     called = [node for graph in graphs_in(ruled).values() for node in graph.graph.nodes]
-    left = [node for node in called if node.target in _OF_KNOWN_SIZES]
+    left = [node for node in called if node.target in _OF_KNOWN_SIZES and not _is_range(node)]
     if left:
-        return f"with another, XNNPACK would not run {some([str(node.meta.get(SOURCE, node.name)) for node in left])}"
+        names = dict.fromkeys(str(node.meta.get(SOURCE, node.name)) for node in left)
+        return f"with another, XNNPACK would not run {some(list(names))}"
     if any(node.target is torch.mean for node in called) and not _grows_means(release):
         return "ExecuTorch 1.3 writes past its memory when an average over the image is given more images than before"
     return ""
+
+
+def _is_range(node: fx.Node) -> bool:
+    """Whether a node is the scale or the zero point that a tensor is given at every call."""
+    return node.target is operator.getitem and getattr(node.args[0], "target", None) is CHOOSE
 
 
 def _grows_means(release: str | None) -> bool:
