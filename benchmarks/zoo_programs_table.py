@@ -100,6 +100,10 @@ def section(records: Iterable[Record], left_out: Mapping[str, int], code: str) -
         "\n".join(f"- {line}" for line in lines),
         table(HEADER, (_cells(record) for record in found)),
     ]
+    if floating := _islands(found):
+        parts += ["### In float as in the int8 module, and why",
+                  "Of these the delegate runs what it knows in float; the rest, layer norms above all, is portable.",
+                  floating]  # fmt: skip
     for kind, title in (("refused", "### Refused as a program"), ("failed", "### Failed as a program")):
         if kinds[kind]:
             parts += [title, _reasons(kinds[kind])]
@@ -123,6 +127,15 @@ def _cells(record: Record) -> list[str]:
         _number(own.get("seconds"), 0),
         _number(own.get("peak_mib"), 0),
     ]
+
+
+def _islands(records: Iterable[Record]) -> str:
+    """Why parts of the networks are in float whatever the file, with how many such parts each network has."""
+    groups = defaultdict[str, list[str]](list)
+    for record in records:
+        for reason, count in record["pte"].get("reasons", {}).items():
+            groups[_cut(reason)].append(f"{record['model']} {count}")
+    return "\n".join(f"- {', '.join(names)}: {reason}" for reason, names in groups.items())
 
 
 def _called(outside: Iterable[Record]) -> str:

@@ -49,13 +49,18 @@ def test_each_is_run_at_a_small_size_that_it_takes():
 
 
 def test_the_section_says_what_is_float_and_what_was_refused_and_why():
-    records = [record(outside=[POOL, CHUNK]), refused("boxes", "returns | boxes"), refused("others", "returns | boxes")]
+    records = [
+        record(outside=[POOL, CHUNK], reasons={"Softmax: no kernel": 12}),
+        refused("boxes", "returns | boxes"),
+        refused("others", "returns | boxes"),
+    ]
     text = "\n\n".join(section(records, {"vit_h_14": 633_000_000}, "ab"))
     row = "| a_network | 3x64x64 | proven | 100.0% | avg_pool2d 3 | split_with_sizes_copy 1 | 40.2 | 25.0 |"
     assert row + " 1,000 | 4,000 | 30 | 900 |" in text
     assert "1 of 3 networks are proven as ExecuTorch programs; 2 refused, 0 failed." in text
     assert "- boxes, others: returns / boxes" in text
     assert "Left out for their size: vit_h_14 (633 million parameters)." in text
+    assert "### In float as in the int8 module, and why" in text and "- a_network 12: Softmax: no kernel" in text
     assert "made by other sources" not in text
 
 
