@@ -77,7 +77,7 @@ def page(head: Record, records: list[Record]) -> str:
         "ratios round by round, of CPU time: the machine had other things to do, so that milliseconds by the wall say "
         "little; in parentheses is the ratio of the least CPU times, which other processes lengthened least. "
         "ExecuTorch's own file was loaded a second time, and what that is from 1 is noise. Its files take one "
-        "image a call; fxconv's take up to 32 and carry metadata and golden inputs. This is an x86-64 machine, "
+        "image a call; fxconv's take up to 8 and carry metadata and golden inputs. This is an x86-64 machine, "
         "where qnnpack's kernels, made for ARM, use SSE2, and XNNPACK's all that the processor has: on a phone the "
         "`.ptl` is not as slow beside a `.pte`.",
         _goals(records),

@@ -93,6 +93,16 @@ def section(title: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("| ")][1:]
 
 
+def test_targets():
+    networks = {one["network"]: one for one in json.loads((REPO / "docs" / "targets.json").read_text())["networks"]}
+    files = networks["mobilenet_v2"]["files"]
+    ours, theirs = files["auto.pte"], files["executorch.pte"]
+    words = f"agrees with float on {ours['agreement']:.1f} % ({ours['sqnr_db']:.1f} dB), ExecuTorch's own recipe on"
+    assert f"{words} {theirs['agreement']:.1f} % ({theirs['sqnr_db']:.1f} dB)" in README
+    row = next(line for line in (REPO / "docs" / "targets.md").read_text().splitlines() if "| fxconv `.pte` |" in line)
+    assert f"at {float(cells(row)[6].split()[0]):.2f} of its latency" in README
+
+
 def test_robustness():
     text = (REPO / "docs" / "robustness.md").read_text()
     held = text.split(" cases held")[0].rsplit(": ", 1)[1]
