@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -77,33 +78,60 @@ def lower(
     """
     _check_sizes(example, dynamic_sizes)
     steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
-    attempts = [
-        (may_be_free, step) for may_be_free in ((True, False) if largest_batch > 1 else (False,)) for step in steps
-    ]
+    attempts = [(free, step) for free in ((True, False) if largest_batch > 1 else (False,)) for step in steps]
     refused = ""
-    for may_be_free, step in attempts:
-        sizes = None if dynamic_sizes is None else (dynamic_sizes[0], dynamic_sizes[1] // step * step)
+    for free, step in attempts:
         try:
-            ruled, fixed = with_rules(module, example, sizes, may_be_free, release)
-            free = may_be_free and not fixed
-            batch = largest_batch if free else batch_of(example)
-            exported_program = exported(ruled, example, batch if free else None, sizes, step)
-            fixed = fixed if may_be_free else refused or fixed
-            break
-        except Exception as error:  # the module's own code, and torch's, may refuse in any way
-            if (may_be_free, step) != attempts[-1] and not _decides(error):
-                refused = f"torch.export refuses another ({message_line(error)})"
+            asked = largest_batch if free else None
+            return _lowered(module, example, dynamic_sizes, texts or {}, asked, step, release, refused)
+        except Exception as error:  # the module's own code, torch's and ExecuTorch's may refuse in any way
+            if (free, step) != attempts[-1] and not _decides(error):
+                refused = message_line(error)
                 continue
+            if isinstance(error, ConversionError):
+                raise
             if dynamic_sizes is not None:
                 raise UserError(
                     f"--dynamic-sizes {dynamic_sizes[0]}:{dynamic_sizes[1]}: the network does not take images of any "
                     f"such size ({message_line(error)}); leave it out"
                 ) from error
             raise ConversionError(f"torch.export does not take the Q/DQ form: {_reason(error)}") from error
-    taken = json.dumps(taken_sizes(exported_program))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _lowered(
+    module: nn.Module,
+    example: tuple[Any, ...],
+    dynamic_sizes: tuple[int, int] | None,
+    texts: Mapping[str, str],
+    largest_batch: int | None,
+    step: int,
+    release: str | None,
+    refused: str,
+) -> LoweredProgram:
+    """The program with a batch of any size up to `largest_batch`, if that may be; None asks for the example's.
+
+    `refused` is why it was not lowered with one of any size.
+    """
+    sizes = None if dynamic_sizes is None else (dynamic_sizes[0], dynamic_sizes[1] // step * step)
+    ruled, fixed = with_rules(module, example, sizes, largest_batch is not None, release)
+    free = largest_batch if not fixed else None
+    exported_program = exported(ruled, example, free, sizes, step)
+    sizes_taken = taken_sizes(exported_program)
+    batch = free if free is not None else batch_of(example)
     edge, placed = _edge_of(exported_program, batch)
-    content = _bytes_of(edge, {**(texts or {}), SIZES_TEXT: taken})
-    return LoweredProgram(content, ruled, placed, batch, fixed, dynamic_sizes, step, edge, taken)
+    if not _keeps(taken_sizes(edge.exported_program()), sizes_taken):
+        raise ConversionError("ExecuTorch binds the sizes of the program to those of one call")
+    taken = json.dumps(sizes_taken)
+    content = _bytes_of(edge, {**texts, SIZES_TEXT: taken})
+    why = f"another is refused ({refused})" if refused and largest_batch is None else fixed
+    return LoweredProgram(content, ruled, placed, batch, why, dynamic_sizes, step, edge, taken)
+
+
+def _keeps(left: list[list[list[int]]], taken: list[list[list[int]]]) -> bool:
+    """Whether the sizes that are `left` after lowering are those that were to be taken; 2 may stand for 1 in torch."""
+    ends = zip(chain.from_iterable(left), chain.from_iterable(taken), strict=True)
+    return all(least <= max(wanted[0], 2) and most >= wanted[1] for (least, most), wanted in ends)
 
 
 @lean()

@@ -5,6 +5,7 @@ import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from qdq_graphs import IMAGES, Graph, run
 from torch import fx
 
 from fxconv.errors import ConversionError, UserError
+from fxconv.targets.executorch import lowering
 from fxconv.targets.executorch.lowering import LARGEST_BATCH, lower
 from fxconv.targets.executorch.placement import Where
 
@@ -115,7 +117,24 @@ def test_a_model_that_binds_itself_to_its_batch_keeps_the_example_s() -> None:
             return self.network(x) if x.shape[0] < 5 else self.network(x)[:1]
 
     lowered = lower(Bound(), (IMAGES[:1],))
-    assert lowered.largest_batch == 1 and lowered.fixed_batch.startswith("torch.export refuses another (")
+    assert lowered.largest_batch == 1 and lowered.fixed_batch.startswith("another is refused (")
+
+
+def test_a_batch_that_executorch_binds_is_the_example_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compares sizes on the way, and then takes the answer for granted."""
+    usual = lowering._edge_of
+
+    def bound(program: Any, batch: int) -> Any:
+        edge, placed = usual(program, batch)
+        if batch > 1:
+            image = next(node for node in edge.exported_program().graph.nodes if node.name == "inputs_0")
+            image.meta["val"] = image.meta["val"].new_empty((batch, *image.meta["val"].shape[1:]))
+        return edge, placed
+
+    monkeypatch.setattr(lowering, "_edge_of", bound)
+    lowered = lower(images(), (IMAGES[:1],))
+    assert lowered.largest_batch == 1
+    assert lowered.fixed_batch == "another is refused (ExecuTorch binds the sizes of the program to those of one call)"
 
 
 def test_what_cannot_be_exported_is_told_in_one_line() -> None:
