@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from fxconv_commands import REPO
+from fxconv_executorch import needs_executorch
 
 from fxconv import replay
 from fxconv.environment import EXECUTORCH
+from fxconv.targets.executorch.runtime import SIZES_TEXT, load
 
 WHOLE = (REPO / "docs" / "on_device.md").read_text()
 START, END = WHOLE.index("\n## A .pte, in ExecuTorch\n"), WHOLE.index("\n## What was tried\n")
@@ -47,8 +51,8 @@ def test_the_libraries_are_of_the_releases_that_write_files():
 
 @pytest.mark.parametrize("code", [KOTLIN["PteModel.kt"], SWIFT["PteModel.swift"]], ids=["Kotlin", "Swift"])
 def test_the_texts_are_asked_for_by_their_names(code):
-    assert set(re.findall(r'"(fxconv_\w+)"', code)) == {"fxconv_metadata", "fxconv_golden"}
-    assert set(re.findall(r"`(fxconv_\w+)`", PART)) == {"fxconv_metadata", "fxconv_golden"}
+    assert set(re.findall(r'"(fxconv_\w+)"', code)) == {"fxconv_metadata", "fxconv_golden", "fxconv_sizes"}
+    assert set(re.findall(r"`(fxconv_\w+)`", PART)) == {"fxconv_metadata", "fxconv_golden", "fxconv_sizes"}
 
 
 def test_the_warning_stands_in_bold_and_the_code_asserts_it():
@@ -64,8 +68,28 @@ def test_the_limit_and_the_format_are_those_of_replay():
     assert f"{db} dB where it does not say" in PART
     assert re.findall(r'optDouble\("least_db", (\d+)\.0\)', KOTLIN["PteModel.kt"]) == [db]
     assert re.findall(r"\?\.leastDb \?\? (\d+)", SWIFT["PteModel.swift"]) == [db]
-    assert re.findall(r'getInt\("format"\) != (\d+)', KOTLIN["PteModel.kt"]) == [str(replay.FORMAT)]
-    assert re.findall(r"golden\.format == (\d+)", SWIFT["PteModel.swift"]) == [str(replay.FORMAT)]
+    assert re.findall(r'getInt\("format"\) != (\d+)', KOTLIN["PteModel.kt"]) == [str(replay.FORMAT_OF_KERNELS)]
+    assert re.findall(r"golden\.format == (\d+)", SWIFT["PteModel.swift"]) == [str(replay.FORMAT_OF_KERNELS)]
+
+
+@needs_executorch
+def test_the_texts_of_a_real_file_are_those_that_the_code_reads(golden_pte: Path) -> None:
+    program = load(golden_pte)
+    golden, sizes = json.loads(program.text("fxconv_golden") or ""), json.loads(program.text(SIZES_TEXT) or "")
+    assert (golden["format"], golden["rule"]) == (replay.FORMAT_OF_KERNELS, "kernels")
+    metadata = json.loads(program.text("fxconv_metadata") or "")
+    assert keys_of(KOTLIN["PteModel.kt"]) - {"least_db"} <= keys_in(golden) | keys_in(metadata)
+    shape = golden["inputs"][0]["shape"]
+    assert len(sizes) == 1 and all(least <= side <= most for side, (least, most) in zip(shape, sizes[0], strict=True))
+    for code in (KOTLIN["PteModel.kt"], SWIFT["PteModel.swift"]):
+        assert f'said("{SIZES_TEXT}"' in code
+
+
+def keys_in(value: object) -> set[str]:
+    """All keys of a JSON text, at any depth."""
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_in, value.values()))
+    return set().union(*map(keys_in, value)) if isinstance(value, list) else set()
 
 
 def test_what_it_takes_from_golden_is_there():
