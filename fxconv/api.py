@@ -36,6 +36,7 @@ from fxconv.models.signature import InputSignature, sizes
 from fxconv.progress import Progress
 from fxconv.quantization.training.own_loop import Trainable
 from fxconv.report.progress import shown
+from fxconv.targets.registry import targets_of
 from fxconv.wording import in_python_words, worded
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Config))
@@ -240,7 +241,8 @@ def _again(
         name = "config" if config is not None else next(iter(settled))
         raise UserError(f"{name}: is settled by the calibration that {saved.path} keeps; leave one of them out")
     fields = {name: value for name, value in options.items() if name in _FIELDS}
-    choices = saved.config_with({name: getattr(Config(**{name: value}), name) for name, value in fields.items()})
+    asked = {name: getattr(Config(**{name: value}), name) for name, value in fields.items()}
+    choices = saved.config_with(asked, [kind.name for kind in targets_of(given["output"], given["targets"])])
     arguments = InputSignature.of(preconditions.unwrapped(model)).arguments(saved.example)
     labels = given.pop("labels")
     given["labels"] = labels if labels is not None else saved.labels

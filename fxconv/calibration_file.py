@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,15 +72,20 @@ class SavedCalibration:
         source = f"{self.ranges.calibration['source']} (saved in {self.path})"
         return SavedImages(self.rows, source, self.preprocessing)
 
-    def config_with(self, given: Mapping[str, Any]) -> Config:
-        """The choices, with those `given` of the file to write. Raises `UserError` for one that ranges depend on."""
+    def config_with(self, given: Mapping[str, Any], targets: Sequence[str]) -> Config:
+        """The choices, with those `given` of the files to write, which are of these `targets`.
+
+        What was chosen for other kinds of files alone is no choice for these. Raises `UserError` for one `given` that
+        ranges depend on.
+        """
         for field, value in given.items():
             if field not in OF_THE_FILE and getattr(self.config, field) != value:
                 option = f"--{field.replace('_', '-')}"
                 raise UserError(
                     f"{option}: is settled by the calibration that {self.path} keeps; leave it out, or calibrate anew"
                 )
-        return replace(self.config, **{name: value for name, value in given.items() if name in OF_THE_FILE})
+        own = self.config.of_targets(targets)
+        return replace(own, **{name: value for name, value in given.items() if name in OF_THE_FILE})
 
     def check_model(self, model: nn.Module) -> None:
         """Raises `UserError` where the model is not the one whose ranges these are."""

@@ -8,7 +8,7 @@ import functools
 import math
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -336,12 +336,22 @@ class Config:
         named = self.runtime.split(",") if self.runtime is not None else []
         return next((name for name in named if loaded_by(name) == target), None)
 
+    def of_targets(self, targets: Sequence[str], is_given: Callable[[str], bool] = lambda field: False) -> Config:
+        """These choices without those that say something of other kinds of files alone, but with what `is_given`."""
+        default = Config()
+        others = [field for target, fields in OWN_CHOICES.items() if target not in targets for field in fields]
+        changes: dict[str, Any] = {field: getattr(default, field) for field in others if not is_given(field)}
+        if self.runtime is not None and not is_given("runtime"):
+            named = [name for name in self.runtime.split(",") if loaded_by(name) in targets]
+            changes["runtime"] = ",".join(named) or None
+        return dataclasses.replace(self, **changes)
+
     def check_targets(self, targets: Sequence[str]) -> None:
         """Raise `UserError` for choices of a kind of file that is not written, and those that one cannot hold."""
         default = Config()
         for target, fields in OWN_CHOICES.items():
             changed = [field for field in fields if getattr(self, field) != getattr(default, field)]
-            if target not in targets and (field := next((one for one in changed if one != "method"), None)):
+            if target not in targets and (field := next(iter(changed), None)):
                 raise UserError(not_written(f"--{field.replace('_', '-')}", target))
         for name in self.runtime.split(",") if self.runtime is not None else ():
             if loaded_by(name) not in targets:

@@ -481,7 +481,7 @@ def completed(
         conversion = _conversion(job, quantized, proof, tuple(files), judgement, faithful, wrapped.warnings)
         conversion = replace(conversion, kept=Kept(job, quantized, tuple(labels) if labels is not None else None))
         if places and conversion.verified:
-            commit_all(staged)
+            commit_all([file for file in staged if file.target is not None])
             conversion = conversion._with_paths(places)
     return conversion
 

@@ -84,7 +84,9 @@ def check_files(request: Request, given: Callable[[str], bool]) -> Files:
 
 def _saved_targets(request: Request) -> tuple[str, ...]:
     """The kinds of files that are written where none is named: those of the choices that were saved, or the first."""
-    return request.saved.targets if request.saved is not None and request.kept is None else ("mobile",)
+    from fxconv.targets.suffixes import FIRST
+
+    return request.saved.targets if request.saved is not None and request.kept is None else FIRST
 
 
 def show_dry_run(request: Request) -> None:

@@ -134,7 +134,7 @@ def layer_noises(
     for one in output_layers(graph):
         parts = OutputParts(one.output)
         for a, b in zip(wanted.get(one.node, ()), got.get(one.node, ()), strict=True):
-            parts.add(a.movedim(one.dim, 1), b.movedim(one.dim, 1), is_by_channel=True)
+            parts.add(_channels_second(a, one.dim), _channels_second(b, one.dim), is_by_channel=True)
         found += [replace(part, layer=one.label) for part in parts.noises() if part.part]
     for cat in joined(graph):
         for index, layer in enumerate(cat.layers):
@@ -142,6 +142,11 @@ def layer_noises(
             noise = operand_noise(cat.output, f"operand {index} of {cat.label}", *both)
             found += [replace(noise, layer=layer)] if noise is not None else []
     return tuple(found)
+
+
+def _channels_second(value: Tensor, dim: int) -> Tensor:
+    """A layer's values with its channels behind the batch; of one image alone, whose batch was squeezed, behind one."""
+    return value[None] if value.ndim == 1 else value.movedim(dim, 1)
 
 
 def judged_outputs(graph: fx.GraphModule) -> set[int]:

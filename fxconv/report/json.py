@@ -157,6 +157,7 @@ def _file(file: WrittenFile) -> dict[str, Any]:
         "outside_int8": [asdict(one) for one in file.artifact.outside],
         "fidelity": {**asdict(file.fidelity), "agreement": file.fidelity.agreement},
         "to_int8_db": file.to_int8_db,
+        "parity": [_parity(row) for row in file.ledger],
         "operations": [asdict(op) for op in file.operations],
         "latency": latency_json(file.latency),
         "runtime": None if file.needs is None else fit_json(file.needs),
@@ -172,6 +173,7 @@ def report(conversion: Conversion) -> dict[str, Any]:
     content = {
         **heading(conversion.model, conversion.config),
         "verdict": conversion.verdict,
+        "verified": conversion.verified,
         "proven": conversion.proven,
         "fidelity": {**asdict(conversion.fidelity), "agreement": conversion.fidelity.agreement},
         "environment": asdict(conversion.environment),

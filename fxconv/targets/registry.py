@@ -48,7 +48,7 @@ def targets_of(output: Path | Sequence[Path] | None, names: Sequence[str] = ()) 
 
     Raises `UserError` for a name that no target has, and what `named_by` raises.
     """
-    by_name = {one.name: one for one in TARGETS}
+    by_name, names = {one.name: one for one in TARGETS}, [names] if isinstance(names, str) else names
     if unknown := [name for name in names if name not in by_name]:
         known = ", ".join(f"{name} ({suffix})" for name, suffix in SUFFIXES.items())
         raise UserError(f"targets: {unknown[0]!r}: there is no such target; known are {known}")

@@ -10,6 +10,7 @@ from fxconv.errors import UserError
 
 # The first is written where nothing else is said.
 WRITTEN = tuple(TARGETS.values())
+FIRST = (next(iter(TARGETS)),)
 _CORE_ML = "Core ML model, which decides itself what runs in which type, so that its integers cannot be read back"
 _QNN = "file of Qualcomm's SDK, which needs that SDK and its chip to be tried"
 # Files of other kinds that people ask for, by their suffix.

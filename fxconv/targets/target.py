@@ -143,7 +143,7 @@ class Target(ABC):
         """
 
     @abstractmethod
-    def other_sizes(self, config: Config) -> Sequence[tuple[int, int]] | None:
+    def other_sizes(self, lowered: Lowered) -> Sequence[tuple[int, int]] | None:
         """Heights and widths that its files must take beside the example's; None where any may be tried."""
 
     @abstractmethod

@@ -13,7 +13,7 @@ from torch import nn
 
 from fxconv import replay
 from fxconv.config import Config, Method
-from fxconv.errors import described
+from fxconv.errors import ConversionError, described
 from fxconv.measures.fidelity import Fidelity, not_measured
 from fxconv.measures.latency import Latency, measure
 from fxconv.models.signature import InputSignature
@@ -123,7 +123,11 @@ def examine(
         load, is_traced = partial(target.load, path), made.lowered.method is Method.trace
         least = None if target.is_exact else _least_elsewhere(proven.to_int8_db)
         other = OtherInputs(model, rewritten, wrapped.module, signature, load, is_traced, wrapped.inside, least)
-        sizes = other_sizes(other, wrapped.tensors[0], target.other_sizes(config))
+        asked = target.other_sizes(lowered)
+        sizes = other_sizes(other, wrapped.tensors[0], asked)
+        if asked and (wrong := next((check for check in sizes if check.problem), None)) is not None:
+            where = "x".join(map(str, wrong.size))
+            raise ConversionError(f"the {target.suffix} is to take images of {where}, and there {wrong.problem}")
         batches = () if lowered.fixed_batch else other_batches(other, wrapped.tensors)
         told = () if is_traced else one_way_warnings(other, wrapped.tensors[:RELOADED_IMAGES])
         checks = (*(check.warning for check in sizes), *(check.warning for check in batches))

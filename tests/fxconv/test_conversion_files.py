@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,3 +86,13 @@ def test_the_reports_show_both(both_targets):
     assert told["artifact"].items() <= told["artifacts"][0].items()
     page = both_targets.report.html_text()
     assert "The files side by side" in page and "Operations of the .pte" in page
+
+
+def test_a_file_with_a_name_is_written_beside_one_without(
+    small_model: torch.nn.Module, batches: list[torch.Tensor], tmp_path: Path
+) -> None:
+    named = tmp_path / "net.pte"
+    done = fxconv.convert(small_model, calibration=batches, recipe="none", targets="mobile", output=named)
+    assert [file.target.name for file in done.files] == ["executorch", "mobile"]
+    assert [file.artifact.path for file in done.files] == [named, None]
+    assert list(tmp_path.iterdir()) == [named]

@@ -58,15 +58,20 @@ def convert(
     """
     began = time.perf_counter() - context.obj
     from fxconv.config_file import chosen
+    from fxconv.targets.suffixes import FIRST, check_suffixes
 
     given = given_on(context)
     groups = (loading, images, calibration, pixels, int8, accuracy, artifact, passes, lowering, training, detector)
     asked = choices(*groups, mode=mode)
     saved, kept = saved_inputs(output), saved_calibration(output, given)
+    written = check_suffixes(output.output or [], "-o")
     if kept is None:
-        config = chosen(output.config_file, asked, given)
+        kinds = written or (saved.targets if saved is not None else FIRST)
+        config = chosen(output.config_file, asked, given).of_targets(kinds, given)
     else:
-        saved, config = kept.inputs, kept.config_with({field: value for field, value in asked.items() if given(field)})
+        kinds = written or FIRST
+        saved, own = kept.inputs, {field: value for field, value in asked.items() if given(field)}
+        config = kept.config_with(own, kinds)
     request = requested(model, loading, images, accuracy, training, output, config, saved, kept, given)
     files = converting.check_files(request, given)
     if output.dry_run:

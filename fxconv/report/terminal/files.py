@@ -65,6 +65,12 @@ def outside_brief(file: WrittenFile, conversion: Conversion) -> str:
     return ", ".join(f"{number} {how}" for how, number in calls.items() if number) or "nothing"
 
 
+def outside_words(outside: Sequence[Outside]) -> str:
+    """Which operations of a file run outside int8, in a line: those of plain code first, which cost most."""
+    names = {how: tuple(one.operator for one in outside if one.how == how) for how in ("portable", "float")}
+    return "; ".join(f"{some(operators)} in {_HOW[how]}" for how, operators in names.items() if operators)
+
+
 def outside_lines(outside: Sequence[Outside]) -> list[str]:
     """Each kind of operation outside int8: how often, in what instead, of which operations, and how many values."""
     return [

@@ -16,7 +16,7 @@ from fxconv.report.review import in_parts, norm_rows
 from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, grid, percent, say, show, size, some
 from fxconv.report.terminal.domains import int8_words
-from fxconv.report.terminal.files import files_table
+from fxconv.report.terminal.files import files_table, outside_words
 from fxconv.report.terminal.preprocessing import preprocessing_words
 from fxconv.report.terminal.proof import against_words, audited, function_words, worst_words
 
@@ -84,6 +84,8 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
         *norm_rows(rewritten),
     ]
     is_one = len(conversion.files) == 1  # of several a table says it
+    if is_one and artifact.outside:
+        rows.append(("outside int8", outside_words(artifact.outside)))
     if is_one:
         rows.append(("size", f"{size(artifact.size)}, {ratio}"))
     if is_one and math.isfinite(conversion.latency.int8_ms):

@@ -17,6 +17,8 @@ from fxconv.targets.executorch.quiet import quiet
 from fxconv.targets.executorch.rules.qdq_nodes import SOURCE, VALUE
 from rewrites.parts import graphs_in, prefixed
 
+_ENDS = ("lower", "upper")
+
 
 def exported(
     module: nn.Module, example: tuple[Any, ...], batch: int | None, sizes: tuple[int, int] | None, step: int
@@ -63,7 +65,10 @@ def batch_of(example: tuple[Any, ...]) -> int:
 
 
 def taken_sizes(exported_program: Any) -> list[list[list[int]]]:
-    """The least and the most of each size of each input: a file knows the most alone, and old runtimes ask for none."""
+    """The least and the most of each size of each input, and what divides it where that is not 1.
+
+    A file itself knows the most alone, and old runtimes ask for none.
+    """
     bounds = {str(symbol): limits for symbol, limits in exported_program.range_constraints.items()}
     found = []
     for node in exported_program.graph.find_nodes(op="placeholder"):
@@ -78,11 +83,10 @@ def _limits(size: Any, bounds: Mapping[str, Any]) -> list[int]:
     if isinstance(size, int):
         return [size, size]
     expression = size.node.expr
-    ends = [
-        expression.subs({symbol: getattr(bounds[str(symbol)], end) for symbol in expression.free_symbols})
-        for end in ("lower", "upper")
-    ]
-    return [int(end) for end in ends]
+    ends = [{symbol: getattr(bounds[str(symbol)], end) for symbol in expression.free_symbols} for end in _ENDS]
+    least, most = (int(expression.subs(values)) for values in ends)
+    step = int(expression.subs({symbol: value + 1 for symbol, value in ends[0].items()})) - least
+    return [least, most, *([step] if step > 1 else [])]
 
 
 class _Called(nn.Module):

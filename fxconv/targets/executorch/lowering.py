@@ -77,6 +77,7 @@ def lower(
     take such sizes.
     """
     _check_sizes(example, dynamic_sizes)
+    largest_batch = max(largest_batch, batch_of(example)) if largest_batch > 1 else 1
     steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
     attempts = [(free, step) for free in ((True, False) if largest_batch > 1 else (False,)) for step in steps]
     refused = ""
@@ -88,7 +89,7 @@ def lower(
             if (free, step) != attempts[-1] and not _decides(error):
                 refused = message_line(error)
                 continue
-            if isinstance(error, ConversionError):
+            if isinstance(error, (ConversionError, UserError)):
                 raise
             if dynamic_sizes is not None:
                 raise UserError(
@@ -118,6 +119,7 @@ def _lowered(
     free = largest_batch if not fixed else None
     exported_program = exported(ruled, example, free, sizes, step)
     sizes_taken = taken_sizes(exported_program)
+    sides = None if dynamic_sizes is None else _sides(sizes_taken, dynamic_sizes)
     batch = free if free is not None else batch_of(example)
     edge, placed = _edge_of(exported_program, batch)
     if not _keeps(taken_sizes(edge.exported_program()), sizes_taken):
@@ -125,13 +127,25 @@ def _lowered(
     taken = json.dumps(sizes_taken)
     content = _bytes_of(edge, {**texts, SIZES_TEXT: taken})
     why = f"another is refused ({refused})" if refused and largest_batch is None else fixed
-    return LoweredProgram(content, ruled, placed, batch, why, dynamic_sizes, step, edge, taken)
+    return LoweredProgram(content, ruled, placed, batch, why, sides, step, edge, taken)
+
+
+def _sides(taken: list[list[list[int]]], asked: tuple[int, int]) -> tuple[int, int]:
+    """The least and the most height and width that all images may have. Raises `UserError` where that is one."""
+    ends = [side for each in taken if len(each) == 4 for side in each[2:]]
+    least, most = max(side[0] for side in ends), min(side[1] for side in ends)
+    if least >= most:
+        raise UserError(
+            f"--dynamic-sizes {asked[0]}:{asked[1]}: of these sizes the network takes {least} alone, or multiples of "
+            f"{_STEPS[-1]}; leave it out, or ask for more"
+        )
+    return least, most
 
 
 def _keeps(left: list[list[list[int]]], taken: list[list[list[int]]]) -> bool:
     """Whether the sizes that are `left` after lowering are those that were to be taken; 2 may stand for 1 in torch."""
     ends = zip(chain.from_iterable(left), chain.from_iterable(taken), strict=True)
-    return all(least <= max(wanted[0], 2) and most >= wanted[1] for (least, most), wanted in ends)
+    return all(own[0] <= max(wanted[0], 2) and own[1] >= wanted[1] for own, wanted in ends)
 
 
 @lean()

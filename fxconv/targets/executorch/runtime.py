@@ -77,9 +77,10 @@ class Program:
             if _TYPES.get(value.dtype) != kind:
                 name = _NAMES.get(kind, str(kind))
                 raise RefusedInput(f"takes {name}, and is given {str(value.dtype).removeprefix('torch.')}")
-            taken = self._sizes[number] if number < len(self._sizes) else [(1, size) for size in largest]
+            taken = self._sizes[number] if number < len(self._sizes) else [(1, size, 1) for size in largest]
             if len(taken) != value.ndim or any(
-                not least <= size <= most for size, (least, most) in zip(value.shape, taken, strict=True)
+                size % step or not least <= size <= most
+                for size, (least, most, step) in zip(value.shape, taken, strict=True)
             ):
                 raise RefusedInput(f"takes tensors of {_ranges(taken)}, and is given {_by(tuple(value.shape))}")
 
@@ -153,17 +154,25 @@ def set_threads(count: int) -> int:
         return has
 
 
-def _sizes(text: str | None) -> list[list[tuple[int, int]]]:
-    """The least and the most of each size of each input, as a file of fxconv's says them; none for any other file."""
+def _sizes(text: str | None) -> list[list[tuple[int, int, int]]]:
+    """The least and the most of each size of each input, and what divides it, as a file of fxconv's says them.
+
+    None for any other file.
+    """
     try:
-        return [[(int(least), int(most)) for least, most in each] for each in json.loads(text or "[]")]
+        return [[_size(*map(int, ends)) for ends in each] for each in json.loads(text or "[]")]
     except (ValueError, TypeError, OverflowError, RecursionError):
         return []
 
 
-def _ranges(sizes: Sequence[tuple[int, int]]) -> str:
-    """1..8x3x224x224."""
-    return "x".join(str(least) if least == most else f"{least}..{most}" for least, most in sizes)
+def _size(least: int, most: int, step: int = 1) -> tuple[int, int, int]:
+    return least, most, max(1, step)
+
+
+def _ranges(sizes: Sequence[tuple[int, int, int]]) -> str:
+    """1..8x3x64..128 by 32x224."""
+    by = {step: f" by {step}" if step > 1 else "" for _, _, step in sizes}
+    return "x".join(str(least) if least == most else f"{least}..{most}{by[step]}" for least, most, step in sizes)
 
 
 def _copied(value: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from fxconv.config import Config, Method
 from fxconv.errors import UserError, message_line
@@ -21,6 +22,7 @@ from fxconv.models import forward
 from fxconv.models.signature import in_words
 from fxconv.targets.artifact import Artifact
 from fxconv.targets.executorch import allow_list, contents, installed, lowering, releases, rows, runtime
+from fxconv.targets.executorch.exporting import batch_of
 from fxconv.targets.executorch.lowering import LoweredProgram
 from fxconv.targets.executorch.proof.prove import prove
 from fxconv.targets.qdq.form import qdq_form
@@ -38,6 +40,19 @@ class _Own:
     form: nn.Module
     program: LoweredProgram
     example: tuple[Any, ...]
+
+
+def _told_sizes(program: LoweredProgram, asked: tuple[int, int] | None) -> tuple[str, ...]:
+    """That a program takes fewer sizes than were asked for, where it does."""
+    if asked is None or program.sizes is None or (program.sizes == asked and program.step == 1):
+        return ()
+    by = f" that {program.step} divides" if program.step > 1 else ""
+    least, most = program.sizes
+    return (f"--dynamic-sizes {asked[0]}:{asked[1]}: the network allows sides from {least} to {most}{by} alone",)
+
+
+def _shapes(tensors: tuple[Any, ...]) -> list[Any]:
+    return [getattr(value, "shape", None) for value in tree_leaves(tensors)]
 
 
 class ExecutorchTarget(Target):
@@ -61,8 +76,10 @@ class ExecutorchTarget(Target):
         program = lowering.lower(form, example, config.sizes, release=release)
         own = _Own(form, program, example)
         versions = {"executorch": installed.installed().partition("+")[0]}
-        fixed = program.fixed_batch
-        return Lowered({rows.QDQ: form}, program.content, Method.trace, versions=versions, fixed_batch=fixed, own=own)
+        told, fixed = _told_sizes(program, config.sizes), program.fixed_batch
+        return Lowered(
+            {rows.QDQ: form}, program.content, Method.trace, told, versions=versions, fixed_batch=fixed, own=own
+        )
 
     def between(self, lowered: Lowered, context: Context) -> tuple[Any, ...]:
         return (rows.held_form(lowered.own.form, context),)
@@ -77,8 +94,14 @@ class ExecutorchTarget(Target):
 
     def prove(self, path: Path, content: bytes, lowered: Lowered, context: Context) -> Proven:
         program: LoweredProgram = lowered.own.program
-        again = partial(lowering.lower_alike, example=lowered.own.example)
         images = context.images[:AUDIT_INPUTS]
+        if program.fixed_batch and _shapes(images[0]) != _shapes(lowered.own.example):
+            raise UserError(
+                f"the example has a batch of {batch_of(lowered.own.example)}, and the .pte would take that alone "
+                f"({program.fixed_batch}): it could not be proven, which is done image by image; give an example of one"
+            )
+        # at the sizes of the images: the example, whose batch may be another, says only what the file takes
+        again = partial(lowering.lower_alike, example=images[0])
         found = prove(context.module, context.floating(), program.module, path, images, again)
         outputs = found.outputs
         reference = context.reference[: len(images)] or forward.outputs(context.module, images)
@@ -102,12 +125,10 @@ class ExecutorchTarget(Target):
     def unreadable(self, data: bytes, float_bytes: int) -> Artifact:
         return Artifact(None, data, hashlib.sha256(data).hexdigest(), None, (), {}, {}, {}, float_bytes)
 
-    def other_sizes(self, config: Config) -> Sequence[tuple[int, int]]:
-        """The ends of the sizes that were asked for: a program takes no other size than those it was written for."""
-        if config.sizes is None:
-            return ()
-        least, most = config.sizes
-        return ((least, most), (most, least))
+    def other_sizes(self, lowered: Lowered) -> Sequence[tuple[int, int]]:
+        """The ends of the sizes that it takes: a program takes no other size than those it was written for."""
+        sides = lowered.own.program.sizes
+        return () if sides is None else (sides, sides[::-1])
 
     def extra_file(self, path: Path, name: str) -> str | None:
         try:

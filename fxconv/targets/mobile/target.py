@@ -57,7 +57,7 @@ class MobileTarget(Target):
     def prove(self, path: Path, content: bytes, lowered: Lowered, context: Context) -> Proven:
         return Proven((read_back(self, path, content, context),))
 
-    def other_sizes(self, config: Config) -> None:
+    def other_sizes(self, lowered: Lowered) -> None:
         """TorchScript takes any size that the code in it takes."""
 
     def load(self, file: Path | bytes) -> Program:

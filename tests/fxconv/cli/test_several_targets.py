@@ -61,7 +61,8 @@ def test_a_missing_package_is_told_before_anything_is_done(command: Command, mon
 
 @needs_executorch
 def test_two_files_of_one_calibration_in_one_report(command: Command) -> None:
-    run = command("convert", *TWO, "--json", "report.json", "--save-config", "c.json", "--save-calibration", "c.cal")
+    keeping = ("--save-config", "c.json", "--save-calibration", "c.cal")
+    run = command("convert", *TWO, "--java", "--json", "report.json", *keeping)  # --java is of the .ptl alone
     assert run.status == 0, run.stderr
     assert run.files == ["c.cal", "c.json", "report.json", "two.pte", "two.ptl"]
     assert (run.folder / "two.pte").read_bytes()[4:6] == b"ET"

@@ -245,3 +245,18 @@ def test_a_complex_output_is_kept_whole(tmp_path):
         assert replay.case_replayed(module, kept, case)["exact"]
         other = replay.case_replayed(lambda x: module(x).conj(), kept, case)  # the real parts are the same
     assert not other["passed"] and other["outputs"][0]["sqnr_db"] < 3
+
+
+def test_a_batch_that_is_squeezed_away_has_its_channels_judged() -> None:
+    class Squeezed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.pool, self.head = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.pool(torch.relu(self.conv(x))).squeeze())
+
+    generator = torch.Generator().manual_seed(0)
+    conversion = converted(Squeezed(), [torch.randn(1, 3, 8, 8, generator=generator) for _ in range(6)])
+    assert conversion(torch.randn(1, 3, 8, 8)).shape == (5,)

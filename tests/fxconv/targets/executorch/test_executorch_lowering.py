@@ -98,6 +98,30 @@ def test_a_network_of_one_size_says_that_it_takes_no_other() -> None:
         lower(module, (IMAGES[:1],), dynamic_sizes=(8, 40))
 
 
+def pooled() -> fx.GraphModule:
+    """Its pool rounds the number of its windows up, which export follows for sizes that a step divides."""
+    graph = Graph()
+    inner = graph.quantized(graph.call(F.relu, graph.convolution()), (0.05, -128))
+    most = graph.call(F.max_pool2d, graph.read(inner), 3, 2, 0, 1, True)
+    return graph.done(graph.quantized(graph.call(torch.mean, most, (2, 3))))
+
+
+def test_a_network_that_takes_fewer_sizes_says_which() -> None:
+    from fxconv.targets.executorch.runtime import RefusedInput, load
+
+    image = torch.zeros(1, 8, 64, 64)
+    lowered = lower(pooled(), (image,), dynamic_sizes=(32, 128))
+    assert (lowered.sizes, lowered.step, lowered.taken) == (
+        (64, 128),
+        32,
+        "[[[1, 8], [8, 8], [64, 128, 32], [64, 128, 32]]]",
+    )
+    with pytest.raises(RefusedInput, match=r"64..128 by 32x64..128 by 32, and is given 1x8x80x64"):
+        load(lowered.content)(torch.zeros(1, 8, 80, 64))
+    with pytest.raises(UserError, match=r"24:72: of these sizes the network takes 64 alone, or multiples of 32; leave"):
+        lower(pooled(), (image,), dynamic_sizes=(24, 72))
+
+
 def test_slices_keep_the_batch_of_the_example_and_stay_in_the_delegate() -> None:
     graph = Graph()
     given = graph.layer()
