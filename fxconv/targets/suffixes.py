@@ -50,6 +50,10 @@ def check_suffix(path: Path | None, option: str = "") -> None:
     known = " or ".join(WRITTEN)
     if path is None or path.suffix.lower() in WRITTEN or path.is_dir():
         return  # a folder is told where it is written
+    if path.name.lower() in WRITTEN:
+        raise UserError(
+            f"{option} {path}: has no name before its suffix; write {path.with_name('model')}{path.name}".strip()
+        )
     name, meant = f"{option} {path}".strip(), path.with_suffix(WRITTEN[0]) if path.name else path
     if path.suffix.lower() in _OTHERS:
         raise UserError(f"{name}: fxconv writes {known} only, no {_OTHERS[path.suffix.lower()]}; write {meant}")

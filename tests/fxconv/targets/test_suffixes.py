@@ -35,7 +35,7 @@ def test_names_that_are_written(name):
         ),
         ("x", "-o x: has no suffix, as the files that fxconv writes do; write x.ptl"),
         ("x.1", "-o x.1: does not end in .ptl or .pte, as the files that fxconv writes do; write x.1.ptl"),
-        (".ptl", "-o .ptl: has no suffix, as the files that fxconv writes do; write .ptl.ptl"),
+        ("a/.pte", "-o a/.pte: has no name before its suffix; write a/model.pte"),
     ],
 )
 def test_names_that_are_not(name, line):
