@@ -342,6 +342,8 @@ def convert(
     if config.mode is Mode.qat:
         training_set.check_labels(lesson, config)
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before, preprocessing)
+    for kind in kinds:
+        kind.check_example(job.example, config)
     if labels is not None and not job.signature.as_list:  # of a list of images come boxes, which do not say
         check_names(labels, job.original[0])
     done = partial(completed, kinds=kinds, output=output, layers=layers, labels=labels)

@@ -117,6 +117,10 @@ class Target(ABC):
         """Raises `UserError` where its files cannot be written with these choices, or what writes them is missing."""
 
     @abstractmethod
+    def check_example(self, example: tuple[Any, ...], config: Config) -> None:
+        """Raises `UserError` for choices that the arguments of one call do not go with, before anything is computed."""
+
+    @abstractmethod
     def between(self, lowered: Lowered, context: Context) -> tuple[StageParity, ...]:
         """The ledger's rows of the forms between the int8 module and the file."""
 

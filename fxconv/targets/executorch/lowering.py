@@ -76,7 +76,7 @@ def lower(
     `ConversionError` with the reason where export or ExecuTorch refuses, and `UserError` where the network does not
     take such sizes.
     """
-    _check_sizes(example, dynamic_sizes)
+    check_sizes(example, dynamic_sizes)
     largest_batch = max(largest_batch, batch_of(example)) if largest_batch > 1 else 1
     steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
     attempts = [(free, step) for free in ((True, False) if largest_batch > 1 else (False,)) for step in steps]
@@ -216,7 +216,8 @@ def _refusals_told() -> Iterator[None]:
             raise ConversionError(f"ExecuTorch does not lower the Q/DQ form: {reason}") from error
 
 
-def _check_sizes(example: tuple[Any, ...], sizes: tuple[int, int] | None) -> None:
+def check_sizes(example: tuple[Any, ...], sizes: tuple[int, int] | None) -> None:
+    """Raise `UserError` for an image of one call that is not among the sizes that are to be free."""
     if sizes is None:
         return
     images = [value for value in tree_leaves(example) if isinstance(value, Tensor) and value.ndim == 4]

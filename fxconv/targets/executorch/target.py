@@ -69,6 +69,9 @@ class ExecutorchTarget(Target):
     def check(self, config: Config) -> None:
         installed.check()
 
+    def check_example(self, example: tuple[Any, ...], config: Config) -> None:
+        lowering.check_sizes(example, config.sizes)
+
     def lower(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
         form = qdq_form(module, example)
         asked = config.runtime_of(self.name)

@@ -47,6 +47,9 @@ class MobileTarget(Target):
     def float_twin(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> bytes:
         return lowering.to_bytes(lowering.twin(module, example, config))
 
+    def check_example(self, example: tuple[Any, ...], config: Config) -> None:
+        """Its choices go with any call."""
+
     def between(self, lowered: Lowered, context: Context) -> tuple[StageParity, ...]:
         few = context.images[:BETWEEN_IMAGES]
         return tuple(
