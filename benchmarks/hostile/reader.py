@@ -73,7 +73,9 @@ def see(event, arguments):
     if event.startswith(("os.system", "os.exec", "os.posix_spawn", "socket.connect", "pickle.find_class")):
         os.write(2, str((event, arguments)).encode())
         os._exit(77)
+import tempfile
 import torch
+tempfile.gettempdir()  # tries where it may write; torch asks for it when ExecuTorch's runtime is imported
 sys.addaudithook(see)
 """
 
@@ -90,10 +92,21 @@ def guard() -> None:
     own_process._START = _GUARD.replace("{", "{{").replace("}", "}}") + own_process._START
 
 
+def runtimes() -> None:
+    """Import each runtime that is there, which the first file that comes so far would do."""
+    from fxconv.errors import UserError
+    from fxconv.targets.registry import TARGETS
+
+    for target in TARGETS:
+        with contextlib.suppress(UserError):
+            target.import_runtime()
+
+
 def main() -> None:
     first, *command = sys.argv[1:]
     watch, answers = Watch(), sys.stdout
     guard()
+    runtimes()
     run(command, first)
     cell_len("\u6a21")  # rich reads its table of wide characters when it meets the first
     b"x".decode("cp437")  # as zipfile does with the first name in it
