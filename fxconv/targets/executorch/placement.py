@@ -54,6 +54,8 @@ class Placement:
 # The key under which each node of the program says for which node of the model it stands.
 NODE = "fxconv_node"
 _TAG = "IS_IMPLICIT_Q_DQ_TAG"
+# What reads values whose range is chosen at every call, and what chooses it: parts of the layer behind them.
+_OF_CHOSEN_RANGE, _CHOOSES = "dequantize_per_tensor.tensor", "choose_qparams"
 _MULTIPLYING = ("convolution", "linear", "addmm", "mm", "bmm", "conv2d", "conv1d", "matmul")
 _MOVED_ASIDE = ("getitem", "executorch_call_delegate", "alloc", "dim_order_ops", "_assert", "sym_", "item")
 
@@ -86,7 +88,11 @@ def _of(graph: fx.Graph, *, is_delegate: bool) -> Iterator[Placed]:
 
 def _of_node(node: fx.Node, *, is_delegate: bool) -> Iterator[Placed]:
     word = _word(node)
-    if _is(node, "quantize_per") or any(word.startswith(each) or each in word for each in _MOVED_ASIDE):
+    if (
+        _is(node, "quantize_per")
+        or _is(node, _CHOOSES)
+        or any(word.startswith(each) or each in word for each in _MOVED_ASIDE)
+    ):
         return
     said: tuple[str, bool] = node.meta.get("custom", {}).get(NODE, ("", False))
     values = _tensors(node.meta.get("val"))
@@ -107,6 +113,8 @@ def _on_integers(node: fx.Node) -> bool:
         return _on_integers(given[0])  # one operation with the one before
     if not given or not all(_is(value, "dequantize_per") for value in given):
         return False
+    if any(_is(value, _OF_CHOSEN_RANGE) for value in given):
+        return True  # such a layer reads integers, and what it gives is in float
     reader = next(iter(node.users), None)
     if reader is not None and len(node.users) == 1 and _word(reader) == "relu":
         node, reader = reader, next(iter(reader.users), None)

@@ -7,11 +7,14 @@ paired as well as it can be, so that a fault has the name of the operation it is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from fxconv.targets.executorch.proof.file_numbers import FileLayer, FileNumbers, Grid, Integers
+from fxconv.targets.executorch.proof.accounted import FloatProgram, account, orders
+from fxconv.targets.executorch.proof.file_numbers import FileConstant, FileLayer, FileNumbers, Grid, Integers
+from fxconv.targets.executorch.proof.file_tensors import FileTensor, Numbers
+from fxconv.targets.executorch.proof.held_numbers import HeldNumbers
 from fxconv.targets.executorch.proof.module_numbers import ModuleConstant, ModuleLayer, ModuleNumbers
 from fxconv.targets.executorch.proof.value_pairs import value_problems
 
@@ -23,26 +26,22 @@ _NEAREST, _TWICE = 0.501, 1.001
 _FLOAT32 = 2.0**-22
 
 
-@dataclass(frozen=True)
-class HeldNumbers:
-    """One row: a layer with its weights, scales, bias and ranges, or all that is wrong with something else.
+def compare(module: ModuleNumbers, file: FileNumbers, floating: FloatProgram = lambda: None) -> tuple[HeldNumbers, ...]:
+    """A row for each layer of the int8 module, for each other operation with numbers, and for the scales of all values.
 
-    `where` is the operation of the int8 module, `what` says what of it was compared; `note` how a rule of lowering
-    changed it, `problem` what differs, "" for nothing.
+    Beyond these there is a row for each fault. `floating` gives the numbers of the float module's program, None where
+    there is none; see `account`.
     """
-
-    where: str
-    what: str
-    note: str = ""
-    problem: str = ""
-
-
-def compare(module: ModuleNumbers, file: FileNumbers) -> tuple[HeldNumbers, ...]:
-    """A row for each layer of the int8 module, one for each of its constants and for the scales of all its values.
-
-    Beyond these there is a row for each fault.
-    """
-    rows = _layers(module.layers, file) + _constants(module.constants, file)
+    rows, accounted = _layers(module.layers, file)
+    more, others = _constants(module.constants, file)
+    rows += more
+    accounted |= others
+    left = replace(
+        file,
+        tensors=tuple(one for one in file.tensors if id(one) not in accounted),
+        constants=tuple(one for one in file.constants if id(one) not in accounted),
+    )
+    rows += account(module.tensors, module.scalars, left, floating)
     faults = value_problems(module.values, file.values)
     count = len(module.values) - len(faults)
     rows.append(HeldNumbers("all int8 values", f"scale and zero point of {count} values"))
@@ -70,7 +69,9 @@ def _paired(
     return [pairs.get(place) for place in range(len(ones))], left
 
 
-def _layers(layers: Sequence[ModuleLayer], file: FileNumbers) -> list[HeldNumbers]:
+def _layers(layers: Sequence[ModuleLayer], file: FileNumbers) -> tuple[list[HeldNumbers], set[int]]:
+    """The rows, and which constants of the file are weights and biases of layers that are in float there."""
+
     def same(one: ModuleLayer, other: FileLayer) -> float | None:
         return 0 if np.array_equal(one.weight, other.weight) and not _layer_problem(one, other) else None
 
@@ -85,7 +86,7 @@ def _layers(layers: Sequence[ModuleLayer], file: FileNumbers) -> list[HeldNumber
         return _distance(one, other) + int((one.weight != other.weight).sum())
 
     found, left = _paired(layers, file.layers, (same, same_weight, alike))
-    rows = []
+    rows, accounted = list[HeldNumbers](), set[int]()
     for one, other in zip(layers, found, strict=True):
         what = f"{one.weight.size} weight integers, {one.scales.size} scales, bias, input and output ranges"
         note = ""
@@ -96,35 +97,45 @@ def _layers(layers: Sequence[ModuleLayer], file: FileNumbers) -> list[HeldNumber
             if one.given is None:
                 what = f"{one.weight.size} weight integers, {one.scales.size} scales, bias"
                 note = "its input is ranged at every call"
-            problem = _layer_problem(one, other) or _float_bias_problem(one, file)
-            rows.append(HeldNumbers(one.where, what, note, problem))
-        elif _in_float(one, file):
-            rows.append(HeldNumbers(one.where, "weights", "in float in the file: its integers times their scales"))
+            rows.append(HeldNumbers(one.where, what, note, _layer_problem(one, other)))
+        elif (weights := _in_float(one, file)) is not None:
+            bias = [each for each in file.tensors if each.place == weights.place and _may_be_bias(one, each)]
+            accounted |= {id(weights), *map(id, bias)}
+            note = "in float in the file: its integers times their scales"
+            rows.append(HeldNumbers(one.where, "weights and bias", note, _float_bias_problem(one, bias)))
         else:
             rows.append(HeldNumbers(one.where, what, note, "no layer of the file has its weights"))
     said = "is a layer of the file that the int8 module does not have"
     rows += [HeldNumbers(other.place, f"{other.weight.size} weight integers", "", said) for other in left]
-    return rows
+    return rows, accounted
 
 
 def _distance(one: ModuleLayer, other: FileLayer) -> float:
     return (one.given != other.given) + (one.gives != other.gives)
 
 
-def _in_float(layer: ModuleLayer, file: FileNumbers) -> bool:
-    """Whether the file has the layer's weights in float, in any order of their dimensions."""
-    if layer.scales.size not in (1, layer.weight.size) and layer.weight.size % layer.scales.size:
-        return False
-    by_channel = layer.weight.reshape(layer.scales.size, -1).astype(np.float32) * layer.scales[:, None]
-    wanted = np.sort(by_channel, axis=None)
-    alike = [np.sort(floats, axis=None) for floats in file.floats if floats.size == wanted.size]
-    return any(np.allclose(floats, wanted, rtol=1e-6) for floats in alike)
+def _in_float(layer: ModuleLayer, file: FileNumbers) -> FileTensor | None:
+    """The layer's weights in the file in float, in any order of their dimensions."""
+    wanted = layer.floats()
+    alike = [one for one in file.tensors if one.values.size == wanted.size and one.values.dtype.kind == "f"]
+    return next((one for one in alike if _are_near(one.values, wanted)), None)
+
+
+def _are_near(held: Numbers, wanted: Numbers) -> bool:
+    # a product of two float32 numbers
+    return any(np.allclose(held.ravel(), one.ravel(), rtol=1e-6, atol=0) for one in orders(wanted, held.shape))
+
+
+def _may_be_bias(layer: ModuleLayer, one: FileTensor) -> bool:
+    return one.values.size == layer.bias.size and one.values.dtype.kind == "f" and one.values.size != layer.weight.size
 
 
 def _layer_problem(one: ModuleLayer, other: FileLayer) -> str:
     """All that differs, "" for nothing."""
     if one.given is None and other.bias is not None:
         return "the bias is of integers in the file, of float numbers in the int8 module"
+    if one.given is None and (problem := _plain_bias_problem(one, other.float_bias)):
+        return problem
     problems = [
         _integers_problem("weight", one.weight, other.weight),
         _scales_problem(one, other),
@@ -135,12 +146,35 @@ def _layer_problem(one: ModuleLayer, other: FileLayer) -> str:
     return "; ".join(problem for problem in problems if problem)
 
 
-def _float_bias_problem(layer: ModuleLayer, file: FileNumbers) -> str:
-    """Of a layer whose input is ranged at every call: its bias stands in the file, in float."""
-    if layer.given is not None or not layer.bias.any():
-        return ""
-    bias = layer.bias.astype(np.float32)
-    return "" if any(np.array_equal(one, bias) for one in file.floats) else "the file does not have its bias"
+def _plain_bias_problem(layer: ModuleLayer, bias: Numbers | None) -> str:
+    """Of a layer whose input is ranged at every call: its own bias is the module's, in float."""
+    wanted = layer.bias.astype(np.float32)
+    if bias is None:
+        return "the file does not have its bias" if wanted.any() else ""
+    if bias.size not in (1, wanted.size) and wanted.size != 1:
+        return f"the file has {bias.size} numbers of its bias, the int8 module {wanted.size}"
+    wanted, got = np.broadcast_arrays(wanted, bias.ravel())
+    off = np.flatnonzero(wanted != got)
+    return _bias_told(int(off[0]), got, wanted) if off.size else ""
+
+
+def _float_bias_problem(layer: ModuleLayer, found: Sequence[FileTensor]) -> str:
+    """Of a layer that is in float in the file: its bias, which is what the kernels add, and stands beside its weights.
+
+    The kernels of the int8 module round it to integers, and so does the file's.
+    """
+    if not found:
+        return "the file does not have its bias" if layer.bias.any() else ""
+    if layer.given is None:
+        return _plain_bias_problem(layer, found[0].values)
+    got, steps = found[0].values.ravel().astype(np.float64), layer.bias_steps()
+    off = np.flatnonzero(np.abs(got / (layer.scales.astype(np.float64) * float(layer.given.scale)) - steps)
+                         > _NEAREST + np.abs(steps) * _FLOAT32)  # fmt: skip
+    return _bias_told(int(off[0]), got, layer.bias) if off.size else ""
+
+
+def _bias_told(first: int, got: Numbers, wanted: Numbers) -> str:
+    return f"the bias of channel {first} is {got[first]:.9g} in the file, {wanted[first]:.9g} in the int8 module"
 
 
 def _integers_problem(what: str, wanted: Integers, got: Integers) -> str:
@@ -198,21 +232,28 @@ def _grid_problem(what: str, wanted: Grid | None, got: Grid | None) -> str:
     return f"{what} with {got or none} in the file, with {wanted or none} in the int8 module"
 
 
-def _constants(constants: Sequence[ModuleConstant], file: FileNumbers) -> list[HeldNumbers]:
-    rows = []
+def _constants(constants: Sequence[ModuleConstant], file: FileNumbers) -> tuple[list[HeldNumbers], set[int]]:
+    """The rows, and which constants of the file are these."""
+    rows, accounted = list[HeldNumbers](), set[int]()
     for one in constants:
         what = f"{one.integers.size} integers, scale and zero point"
         alike = [other for other in file.constants if other.integers.size == one.integers.size]
-        if any(other.grid == one.grid and np.array_equal(other.integers, one.integers) for other in alike):
-            rows.append(HeldNumbers(one.where, what))
-            continue
+        same = [other for other in alike if other.grid == one.grid and np.array_equal(other.integers, one.integers)]
         values = (one.integers - one.grid.zero_point).astype(np.float32) * one.grid.scale
-        if any(floats.size == values.size and np.array_equal(floats, values) for floats in file.floats):
+        floats = [held for held in file.tensors if np.array_equal(held.values.ravel(), values)]
+        accounted |= {id(held) for held in (*same, *floats)}
+        if same:
+            rows.append(HeldNumbers(one.where, what))
+        elif floats:
             rows.append(HeldNumbers(one.where, "values", "in float in the file: its integers times their scale"))
         elif not alike:
             rows.append(HeldNumbers(one.where, what, "", "no constant of the file has its integers"))
         else:
-            problem = _integers_problem("", one.integers, alike[0].integers).replace("  ", " ")
-            problem = problem or f"the file has it with {alike[0].grid}, the int8 module with {one.grid}"
-            rows.append(HeldNumbers(one.where, what, "", problem))
-    return rows
+            rows.append(HeldNumbers(one.where, what, "", _constant_problem(one, alike[0])))
+            accounted.add(id(alike[0]))
+    return rows, accounted
+
+
+def _constant_problem(one: ModuleConstant, other: FileConstant) -> str:
+    problem = _integers_problem("", one.integers, other.integers).replace("  ", " ")
+    return problem or f"the file has it with {other.grid}, the int8 module with {one.grid}"

@@ -16,12 +16,17 @@ from fxconv.inspection.executorch_program import read_program
 from fxconv.inspection.executorch_values import DELEGATE, KERNEL, Delegated, Method, ProgramFile, TensorValue
 from fxconv.inspection.xnnpack_graph import XnnGraph, XnnNode, XnnValue, read_xnnpack
 from fxconv.inspection.xnnpack_schema import NO_VALUE
+from fxconv.targets.executorch.proof.file_tensors import (
+    FileTensor,
+    constant_of,
+    given_to,
+    in_torch_order,
+    is_layer,
+)
 
 Integers = npt.NDArray[np.int64]
 Scales = npt.NDArray[np.float32]
 
-_CONVOLUTIONS = ("Conv2d", "DepthwiseConv2d", "ConvTranspose2d")
-_LINEAR = "FullyConnected"
 # Where they are constants they hold integers of int8 modules, else values that are computed.
 _INT8 = ("qint8", "qcint8")
 _INT32 = ("qint32", "qcint32")
@@ -43,7 +48,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class FileLayer:
-    """A convolution or linear layer; `given` and `gives` are None where that is float."""
+    """A convolution or linear layer; `given` and `gives` are None where that is float.
+
+    `float_bias` is the bias of one whose input is ranged at every call.
+    """
 
     kind: str
     place: str
@@ -53,6 +61,7 @@ class FileLayer:
     bias_scales: Scales
     given: Grid | None
     gives: Grid | None
+    float_bias: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +84,18 @@ class FileConstant:
 
 @dataclass(frozen=True)
 class FileNumbers:
-    """All of them in running order; `problems` say where two parts of the file take one value for different ones."""
+    """All of them in running order; `problems` say where two parts of the file take one value for different ones.
+
+    `tensors` are the constants that are neither a layer's integers nor among `constants`, each where it is read, and
+    `scalars` the numbers that are no tensors.
+    """
 
     layers: tuple[FileLayer, ...]
     values: tuple[FileValue, ...]
     constants: tuple[FileConstant, ...]
-    floats: tuple[npt.NDArray[np.float32], ...]
+    tensors: tuple[FileTensor, ...]
     problems: tuple[str, ...]
+    scalars: frozenset[float] = frozenset()
 
 
 def numbers_of(data: bytes, method: str = "forward") -> FileNumbers:
@@ -100,7 +114,7 @@ class _Reader:
     layers: list[FileLayer] = field(default_factory=list)
     values: list[FileValue] = field(default_factory=list)
     constants: list[FileConstant] = field(default_factory=list)
-    floats: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    tensors: list[FileTensor] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def found(self) -> FileNumbers:
@@ -109,16 +123,15 @@ class _Reader:
                 self._kernel(f"instruction {number}", ".".join(self.method.operators[step.target]), step.arguments)
             elif step.kind == DELEGATE:
                 self._delegate(self.method.delegates[step.target], step.target, step.arguments)
-        self.floats += [
-            np.frombuffer(value.content, "<f4")
-            for value in self.method.values
-            if isinstance(value, TensorValue) and value.dtype == "float32" and value.content is not None
-        ]
+        self.tensors += given_to(self.method, "what the program returns", self.method.outputs)
         layers, values, constants = tuple(self.layers), tuple(self.values), tuple(self.constants)
-        return FileNumbers(layers, values, constants, tuple(self.floats), tuple(self.problems))
+        scalars = frozenset(float(one) for one in self.method.values if isinstance(one, (int, float)))
+        return FileNumbers(layers, values, constants, tuple(self.tensors), tuple(self.problems), scalars)
 
     def _kernel(self, place: str, operator: str, arguments: tuple[int, ...]) -> None:
         tensors = [one for one in arguments[:-1] if isinstance(self.method.values[one], TensorValue)]
+        read = arguments[1:] if operator.startswith(_DEQUANTIZE) else arguments
+        self.tensors += given_to(self.method, f"{place} ({operator})", read)
         if not operator.startswith((_QUANTIZE, _DEQUANTIZE)):
             # an operator that works on int8 values as they are hands their grid on
             handed = {self.grids[one] for one in tensors if one in self.grids}
@@ -158,12 +171,22 @@ class _Reader:
         graph = read_xnnpack(delegate.blob, self.program.named, self.program.budget)
         reader = _GraphReader(graph, number)
         for value in graph.values:
-            if value.is_input and (grid := reader.grid(value.id)) is not None:
-                self._expect(f"delegate {number}", arguments[value.external_id], grid)
+            if not value.is_input:
+                continue
+            given, grid = arguments[value.external_id], reader.grid(value.id)
+            if grid is not None:
+                held = self.method.values[given]
+                is_constant = isinstance(held, TensorValue) and held.content is not None
+                places = reader.places(value.id) if is_constant else [f"delegate {number}"]
+                for place in places:
+                    self._expect(place, given, grid)
+            else:
+                for place in reader.places(value.id):
+                    self.tensors += given_to(self.method, place, (given,))
         self.layers += reader.layers()
         self.values += reader.values()
         self.constants += reader.constants()
-        self.floats += reader.floats()
+        self.tensors += reader.tensors()
         for value in graph.values:
             if value.is_output and (grid := reader.grid(value.id)) is not None:
                 self.grids[arguments[value.external_id]] = grid
@@ -174,7 +197,6 @@ class _GraphReader:
 
     def __init__(self, graph: XnnGraph, number: int) -> None:
         self.graph, self.number, self.by_id = graph, number, graph.by_id
-        self.filters = {one for node in graph.nodes if _is_layer(node) for one in node.inputs[1:]}
         self.makers = {output: node for node in graph.nodes for output in node.outputs}
 
     def grid(self, number: int) -> Grid | None:
@@ -185,24 +207,35 @@ class _GraphReader:
     def _place(self, index: int) -> str:
         return f"node {index} of delegate {self.number} ({self.graph.nodes[index].kind})"
 
+    def places(self, number: int) -> list[str]:
+        """Where a value is read."""
+        found = [self._place(index) for index, node in enumerate(self.graph.nodes) if number in node.inputs]
+        return found or [f"nothing in delegate {self.number}"]
+
+    def _weight(self, node: XnnNode) -> XnnValue | None:
+        """The constant integers of a layer; None for a node that is none, or has other weights."""
+        held = self.by_id[node.inputs[1]] if is_layer(node) else None
+        return held if held is not None and held.datatype in _INT8 and held.constant is not None else None
+
     def layers(self) -> Iterator[FileLayer]:
         for index, node in enumerate(self.graph.nodes):
-            if not _is_layer(node) or (held := self.by_id[node.inputs[1]]).datatype not in _INT8:
-                continue
-            if held.constant is None:
+            held = self._weight(node)
+            if held is None or held.constant is None:
                 continue
             bias = self.by_id.get(node.inputs[2]) if node.inputs[2] != NO_VALUE else None
             is_integers = bias is not None and bias.datatype in _INT32
             integers = bias.constant if bias is not None and is_integers else None
+            floats = bias.constant if bias is not None and bias.datatype == "fp32" else None
             yield FileLayer(
                 node.kind,
                 self._place(index),
-                _as_in_torch(node, held.constant.astype(np.int64)),
+                in_torch_order(node, held.constant).astype(np.int64).ravel(),
                 held.scales,
                 integers.astype(np.int64) if integers is not None else None,
                 bias.scales if bias is not None else np.zeros(0, np.float32),
                 self.grid(node.inputs[0]),
                 self.grid(node.output),
+                floats,
             )
 
     def values(self) -> Iterator[FileValue]:
@@ -222,40 +255,32 @@ class _GraphReader:
             elif number in self.makers:
                 yield from self._sources(self.makers[number])
 
-    def constants(self) -> Iterator[FileConstant]:
+    def _read(self) -> Iterator[tuple[XnnValue, XnnNode | None, int, str]]:
+        """Each constant that is not in a layer of integers, with the node that reads it, as which input, and where."""
+        known = set[int]()
+        for index, node in enumerate(self.graph.nodes):
+            own = node.inputs[1:] if self._weight(node) is not None else ()
+            known |= set(own)
+            for position, number in enumerate(node.inputs):
+                if number == NO_VALUE or number in own or self.by_id[number].content is None:
+                    continue
+                known.add(number)
+                yield self.by_id[number], node, position, self._place(index)
         for value in self.graph.values:
-            if value.id not in self.filters and value.content is not None and (grid := self.grid(value.id)) is not None:
-                yield FileConstant(grid, f"a constant of delegate {self.number}", _flat(value))
+            if value.content is not None and value.id not in known:
+                yield value, None, 0, f"nothing in delegate {self.number}"
 
-    def floats(self) -> Iterator[npt.NDArray[np.float32]]:
-        for value in self.graph.values:
-            if value.datatype == "fp32" and value.constant is not None:
-                yield value.constant.ravel()
+    def constants(self) -> Iterator[FileConstant]:
+        for value, _, _, place in self._read():
+            if (grid := self.grid(value.id)) is not None:
+                yield FileConstant(grid, place, _flat(value))
+
+    def tensors(self) -> Iterator[FileTensor]:
+        for value, node, position, place in self._read():
+            if self.grid(value.id) is None:
+                yield constant_of(value, node, position, place)
 
 
 def _flat(value: XnnValue) -> Integers:
     assert value.constant is not None
     return value.constant.ravel().astype(np.int64)
-
-
-def _is_layer(node: XnnNode) -> bool:
-    return node.kind == _LINEAR or node.kind in _CONVOLUTIONS
-
-
-def _as_in_torch(node: XnnNode, weight: Integers) -> Integers:
-    """The integers of a weight in the order of the dimensions that torch has, flat.
-
-    XNNPACK has a convolution's as [out, height, width, in of a group], those of a depthwise one as [1, height, width,
-    out]; torch as [out, in of a group, height, width], transposed ones as [in, out of a group, height, width].
-    """
-    if node.kind == _LINEAR:
-        return weight.ravel()
-    first = weight.transpose(0, 3, 1, 2)
-    if node.kind == "DepthwiseConv2d":
-        return first.ravel()
-    if node.kind == "ConvTranspose2d":
-        groups = node.fields["groups"]
-        assert isinstance(groups, int)
-        out, each, height, width = first.shape
-        return first.reshape(groups, out // groups, each, height, width).swapaxes(1, 2).ravel()
-    return first.ravel()

@@ -23,6 +23,7 @@ from torch import Tensor, fx, nn
 from fxconv.quantization.int8_weights import int8_weight
 from fxconv.targets.executorch.proof.file_numbers import Integers, Scales
 from fxconv.targets.qdq.writer import SOURCE
+from rewrites.modules import Wrapped
 from rewrites.values import attribute, callee, submodule
 
 _MOST = 127
@@ -54,6 +55,11 @@ def made_layers(int8: fx.GraphModule, form: fx.GraphModule) -> dict[str, MadeLay
     return found
 
 
+def own_operation(module: nn.Module | None) -> nn.Module | None:
+    """What a module of an int8 graph computes: of one that computes in float between two roundings, what is in it."""
+    return module.op if isinstance(module, Wrapped) else module
+
+
 def _of_batch_norm(module: Any) -> MadeLayer:
     factor: Tensor = (module.running_var.double() + float(module.eps)).rsqrt()
     factor = factor if module.weight is None else factor * module.weight.detach().double()
@@ -71,7 +77,7 @@ def _of_average(shape: tuple[int, ...], divisor: int | None) -> MadeLayer:
 def _divisor(int8: fx.GraphModule, node: fx.Node, module: nn.Module | None) -> int | None:
     """What an average pool says that it divides by; None where that is the size of its window."""
     if module is not None:
-        return getattr(module, "divisor_override", None)
+        return getattr(own_operation(module), "divisor_override", None)
     called: Callable[..., Any] | None = callee(int8, node)
     if called is not F.avg_pool2d:
         return None

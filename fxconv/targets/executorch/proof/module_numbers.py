@@ -20,8 +20,9 @@ from torch import Tensor, fx, nn
 from fxconv.quantization.failing_operation import operation_path, operator_name
 from fxconv.quantization.int8_weights import int8_weight
 from fxconv.targets.executorch.proof.file_numbers import Grid, Integers, Scales
-from fxconv.targets.executorch.proof.made_layers import made_layers
+from fxconv.targets.executorch.proof.made_layers import made_layers, own_operation
 from fxconv.targets.executorch.proof.module_ranges import UNSIGNED, GraphRanges, Range
+from fxconv.targets.executorch.proof.module_tensors import ModuleScalar, ModuleTensor, others_of, scalars_of, tensors_of
 from fxconv.targets.executorch.proof.twin import int8_values
 from fxconv.targets.qdq.dynamic import DYNAMIC
 from fxconv.targets.qdq.writer import QUANTIZE, SOURCE
@@ -49,6 +50,17 @@ class ModuleLayer:
     gives: Grid | None
     folded: str = ""
     divisor: int = 1
+    shape: tuple[int, ...] = ()
+    axis: int = 0
+
+    def floats(self) -> npt.NDArray[np.float32]:
+        """The integers times their scales, which differ along `axis`, in the weight's shape."""
+        integers = self.weight.astype(np.float32)
+        if not self.shape:
+            return (integers.reshape(self.scales.size, -1) * self.scales[:, None]).ravel()
+        along = [1] * len(self.shape)
+        along[self.axis] = self.scales.size
+        return integers.reshape(self.shape) * self.scales.reshape(along)
 
     def bias_steps(self) -> npt.NDArray[np.float64]:
         """What the runtime adds to the sum of products, before it is rounded to integers."""
@@ -79,16 +91,19 @@ class ModuleConstant:
 
 @dataclass(frozen=True)
 class ModuleNumbers:
-    """All of them, as often as the graphs they stand in are called."""
+    """All of them; layers and values as often as the graphs they stand in are called."""
 
     layers: tuple[ModuleLayer, ...]
     values: tuple[ModuleValue, ...]
     constants: tuple[ModuleConstant, ...]
+    tensors: tuple[ModuleTensor, ...] = ()
+    scalars: tuple[ModuleScalar, ...] = ()
 
 
 def numbers_of(int8: nn.Module, qdq: nn.Module, ranges: Mapping[str, GraphRanges]) -> ModuleNumbers:
     """The numbers of `int8`, whose ranges are known; `qdq` is its Q/DQ form after the rules of lowering."""
     layers, values, constants = list[ModuleLayer](), list[ModuleValue](), list[ModuleConstant]()
+    tensors, scalars = list[ModuleTensor](), list[ModuleScalar]()
     forms = graphs_in(qdq)
     for path, graph in graphs_in(int8).items():
         reader = _GraphReader(path, graph, forms[path], ranges[path])
@@ -96,7 +111,10 @@ def numbers_of(int8: nn.Module, qdq: nn.Module, ranges: Mapping[str, GraphRanges
             layers += reader.layers()
             values += reader.values()
         constants += reader.constants()
-    return ModuleNumbers(tuple(layers), tuple(values), tuple(constants))
+        tensors += tensors_of(path, graph, reader.made)
+        scalars += scalars_of(path, graph, ranges[path].numbers)
+    tensors += others_of(int8)
+    return ModuleNumbers(tuple(layers), tuple(values), tuple(constants), tuple(tensors), tuple(scalars))
 
 
 class _GraphReader:
@@ -127,7 +145,7 @@ class _GraphReader:
             divisor, folded = 1, ""
             if reader is not None:
                 gives, folded = _grid(self.ranges[reader.name][0]), self._where(reader)
-                is_hardsigmoid = isinstance(submodule(self.int8, reader), nn.Hardsigmoid)
+                is_hardsigmoid = isinstance(own_operation(submodule(self.int8, reader)), nn.Hardsigmoid)
                 divisor = HARDSIGMOID_STEPS if is_hardsigmoid else 1
             bias = module.bias()
             scales = _scales(weight)
@@ -140,6 +158,8 @@ class _GraphReader:
                 gives,
                 folded,
                 divisor,
+                tuple(weight.shape),
+                _axis(weight),
             )
 
     def _dynamic(self, node: fx.Node, module: Any) -> ModuleLayer:
@@ -147,7 +167,7 @@ class _GraphReader:
         weight, bias = module.weight().detach(), module.bias()
         integers = weight.int_repr().numpy().astype(np.int64).ravel()
         shift = np.zeros(1) if bias is None else bias.detach().double().numpy()
-        return ModuleLayer(self._where(node), integers, _scales(weight), shift, None, None)
+        return ModuleLayer(self._where(node), integers, _scales(weight), shift, None, None, "", 1, tuple(weight.shape))
 
     def _folded_into(self, node: fx.Node) -> fx.Node | None:
         """The only reader of a value that the Q/DQ form no longer has, where that has its own."""
@@ -235,3 +255,8 @@ def _scales(weight: Tensor) -> Scales:
     if weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
         return weight.q_per_channel_scales().float().numpy()
     return np.array([weight.q_scale()], np.float32)
+
+
+def _axis(weight: Tensor) -> int:
+    is_by_channel = weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
+    return weight.q_per_channel_axis() if is_by_channel else 0

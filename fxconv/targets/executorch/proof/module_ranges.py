@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.ao.nn.quantized as nnq
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
@@ -40,10 +41,12 @@ class GraphRanges:
     """Of one graph: `ranges` of the tensors that each int8 operation gives, by its node, None for one in float.
 
     The nodes are in running order; one that only hands a float on is among them, one that picks from a tuple is not.
+    `numbers` are the plain numbers that each node was given, or gave.
     """
 
     ranges: dict[str, list[Range | None]]
     calls: int = 0
+    numbers: dict[str, set[float]] = field(default_factory=dict)
 
 
 def ranges_of(int8: nn.Module, image: tuple[Any, ...]) -> dict[str, GraphRanges]:
@@ -71,7 +74,9 @@ class _RangeReader(fx.Interpreter):
         """One node."""
         is_int8 = is_int8_operation(submodule(self.int8, n), n, self.env)
         picks = is_int8 and picks_one(n, self.fetch_args_kwargs_from_env(n)[0])
+        given = self.fetch_args_kwargs_from_env(n) if n.op != "placeholder" else ()
         result = super().run_node(n)
+        self.found.numbers.setdefault(n.name, set()).update(_numbers(n, given, result))
         if is_int8 and not picks:
             found = [_range(leaf) for leaf in tree_leaves(result)]
             if any(found) or isinstance(submodule(self.int8, n), nnq.DeQuantize):  # no read of a shape
@@ -88,3 +93,10 @@ def _range(leaf: Any) -> Range | None:
     if not isinstance(leaf, Tensor) or not leaf.is_quantized:
         return None
     return Range(leaf.q_scale(), leaf.q_zero_point())
+
+
+def _numbers(node: fx.Node, given: Any, result: Any) -> Iterator[float]:
+    leaves = tree_leaves((given, result))
+    yield from (float(leaf) for leaf in leaves if isinstance(leaf, (int, float)) and not isinstance(leaf, bool))
+    if node.target is F.scaled_dot_product_attention:  # it scales by this itself
+        yield float(given[0][0].shape[-1]) ** -0.5

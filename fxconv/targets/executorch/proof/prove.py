@@ -8,10 +8,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from fxconv.errors import ConversionError
 from fxconv.inspection.found import Unreadable
 from fxconv.models import forward
 from fxconv.targets.executorch.proof import constants, file_numbers, module_numbers, operations, running
-from fxconv.targets.executorch.proof.constants import HeldNumbers
+from fxconv.targets.executorch.proof.file_numbers import FileNumbers
+from fxconv.targets.executorch.proof.held_numbers import HeldNumbers
 from fxconv.targets.executorch.proof.module_ranges import ranges_of
 from fxconv.targets.executorch.proof.twin import split, twin_of
 from fxconv.targets.own_process import Ended
@@ -79,7 +81,9 @@ def prove(
     ranges = ranges_of(int8, few[0])
     try:
         numbers = constants.compare(
-            module_numbers.numbers_of(int8, qdq, ranges), file_numbers.numbers_of(path.read_bytes())
+            module_numbers.numbers_of(int8, qdq, ranges),
+            file_numbers.numbers_of(path.read_bytes()),
+            lambda: _float_numbers(floating, lower),
         )
     except Unreadable as error:
         numbers = (HeldNumbers("the file", "all numbers", "", str(error)),)
@@ -93,3 +97,11 @@ def prove(
     held = operations.hold(int8, floating, few, values, returned)
     same = replace(parity.same_bits("file", returned, outputs, has_islands=False), against="twin")
     return FileProof(held.operations, numbers, (same, held.outputs), outputs)
+
+
+def _float_numbers(floating: nn.Module, lower: Lower) -> FileNumbers | None:
+    """The numbers of the float module's own program; None where it cannot be written."""
+    try:
+        return file_numbers.numbers_of(lower(floating))
+    except (ConversionError, Unreadable):
+        return None

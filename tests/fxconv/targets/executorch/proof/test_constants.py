@@ -9,8 +9,10 @@ import pytest
 from fxconv_proofs import Made, Many, Parts, made
 
 from fxconv.targets.executorch.proof import module_numbers
-from fxconv.targets.executorch.proof.constants import HeldNumbers, compare
+from fxconv.targets.executorch.proof.constants import compare
 from fxconv.targets.executorch.proof.file_numbers import FileConstant, FileLayer, FileNumbers, FileValue, Grid
+from fxconv.targets.executorch.proof.file_tensors import FileTensor
+from fxconv.targets.executorch.proof.held_numbers import HeldNumbers
 from fxconv.targets.executorch.proof.module_numbers import ModuleConstant, ModuleLayer, ModuleNumbers, ModuleValue
 from fxconv.targets.executorch.proof.module_ranges import ranges_of
 
@@ -22,8 +24,12 @@ IN_FILE = FileLayer("Conv2d", "node 1 of delegate 0 (Conv2d)", np.array([1, -2, 
                     SCALES * np.float32(0.5), GIVEN, GIVES)  # fmt: skip
 
 
-def file_of(*layers: FileLayer, floats: tuple[np.ndarray, ...] = (), problems: tuple[str, ...] = ()) -> FileNumbers:
-    return FileNumbers(layers, (), (), floats, problems)
+def file_of(*layers: FileLayer, tensors: tuple[FileTensor, ...] = (), problems: tuple[str, ...] = ()) -> FileNumbers:
+    return FileNumbers(layers, (), (), tensors, problems)
+
+
+def tensor(values: np.ndarray, place: str = "node 3 of delegate 0 (Conv2d)") -> FileTensor:
+    return FileTensor("float32", values, place)
 
 
 def compared(file: FileNumbers, *layers: ModuleLayer) -> list[HeldNumbers]:
@@ -120,9 +126,31 @@ def test_what_only_one_side_has_is_told():
 
 
 def test_a_layer_in_float_has_its_integers_times_their_scales():
-    weights = np.array([0.6, 0.8, 0.1, -0.2], np.float32)  # in another order of the dimensions
-    layer, _ = compared(file_of(floats=(np.zeros(4, np.float32), weights)))
+    in_float = replace(LAYER, shape=(2, 2))
+    weights = tensor(np.array([[0.1, 0.6], [-0.2, 0.8]], np.float32))  # in another order of the dimensions
+    # 10 and -10 steps of 0.05 and 0.1, of which the kernels make these integers
+    bias = tensor(np.array([0.51, -1.0], np.float32))
+    layer, _ = compared(file_of(tensors=(weights, bias)), in_float)
     assert (layer.note, layer.problem) == ("in float in the file: its integers times their scales", "")
+    moved = tensor(np.array([[0.1, -0.2], [0.8, 0.6]], np.float32))
+    assert compared(file_of(tensors=(moved, bias)), in_float)[0].problem == "no layer of the file has its weights"
+
+
+def test_a_layer_in_float_has_its_own_bias():
+    in_float = replace(LAYER, shape=(2, 2))
+    weights = tensor(np.array([[0.1, -0.2], [0.6, 0.8]], np.float32))
+    wrong = tensor(np.array([0.5, -1.1], np.float32))
+    layer, _ = compared(file_of(tensors=(weights, wrong)), in_float)
+    assert layer.problem == "the bias of channel 1 is -1.10000002 in the file, -1 in the int8 module"
+    elsewhere = tensor(np.array([0.5, -1.0], np.float32), "node 9 of delegate 0 (Conv2d)")
+    layer, other, _ = compared(file_of(tensors=(weights, elsewhere)), in_float)
+    assert layer.problem == "the file does not have its bias"
+    assert other == HeldNumbers(
+        elsewhere.place, "a constant", "",
+        "reads a constant that the int8 module does not have: float32 of shape (2,)",
+    )  # fmt: skip
+    without = replace(in_float, bias=np.zeros(1))
+    assert [row.problem for row in compared(file_of(tensors=(weights,)), without)] == ["", ""]
 
 
 def test_a_constant_has_its_integers_scale_and_zero_point():
@@ -203,15 +231,30 @@ def test_values_of_the_module_all_of_which_the_file_has():
 
 def test_a_layer_that_ranges_its_input_at_every_call_has_its_weights_and_its_bias_in_float():
     layer = replace(LAYER, given=None, gives=None)
-    in_file = replace(IN_FILE, bias=None, given=None, gives=None)
     bias = np.array([0.5, -1.0], np.float32)
-    row, _ = compared(file_of(in_file, floats=(bias,)), layer)
+    in_file = replace(IN_FILE, bias=None, given=None, gives=None, float_bias=bias)
+    row, _ = compared(file_of(in_file), layer)
     assert (row.problem, row.note) == ("", "its input is ranged at every call")
-    row, _ = compared(file_of(in_file, floats=(bias + 1,)), layer)
+    row, _ = compared(file_of(replace(in_file, float_bias=None)), layer)
     assert row.problem == "the file does not have its bias"
-    row, _ = compared(file_of(replace(in_file, given=GIVEN), floats=(bias,)), layer)
+    row, _ = compared(file_of(replace(in_file, given=GIVEN)), layer)
     assert row.problem == (
         "reads its input with scale 0.5 and zero point 3 in the file, with no scale, in float in the int8 module"
     )
-    row, _ = compared(file_of(replace(in_file, scales=SCALES * 2), floats=(bias,)), layer)
+    row, _ = compared(file_of(replace(in_file, scales=SCALES * 2)), layer)
     assert row.problem.startswith("the weight scale of channel 0 is 0.2")
+
+
+def test_the_bias_of_such_a_layer_is_its_own_and_not_another_layers():
+    first = replace(LAYER, where="a", given=None, gives=None)
+    second = replace(first, where="b", weight=np.array([9, 9, 9, 9]), bias=np.array([2.0, 3.0]))
+    one = replace(IN_FILE, bias=None, given=None, gives=None, float_bias=np.array([0.5, -1.0], np.float32))
+    other = replace(one, weight=second.weight, float_bias=np.array([2.0, 3.0], np.float32))
+    assert [row.problem for row in compared(file_of(one, other), first, second)] == ["", "", ""]
+    # both are in the file, each in the other's layer
+    crossed = replace(one, float_bias=other.float_bias), replace(other, float_bias=one.float_bias)
+    assert [row.problem for row in compared(file_of(*crossed), first, second)] == [
+        "the bias of channel 0 is 2 in the file, 0.5 in the int8 module",
+        "the bias of channel 0 is 0.5 in the file, 2 in the int8 module",
+        "",
+    ]

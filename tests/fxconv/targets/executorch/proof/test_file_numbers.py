@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fxconv.inspection.xnnpack_graph import XnnNode
-from fxconv.targets.executorch.proof.file_numbers import Grid, _as_in_torch
+from fxconv.targets.executorch.proof.file_numbers import Grid
+from fxconv.targets.executorch.proof.file_tensors import in_torch_order
 
 
 def node(kind: str, **fields: int | float | tuple[int, ...]) -> XnnNode:
@@ -19,18 +20,17 @@ def test_the_weight_of_a_transposed_convolution_in_groups(groups):
     torchs = np.arange(4 * 3 * 2 * 5).reshape(4, 3, 2, 5)
     by_group = torchs.reshape(groups, 4 // groups, 3, 2, 5)
     in_file = by_group.transpose(0, 2, 3, 4, 1).reshape(groups * 3, 2, 5, 4 // groups)
-    found = _as_in_torch(node("ConvTranspose2d", groups=groups), in_file)
-    assert np.array_equal(found, torchs.ravel())
+    assert np.array_equal(in_torch_order(node("ConvTranspose2d", groups=groups), in_file), torchs)
 
 
 def test_the_weights_of_other_layers():
     torchs = np.arange(6 * 2 * 3 * 5).reshape(6, 2, 3, 5)
-    assert np.array_equal(_as_in_torch(node("Conv2d"), torchs.transpose(0, 2, 3, 1)), torchs.ravel())
+    assert np.array_equal(in_torch_order(node("Conv2d"), torchs.transpose(0, 2, 3, 1)), torchs)
     depthwise = np.arange(6 * 3 * 5).reshape(6, 1, 3, 5)
     in_file = depthwise.transpose(1, 2, 3, 0)
-    assert np.array_equal(_as_in_torch(node("DepthwiseConv2d"), in_file), depthwise.ravel())
+    assert np.array_equal(in_torch_order(node("DepthwiseConv2d"), in_file), depthwise)
     linear = np.arange(6).reshape(2, 3)
-    assert np.array_equal(_as_in_torch(node("FullyConnected"), linear), linear.ravel())
+    assert np.array_equal(in_torch_order(node("FullyConnected"), linear), linear)
 
 
 def test_a_grid_is_told_so_that_two_neighbours_differ():
