@@ -51,6 +51,24 @@ def test_their_numbers_are_those_of_the_operations(averaging: Made) -> None:
     assert np.allclose(norm.bias, (-float_norm.running_mean.double() * factor).numpy())  # type: ignore[union-attr]
 
 
+class Divided(nn.Module):
+    """An average pool whose sums are divided by a number of its own: computed in float in the int8 module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.avg_pool2d(self.stem(x), 2, divisor_override=3))
+
+
+def test_an_average_over_a_divisor_of_its_own() -> None:
+    divided = made(Divided)
+    ruled = apply_to_graphs(divided.qdq, divided.images[0], False)
+    (pool,) = made_layers(divided.int8, ruled).values()
+    assert pool.weight.size == 8 * 4 and pool.scales == np.float32(1 / 3)
+
+
 def test_a_file_has_them_and_a_wrong_one_is_told_by_name(averaging: Made, tmp_path: Path) -> None:
     pytest.importorskip("executorch")
     program = lower(averaging.qdq, averaging.images[0], largest_batch=1)
