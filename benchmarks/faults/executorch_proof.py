@@ -7,6 +7,7 @@ from benchmarks.faults.mutant import Mutant
 _ROOM, _TESTS = "fxconv/targets/executorch/proof", "tests/fxconv/targets/executorch/proof"
 _OPERATIONS, _OPERATIONS_TEST = f"{_ROOM}/operations.py", f"{_TESTS}/test_operations.py"
 _CONSTANTS, _CONSTANTS_TEST = f"{_ROOM}/constants.py", f"{_TESTS}/test_constants.py"
+_ACCOUNTED, _ACCOUNTED_TEST = f"{_ROOM}/accounted.py", f"{_TESTS}/test_accounted.py"
 _PAIRS, _PAIRS_TEST = f"{_ROOM}/value_pairs.py", f"{_TESTS}/test_value_pairs.py"
 
 EXECUTORCH_PROOF = (
@@ -53,6 +54,57 @@ EXECUTORCH_PROOF = (
         "_NEAREST, _TWICE = 0.501, 1.001",
         "_NEAREST, _TWICE = 1.501, 2.001",
         (f"{_CONSTANTS_TEST}::test_a_bias_is_the_nearest_integer_and_no_other",),
+    ),
+    Mutant(
+        "constants of a file that nothing accounts for are not told",
+        _ACCOUNTED,
+        "    for each in over:\n",
+        "    for each in ():\n",
+        (f"{_ACCOUNTED_TEST}::test_a_constant_that_nothing_accounts_for_is_told_by_its_place",),
+    ),
+    Mutant(
+        "a tensor of an operation need not be in the file",
+        _ACCOUNTED,
+        "lacking = [one for one in known if one.is_read and not _has(file, one)]",
+        "lacking = []",
+        (f"{_ACCOUNTED_TEST}::test_a_tensor_of_an_operation_is_in_the_file_to_a_bit",
+         f"{_ACCOUNTED_TEST}::test_one_number_that_differs_fails_with_the_operations_name"),
+    ),
+    Mutant(
+        "a plain number may be any that is written as 127 of a scale",
+        _ACCOUNTED,
+        "one.grid.zero_point == 0 and one.grid.scale == scale and",
+        "one.grid.zero_point == 0 and",
+        (f"{_ACCOUNTED_TEST}::test_a_plain_number_is_an_int8_constant_or_a_float_one",),
+    ),
+    Mutant(
+        "a layer that ranges its input at every call may have another's bias",
+        _CONSTANTS,
+        "if one.given is None and (problem := _plain_bias_problem(one, other.float_bias)):",
+        "if one.given is None and (problem := \"\"):",
+        (f"{_CONSTANTS_TEST}::test_the_bias_of_such_a_layer_is_its_own_and_not_another_layers",),
+    ),
+    Mutant(
+        "the bias of a layer that is in float is not looked at",
+        _CONSTANTS,
+        "note, _float_bias_problem(one, bias)))",
+        "note, \"\"))",
+        (f"{_CONSTANTS_TEST}::test_a_layer_in_float_has_its_own_bias",),
+    ),
+    Mutant(
+        "the divisor of an average that is computed in float is not looked for in it",
+        f"{_ROOM}/made_layers.py",
+        "return module.op if isinstance(module, Wrapped) else module",
+        "return module",
+        (f"{_TESTS}/test_made_layers.py::test_an_average_over_a_divisor_of_its_own",),
+    ),
+    Mutant(
+        "layers that range their input at every call are said to be in float",
+        "fxconv/targets/executorch/placement.py",
+        "if any(_is(value, _OF_CHOSEN_RANGE) for value in given):",
+        "if False:",
+        ("tests/fxconv/targets/executorch/test_executorch_dynamic.py"
+         "::test_layers_that_range_their_input_are_int8_and_the_ledger_says_what_is_held",),
     ),
     Mutant(
         "a file may have values that the module does not",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import fx
+from torch import Tensor, fx
 
 from fxconv.targets.executorch.rules import qdq_nodes as nodes
 
 _LAYERS = frozenset({F.conv2d, F.conv1d, F.linear})
+_MOST_STEPS = 2**31 - 2**8  # float32 rounds what is nearer to the end up to it
 
 
 def hard_sigmoids(graph_module: fx.GraphModule) -> fx.GraphModule:
@@ -36,6 +37,8 @@ def _folded(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     lowest, highest = (float(end - nodes.given(quantize)[2]) * float(nodes.given(quantize)[1]) for end in (-128, 127))
     if not isinstance(layer, fx.Node) or layer.target not in _LAYERS or len(layer.users) > 1:
         return False
+    if not nodes.is_dequantize(nodes.given(layer)[0]):
+        return False
     if lowest < 0 or highest > 1:
         return False  # beyond 0 and 1 a range does not clamp
     weight, bias = nodes.given(layer)[1], nodes.argument(layer, 2, "bias")
@@ -48,13 +51,23 @@ def _folded(graph_module: fx.GraphModule, node: fx.Node) -> bool:
         scaled = _over_six(graph_module, layer, weight)
         if scaled is None:
             return False
-        moved = nodes.constant(graph_module, layer, "hard_sigmoid_bias", (shift.double() / 6 + 0.5).float())
+        values = (shift.double() / 6 + 0.5).float()
+        if not _fit(graph_module, values, float(nodes.given(nodes.given(layer)[0])[1]), scaled):
+            return False
+        moved = nodes.constant(graph_module, layer, "hard_sigmoid_bias", values)
     layer.args = (nodes.given(layer)[0], scaled, moved, *nodes.given(layer)[3:])
     layer.kwargs = {name: value for name, value in layer.kwargs.items() if name != "bias"}
     quantize.args = (layer, *nodes.given(quantize)[1:])
     own = inner.meta.get(nodes.VALUE)
     quantize.meta[nodes.FOLDED] = (*inner.meta.get(nodes.FOLDED, ()), *([own[0]] if own is not None else []))
     return True
+
+
+def _fit(graph_module: fx.GraphModule, bias: Tensor, input_scale: float, weight: fx.Node) -> bool:
+    """Whether the bias's integers are int32: the delegate wraps what is more to the other sign."""
+    own = nodes.held(graph_module, nodes.given(weight)[1])
+    scales = torch.tensor(float(nodes.given(weight)[1])) if own is None else own
+    return bool((bias.double() / (scales.double() * input_scale)).abs().max() < _MOST_STEPS)
 
 
 def _over_six(graph_module: fx.GraphModule, layer: fx.Node, weight: fx.Node) -> fx.Node | None:

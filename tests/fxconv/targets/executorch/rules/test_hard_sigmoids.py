@@ -50,3 +50,18 @@ def test_a_range_beyond_one_does_not_clamp_and_stays() -> None:
     module = graph.done(graph.quantized(graph.call(F.hardsigmoid, graph.read(inner)), (1 / 100, -128)))
     assert torch.allclose(run(applied(module)), run(module), atol=1 / 99)
     assert F.hardtanh in {node.target for node in applied(module).graph.nodes}
+
+
+def test_a_bias_that_no_int32_holds_stays_in_its_layer() -> None:
+    """A half more in steps of an input that is all but 0: the delegate would wrap it to the other sign."""
+    graph = Graph()
+    inner = graph.quantized(graph.convolution(), (0.05, 4))
+    module = graph.done(graph.quantized(graph.call(F.hardsigmoid, graph.read(inner)), RANGE))
+    (layer,) = module.graph.find_nodes(op="call_function", target=F.conv2d)
+    read = layer.args[0]
+    for node in (read, read.args[0]):
+        node.args = (node.args[0], 1e-12, *node.args[2:])
+    module.recompile()
+    quantizes = applied(module).graph.find_nodes(op="call_function", target=QUANTIZE)
+    assert ("n1", 0) in [node.meta.get("int8") for node in quantizes]
+    assert not any("folded" in node.meta for node in quantizes)
