@@ -154,7 +154,7 @@ def _plain_bias_problem(layer: ModuleLayer, bias: Numbers | None) -> str:
     if bias.size not in (1, wanted.size) and wanted.size != 1:
         return f"the file has {bias.size} numbers of its bias, the int8 module {wanted.size}"
     wanted, got = np.broadcast_arrays(wanted, bias.ravel())
-    off = np.flatnonzero(wanted != got)
+    off = np.flatnonzero(got != wanted)
     return _bias_told(int(off[0]), got, wanted) if off.size else ""
 
 
