@@ -76,8 +76,8 @@ FIDELITY = (
     Mutant(
         "channels are looked for where they do not lie",
         "fxconv/measures/output_makers.py",
-        "parts.add(a.movedim(one.dim, 1), b.movedim(one.dim, 1), is_by_channel=True)",
-        "parts.add(a.movedim(-2, 1), b.movedim(-2, 1), is_by_channel=True)",
+        "else value.movedim(dim, 1)",
+        "else value.movedim(-2, 1)",
         (f"{_TWO}::test_a_loud_channel_however_the_output_lies",),
     ),
     Mutant(
