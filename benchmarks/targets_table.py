@@ -149,6 +149,9 @@ def _outside(record: Record) -> list[str]:
     said.append(f"agreement {below['points']:.1f} ± {below['bound']:.1f} points below the `.ptl`'s")
     outside = ours["outside"]
     rows = [f"{one['operator']} ({one['how']}, {one['calls']} times, {one['values']:,} values)" for one in outside]
-    said.append(f"outside int8: {'; '.join(rows)}" if rows else "nothing outside int8")
+    nothing = (
+        "nothing outside int8" if ours["int8_share"] == 1 else "nothing outside int8 but what the module has in float"
+    )
+    said.append(f"outside int8: {'; '.join(rows)}" if rows else nothing)
     lost = [f"{NAMES[name]}: does not load: {f['problem']}." for name, f in record["files"].items() if "problem" in f]
     return [f"{', '.join(said)}.", *lost]
