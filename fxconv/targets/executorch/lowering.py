@@ -11,16 +11,20 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.fx.passes.infra.pass_base import PassResult
 from torch.utils._pytree import tree_leaves
 
 from fxconv.errors import ConversionError, UserError, message_line
+from fxconv.targets.executorch.edges import EDGE_RULES
 from fxconv.targets.executorch.exporting import batch_of, exported, taken_sizes
+from fxconv.targets.executorch.layouts import own_orders
 from fxconv.targets.executorch.lean import lean
 from fxconv.targets.executorch.least_sizes import least_sizes
 from fxconv.targets.executorch.partitioner import xnnpack_partitioner
 from fxconv.targets.executorch.placement import Placement, placement
 from fxconv.targets.executorch.quiet import quiet
+from fxconv.targets.executorch.refusals import cause, refusal
 from fxconv.targets.executorch.ruling import with_rules
 from fxconv.targets.executorch.runtime import SIZES_TEXT
 from rewrites.location import short, where
@@ -87,14 +91,14 @@ def lower(
             return _lowered(module, example, dynamic_sizes, texts or {}, asked, step, release, refused)
         except Exception as error:  # the module's own code, torch's and ExecuTorch's may refuse in any way
             if (free, step) != attempts[-1] and not _decides(error):
-                refused = message_line(error)
+                refused = refusal(error)
                 continue
             if isinstance(error, (ConversionError, UserError)):
                 raise
             if dynamic_sizes is not None:
                 raise UserError(
                     f"--dynamic-sizes {dynamic_sizes[0]}:{dynamic_sizes[1]}: the network does not take images of any "
-                    f"such size ({message_line(error)}); leave it out"
+                    f"such size ({refusal(error)}); leave it out"
                 ) from error
             raise ConversionError(f"torch.export does not take the Q/DQ form: {_reason(error)}") from error
     raise AssertionError("the last attempt returns or raises")
@@ -168,7 +172,7 @@ def _decides(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     """Why export refuses a module, in one line."""
-    line = message_line(error)
+    line = refusal(error)
     if not _decides(error):
         return line
     place = where(error)
@@ -192,27 +196,37 @@ def _edge_of(exported_program: Any, batch: int) -> tuple[Any, Placement]:
     with _refusals_told():
         from executorch.exir import to_edge_transform_and_lower
 
-        with least_sizes():
-            edge = to_edge_transform_and_lower(exported_program, partitioner=[xnnpack_partitioner()])
+        with least_sizes(), own_orders():
+            edge = to_edge_transform_and_lower(
+                exported_program, transform_passes=[_edge_rules], partitioner=[xnnpack_partitioner()]
+            )
         return edge, placement(edge.exported_program(), batch)
+
+
+def _edge_rules(graph_module: Any) -> PassResult:
+    for rule in EDGE_RULES:
+        rule(graph_module)
+    graph_module.graph.lint()
+    graph_module.recompile()
+    return PassResult(graph_module, True)
 
 
 def _bytes_of(edge: Any, texts: Mapping[str, str]) -> bytes:
     """The bytes of the program, with these texts as constant methods. What is given stays as it is."""
-    with _refusals_told(), lean():
+    with _refusals_told(edge.exported_program().graph), lean():
         own = copy.deepcopy(edge)  # planning writes into it
         own._config_methods = dict(texts) or None  # `constant_methods`, given after what takes long
         return bytes(own.to_executorch().buffer)
 
 
 @contextmanager
-def _refusals_told() -> Iterator[None]:
+def _refusals_told(graph: fx.Graph | None = None) -> Iterator[None]:
     """Raises `ConversionError` with the reason where ExecuTorch refuses, whose own errors are of many types."""
     with quiet() as said:
         try:
             yield
         except Exception as error:
-            reason = said.reason() or message_line(error) or type(error).__name__
+            reason = said.reason() or cause(error, graph)
             raise ConversionError(f"ExecuTorch does not lower the Q/DQ form: {reason}") from error
 
 

@@ -16,6 +16,9 @@ _ALSO_INT8 = (
     "SigmoidConfig", "HardswishConfig", "TanhConfig", "LeakyReLUConfig", "GeluConfig", "ExpConfig", "AbsConfig",
     "NegConfig", "ConstantPadConfig", "MaximumConfig", "MinimumConfig", "CloneConfig", "CloneDimOrderConfig",
 )  # fmt: skip
+# The delegate computes these in channels_last alone, which values of four dimensions have. Not all are asked for it.
+# PReLU is not among them: it gets four from `edges.prelu_ranks`, after the first question.
+_OF_IMAGES = ("avg_pool2d.default", "max_pool2d.default", "mean.dim")
 
 
 def xnnpack_partitioner() -> Any:
@@ -41,13 +44,26 @@ def xnnpack_partitioner() -> Any:
 
 
 def _within_rank(config: Any) -> Callable[[Any, fx.Node, Any], bool]:
-    """The constraints of a kind of node, and that no tensor of it has more dimensions than a program may hold."""
+    """The constraints of a kind of node, that no tensor of it has more dimensions than a program may hold, and more."""
 
     def check(self: Any, node: fx.Node, program: Any) -> bool:
         ranks = [_rank(one) for one in (node, *node.all_input_nodes)]
-        return max(ranks) <= MOST_DIMENSIONS and config.check_constraints(self, node, program)
+        if max(ranks) > MOST_DIMENSIONS or (config.target_name in _OF_IMAGES and _rank(node.all_input_nodes[0]) != 4):
+            return False
+        is_written = config.target_name != "max.dim" or _is_pool(node)
+        return is_written and bool(config.check_constraints(self, node, program))
 
     return check
+
+
+def _is_pool(node: fx.Node) -> bool:
+    """Whether a maximum along one dimension can be written as a pool, which the partitioner does not ask.
+
+    It goes along height or width, named from the front and of known size, and leaves 1 there.
+    """
+    given, dim, *keep = node.args
+    size = given.meta["val"].shape[dim] if dim in (2, 3) else None  # type: ignore[union-attr]
+    return keep == [True] and isinstance(size, int)
 
 
 def _rank(node: fx.Node) -> int:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from fxconv.errors import message_line
 from fxconv.models.checkpoints import some
 from fxconv.models.graph_calls import inputs_of
 from fxconv.targets.executorch.exporting import batch_of, grown
+from fxconv.targets.executorch.refusals import refusal
 from fxconv.targets.executorch.rules import apply_rules
 from fxconv.targets.executorch.rules.qdq_nodes import SOURCE
 from fxconv.targets.qdq.dynamic import CHOOSE
@@ -43,7 +43,7 @@ def with_rules(
             if not fixed:
                 return ruled, ""
         except Exception as error:  # the module's own code may refuse another batch in any way
-            fixed = f"the model refuses another ({message_line(error)})"
+            fixed = f"the model refuses another ({refusal(error)})"
     return apply_to_graphs(module, example, False, dynamic_sizes), fixed
 
 
