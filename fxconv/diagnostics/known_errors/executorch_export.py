@@ -68,7 +68,10 @@ EXECUTORCH_EXPORT = (
     KnownError(
         "export-size-is-fixed",
         Place.LOWERING,
-        says(r"Constraints violated \((?P<sizes>[\w, ]{1,80})\)"),
+        says(
+            r"(?:Constraints violated \(|the model's code (?:makes a fixed number of the|does not take every) )"
+            r"(?P<sizes>[\w, ]{1,80})",
+        ),
         'Constraints violated (batch)! For more information, run with TORCH_LOGS="+dynamic".',
         "the size {sizes} is to vary, and the code of the model fixes it, ties it to another, or allows less of it "
         "than "
@@ -131,7 +134,9 @@ EXECUTORCH_EXPORT = (
     KnownError(
         "missing-out-variants",
         Place.LOWERING,
-        says(r"Missing out variants: \{(?P<ops>[^}]{1,200})\}"),
+        says(
+            r"(?:Missing out variants: \{|the runtime has no operator for )(?P<ops>[\w:.', ]{1,200})",
+        ),
         "RuntimeError: Missing out variants: {'quantized_decomposed::dequantize_per_tensor', "
         "'quantized_decomposed::quantize_per_tensor'}",
         "an operator is left outside the delegate for which ExecuTorch has no variant that writes into memory given: "

@@ -106,3 +106,21 @@ def test_as_others_pasted_it(text, name):
 def test_a_library_of_pytorch_mobile_is_told_apart_from_one_of_executorch():
     assert names('dlopen failed: library "libpytorch_jni.so" not found') == ["jni-library-missing"]
     assert names('dlopen failed: library "libexecutorch_jni.so" not found') == ["executorch-library-missing"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (
+            "ExecuTorch does not lower the Q/DQ form: the delegate leaves an operation outside (c), and the "
+            "runtime has no operator for quantized_decomposed::dequantize_per_channel",
+            "missing-out-variants",
+        ),
+        (
+            "a batch of 1 alone: another is refused (the model's code makes a fixed number of the batch)",
+            "export-size-is-fixed",
+        ),
+    ],
+)
+def test_what_fxconv_says_of_them_in_its_own_words(line: str, name: str) -> None:
+    assert names(line) == [name]
