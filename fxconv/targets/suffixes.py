@@ -39,7 +39,13 @@ def check_suffixes(paths: Sequence[Path], option: str = "") -> tuple[str, ...]:
                 f"{option} {path}: is a second {suffix} beside {found[suffix]}; name one file of each kind".strip()
             )
         found[suffix] = path
-    return tuple(target for target, suffix in TARGETS.items() if suffix in found)
+    return targets_named(paths)
+
+
+def targets_named(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The targets that files of these names are of; what else is wrong with a name is told by `check_suffixes`."""
+    suffixes = {path.suffix.lower() for path in paths}
+    return tuple(target for target, suffix in TARGETS.items() if suffix in suffixes)
 
 
 def check_suffix(path: Path | None, option: str = "") -> None:

@@ -58,13 +58,13 @@ def convert(
     """
     began = time.perf_counter() - context.obj
     from fxconv.config_file import chosen
-    from fxconv.targets.suffixes import FIRST, check_suffixes
+    from fxconv.targets.suffixes import FIRST, targets_named
 
     given = given_on(context)
     groups = (loading, images, calibration, pixels, int8, accuracy, artifact, passes, lowering, training, detector)
     asked = choices(*groups, mode=mode)
     saved, kept = saved_inputs(output), saved_calibration(output, given)
-    written = check_suffixes(output.output or [], "-o")
+    written = targets_named(output.output or [])
     if kept is None:
         kinds = written or (saved.targets if saved is not None else FIRST)
         config = chosen(output.config_file, asked, given).of_targets(kinds, given)
