@@ -33,3 +33,10 @@ def test_a_pool_of_one_image_without_a_batch_stays_outside() -> None:
 
 def _largest(value: Tensor, *args: Any) -> Tensor:
     return torch.max(value, *args)[0]
+
+
+def test_a_pool_without_a_stride_is_lowered() -> None:
+    """ExecuTorch 1.3 reads the stride where it stands; export leaves it out where it is the window's size."""
+    graph = Graph()
+    module = graph.done(graph.call(lambda value: F.max_pool2d(value, 2), graph.read(graph.layer())))
+    assert steps_between(module, lowered(module)[0], 0.05) == 0

@@ -47,7 +47,7 @@ def test_without_it_what_reads_an_output_too_reads_another_order(monkeypatch: py
     "functions",
     [
         (into_rows,),
-        (torch.abs, into_rows, lambda value: F.max_pool2d(value, 2)),
+        (torch.abs, into_rows, lambda value: F.max_pool2d(value, 2, 2)),
         (lambda value: torch.amax(value, 1), lambda value: F.avg_pool2d(value, 3, 2, 1, True, False)),
         (lambda value: torch.softmax(value, -1), torch.exp),
         (lambda value: torch.transpose(value, 2, 3), lambda value: value),
