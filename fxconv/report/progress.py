@@ -12,7 +12,7 @@ from fxconv.inspection.printable import visible
 from fxconv.progress import Progress
 from fxconv.report.html.markup import element, text
 
-# A notebook is told of what happens within a step at most so often, in seconds.
+# The least time between two updates of the progress shown in a notebook, in seconds.
 _OFTEN = 0.2
 
 

@@ -30,10 +30,12 @@ from fxconv.verification.other_ways import one_way_warnings
 from fxconv.verification.parity import RELOADED_IMAGES, StageParity
 from rewrites import Rewritten
 
-# What a file of another runtime must have against the int8 module at other shapes, in decibels: the least and the most,
-# and by how much it may be less than at its own shape. What rounds otherwise does so everywhere, and random weights
-# amplify it, from 40 dB on one image to 16 on another; what is wrong leaves 2 dB at most, be it one row of three.
-_LEAST_DB, _ENOUGH_DB, _MORE_NOISE_DB = 3.0, 10.0, 10.0
+# What a file of another runtime must have against the int8 module at other shapes, in decibels: the least and the most
+# that is asked for, and by how much it may be less than at its own shape. What rounds otherwise does so everywhere; a
+# file that gives the int8 module's bits at one shape may be a step off at another, so there is a most. Random weights
+# amplify rounding, from 40 dB on one image to 16 on another. What is wrong leaves 2 dB, be it one row of three.
+_LEAST_DB, _ENOUGH_DB, _MORE_NOISE_DB = 10.0, 20.0, 10.0
+_AMPLIFIED_LEAST_DB, _AMPLIFIED_ENOUGH_DB = 3.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def examine(
             return found
         artifact = target.describe(path, content, lowered, wrapped.example, size)
         load, is_traced = partial(target.load, path), made.lowered.method is Method.trace
-        least = None if target.is_exact else _least_elsewhere(proven.to_int8_db)
+        least = None if target.is_exact else _least_elsewhere(proven.to_int8_db, context.amplifies_noise)
         other = OtherInputs(model, rewritten, wrapped.module, signature, load, is_traced, wrapped.inside, least)
         asked = target.other_sizes(lowered)
         sizes = other_sizes(other, wrapped.tensors[0], asked)
@@ -151,9 +153,10 @@ def examine(
     )
 
 
-def _least_elsewhere(to_int8_db: float) -> float:
+def _least_elsewhere(to_int8_db: float, amplifies: bool) -> float:
     """What a file must have against the int8 module at another shape, that has so much at its own."""
-    return min(_ENOUGH_DB, max(_LEAST_DB, to_int8_db - _MORE_NOISE_DB))
+    least, enough = (_AMPLIFIED_LEAST_DB, _AMPLIFIED_ENOUGH_DB) if amplifies else (_LEAST_DB, _ENOUGH_DB)
+    return min(enough, max(least, to_int8_db - _MORE_NOISE_DB))
 
 
 def _with_golden(proven: Proven, path: Path, made: Made) -> Proven:

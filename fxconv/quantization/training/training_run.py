@@ -1,4 +1,4 @@
-"""The state of a training: what goes on from one epoch to the next."""
+"""The state of a training run: what one epoch hands to the next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BIASES = 10
 
 @dataclass
 class TrainingRun:
-    """Everything that goes on from one epoch to the next."""
+    """All state that one epoch hands to the next, and that a checkpoint keeps."""
 
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
