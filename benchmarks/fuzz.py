@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import fxconv
 from benchmarks.hostile import KINDS, MARK, Originals, made, originals
+from benchmarks.hostile.pte import NAMES as PROGRAMS
 from benchmarks.hostile.reader import outcomes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +38,8 @@ COMMANDS = {
     "verify": (("verify", "--timeout", "3", "--memory", "500"), 60.0),
 }
 _FRESH = 2
+# The folder of the files that a process reads before it is watched.
+_GOOD = "good"
 _WRONG = ("traceback", "crash", "hang", "wrote", "ran", "escape", "words")
 
 
@@ -97,7 +100,9 @@ def tried(command: str, kind: str, count: int, files: Originals) -> Row:
     with tempfile.TemporaryDirectory(prefix="fxconv-fuzz-") as name:
         folder = Path(name) / "made"
         folder.mkdir()
-        (folder / "first").write_bytes(files["lite.ptl"])
+        (folder / _GOOD).mkdir()
+        for name in ("lite.ptl", *PROGRAMS):
+            (folder / _GOOD / name).write_bytes(files[name])
         while number < count:
             for told in answers(command, folder, (made(kind, n, files) for n in range(number, count))):
                 row.add(f"file {number}", told["outcomes"] + strays(folder), told["seconds"], told["memory"])
@@ -112,7 +117,7 @@ def tried(command: str, kind: str, count: int, files: Originals) -> Row:
 def answers(command: str, folder: Path, contents: Iterator[bytes]) -> Iterator[dict]:
     """What a process tells of each file; it ends with the file that the process does not answer about."""
     words, patience = COMMANDS[command]
-    reader = [sys.executable, str(ROOT / "benchmarks" / "hostile" / "reader.py"), "first", *words]
+    reader = [sys.executable, str(ROOT / "benchmarks" / "hostile" / "reader.py"), _GOOD, *words]
     process = subprocess.Popen(
         reader, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -146,7 +151,7 @@ def alone(command: str, folder: Path) -> list[str]:
 
 def strays(folder: Path) -> list[str]:
     """Whether a file was written, there or where hostile names lead. What there is goes."""
-    found = [path for path in folder.iterdir() if path.name not in ("first", "file")]
+    found = [path for path in folder.iterdir() if path.name not in (_GOOD, "file")]
     found += [path for path in (folder.parent / MARK, folder.parent.parent / MARK, Path("/tmp", MARK)) if path.exists()]
     for path in found:
         path.unlink()

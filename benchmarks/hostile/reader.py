@@ -1,9 +1,10 @@
 """A process that reads files with a command, under an audit hook: for fuzz.py.
 
-    python benchmarks/hostile/reader.py FIRST COMMAND WORDS...
+    python benchmarks/hostile/reader.py FOLDER COMMAND WORDS...
 
-It reads FIRST, and a file that is not there, so that all is imported and it is known what the command does by itself.
-Then it reads each file whose path comes on stdin, and answers with a line of JSON.
+It reads the good files in FOLDER, one of each runtime, and a file that is not there, so that all is imported and it is
+known what the command does by itself. Then it reads each file whose path comes on stdin, and answers with a line of
+JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 from rich.cells import cell_len
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
+# What says every few seconds that a command goes on; a slow machine has more of it.
+_PROGRESS = re.compile(r"^fxconv: .*, \d+ s\n", re.MULTILINE)
 
 
 class Watch:
@@ -82,36 +85,28 @@ sys.addaudithook(see)
 
 def _is_fxconvs(words: Sequence[str]) -> bool:
     """Whether this starts a function of fxconv's in a process of its own, under the guard."""
-    return list(words[:3]) == [sys.executable, "-I", "-c"] and words[3].startswith(_GUARD)
+    begins = [sys.executable, "-I", "-W", "ignore", "-c"]
+    return list(words[: len(begins)]) == begins and words[len(begins)].startswith(_GUARD)
 
 
 def guard() -> None:
-    """Put the guard in front of what such processes run."""
-    from fxconv.targets import own_process
-
-    own_process._START = _GUARD.replace("{", "{{").replace("}", "}}") + own_process._START
-
-
-def runtimes() -> None:
-    """Import each runtime that is there, which the first file that comes so far would do."""
-    from fxconv.errors import UserError
-    from fxconv.targets.registry import TARGETS
-
-    for target in TARGETS:
-        with contextlib.suppress(UserError):
-            target.import_runtime()
+    """Put the guard in front of what such processes run, where the command has any."""
+    own_process = sys.modules.get("fxconv.targets.own_process")
+    if own_process is not None:
+        own_process._START = _GUARD.replace("{", "{{").replace("}", "}}") + own_process._START
 
 
 def main() -> None:
-    first, *command = sys.argv[1:]
+    folder, *command = sys.argv[1:]
+    good = sorted(map(str, Path(folder).iterdir()))
     watch, answers = Watch(), sys.stdout
+    for path in good:
+        run(command, path)
     guard()
-    runtimes()
-    run(command, first)
     cell_len("\u6a21")  # rich reads its table of wide characters when it meets the first
     b"x".decode("cp437")  # as zipfile does with the first name in it
     watch.on = watch.learns = True
-    for path in (first, "nowhere"):
+    for path in (*good, "nowhere"):
         run(command, path)
     watch.learns = False
     for line in sys.stdin:
@@ -149,7 +144,8 @@ def outcomes(status: int, out: str, err: str) -> list[str]:
         found.append("traceback" if status >= 0 else "crash")
     if any(not letter.isprintable() and letter != "\n" for letter in out + err):
         found.append("escape")
-    if status == 2 and (err.count("\n") != 1 or out or not err.startswith("fxconv: error: ")):
+    told = _PROGRESS.sub("", err)
+    if status == 2 and (told.count("\n") != 1 or out or not told.startswith("fxconv: error: ")):
         found.append("words")
     return found
 
