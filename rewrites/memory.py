@@ -88,6 +88,22 @@ def changes_in_place(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     )
 
 
+def only_gives_a_value(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether `node` is known to do nothing but return something: it writes nowhere, and raises nothing on purpose.
+
+    Of functions and modules that are not torch's or this package's, nobody can tell from outside.
+    """
+    if node.op in ("placeholder", "output") or changes_in_place(graph_module, node):
+        return False
+    called = callee(graph_module, node)
+    if node.op == "get_attr" or isinstance(called, type):
+        return called is None or called.__module__.startswith(("torch.", "rewrites."))
+    if called is None or getattr(called, "__name__", "").startswith(("_assert", "_check", "set_", "manual_seed")):
+        return False
+    home = getattr(called, "__module__", None) or ""
+    return home in ("_operator", "math") or home.startswith("rewrites.") or _is_torchs(called)
+
+
 def is_writing(kind: str, target: Any, kwargs: dict[str, Any]) -> bool:
     """Whether a call of a function or method writes into its first argument, or into that of `out`."""
     if kind not in ("call_function", "call_method"):

@@ -24,7 +24,7 @@ from rewrites.counts import counts_by_size
 from rewrites.decisions import Decisions
 from rewrites.frozen_norms import frozen_batch_norm
 from rewrites.location import where
-from rewrites.memory import AUGMENTED
+from rewrites.memory import AUGMENTED, only_gives_a_value
 from rewrites.naming import identifier
 from rewrites.proxies import (
     UNKNOWN,
@@ -148,6 +148,7 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
         reads = tracer.decisions.by_buffers(fx.GraphModule(model, graph)) if tracer.decisions.has_read else ()
         _drop_unused_numbers(graph)
         graph_module = fx.GraphModule(model, graph, identifier(type(model).__name__))
+    _drop_unread(graph_module)
     leaves = {word(path): replace(leaf, path=word(path)) for path, leaf in leaves.items()}
     _keep_out_of_checkpoints(graph_module, {word(path) for path in kept})
     graph_module.meta["constants"] = _made_in_forward(graph_module, own)
@@ -245,6 +246,16 @@ def _drop_unused_numbers(graph: fx.Graph) -> None:
             or not holds_tensors(node.meta.get("value", UNKNOWN))
         ):
             graph.erase_node(node)
+
+
+def _drop_unread(graph_module: fx.GraphModule) -> None:
+    """Take out what nothing reads, and what only that has read: a branch that a model computes in vain.
+
+    TorchScript drops it as well, so that it would be rewritten, calibrated and held where no file computes it.
+    """
+    for node in reversed(list(graph_module.graph.nodes)):
+        if not node.users and only_gives_a_value(graph_module, node):
+            graph_module.graph.erase_node(node)
 
 
 def _writes(node: fx.Node) -> bool:

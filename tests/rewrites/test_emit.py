@@ -285,6 +285,27 @@ def test_rows_of_a_shared_weight_become_layers_of_their_own():
     assert torch.equal(outputs(rewritten.module, image), outputs(built.build(model.state_dict()), image))
 
 
+class InVain(nn.Module):
+    """Computes a head, and returns another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        head = self.first(x) + 1
+        other = self.second(x) + 1
+        return other if self.training else head
+
+
+def test_a_layer_whose_result_nothing_reads_is_not_written():
+    built = built_from(text_of(InVain()))
+    other, image = InVain().eval(), torch.randn(2, 3, 16, 16)
+    model = built.build(other.state_dict())
+    assert not any(name.startswith("second") for name in model.state_dict())
+    assert torch.equal(outputs(other, image), outputs(model, image))
+
+
 class Biased(nn.Module):
     """A bias worked out of a table that is a parameter, by an index that is in the checkpoint."""
 
