@@ -111,7 +111,7 @@ def numbers_of(int8: nn.Module, qdq: nn.Module, ranges: Mapping[str, GraphRanges
             layers += reader.layers()
             values += reader.values()
         constants += reader.constants()
-        tensors += tensors_of(path, graph, reader.made)
+        tensors += tensors_of(path, graph, reader.made, ranges[path].full)
         scalars += scalars_of(path, graph, ranges[path].numbers)
     tensors += others_of(int8)
     return ModuleNumbers(tuple(layers), tuple(values), tuple(constants), tuple(tensors), tuple(scalars))

@@ -41,12 +41,14 @@ class GraphRanges:
     """Of one graph: `ranges` of the tensors that each int8 operation gives, by its node, None for one in float.
 
     The nodes are in running order; one that only hands a float on is among them, one that picks from a tuple is not.
-    `numbers` are the plain numbers that each node was given, or gave.
+    `numbers` are the plain numbers that each node was given, or gave, `full` the nodes that gave more than tensors
+    without elements.
     """
 
     ranges: dict[str, list[Range | None]]
     calls: int = 0
     numbers: dict[str, set[float]] = field(default_factory=dict)
+    full: set[str] = field(default_factory=set)
 
 
 def ranges_of(int8: nn.Module, image: tuple[Any, ...]) -> dict[str, GraphRanges]:
@@ -77,6 +79,8 @@ class _RangeReader(fx.Interpreter):
         given = self.fetch_args_kwargs_from_env(n) if n.op != "placeholder" else ()
         result = super().run_node(n)
         self.found.numbers.setdefault(n.name, set()).update(_numbers(n, given, result))
+        if any(not isinstance(leaf, Tensor) or leaf.numel() for leaf in tree_leaves(result)):
+            self.found.full.add(n.name)
         if is_int8 and not picks:
             found = [_range(leaf) for leaf in tree_leaves(result)]
             if any(found) or isinstance(submodule(self.int8, n), nnq.DeQuantize):  # no read of a shape

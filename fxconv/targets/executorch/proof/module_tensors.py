@@ -16,6 +16,7 @@ from fxconv.targets.executorch.proof.file_tensors import Numbers
 from fxconv.targets.executorch.proof.made_layers import own_operation
 from rewrites.modules import ScalarArithmetic
 from rewrites.parts import prefixed
+from rewrites.readers import value_readers
 from rewrites.values import attribute, callee, submodule
 
 # Of int8 modules: the range of what they give, which is a value's. Of batch norms: how often they were trained.
@@ -44,8 +45,14 @@ class ModuleScalar:
     is_read: bool = False
 
 
-def tensors_of(path: str, graph: fx.GraphModule, made: Collection[str]) -> Iterator[ModuleTensor]:
-    """Those of what a graph calls or names, once each; `made` are nodes that a rule of lowering writes as layers."""
+def tensors_of(
+    path: str, graph: fx.GraphModule, made: Collection[str], full: Collection[str]
+) -> Iterator[ModuleTensor]:
+    """Those of what a graph calls or names, once each; `made` are nodes that a rule of lowering writes as layers.
+
+    `full` are the nodes that give any elements: what is written into an empty part of another tensor, in a window of
+    the image's own size, is in no file.
+    """
     seen = set[str]()
     for node in graph.graph.nodes:
         if str(node.target) in seen or node.op not in ("get_attr", "call_module"):
@@ -54,10 +61,14 @@ def tensors_of(path: str, graph: fx.GraphModule, made: Collection[str]) -> Itera
         if node.op == "get_attr":
             held = attribute(graph, str(node.target))
             if isinstance(held, Tensor) and not held.is_quantized:
-                yield ModuleTensor(prefixed(path, str(node.target)), "values", _numpy(held), bool(node.users))
+                yield ModuleTensor(prefixed(path, str(node.target)), "values", _numpy(held), _is_read(node, full))
         elif (module := submodule(graph, node)) is not None and int8_weight(module) is None:
             where = prefixed(path, operation_path(node))
             yield from (ModuleTensor(where, name, _numpy(one), node.name not in made) for name, one in _held(module))
+
+
+def _is_read(value: fx.Node, full: Collection[str]) -> bool:
+    return any(user.op == "output" or user.name in full for user in value_readers(value))
 
 
 def others_of(whole: nn.Module) -> Iterator[ModuleTensor]:
