@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from fxconv_proofs import Made, Many, Parts, Small, made
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from fxconv.models import forward
 from fxconv.targets.executorch.proof import operations
@@ -123,6 +123,33 @@ def test_an_operation_without_values_of_its_own_is_held_with_the_one_that_reads_
     fault = with_fault(many, "", constant("excite.bias", 2_000_000))
     (failed,) = (op for op in held(many, fault, ("excite",)).operations if op.problem)
     assert failed.where == "excite and hardsigmoid"
+
+
+class Moved(nn.Module):
+    """An int8 value that is only moved before it is read in float, as by a softmax over seven dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = self.relu(self.conv(x) * 0.5)
+        moved = value.reshape(value.shape[0], 2, 4, -1)
+        return torch.softmax(moved, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "problems"),
+    [
+        pytest.param("view", [], id="moved"),
+        pytest.param("relu", ["has no int8 values in the file, nor has what reads it"], id="computed"),
+    ],
+)
+def test_a_value_that_is_only_moved_need_not_be_in_the_file(name, problems):
+    given = made(Moved)
+    found = held(given, without=(name, "reshape"))
+    assert [row.problem for row in found.operations if row.problem] == problems
 
 
 def test_an_operation_whose_values_are_nowhere_fails(small):
