@@ -34,6 +34,7 @@ from fxconv.targets.executorch.rules.single_concatenations import single_concate
 from fxconv.targets.executorch.rules.sizes import lacks_sizes, record_sizes
 from fxconv.targets.executorch.rules.slices import slices
 from fxconv.targets.executorch.rules.stacks import stacks
+from fxconv.targets.executorch.rules.volume_pools import volume_pools
 from fxconv.targets.executorch.rules.whole_pool_arguments import whole_pool_arguments
 
 Rule = Callable[[fx.GraphModule], fx.GraphModule]
@@ -42,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     float_modules,  # before all that looks for operations
     float_biases,  # early: hard_sigmoids reads biases as numbers
     hard_sigmoids,  # before clamps, which looks at what it writes
+    volume_pools,  # early: it writes pools of images, and reshapes
     whole_pool_arguments,  # before all that reads the arguments of pools
     rounded_up_pools,  # reads pools with all their arguments
     image_averages,  # before adaptive_pools: an average over all needs no kernel size
