@@ -34,7 +34,6 @@ def test_diff():
     assert checked.changes == text("""
         -attention = self.attention(x, x, x, need_weights=False)  # MultiheadAttention()
         -getitem = attention[0]
-        -getitem_1 = attention[1]
         -return getitem
         +attention_in_proj = self.attention.in_proj(x)  # Linear
         +attention_unflatten = attention_in_proj.unflatten(-1, (3, 2, 8))
