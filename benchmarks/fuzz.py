@@ -101,8 +101,8 @@ def tried(command: str, kind: str, count: int, files: Originals) -> Row:
         folder = Path(name) / "made"
         folder.mkdir()
         (folder / _GOOD).mkdir()
-        for name in ("lite.ptl", *PROGRAMS):
-            (folder / _GOOD / name).write_bytes(files[name])
+        for good in ("lite.ptl", *PROGRAMS):
+            (folder / _GOOD / good).write_bytes(files[good])
         while number < count:
             for told in answers(command, folder, (made(kind, n, files) for n in range(number, count))):
                 row.add(f"file {number}", told["outcomes"] + strays(folder), told["seconds"], told["memory"])

@@ -146,9 +146,8 @@ def _trace(model: nn.Module, example: Mapping[str, Any] | None) -> tuple[fx.Grap
     graph._tracer_cls = None  # a graph read back from a file is traced by torch's own
     with _readable(model, graph) as word:
         reads = tracer.decisions.by_buffers(fx.GraphModule(model, graph)) if tracer.decisions.has_read else ()
-        _drop_unused_numbers(graph)
+        _drop_unread(fx.GraphModule(model, graph))  # in one that has all modules; the next has those that are called
         graph_module = fx.GraphModule(model, graph, identifier(type(model).__name__))
-    _drop_unread(graph_module)
     leaves = {word(path): replace(leaf, path=word(path)) for path, leaf in leaves.items()}
     _keep_out_of_checkpoints(graph_module, {word(path) for path in kept})
     graph_module.meta["constants"] = _made_in_forward(graph_module, own)
@@ -232,30 +231,24 @@ def _held_by(module: nn.Module) -> tuple[dict[str, Any], ...]:
     return cast("tuple[dict[str, Any], ...]", (module._modules, module._parameters, module._buffers))
 
 
-def _drop_unused_numbers(graph: fx.Graph) -> None:
-    """Take out what Python asked for and decided by: numbers that nothing in the graph works with, and tensors unread.
-
-    What is only looked at has no reader, and what stands before it can be fused.
-    """
-    for node in reversed(list(graph.nodes)):
-        if node.users or node.op in ("placeholder", "output") or _writes(node):
-            continue
-        if (
-            node.op == "get_attr"
-            or not node.meta.get("given", True)
-            or not holds_tensors(node.meta.get("value", UNKNOWN))
-        ):
-            graph.erase_node(node)
-
-
 def _drop_unread(graph_module: fx.GraphModule) -> None:
-    """Take out what nothing reads, and what only that has read: a branch that a model computes in vain.
+    """Take out what nothing reads, and what only that has read.
 
-    TorchScript drops it as well, so that it would be rewritten, calibrated and held where no file computes it.
+    That is what Python asked for and decided by: what is only looked at has no reader, and what stands before it can be
+    fused. And it is a branch that a model computes in vain, which would be rewritten, calibrated and held, while no
+    file computes it: TorchScript drops it as well.
     """
     for node in reversed(list(graph_module.graph.nodes)):
-        if not node.users and only_gives_a_value(graph_module, node):
+        if node.users or node.op in ("placeholder", "output"):
+            continue
+        if _is_asked_alone(node) or only_gives_a_value(graph_module, node):
             graph_module.graph.erase_node(node)
+
+
+def _is_asked_alone(node: fx.Node) -> bool:
+    """Whether a node gives a number, or anything else that nothing in the graph works with."""
+    is_value = node.meta.get("given", True) and holds_tensors(node.meta.get("value", UNKNOWN))
+    return not is_value and not _writes(node)
 
 
 def _writes(node: fx.Node) -> bool:

@@ -23,7 +23,7 @@ from rich.cells import cell_len
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 # What says every few seconds that a command goes on; a slow machine has more of it.
-_PROGRESS = re.compile(r"^fxconv: .*, \d+ s\n", re.MULTILINE)
+_PROGRESS = re.compile(r"^fxconv: (?!error: ).*, \d+ s\n", re.MULTILINE)
 
 
 class Watch:

@@ -68,7 +68,7 @@ def tensors_of(
 
 
 def _is_read(value: fx.Node, full: Collection[str]) -> bool:
-    return any(user.op == "output" or user.name in full for user in value_readers(value))
+    return any(user.name in full for user in value_readers(value))
 
 
 def others_of(whole: nn.Module) -> Iterator[ModuleTensor]:

@@ -18,7 +18,7 @@ def volume_pools(graph_module: fx.GraphModule) -> fx.GraphModule:
     ExecuTorch has no kernel for all three: a program that calls one does not load. How many values a window has is the
     product of how many it has in each dimension, with zeros counted and without.
     """
-    for node in [*nodes.calls(graph_module, {F.avg_pool3d}), *nodes.calls(graph_module, {nn.AvgPool3d})]:
+    for node in nodes.calls(graph_module, {F.avg_pool3d, nn.AvgPool3d}):
         given = node.all_input_nodes[0]
         known, result = nodes.sizes(given), nodes.sizes(node)
         kernel, stride, padding, ceil_mode, with_zeros, divisor = _arguments(graph_module, node)

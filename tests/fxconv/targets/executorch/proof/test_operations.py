@@ -140,16 +140,27 @@ class Moved(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("name", "problems"),
+    ("without", "problems"),
     [
-        pytest.param("view", [], id="moved"),
-        pytest.param("relu", ["has no int8 values in the file, nor has what reads it"], id="computed"),
+        pytest.param(("reshape",), [], id="moved"),
+        pytest.param(("relu", "reshape"), ["has no int8 values in the file, nor has what reads it"], id="computed"),
     ],
 )
-def test_a_value_that_is_only_moved_need_not_be_in_the_file(name, problems):
-    given = made(Moved)
-    found = held(given, without=(name, "reshape"))
+def test_a_value_that_is_only_moved_need_not_be_in_the_file(without, problems):
+    found = held(made(Moved), without=without)
     assert [row.problem for row in found.operations if row.problem] == problems
+
+
+def test_a_value_that_is_moved_elsewhere_shows_in_what_the_file_returns():
+    def flipped(graph: fx.GraphModule) -> None:
+        (read,) = (node for node in graph.graph.nodes if node.name == "softmax")
+        (moved,) = read.all_input_nodes
+        with graph.graph.inserting_before(read):
+            read.replace_input_with(moved, graph.graph.call_function(torch.flip, (moved, (1,))))
+
+    given = made(Moved)
+    assert held(given, without=("reshape",)).outputs.passed
+    assert not held(given, with_fault(given, "", flipped), without=("reshape",)).outputs.passed
 
 
 def test_an_operation_whose_values_are_nowhere_fails(small):
