@@ -54,6 +54,7 @@ from fxconv.quantization.training import training_set
 from fxconv.quantization.training.own_loop import Trainable, check_trained, trainable
 from fxconv.quantization.training.train import fine_tuned, requantized
 from fxconv.targets.artifact import Artifact
+from fxconv.targets.float_twin import FloatTwin
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import Golden
 from fxconv.targets.proof.metadata import FileContents
@@ -473,11 +474,11 @@ def completed(
             with clock.step("lowering"):
                 floating = wrapper.module(fusion.fuse(rewritten.module))
                 likewise = replace(config, method=made.lowered.method)
-                float_content = target.float_twin(floating, wrapped.example, likewise)
+                twin = FloatTwin.of(target, floating, wrapped.example, likewise)
                 del floating
                 gc.collect()  # of a large model the weights count, and writing takes three times their room
             staged.append(stack.enter_context(StagedFile(places.get(target), made.content)))
-            held = (made, float_content, wrapped, context, job.model, rewritten, job.signature, config, clock)
+            held = (made, twin, wrapped, context, job.model, rewritten, job.signature, config, clock)
             judged = partial(_fidelity_of_program, job, unseen, wrapper)
             files.append(examine(staged[-1].path, *held, faithful, judged))
         conversion = _conversion(job, quantized, proof, tuple(files), judgement, faithful, wrapped.warnings)

@@ -32,6 +32,7 @@ class Latency:
 
     `float_kernels` are those that the convolutions and linear layers of the float file ran on, as its target names
     them: float is slower on some than on others, and int8 looks the better beside it. "" where it has no such layer.
+    `float_problem` is why there was no float file to run, whose figures are NaN then; "" where there was one.
     """
 
     int8_ms: float
@@ -46,6 +47,7 @@ class Latency:
     float_p90_ms: float = math.nan
     runs: int = 0
     busy: bool = False
+    float_problem: str = ""
 
     @property
     def ratio(self) -> float:
@@ -152,6 +154,21 @@ class _Times:
 
 def _less(taken: Sequence[float], read: float) -> list[float]:
     return [max(one - read, 0.0) for one in taken]
+
+
+def measure_alone(int8: Any, example: tuple[Any, ...], float_problem: str) -> Latency:
+    """Medians over at least 5 runs, where `float_problem` is why there is no float file to run beside it."""
+    (runs,) = interleaved((int8,), (example,), _FEWEST, _MOST, _SECONDS)
+    return Latency(
+        int8_ms=runs.median,
+        float_ms=math.nan,
+        int8_cpu_ms=runs.cpu_median,
+        int8_p10_ms=runs.p10,
+        int8_p90_ms=runs.p90,
+        runs=len(runs.taken),
+        busy=runs.was_busy,
+        float_problem=float_problem,
+    )
 
 
 def measure(int8: Any, floating: Any, example: tuple[Any, ...]) -> Latency:

@@ -136,7 +136,7 @@ def _artifact(file: WrittenFile) -> dict[str, Any]:
     return {
         "path": str(artifact.path) if artifact.path else None,
         "bytes": artifact.size,
-        "float_bytes": artifact.float_bytes,
+        "float_bytes": artifact.float_bytes or None,
         "bytecode_version": artifact.bytecode_version,
         "operators": artifact.operators,
         "int8_macs_share": artifact.int8_macs_share,

@@ -28,9 +28,10 @@ class Artifact:
 
     `calls` counts the operators one inference calls; `macs` the multiply-accumulates of its convolutions
     and linear layers by operator. Sizes are in bytes; `path` is None until the file has a final name, and
-    `bytecode_version` where it has no bytecode. `int8_macs` are those that run in int8, None where the operators' names
-    tell. `outside` is what does not run in int8, where the runtime decides that and not the model; `kernels` names
-    those that int8 operations run on, `needs` what an app needs.
+    `bytecode_version` where it has no bytecode. `float_bytes` is the size of the float twin, 0 where there is none.
+    `int8_macs` are those that run in int8, None where the operators' names tell. `outside` is what does not run in
+    int8, where the runtime decides that and not the model; `kernels` names those that int8 operations run on, `needs`
+    what an app needs.
     """
 
     path: Path | None

@@ -15,9 +15,10 @@ from fxconv import replay
 from fxconv.config import Config, Method
 from fxconv.errors import ConversionError, described
 from fxconv.measures.fidelity import Fidelity, not_measured
-from fxconv.measures.latency import Latency, measure
+from fxconv.measures.latency import Latency
 from fxconv.models.signature import InputSignature
 from fxconv.progress import Clock
+from fxconv.targets.float_twin import FloatTwin
 from fxconv.targets.proof import golden, metadata
 from fxconv.targets.proof.golden import NO_GOLDEN, Golden
 from fxconv.targets.target import Context, Lowered, Program, Proven, Target
@@ -86,7 +87,7 @@ def make(
 def examine(
     path: Path,
     made: Made,
-    float_content: bytes,
+    floating: FloatTwin,
     wrapped: WrappedModel,
     context: Context,
     model: nn.Module,
@@ -97,12 +98,12 @@ def examine(
     of_int8: Fidelity,
     judged: Callable[[Program], Fidelity],
 ) -> WrittenFile:
-    """Read a written file back, run it beside the module it was made of, and beside `float_content`, its float twin.
+    """Read a written file back, run it beside the module it was made of, and beside `floating`, its float twin.
 
     `model` is the original, `rewritten` what became of it, `signature` how both are called. `of_int8` is how the int8
     module answers beside the original, and `judged` says so of a program that computes other bits.
     """
-    target, lowered, content, size = made.target, made.lowered, made.content, len(float_content)
+    target, lowered, content, size = made.target, made.lowered, made.content, len(floating.content)
     with clock.step("verification"):
         proven = _with_golden(target.prove(path, content, lowered, context), path, made)
         found = WrittenFile(
@@ -139,9 +140,7 @@ def examine(
     with clock.step("fidelity"):
         fidelity = of_int8 if target.is_exact else judged(load())
     with clock.step("latency"):
-        twin = target.load(float_content)
-        latency = measure(load(), twin, wrapped.example)
-        latency = replace(latency, float_kernels=target.float_kernels(twin))
+        latency = floating.latency_beside(target, load, wrapped.example)
     return replace(
         found,
         artifact=artifact,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 import torch
 from fxconv_changed import with_file
 from fxconv_executorch import needs_executorch
+from rich.console import Console
+from torch import nn
 
 import fxconv
 from fxconv.errors import ConversionError, UserError
@@ -32,6 +35,20 @@ def test_each_file_is_proven_in_its_own_runtime(both_targets):
 def test_the_float_twin_runs_on_the_kernels_of_the_same_runtime(both_targets):
     assert both_targets.files[1].latency.float_kernels == "XNNPACK"
     assert both_targets.files[1].artifact.float_bytes > both_targets.files[1].artifact.size
+
+
+def test_a_float_twin_that_does_not_run_is_no_fault_of_the_file(tmp_path):
+    # ExecuTorch has no kernel for an average pool over a volume; the int8 file has other operations for it
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(3, 8, 3), nn.ReLU(), nn.AvgPool3d(2), nn.Flatten(), nn.Linear(64, 5)).eval()
+    clips = [torch.randn(4, 3, 6, 6, 6) for _ in range(2)]
+    found = fxconv.convert(network, clips, output=tmp_path / "m.pte", recipe=("none",))
+    assert found.verified and (tmp_path / "m.pte").exists()
+    assert "avg_pool3d" in found.latency.float_problem and found.latency.int8_ms > 0
+    console = Console(width=200, record=True, file=io.StringIO())
+    found.report.print(console, full=False)
+    assert "ms; float's is not known: " in console.export_text()
+    assert '"float_ms": null' in found.report.json_text() and "s is not known: " in found.report.html_text()
 
 
 def test_any_file_that_fails_fails_the_conversion(both_targets):

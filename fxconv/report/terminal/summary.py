@@ -15,6 +15,7 @@ from fxconv.report.latency import latency_words
 from fxconv.report.review import in_parts, norm_rows
 from fxconv.report.runtimes import runtime_rows
 from fxconv.report.tables import add, count, grid, percent, say, show, size, some
+from fxconv.report.terminal.costs import size_words
 from fxconv.report.terminal.domains import int8_words
 from fxconv.report.terminal.files import files_table, outside_words
 from fxconv.report.terminal.preprocessing import preprocessing_words
@@ -71,7 +72,6 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     active = sum(bool(result.edits) for result in rewritten.results)
     stages = {row.stage: row for row in conversion.ledger}
     int8, arguments = stages["int8"], ", ".join(conversion.config.model_arg)
-    ratio = f"{artifact.size / artifact.float_bytes:.2f} times float's {size(artifact.float_bytes)}"
     rows = [
         ("fidelity", fidelity_brief(conversion.fidelity, conversion.model.is_random)),
         *judged(conversion.judgement),
@@ -87,7 +87,7 @@ def summary_rows(conversion: Conversion) -> list[tuple[str, str]]:
     if is_one and artifact.outside:
         rows.append(("outside int8", outside_words(artifact.outside)))
     if is_one:
-        rows.append(("size", f"{size(artifact.size)}, {ratio}"))
+        rows.append(("size", size_words(artifact)))
     if is_one and math.isfinite(conversion.latency.int8_ms):
         rows.append(("latency", latency_words(conversion.latency)))
     rows += _other_shapes(conversion)

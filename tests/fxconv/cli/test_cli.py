@@ -32,6 +32,7 @@ REPORT_KEYS = {
     },
     "latency": {
         *("int8_ms", "float_ms", "threads", "float_kernels", "int8_cpu_ms", "float_cpu_ms", "runs", "busy"),
+        "float_problem",
         *("int8_p10_ms", "int8_p90_ms", "float_p10_ms", "float_p90_ms", "ratio", "cpu_ratio", "believed_ratio"),
     },
 }

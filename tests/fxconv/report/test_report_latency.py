@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from fxconv.measures.latency import Latency
-from fxconv.report.latency import latency_json, latency_rows, latency_words
+from fxconv.report.latency import latency_brief, latency_json, latency_rows, latency_words
 
 
 def measured(busy: bool, **other: float) -> Latency:
@@ -63,5 +64,27 @@ def test_json_has_the_ratios_and_the_one_to_believe():
     assert (busy["believed_ratio"], quiet["believed_ratio"]) == (1.05, 1.1)
     assert set(busy) == {
         *("int8_ms", "float_ms", "threads", "float_kernels", "int8_cpu_ms", "float_cpu_ms", "runs", "busy"),
+        "float_problem",
         *("int8_p10_ms", "int8_p90_ms", "float_p10_ms", "float_p90_ms", "ratio", "cpu_ratio", "believed_ratio"),
     }
+
+
+def alone(busy: bool) -> Latency:
+    floats = {"float_ms": math.nan, "float_cpu_ms": math.nan, "float_p10_ms": math.nan, "float_p90_ms": math.nan}
+    return replace(measured(busy, **floats), float_kernels="", float_problem="no kernel for it")
+
+
+def test_without_a_float_file_there_is_the_reason_and_no_ratio():
+    assert latency_words(alone(False)) == "2.20 ms; float's is not known: no kernel for it (1 thread, this machine)"
+    assert latency_words(alone(True)) == (
+        "2.20 ms, the machine was busy: wall times say little; float's is not known: no kernel for it "
+        "(1 thread, this machine)"
+    )
+    assert latency_brief(alone(False), "XNNPACK") == "2.20 ms on XNNPACK, float's not known"
+    assert latency_brief(alone(True), "XNNPACK") == "2.10 ms on XNNPACK by CPU time, float's not known"
+    assert latency_rows(alone(False), "XNNPACK") == [
+        ("latency, 1 thread, this machine (XNNPACK)", "2.20 ms", "", ""),
+        ("- p10 to p90 of 30 runs, in turn", "2.00 to 2.50 ms", "", ""),
+        ("- float's is not known: no kernel for it", "", "", ""),
+    ]
+    assert latency_json(alone(False))["float_problem"] == "no kernel for it"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from torch import fx
 
+from fxconv.targets.executorch.edges.copies import copies
 from fxconv.targets.executorch.edges.float_pads import float_pads
 from fxconv.targets.executorch.edges.one_reader import one_reader
 from fxconv.targets.executorch.edges.prelu_ranks import prelu_ranks
@@ -20,6 +21,7 @@ EDGE_RULES: tuple[EdgeRule, ...] = (
     prelu_ranks,
     float_pads,
     read_sizes,
+    copies,
     one_reader,  # last: others write readers
 )
 

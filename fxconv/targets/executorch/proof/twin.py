@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxconv.models import forward
-from fxconv.targets.executorch.rules.qdq_nodes import sizes
-from fxconv.targets.qdq.writer import DEQUANTIZE, QUANTIZE, VALUE
+from fxconv.targets.qdq.writer import VALUE
 from rewrites.parts import graphs_in
 
 _MODULE = "fxconv_told"
-_COPIES = (torch.clone, torch.Tensor.clone, torch.Tensor.contiguous)
 
 
 @dataclass(frozen=True)
@@ -113,30 +111,5 @@ def _tell(path: str, graph: fx.GraphModule, told: _Told) -> None:
     names = [node.meta[VALUE] for node in nodes]
     graph.add_submodule(_MODULE, _Teller(path, names, told))
     with graph.graph.inserting_before(graph.graph.output_node()):
-        graph.graph.call_module(_MODULE, tuple(_copied(node) for node in nodes))
+        graph.graph.call_module(_MODULE, tuple(nodes))
     graph.recompile()
-
-
-def _copied(node: fx.Node) -> fx.Node:
-    """The value of which a value is a copy and no more, else itself.
-
-    ExecuTorch takes copies out, and refuses one value that leaves a delegate twice.
-    """
-    while node.target is QUANTIZE:
-        copy_of = node.args[0]
-        if not isinstance(copy_of, fx.Node) or not _is_copy(copy_of):
-            break
-        read = copy_of.args[0]
-        source = read.args[0] if isinstance(read, fx.Node) and read.target is DEQUANTIZE else None
-        if not isinstance(source, fx.Node) or source.target is not QUANTIZE or source.args[1:] != node.args[1:]:
-            break
-        node = source
-    return node
-
-
-def _is_copy(node: fx.Node) -> bool:
-    """Whether a node gives what it is given: a copy, or a reshape to the sizes that are there already."""
-    if node.target in _COPIES:
-        return True
-    known = sizes(node)
-    return node.target is torch.reshape and known is not None and known == sizes(node.args[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from fxconv_proofs import Made, Many, Parts, made
-from qdq_graphs import IMAGES, Graph, applied
 
 from fxconv.models import forward
 from fxconv.targets.executorch.proof.twin import Value, int8_values, split, twin_of
@@ -57,17 +56,3 @@ def test_what_a_file_of_the_twin_returns_is_taken_apart(many):
     assert [len(leaves) for leaves in returned] == [2, 2]
     assert torch.equal(returned[1][0], many.qdq(*many.images[1])[0])
     assert list(values[1]) == list(twin.whose)
-
-
-def test_a_value_and_its_copies_are_told_as_one():
-    # ExecuTorch takes such copies out, and refuses one value that leaves a delegate twice
-    graph = Graph()
-    given = graph.layer()
-    copy = graph.quantized(graph.call(torch.clone, graph.read(given)), given.args[1:3])
-    same = graph.quantized(graph.call(torch.reshape, graph.read(copy), (2, 8, 12, 12)), given.args[1:3])
-    other = graph.quantized(graph.call(torch.reshape, graph.read(same), (2, 8, 144)), given.args[1:3])
-    twin = twin_of(applied(graph.done(other)), (IMAGES,))
-    _, values = twin(IMAGES)
-    assert [whose.node for whose in twin.whose] == ["n0", "n1", "n2", "n3", "n4"]
-    assert values[1] is values[2] is values[3] and values[4].shape == (2, 8, 144)
-    assert torch.equal(values[4].flatten(), values[1].flatten())
