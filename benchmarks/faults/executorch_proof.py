@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from benchmarks.faults.mutant import Mutant
 
-_ROOM, _TESTS = "fxconv/targets/executorch/proof", "tests/fxconv/targets/executorch/proof"
+_ROOM, _TESTS = "fxconv/targets/qdq/proof", "tests/fxconv/targets/qdq/proof"
+_TWIN, _TWIN_TEST = (
+    f"{place}fxconv/targets/executorch/proof/{name}.py" for place, name in (("", "twin"), ("tests/", "test_twin"))
+)
 _OPERATIONS, _OPERATIONS_TEST = f"{_ROOM}/operations.py", f"{_TESTS}/test_operations.py"
 _CONSTANTS, _CONSTANTS_TEST = f"{_ROOM}/constants.py", f"{_TESTS}/test_constants.py"
 _ACCOUNTED, _ACCOUNTED_TEST = f"{_ROOM}/accounted.py", f"{_TESTS}/test_accounted.py"
@@ -36,10 +39,10 @@ EXECUTORCH_PROOF = (
     ),
     Mutant(
         "the second call of a part is taken for the first",
-        f"{_ROOM}/twin.py",
+        _TWIN,
         "self.told.calls[self.path] = call + 1",
         "self.told.calls[self.path] = call",
-        (f"{_TESTS}/test_twin.py::test_values_of_a_part_that_is_called_twice_are_told_apart_by_the_call",),
+        (f"{_TWIN_TEST}::test_values_of_a_part_that_is_called_twice_are_told_apart_by_the_call",),
     ),
     Mutant(
         "weights of a file may be others than the module's",

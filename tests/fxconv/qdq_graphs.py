@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from fxconv.targets.executorch.exporting import exported
 from fxconv.targets.executorch.lowering import written
-from fxconv.targets.executorch.rules import RULES, Rule, apply_rules
+from fxconv.targets.executorch.rules import RULES
+from fxconv.targets.qdq.exporting import exported
+from fxconv.targets.qdq.ruling import Rule, apply_rules
 from fxconv.targets.qdq.writer import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE, SOURCE, VALUE
 
 IMAGES = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(0))

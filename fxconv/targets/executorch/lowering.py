@@ -17,7 +17,6 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv.errors import ConversionError, UserError, message_line
 from fxconv.targets.executorch.edges import EDGE_RULES
-from fxconv.targets.executorch.exporting import batch_of, exported, taken_sizes
 from fxconv.targets.executorch.layouts import own_orders
 from fxconv.targets.executorch.lean import lean
 from fxconv.targets.executorch.least_sizes import least_sizes
@@ -27,6 +26,7 @@ from fxconv.targets.executorch.quiet import quiet
 from fxconv.targets.executorch.refusals import cause, refusal
 from fxconv.targets.executorch.ruling import with_rules
 from fxconv.targets.executorch.runtime import SIZES_TEXT
+from fxconv.targets.qdq.exporting import batch_of, exported, taken_sizes
 from rewrites.location import short, where
 
 # The most images of one call: memory for so many inputs and outputs is reserved when a program is loaded. It cannot be

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, fx
 
+from fxconv.targets.qdq.exporting import NODE
+
 
 class Where(Enum):
     """Where an operation runs."""
@@ -51,8 +53,6 @@ class Placement:
         return tuple(one for one in self.operations if one.where is Where.PORTABLE)
 
 
-# The key under which each node of the program says for which node of the model it stands.
-NODE = "fxconv_node"
 _TAG = "IS_IMPLICIT_Q_DQ_TAG"
 # What reads values whose range is chosen at every call, and what chooses it: parts of the layer behind them.
 _OF_CHOSEN_RANGE, _CHOOSES = "dequantize_per_tensor.tensor", "choose_qparams"

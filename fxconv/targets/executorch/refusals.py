@@ -10,7 +10,7 @@ from torch import fx
 
 from fxconv.errors import described, message_line
 from fxconv.models.checkpoints import some
-from fxconv.targets.executorch.placement import NODE
+from fxconv.targets.qdq.exporting import NODE
 
 _VIOLATED = re.compile(r"Constraints violated \(([^)]*)\)")
 _GUARD = re.compile(r"satisfy the generated guard (.+?)\.?$", re.MULTILINE)

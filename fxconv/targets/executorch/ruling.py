@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.metadata
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import fx, nn
 
 from fxconv.models.checkpoints import some
-from fxconv.models.graph_calls import inputs_of
-from fxconv.targets.executorch.exporting import batch_of, grown
 from fxconv.targets.executorch.refusals import refusal
-from fxconv.targets.executorch.rules import apply_rules
-from fxconv.targets.executorch.rules.qdq_nodes import SOURCE
+from fxconv.targets.executorch.rules import RULES
 from fxconv.targets.qdq.dynamic import CHOOSE
+from fxconv.targets.qdq.rules.qdq_nodes import SOURCE
+from fxconv.targets.qdq.ruling import apply_to_graphs, has_one_batch
 from rewrites.parts import graphs_in
 
 # Operations that the delegate takes for known sizes alone; a batch of any size would put them outside.
@@ -34,17 +30,17 @@ def with_rules(
 ) -> tuple[nn.Module, str]:
     """The module after the rules, and why its batch is that of the example; "" where it may be of any size."""
     fixed = "no other was asked for"
-    if not _has_one_batch(example):
+    if not has_one_batch(example):
         fixed = "its inputs have no batch in common"
     elif may_be_free:
         try:
-            ruled = apply_to_graphs(module, example, True, dynamic_sizes)
+            ruled = apply_to_graphs(module, example, RULES, True, dynamic_sizes)
             fixed = _fixed_by(ruled, release)
             if not fixed:
                 return ruled, ""
         except Exception as error:  # the module's own code may refuse another batch in any way
             fixed = f"the model refuses another ({refusal(error)})"
-    return apply_to_graphs(module, example, False, dynamic_sizes), fixed
+    return apply_to_graphs(module, example, RULES, False, dynamic_sizes), fixed
 
 
 def _fixed_by(ruled: nn.Module, release: str | None) -> str:
@@ -71,42 +67,3 @@ def _grows_means(release: str | None) -> bool:
     """
     releases = [importlib.metadata.version("executorch"), *([release] if release is not None else [])]
     return min([int(part) for part in one.split(".")[:2]] for one in releases) >= [1, 4]
-
-
-def apply_to_graphs(
-    module: nn.Module, example: tuple[Any, ...], is_free: bool, dynamic_sizes: tuple[int, int] | None = None
-) -> nn.Module:
-    """A copy of a Q/DQ module with all rules applied to its graphs."""
-    ruled = copy.deepcopy(module)
-    others = [example, *_other_calls(example, is_free, dynamic_sizes)]
-    calls = [inputs_of(ruled, [call], 1) for call in others]
-    for path, graph in graphs_in(ruled).items():
-        inputs = [call[path][0] for call in calls if call.get(path)]
-        if inputs:
-            _drop_unused(apply_rules(graph, inputs))
-    return ruled.eval()
-
-
-def _drop_unused(graph: fx.GraphModule) -> None:
-    """Take away the buffers that rules left unread: export keeps all there are, and they would lie in the file."""
-    read = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
-    for name in [name for name, _ in graph.named_buffers(recurse=False) if name not in read]:
-        delattr(graph, name)
-
-
-def _has_one_batch(example: tuple[Any, ...]) -> bool:
-    """Whether all tensors of a call have the same number of rows."""
-    tensors = [value for value in tree_leaves(example) if isinstance(value, Tensor)]
-    return all(value.ndim for value in tensors) and len({value.shape[0] for value in tensors}) == 1
-
-
-def _other_calls(example: tuple[Any, ...], is_free: bool, sizes: tuple[int, int] | None) -> Sequence[tuple[Any, ...]]:
-    """Another call that differs from the example in every size that is to be free."""
-    if not is_free and sizes is None:
-        return []
-    image = next((value for value in tree_leaves(example) if isinstance(value, Tensor) and value.ndim == 4), None)
-    other = None
-    if sizes is not None and image is not None:
-        other = sizes[1] if image.shape[2] != sizes[1] else sizes[0]
-    batch = batch_of(example) + (1 if is_free else 0)
-    return [tree_map(lambda value: grown(value, batch, other), example)]

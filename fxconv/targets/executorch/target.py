@@ -21,11 +21,12 @@ from fxconv.measures.output_comparison import noises
 from fxconv.models import forward
 from fxconv.models.signature import in_words
 from fxconv.targets.artifact import Artifact
-from fxconv.targets.executorch import allow_list, contents, installed, lowering, releases, rows, runtime
-from fxconv.targets.executorch.exporting import batch_of
+from fxconv.targets.executorch import allow_list, contents, installed, lowering, releases, runtime
 from fxconv.targets.executorch.lowering import LoweredProgram
 from fxconv.targets.executorch.proof.prove import prove
+from fxconv.targets.qdq.exporting import batch_of
 from fxconv.targets.qdq.form import qdq_form
+from fxconv.targets.qdq.proof import rows
 from fxconv.targets.target import Context, Lowered, Program, Proven, Target, Written
 from fxconv.verification.audit import AUDIT_INPUTS
 

@@ -10,22 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from fxconv.inspection.executorch_program import read_program
 from fxconv.inspection.executorch_values import DELEGATE, KERNEL, Delegated, Method, ProgramFile, TensorValue
 from fxconv.inspection.xnnpack_graph import XnnGraph, XnnNode, XnnValue, read_xnnpack
 from fxconv.inspection.xnnpack_schema import NO_VALUE
-from fxconv.targets.executorch.proof.file_tensors import (
+from fxconv.targets.executorch.proof.file_tensors import constant_of, given_to, in_torch_order, is_layer
+from fxconv.targets.qdq.proof.file_numbers import (
+    FileConstant,
+    FileLayer,
+    FileNumbers,
     FileTensor,
-    constant_of,
-    given_to,
-    in_torch_order,
-    is_layer,
+    FileValue,
+    Grid,
+    Integers,
 )
-
-Integers = npt.NDArray[np.int64]
-Scales = npt.NDArray[np.float32]
 
 # Where they are constants they hold integers of int8 modules, else values that are computed.
 _INT8 = ("qint8", "qcint8")
@@ -33,69 +32,6 @@ _INT32 = ("qint32", "qcint32")
 _XNNPACK = "XnnpackBackend"
 # Of the operators of programs: scale and zero point are their second and third argument, the result is the last.
 _QUANTIZE, _DEQUANTIZE = "quantized_decomposed::quantize_per_tensor", "quantized_decomposed::dequantize_per_tensor"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Scale and zero point of int8 integers, -128 to 127."""
-
-    scale: np.float32
-    zero_point: int
-
-    def __str__(self) -> str:
-        return f"scale {self.scale:.9g} and zero point {self.zero_point}"
-
-
-@dataclass(frozen=True)
-class FileLayer:
-    """A convolution or linear layer; `given` and `gives` are None where that is float.
-
-    `float_bias` is the bias of one whose input is ranged at every call.
-    """
-
-    kind: str
-    place: str
-    weight: Integers
-    scales: Scales
-    bias: Integers | None
-    bias_scales: Scales
-    given: Grid | None
-    gives: Grid | None
-    float_bias: npt.NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class FileValue:
-    """An int8 value that a node of the file gives; `of` are the grids of the int8 values that it is made of."""
-
-    grid: Grid
-    place: str
-    of: tuple[Grid, ...]
-
-
-@dataclass(frozen=True)
-class FileConstant:
-    """An int8 tensor that is in the file and no weight."""
-
-    grid: Grid
-    place: str
-    integers: Integers
-
-
-@dataclass(frozen=True)
-class FileNumbers:
-    """All of them in running order; `problems` say where two parts of the file take one value for different ones.
-
-    `tensors` are the constants that are neither a layer's integers nor among `constants`, each where it is read, and
-    `scalars` the numbers that are no tensors.
-    """
-
-    layers: tuple[FileLayer, ...]
-    values: tuple[FileValue, ...]
-    constants: tuple[FileConstant, ...]
-    tensors: tuple[FileTensor, ...]
-    problems: tuple[str, ...]
-    scalars: frozenset[float] = frozenset()
 
 
 def numbers_of(data: bytes, method: str = "forward") -> FileNumbers:
@@ -242,7 +178,7 @@ class _GraphReader:
         for index, node in enumerate(self.graph.nodes):
             for output in node.outputs:
                 if (grid := self.grid(output)) is not None:
-                    yield FileValue(grid, self._place(index), tuple(self._sources(node)))
+                    yield FileValue(grid, self._place(index), tuple(self._sources(node)), is_layer(node))
 
     def _sources(self, node: XnnNode) -> Iterator[Grid]:
         """The grids of the int8 values that a node is made of, looking through what is float on the way."""

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fxconv.inspection.executorch_values import Listed, Method, TensorValue
 from fxconv.inspection.xnnpack_graph import XnnNode, XnnValue
-
-Numbers = npt.NDArray[Any]
+from fxconv.targets.qdq.proof.file_numbers import FileTensor, Numbers
 
 CONVOLUTIONS = ("Conv2d", "DepthwiseConv2d", "ConvTranspose2d")
 LINEAR = "FullyConnected"
 # Types of tensors that are kept as others.
 _KEPT_AS = {"bool": "u1", "qint8": "i1", "quint8": "u1", "qint32": "<i4", "bfloat16": "<u2"}
-
-
-@dataclass(frozen=True)
-class FileTensor:
-    """A constant where it is read, in its own shape; weights in the order of the dimensions that torch has."""
-
-    dtype: str
-    values: Numbers
-    place: str
-
-    def __str__(self) -> str:
-        return f"{self.dtype} of shape {self.values.shape}"
 
 
 def read_constant(value: TensorValue) -> Numbers:

@@ -11,23 +11,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxconv.models import forward
+from fxconv.targets.qdq.proof.values import Value, int8_values
 from fxconv.targets.qdq.writer import VALUE
 from rewrites.parts import graphs_in
 
 _MODULE = "fxconv_told"
-
-
-@dataclass(frozen=True)
-class Value:
-    """One int8 value of a call of the whole: which node of which graph gives it, in which call of that graph.
-
-    `path` is the graph's, "" where it is the whole; `index` the element of a tuple, 0 where the node gives one tensor.
-    """
-
-    path: str
-    node: str
-    index: int
-    call: int
 
 
 @dataclass
@@ -88,11 +76,6 @@ def twin_of(qdq: nn.Module, example: tuple[Any, ...]) -> Twin:
     with torch.no_grad():
         twin(*forward.cloned(example))
     return twin
-
-
-def int8_values(graph: fx.GraphModule) -> list[fx.Node]:
-    """The nodes of a Q/DQ graph that give the value of a node of the int8 graph, in order."""
-    return [node for node in graph.graph.nodes if VALUE in node.meta]
 
 
 def split(outputs: list[list[Tensor]], whose: Iterable[Value]) -> tuple[forward.Outputs, list[dict[Value, Tensor]]]:

@@ -6,19 +6,11 @@ A rule keeps values: the same integers, but for roundings that it says. `meta["i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-from torch import fx
-
 from fxconv.targets.executorch.rules.adaptive_pools import adaptive_pools
 from fxconv.targets.executorch.rules.average_pools import average_pools
 from fxconv.targets.executorch.rules.batch_norms import batch_norms
 from fxconv.targets.executorch.rules.clamps import clamps
 from fxconv.targets.executorch.rules.contiguous_constants import contiguous_constants
-from fxconv.targets.executorch.rules.float_biases import float_biases
-from fxconv.targets.executorch.rules.float_modules import float_modules
-from fxconv.targets.executorch.rules.hard_sigmoids import hard_sigmoids
 from fxconv.targets.executorch.rules.image_averages import image_averages
 from fxconv.targets.executorch.rules.matrix_products import matrix_products
 from fxconv.targets.executorch.rules.nearest_upsampling import nearest_upsampling
@@ -31,13 +23,14 @@ from fxconv.targets.executorch.rules.rounded_up_pools import rounded_up_pools
 from fxconv.targets.executorch.rules.scalar_arithmetic import scalar_arithmetic
 from fxconv.targets.executorch.rules.shuffles import shuffles
 from fxconv.targets.executorch.rules.single_concatenations import single_concatenations
-from fxconv.targets.executorch.rules.sizes import lacks_sizes, record_sizes
 from fxconv.targets.executorch.rules.slices import slices
 from fxconv.targets.executorch.rules.stacks import stacks
 from fxconv.targets.executorch.rules.volume_pools import volume_pools
 from fxconv.targets.executorch.rules.whole_pool_arguments import whole_pool_arguments
-
-Rule = Callable[[fx.GraphModule], fx.GraphModule]
+from fxconv.targets.qdq.rules.float_biases import float_biases
+from fxconv.targets.qdq.rules.float_modules import float_modules
+from fxconv.targets.qdq.rules.hard_sigmoids import hard_sigmoids
+from fxconv.targets.qdq.ruling import Rule
 
 RULES: tuple[Rule, ...] = (
     float_modules,  # before all that looks for operations
@@ -65,17 +58,3 @@ RULES: tuple[Rule, ...] = (
     one_scale,  # after all that moves values
     contiguous_constants,  # last: rules write constants
 )
-
-
-def apply_rules(
-    graph_module: fx.GraphModule, inputs: Sequence[tuple[Any, ...]], rules: Sequence[Rule] = RULES
-) -> fx.GraphModule:
-    """The graph after the rules. `inputs` are the arguments of calls that differ in each size that is to be free."""
-    for rule in rules:
-        if lacks_sizes(graph_module):
-            record_sizes(graph_module, inputs)
-        graph_module = rule(graph_module)
-    return graph_module
-
-
-__all__ = ["RULES", "Rule", "apply_rules"]

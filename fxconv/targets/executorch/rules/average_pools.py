@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 # Weights are stored: one byte for each value of a window, of each channel.
 _LARGEST_WINDOW = 64

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _RELUS = frozenset({F.relu, torch.relu, Tensor.relu})
 _CLAMPS = frozenset({torch.clamp, Tensor.clamp, F.hardtanh, F.relu6})

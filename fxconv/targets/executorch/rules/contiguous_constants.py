@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 
 def contiguous_constants(graph_module: fx.GraphModule) -> fx.GraphModule:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _MEANS = frozenset({torch.mean, Tensor.mean})
 _ADAPTIVE = frozenset({F.adaptive_avg_pool2d})

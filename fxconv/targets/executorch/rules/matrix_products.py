@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _PRODUCTS = frozenset({torch.matmul, Tensor.matmul, operator.matmul, Tensor.__matmul__})
 

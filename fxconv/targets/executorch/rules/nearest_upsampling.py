@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _NEAREST = ("nearest", "nearest-exact")
 # The delegate concatenates five tensors at most.

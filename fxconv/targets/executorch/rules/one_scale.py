@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 # They give values of what they are given, or nothing below a value: quantized in its scale, nothing is rounded.
 _MOVES = frozenset(

@@ -10,8 +10,8 @@ from torch import fx
 
 from fxconv.errors import ConversionError
 from fxconv.targets.executorch.partitioner import MOST_DIMENSIONS
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
 from fxconv.targets.executorch.rules.permutations import COPIES, PERMUTATIONS
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 from rewrites.values import callee
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 
 def rounded_up_pools(graph_module: fx.GraphModule) -> fx.GraphModule:

@@ -7,7 +7,7 @@ import operator
 import torch
 from torch import Tensor, fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _SUMS = frozenset({torch.add, Tensor.add, operator.add})
 _PRODUCTS = frozenset({torch.mul, Tensor.mul, operator.mul})

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _CHANNELS = frozenset({F.channel_shuffle, torch.channel_shuffle, torch.native_channel_shuffle})
 _PIXELS = frozenset({F.pixel_shuffle, torch.pixel_shuffle})

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 from rewrites.values import submodule
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _MAX = frozenset({F.max_pool2d, torch.max_pool2d})
 _AVERAGE = frozenset({F.avg_pool2d})

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fxconv.targets.executorch.exporting import exported
 from fxconv.targets.executorch.refusals import cause, refusal
+from fxconv.targets.qdq.exporting import exported
 
 
 class OneBatch(nn.Module):

@@ -11,9 +11,9 @@ from torch import Tensor, fx
 
 from fxconv.errors import ConversionError
 from fxconv.targets.executorch import lowering
-from fxconv.targets.executorch.exporting import exported
 from fxconv.targets.executorch.placement import Placement
 from fxconv.targets.executorch.runtime import load
+from fxconv.targets.qdq.exporting import exported
 
 IMAGES = torch.randn(2, 8, 32, 32, generator=torch.Generator().manual_seed(0))
 

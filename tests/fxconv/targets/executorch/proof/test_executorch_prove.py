@@ -19,9 +19,10 @@ from fxconv.inspection.executorch_program import read_program
 from fxconv.inspection.xnnpack_graph import XnnGraph, read_xnnpack
 from fxconv.targets.executorch import lowering
 from fxconv.targets.executorch.proof import running
-from fxconv.targets.executorch.proof.file_numbers import FileLayer, numbers_of
+from fxconv.targets.executorch.proof.file_numbers import numbers_of
 from fxconv.targets.executorch.proof.prove import FileProof, prove
 from fxconv.targets.own_process import Ended
+from fxconv.targets.qdq.proof.file_numbers import FileLayer
 
 pytest.importorskip("executorch")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fxconv.inspection.xnnpack_graph import XnnNode
-from fxconv.targets.executorch.proof.file_numbers import Grid
 from fxconv.targets.executorch.proof.file_tensors import in_torch_order
+from fxconv.targets.qdq.proof.file_numbers import Grid
 
 
 def node(kind: str, **fields: int | float | tuple[int, ...]) -> XnnNode:

@@ -7,7 +7,8 @@ import torch
 from fxconv_proofs import Made, Many, Parts, made
 
 from fxconv.models import forward
-from fxconv.targets.executorch.proof.twin import Value, int8_values, split, twin_of
+from fxconv.targets.executorch.proof.twin import split, twin_of
+from fxconv.targets.qdq.proof.values import Value, int8_values
 from rewrites.parts import graphs_in
 
 

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from qdq_graphs import IMAGES, applied, lowered, places, run, single, without
 
-from fxconv.targets.executorch.rules import apply_rules
+from fxconv.targets.executorch.rules import RULES
 from fxconv.targets.executorch.rules.adaptive_pools import adaptive_pools
+from fxconv.targets.qdq.ruling import apply_rules
 
 
 def test_without_it_an_adaptive_pool_splits_the_delegate() -> None:
@@ -29,5 +30,5 @@ def test_one_that_keeps_its_size_is_nothing() -> None:
 def test_uneven_cells_and_free_sizes_stay() -> None:
     module = single(F.adaptive_avg_pool2d, 5)
     assert F.adaptive_avg_pool2d in {node.target for node in applied(module).graph.nodes}
-    free = apply_rules(single(F.adaptive_avg_pool2d, 3), [(IMAGES,), (torch.randn(2, 8, 18, 18),)])
+    free = apply_rules(single(F.adaptive_avg_pool2d, 3), [(IMAGES,), (torch.randn(2, 8, 18, 18),)], RULES)
     assert F.adaptive_avg_pool2d in {node.target for node in free.graph.nodes}

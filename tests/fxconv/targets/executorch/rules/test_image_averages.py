@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from qdq_graphs import IMAGES, applied, lowered, places, run, single, steps_between, without
 from torch import fx
 
-from fxconv.targets.executorch.rules import apply_rules
+from fxconv.targets.executorch.rules import RULES
 from fxconv.targets.executorch.rules.image_averages import image_averages
+from fxconv.targets.qdq.ruling import apply_rules
 
 
 def test_without_it_a_mean_that_drops_its_dimensions_splits_the_delegate() -> None:
@@ -42,7 +43,7 @@ def test_a_mean_over_channels_stays() -> None:
 def test_where_batch_and_sizes_are_free_it_is_float_and_gives_the_same() -> None:
     module = single(torch.mean, (2, 3))
     larger = torch.cat([IMAGES, IMAGES[:1]])[:, :, :10, :10]
-    ruled = apply_rules(copy.deepcopy(module), [(IMAGES,), (larger,)])
+    ruled = apply_rules(copy.deepcopy(module), [(IMAGES,), (larger,)], RULES)
     assert torch.mul in {node.target for node in ruled.graph.nodes}
     assert torch.mul not in {node.target for node in applied(module).graph.nodes}
     assert torch.equal(run(ruled), run(module)) and torch.equal(run(ruled, larger), run(module, larger))

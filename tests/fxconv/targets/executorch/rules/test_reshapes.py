@@ -5,8 +5,9 @@ import torch
 from qdq_graphs import IMAGES, applied, lowered, places, run, single, steps_between, without
 from torch import fx
 
-from fxconv.targets.executorch.rules import apply_rules
+from fxconv.targets.executorch.rules import RULES
 from fxconv.targets.executorch.rules.reshapes import reshapes
+from fxconv.targets.qdq.ruling import apply_rules
 
 
 def test_without_it_unsqueeze_splits_the_delegate() -> None:
@@ -31,6 +32,6 @@ def test_values_are_kept(module: fx.GraphModule) -> None:
 
 
 def test_a_batch_of_any_size_is_the_one_size_that_is_free() -> None:
-    module = apply_rules(single(torch.flatten, 1), [(IMAGES,), (IMAGES[:1],)])
+    module = apply_rules(single(torch.flatten, 1), [(IMAGES,), (IMAGES[:1],)], RULES)
     (node,) = module.graph.find_nodes(op="call_function", target=torch.reshape)
     assert node.args[1] == (-1, 8 * 12 * 12)

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from qdq_graphs import IMAGES, applied, lowered, run, single, steps_between, without
 from torch import fx
 
-from fxconv.targets.executorch.exporting import exported
 from fxconv.targets.executorch.lowering import written
-from fxconv.targets.executorch.rules import RULES, Rule
+from fxconv.targets.executorch.rules import RULES
 from fxconv.targets.executorch.rules.rounded_up_pools import rounded_up_pools
+from fxconv.targets.qdq.exporting import exported
+from fxconv.targets.qdq.ruling import Rule
 
 
 def free(module: fx.GraphModule, rules: Sequence[Rule] = RULES) -> dict[str, str]:

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from fxconv_proofs import Made, Many, Parts, made
 
-from fxconv.targets.executorch.proof import module_numbers
-from fxconv.targets.executorch.proof.constants import compare
-from fxconv.targets.executorch.proof.file_numbers import FileConstant, FileLayer, FileNumbers, FileValue, Grid
-from fxconv.targets.executorch.proof.file_tensors import FileTensor
-from fxconv.targets.executorch.proof.held_numbers import HeldNumbers
-from fxconv.targets.executorch.proof.module_numbers import ModuleConstant, ModuleLayer, ModuleNumbers, ModuleValue
-from fxconv.targets.executorch.proof.module_ranges import ranges_of
+from fxconv.targets.qdq.proof import module_numbers
+from fxconv.targets.qdq.proof.constants import compare
+from fxconv.targets.qdq.proof.file_numbers import FileConstant, FileLayer, FileNumbers, FileTensor, FileValue, Grid
+from fxconv.targets.qdq.proof.held_numbers import HeldNumbers
+from fxconv.targets.qdq.proof.module_numbers import ModuleConstant, ModuleLayer, ModuleNumbers, ModuleValue
+from fxconv.targets.qdq.proof.module_ranges import ranges_of
 
 GIVEN, GIVES = Grid(np.float32(0.5), 3), Grid(np.float32(0.25), -128)
 SCALES = np.array([0.1, 0.2], np.float32)

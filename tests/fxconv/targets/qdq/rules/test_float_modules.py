@@ -4,7 +4,7 @@ import torch
 from qdq_graphs import Graph, applied, lowered, run, without
 from torch import fx, nn
 
-from fxconv.targets.executorch.rules.float_modules import float_modules
+from fxconv.targets.qdq.rules.float_modules import float_modules
 from rewrites import modules as m
 
 

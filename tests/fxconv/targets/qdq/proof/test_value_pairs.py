@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fxconv.targets.executorch.proof.file_numbers import FileValue, Grid
-from fxconv.targets.executorch.proof.module_numbers import ModuleValue
-from fxconv.targets.executorch.proof.value_pairs import value_problems
+from fxconv.targets.qdq.proof.file_numbers import FileValue, Grid
+from fxconv.targets.qdq.proof.module_numbers import ModuleValue
+from fxconv.targets.qdq.proof.value_pairs import value_problems
 
 A, B, C, D = (Grid(np.float32(scale), 0) for scale in (0.1, 0.2, 0.3, 0.4))
 
@@ -16,7 +16,7 @@ def module(*values: tuple[str, Grid, bool]) -> list[ModuleValue]:
 
 
 def file(*values: tuple[str, Grid, tuple[Grid, ...]]) -> list[FileValue]:
-    return [FileValue(grid, place, of) for place, grid, of in values]
+    return [FileValue(grid, place, of, "Conv2d" in place) for place, grid, of in values]
 
 
 NET = module(("quant", A, False), ("conv", B, False), ("flatten", B, True), ("add", C, False))

@@ -11,9 +11,9 @@ from fxconv_proofs import Made, Many, Parts, Small, made
 from torch import Tensor, fx, nn
 
 from fxconv.models import forward
-from fxconv.targets.executorch.proof import operations
-from fxconv.targets.executorch.proof.operations import HeldOperations
 from fxconv.targets.executorch.proof.twin import split, twin_of
+from fxconv.targets.qdq.proof import operations
+from fxconv.targets.qdq.proof.operations import HeldOperations
 from fxconv.targets.qdq.writer import DEQUANTIZE, QUANTIZE
 from fxconv.verification.audit import Audit
 from rewrites.parts import graphs_in

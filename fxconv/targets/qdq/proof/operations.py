@@ -20,8 +20,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from fxconv.models import forward
 from fxconv.quantization.failing_operation import operation_path, operator_name
-from fxconv.targets.executorch.proof.module_ranges import Range, ranges_of
-from fxconv.targets.executorch.proof.twin import Value
+from fxconv.targets.qdq.proof.module_ranges import Range, ranges_of
+from fxconv.targets.qdq.proof.values import Value
 from fxconv.verification import parity
 from fxconv.verification.audit import OpAudit
 from fxconv.verification.float_forms import FloatForms, dequantized

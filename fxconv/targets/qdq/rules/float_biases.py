@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from fxconv.errors import ConversionError
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _WEIGHTED = frozenset(
     {F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d, F.linear}

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 import fxconv
 from fxconv.targets.executorch.lowering import lower
-from fxconv.targets.executorch.proof import constants, file_numbers, module_numbers
-from fxconv.targets.executorch.proof.accounted import account, same_numbers
-from fxconv.targets.executorch.proof.file_numbers import FileConstant, FileNumbers, Grid
-from fxconv.targets.executorch.proof.file_tensors import FileTensor
-from fxconv.targets.executorch.proof.module_numbers import ModuleNumbers
-from fxconv.targets.executorch.proof.module_ranges import ranges_of
-from fxconv.targets.executorch.proof.module_tensors import ModuleScalar, ModuleTensor
+from fxconv.targets.executorch.proof import file_numbers
 from fxconv.targets.qdq.form import qdq_form
+from fxconv.targets.qdq.proof import constants, module_numbers
+from fxconv.targets.qdq.proof.accounted import account, same_numbers
+from fxconv.targets.qdq.proof.file_numbers import FileConstant, FileNumbers, FileTensor, Grid
+from fxconv.targets.qdq.proof.module_numbers import ModuleNumbers
+from fxconv.targets.qdq.proof.module_ranges import ranges_of
+from fxconv.targets.qdq.proof.module_tensors import ModuleScalar, ModuleTensor
 
 NORM = ModuleTensor("body.norm", "weight", np.array([1.0, 2.0, 3.0], np.float32))
 SCALAR = ModuleScalar("mul_scalar", 0.7, True)

@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from fxconv.quantization.failing_operation import operation_path
 from fxconv.quantization.int8_weights import int8_weight
-from fxconv.targets.executorch.proof.file_tensors import Numbers
-from fxconv.targets.executorch.proof.made_layers import own_operation
+from fxconv.targets.qdq.proof.file_numbers import Numbers
+from fxconv.targets.qdq.proof.made_layers import own_operation
 from rewrites.modules import ScalarArithmetic
 from rewrites.parts import prefixed
 from rewrites.readers import value_readers

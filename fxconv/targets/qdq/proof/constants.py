@@ -11,12 +11,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from fxconv.targets.executorch.proof.accounted import FloatProgram, account, orders
-from fxconv.targets.executorch.proof.file_numbers import FileConstant, FileLayer, FileNumbers, Grid, Integers
-from fxconv.targets.executorch.proof.file_tensors import FileTensor, Numbers
-from fxconv.targets.executorch.proof.held_numbers import HeldNumbers
-from fxconv.targets.executorch.proof.module_numbers import ModuleConstant, ModuleLayer, ModuleNumbers
-from fxconv.targets.executorch.proof.value_pairs import value_problems
+from fxconv.targets.qdq.proof.accounted import FloatProgram, account, orders
+from fxconv.targets.qdq.proof.file_numbers import (
+    FileConstant,
+    FileLayer,
+    FileNumbers,
+    FileTensor,
+    Grid,
+    Integers,
+    Numbers,
+)
+from fxconv.targets.qdq.proof.held_numbers import HeldNumbers
+from fxconv.targets.qdq.proof.module_numbers import ModuleConstant, ModuleLayer, ModuleNumbers
+from fxconv.targets.qdq.proof.value_pairs import value_problems
 
 # A bias's scale is a product of two float32 numbers.
 _BIAS_SCALE = 1e-6

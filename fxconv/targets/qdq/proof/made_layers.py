@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fxconv.quantization.int8_weights import int8_weight
-from fxconv.targets.executorch.proof.file_numbers import Integers, Scales
+from fxconv.targets.qdq.proof.file_numbers import Integers, Scales
 from fxconv.targets.qdq.writer import SOURCE
 from rewrites.modules import Wrapped
 from rewrites.values import attribute, callee, submodule

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from qdq_graphs import Graph, applied, lowered, places, run, steps_between, without
 from torch import fx
 
-from fxconv.targets.executorch.rules.hard_sigmoids import hard_sigmoids
+from fxconv.targets.qdq.rules.hard_sigmoids import hard_sigmoids
 from fxconv.targets.qdq.writer import QUANTIZE
 
 RANGE = (1 / 256, -128)

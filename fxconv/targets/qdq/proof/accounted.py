@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from fxconv.targets.executorch.proof.file_numbers import FileConstant, FileNumbers
-from fxconv.targets.executorch.proof.file_tensors import FileTensor, Numbers
-from fxconv.targets.executorch.proof.held_numbers import HeldNumbers
-from fxconv.targets.executorch.proof.module_tensors import ModuleScalar, ModuleTensor
+from fxconv.targets.qdq.proof.file_numbers import FileConstant, FileNumbers, FileTensor, Numbers
+from fxconv.targets.qdq.proof.held_numbers import HeldNumbers
+from fxconv.targets.qdq.proof.module_tensors import ModuleScalar, ModuleTensor
 
 # A rule of lowering writes a number as this integer, or its negative, of a scale that is the number over it.
 _MOST = 127

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from fxconv.targets.executorch.rules import qdq_nodes as nodes
+from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
 _LAYERS = frozenset({F.conv2d, F.conv1d, F.linear})
 _MOST_STEPS = 2**31 - 2**8  # float32 rounds what is nearer to the end up to it

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fxconv.targets.executorch.proof.file_numbers import FileValue
-from fxconv.targets.executorch.proof.module_numbers import ModuleValue
+from fxconv.targets.qdq.proof.file_numbers import FileValue
+from fxconv.targets.qdq.proof.module_numbers import ModuleValue
 
 # Costs of an alignment: two values of different grids; one that has no counterpart, and one that needs none; a layer
 # beside what is none; an operation beside a copy of another value.
 _OTHER_GRID, _ALONE, _FOLLOWS, _OTHER_KIND, _COPY = 1.0, 1.2, 0.05, 2.0, 0.5
-_LAYERS = ("Conv2d", "DepthwiseConv2d", "ConvTranspose2d", "FullyConnected")
 
 
 def value_problems(module: Sequence[ModuleValue], file: Sequence[FileValue]) -> list[tuple[str, str]]:
@@ -69,7 +68,7 @@ def _aligned(
 
 
 def _cost(one: ModuleValue, other: FileValue) -> float:
-    kinds = _OTHER_KIND * (one.is_layer != any(kind in other.place for kind in _LAYERS))
+    kinds = _OTHER_KIND * (one.is_layer != other.is_layer)
     if one.grid == other.grid:
         return kinds
     # a copy that hands its grid on stands for no operation with a grid of its own

@@ -19,12 +19,12 @@ from torch import Tensor, fx, nn
 
 from fxconv.quantization.failing_operation import operation_path, operator_name
 from fxconv.quantization.int8_weights import int8_weight
-from fxconv.targets.executorch.proof.file_numbers import Grid, Integers, Scales
-from fxconv.targets.executorch.proof.made_layers import made_layers, own_operation
-from fxconv.targets.executorch.proof.module_ranges import UNSIGNED, GraphRanges, Range
-from fxconv.targets.executorch.proof.module_tensors import ModuleScalar, ModuleTensor, others_of, scalars_of, tensors_of
-from fxconv.targets.executorch.proof.twin import int8_values
 from fxconv.targets.qdq.dynamic import DYNAMIC
+from fxconv.targets.qdq.proof.file_numbers import Grid, Integers, Scales
+from fxconv.targets.qdq.proof.made_layers import made_layers, own_operation
+from fxconv.targets.qdq.proof.module_ranges import UNSIGNED, GraphRanges, Range
+from fxconv.targets.qdq.proof.module_tensors import ModuleScalar, ModuleTensor, others_of, scalars_of, tensors_of
+from fxconv.targets.qdq.proof.values import int8_values
 from fxconv.targets.qdq.writer import QUANTIZE, SOURCE
 from rewrites.parts import graphs_in, prefixed
 from rewrites.values import attribute, submodule

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, fx, nn
 
-from fxconv.targets.executorch.proof.module_ranges import ranges_of
-from fxconv.targets.executorch.proof.module_tensors import tensors_of
+from fxconv.targets.qdq.proof.module_ranges import ranges_of
+from fxconv.targets.qdq.proof.module_tensors import tensors_of
 
 
 class Windows(nn.Module):

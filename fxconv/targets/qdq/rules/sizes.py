@@ -10,7 +10,7 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map
 
-from fxconv.targets.executorch.rules.qdq_nodes import SIZES
+from fxconv.targets.qdq.rules.qdq_nodes import SIZES
 
 
 def record_sizes(graph_module: fx.GraphModule, inputs: Sequence[tuple[Any, ...]]) -> None:

@@ -12,10 +12,12 @@ from fxconv_proofs import Made, made
 from torch import Tensor, nn
 
 from fxconv.targets.executorch.lowering import lower
-from fxconv.targets.executorch.proof import constants, file_numbers, module_numbers
-from fxconv.targets.executorch.proof.made_layers import made_layers
-from fxconv.targets.executorch.proof.module_ranges import ranges_of
-from fxconv.targets.executorch.ruling import apply_to_graphs
+from fxconv.targets.executorch.proof import file_numbers
+from fxconv.targets.executorch.rules import RULES
+from fxconv.targets.qdq.proof import constants, module_numbers
+from fxconv.targets.qdq.proof.made_layers import made_layers
+from fxconv.targets.qdq.proof.module_ranges import ranges_of
+from fxconv.targets.qdq.ruling import apply_to_graphs
 
 
 class Averaging(nn.Module):
@@ -39,7 +41,7 @@ def averaging() -> Made:
 
 
 def test_their_numbers_are_those_of_the_operations(averaging: Made) -> None:
-    ruled = apply_to_graphs(averaging.qdq, averaging.images[0], False)
+    ruled = apply_to_graphs(averaging.qdq, averaging.images[0], RULES, False)
     found = made_layers(averaging.int8, ruled)
     assert list(found) == ["pool", "norm", "avg_pool2d"]
     pool, norm, function = found.values()
@@ -64,7 +66,7 @@ class Divided(nn.Module):
 
 def test_an_average_over_a_divisor_of_its_own() -> None:
     divided = made(Divided)
-    ruled = apply_to_graphs(divided.qdq, divided.images[0], False)
+    ruled = apply_to_graphs(divided.qdq, divided.images[0], RULES, False)
     (pool,) = made_layers(divided.int8, ruled).values()
     assert pool.weight.size == 8 * 4 and pool.scales == np.float32(1 / 3)
 

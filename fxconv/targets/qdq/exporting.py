@@ -12,11 +12,12 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fxconv.models.graph_calls import positional
-from fxconv.targets.executorch.placement import NODE
-from fxconv.targets.executorch.quiet import quiet
-from fxconv.targets.executorch.rules.qdq_nodes import SOURCE, VALUE
+from fxconv.targets.qdq.rules.qdq_nodes import SOURCE, VALUE
+from fxconv.targets.quiet import quiet
 from rewrites.parts import graphs_in, prefixed
 
+# The key under which each node of the program says for which node of the model it stands.
+NODE = "fxconv_node"
 _ENDS = ("lower", "upper")
 
 

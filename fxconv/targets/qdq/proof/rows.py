@@ -9,8 +9,8 @@ from pathlib import Path
 from fxconv.measures.channel_noise import part_noises
 from fxconv.measures.output_comparison import agreement, noises, shape_problem
 from fxconv.models import forward
-from fxconv.targets.executorch.proof.prove import FileProof
 from fxconv.targets.qdq.held import held
+from fxconv.targets.qdq.proof.prove import FileProof
 from fxconv.targets.target import Context
 from fxconv.verification import parity
 from fxconv.verification.audit import Audit
