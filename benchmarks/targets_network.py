@@ -143,7 +143,7 @@ def files(network: Network, folder: Path, asked: argparse.Namespace) -> Record:
                 "seconds": seconds,
                 "steps": [step.value for step in made.recipe.steps],
                 "int8_share": file.artifact.int8_macs_share,
-                "outside": [plain(vars(one)) for one in file.artifact.outside],
+                "outside": [plain(vars(one)) for one in file.artifact.outside if not one.in_module],
                 "to_int8_db": file.to_int8_db,
             }
         print(name, made.verdict, f"{seconds:.0f} s", file=sys.stderr, flush=True)

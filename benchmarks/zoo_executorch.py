@@ -65,7 +65,7 @@ def program(module: torch.nn.Module, batches: list[Any]) -> Record:
         "bytes": file.artifact.size,
         "float_bytes": file.artifact.float_bytes,
         "int8_share": file.artifact.int8_macs_share if file.artifact.macs else None,
-        "outside": [_plain(one) for one in file.artifact.outside],
+        "outside": [_plain(one) for one in file.artifact.outside if not one.in_module],
         "reasons": dict(Counter(part.reason for part in (*rewritten.leaves, *rewritten.islands)).most_common()),
         "to_int8_db": file.to_int8_db,
         "sqnr_db": answers.sqnr_db if answers.against != "int8" else None,

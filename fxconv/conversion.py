@@ -344,7 +344,7 @@ def convert(
         training_set.check_labels(lesson, config)
     job = open_job(model, calibration, example_inputs, config, info, warnings, progress, before, preprocessing)
     for kind in kinds:
-        kind.check_example(job.example, config)
+        kind.check_example(job.example, job.tensors, config)
     if labels is not None and not job.signature.as_list:  # of a list of images come boxes, which do not say
         check_names(labels, job.original[0])
     done = partial(completed, kinds=kinds, output=output, layers=layers, labels=labels)
@@ -479,7 +479,7 @@ def completed(
                 gc.collect()  # of a large model the weights count, and writing takes three times their room
             staged.append(stack.enter_context(StagedFile(places.get(target), made.content)))
             held = (made, twin, wrapped, context, job.model, rewritten, job.signature, config, clock)
-            judged = partial(_fidelity_of_program, job, unseen, wrapper)
+            judged = partial(_fidelity_of_program, job, unseen, wrapper, partial(target.takes, made.lowered))
             files.append(examine(staged[-1].path, *held, faithful, judged))
         conversion = _conversion(job, quantized, proof, tuple(files), judgement, faithful, wrapped.warnings)
         conversion = replace(conversion, kept=Kept(job, quantized, tuple(labels) if labels is not None else None))
@@ -572,14 +572,19 @@ def _fidelity(job: Job, quantized: QuantizedModel, found: Unused) -> Fidelity:
     )
 
 
-def _fidelity_of_program(job: Job, found: Unused, wrapper: ModelWrapper, program: Program) -> Fidelity:
-    """The same of a file in a runtime whose kernels are others than the int8 module's."""
+def _fidelity_of_program(
+    job: Job, found: Unused, wrapper: ModelWrapper, takes: Callable[[tuple[Any, ...]], bool], program: Program
+) -> Fidelity:
+    """The same of a file in a runtime whose kernels are others than the int8 module's, on images that it `takes`."""
     if found.problem:
         return not_measured(found.problem)
     if wrapper.maps is not None:
         return not_measured("it returns detections, which the float model does not")
-    images = [job.signature.arguments(tensors) for tensors in found.images]
-    got = forward.outputs(program, [wrapper.taken(tensors) for tensors in found.images])
+    taken = [tensors for tensors in found.images if takes(wrapper.taken(tensors))]
+    if not taken:
+        return not_measured("none of the images has a size that the file takes")
+    images = [job.signature.arguments(tensors) for tensors in taken]
+    got = forward.outputs(program, [wrapper.taken(tensors) for tensors in taken])
     return fidelity.fidelity_of_outputs(images, forward.outputs(job.model, images), got, found.source)
 
 

@@ -12,7 +12,8 @@ class Outside:
 
     `operator` is what the file calls, `calls` how often, `where` the operations of the model that it computes, `values`
     how many values it gives. `how` is "float", computed by fast kernels where int8 operations run too, or "portable",
-    by plain code outside them.
+    by plain code outside them. `in_module` says that they are of float islands, which the int8
+    module has as well.
     """
 
     operator: str
@@ -20,6 +21,7 @@ class Outside:
     calls: int
     where: tuple[str, ...] = ()
     values: int = 0
+    in_module: bool = False
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -37,15 +36,14 @@ class FloatTwin:
 
     def latency_beside(self, target: Target, load: Callable[[], Program], example: tuple[Any, ...]) -> Latency:
         """How long one call of the file that `load` gives takes, in turn with the twin's where that runs."""
-        alone = partial(measure_alone, load(), example)
         if self.problem:
-            return alone(self.problem)
+            return measure_alone(load(), example, self.problem)
         try:
             program = target.load(self.content)
             with torch.no_grad():
                 program(*example)
         except (ConversionError, UserError, RuntimeError, ValueError) as error:
-            return alone(_why(error))
+            return measure_alone(load(), example, _why(error))
         return replace(measure(load(), program, example), float_kernels=target.float_kernels(program))
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
@@ -75,6 +75,22 @@ class Context:
     has_islands: bool
     amplifies_noise: bool = False
 
+    def of(self, places: Sequence[int]) -> Context:
+        """The same of some of the images, by their places among them."""
+        return replace(
+            self,
+            images=_of(self.images, places),
+            reference=_of(self.reference, places),
+            original=_of(self.original, places),
+        )
+
+
+_T = TypeVar("_T")
+
+
+def _of(values: list[_T], places: Sequence[int]) -> list[_T]:
+    return [values[place] for place in places if place < len(values)]
+
 
 @dataclass(frozen=True)
 class Proven:
@@ -117,8 +133,11 @@ class Target(ABC):
         """Raises `UserError` where its files cannot be written with these choices, or what writes them is missing."""
 
     @abstractmethod
-    def check_example(self, example: tuple[Any, ...], config: Config) -> None:
-        """Raises `UserError` for choices that the arguments of one call do not go with, before anything is computed."""
+    def check_example(self, example: tuple[Any, ...], images: Sequence[tuple[Any, ...]], config: Config) -> None:
+        """Raises `UserError` for choices that the arguments of one call do not go with, before anything is computed.
+
+        `images` are those by which its files would be proven.
+        """
 
     @abstractmethod
     def between(self, lowered: Lowered, context: Context) -> tuple[StageParity, ...]:
@@ -139,6 +158,10 @@ class Target(ABC):
         for what would be right for some inputs only.
         """
 
+    def takes(self, lowered: Lowered, image: tuple[Any, ...]) -> bool:
+        """Whether a file is for tensors of such sizes."""
+        return True
+
     @abstractmethod
     def write(self, lowered: Lowered, extra_files: Mapping[str, str], config: Config) -> Written:
         """The file, in which these texts ride along by name: metadata, golden inputs.
@@ -157,6 +180,13 @@ class Target(ABC):
     @abstractmethod
     def load(self, file: Path | bytes) -> Program:
         """A file of fxconv's own, or its bytes, in this process, as a device loads it; raises what the runtime does."""
+
+    def outputs_apart(self, content: bytes, calls: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+        """The tensors that a file of these bytes returns for each call, run in a process of its own.
+
+        Raises `ConversionError` where it gives no answer. Of targets that are not exact alone.
+        """
+        raise NotImplementedError(self.name)
 
     @abstractmethod
     def float_kernels(self, program: Program) -> str:
@@ -187,8 +217,11 @@ class Target(ABC):
         """
 
     @abstractmethod
-    def check_operators(self, path: Path) -> None:
-        """The same by what the runtime says of it, in a process of its own: there are files its reader crashes on."""
+    def check_operators(self, path: Path, megabytes: int | None = None) -> None:
+        """The same by what the runtime says of it, in a process of its own: there are files its reader crashes on.
+
+        `megabytes` is how much memory it may ask for, as much as is usual where that is None.
+        """
 
     @abstractmethod
     def import_runtime(self) -> None:
@@ -198,8 +231,8 @@ class Target(ABC):
         """
 
     @abstractmethod
-    def prepare(self, path: Path, threads: int = 1) -> None:
-        """Make this process, one of its own, fit to run anybody's file.
+    def prepare(self, path: Path, threads: int = 1, megabytes: int | None = None) -> None:
+        """Make this process, one of its own, fit to run anybody's file, which may ask for as much memory.
 
         Raises `UserError` when the file must not be run: its operators are read first.
         """

@@ -26,7 +26,7 @@ from fxconv.targets.wrapping.wrapper import WrappedModel
 from fxconv.targets.written_file import WrittenFile
 from fxconv.verification.other_batches import other_batches
 from fxconv.verification.other_inputs import OtherInputs
-from fxconv.verification.other_sizes import other_sizes
+from fxconv.verification.other_sizes import has_size, other_sizes
 from fxconv.verification.other_ways import one_way_warnings
 from fxconv.verification.parity import RELOADED_IMAGES, StageParity
 from rewrites import Rewritten
@@ -126,14 +126,19 @@ def examine(
         load, is_traced = partial(target.load, path), made.lowered.method is Method.trace
         least = None if target.is_exact else _least_elsewhere(proven.to_int8_db, context.amplifies_noise)
         other = OtherInputs(model, rewritten, wrapped.module, signature, load, is_traced, wrapped.inside, least)
-        asked = target.other_sizes(lowered)
-        sizes = other_sizes(other, wrapped.tensors[0], asked)
+        asked, images = target.other_sizes(lowered), [one for one in wrapped.tensors if target.takes(lowered, one)]
+        sizes = other_sizes(other, images[0], asked)
         if asked and (wrong := next((check for check in sizes if check.problem), None)) is not None:
             where = "x".join(map(str, wrong.size))
             raise ConversionError(f"the {target.suffix} is to take images of {where}, and there {wrong.problem}")
-        batches = () if lowered.fixed_batch else other_batches(other, wrapped.tensors)
-        told = () if is_traced else one_way_warnings(other, wrapped.tensors[:RELOADED_IMAGES])
-        checks = (*(check.warning for check in sizes), *(check.warning for check in batches))
+        batches = () if lowered.fixed_batch else other_batches(other, images)
+        told = () if is_traced else one_way_warnings(other, images[:RELOADED_IMAGES])
+        checks: tuple[str, ...] = (*(check.warning for check in sizes), *(check.warning for check in batches))
+        refused = [size for size in asked or () if size not in [check.size for check in sizes]]
+        refused = [size for size in refused if not any(has_size(one, size) for one in images[0])]
+        skipped = [f"the model itself does not run at {height}x{width}, so that the {target.suffix} was not tried there"
+                   for height, width in refused]  # fmt: skip
+        checks = (*checks, *skipped)
         if lowered.fixed_batch:
             count = next((value.shape[0] for value in wrapped.tensors[0] if value.ndim), 1)
             checks = (*checks, f"the {target.suffix} takes a batch of {count} alone: {lowered.fixed_batch}")

@@ -18,6 +18,8 @@ _SHARES = ((0.75, 1.25), (1.25, 1.0))
 _MULTIPLE = 32
 # And one of sides that are no such multiples, about half as long again: what pads up to one does nothing at the others.
 _HALVES = (1.5, 1.5)
+# How many dimensions an image has.
+_IMAGE = 4
 
 
 @dataclass(frozen=True)
@@ -46,23 +48,28 @@ def other_sizes(
 ) -> tuple[SizeCheck, ...]:
     """Try the artifact, which takes `tensors`, at three other sizes, where anything in it may depend on the size.
 
-    `wanted` are heights and widths to try instead. Those that the float model does not take are left out.
+    `wanted` are heights and widths of images to try instead. Those that the float model does not take are left out.
     """
     if wanted is None and not other.may_differ:
         return ()
     checks, tensors = [], other.floats(tensors)
-    ways = [partial(_shared, shares) for shares in (*_SHARES, _HALVES)]
+    ways, least_rank = [partial(_shared, shares) for shares in (*_SHARES, _HALVES)], 3
     if wanted is not None:
-        ways = [partial(_wanted, size) for size in wanted]
+        ways, least_rank = [partial(_wanted, size) for size in wanted], _IMAGE
     for sized in ways:
-        resized = tuple(_resized(value, sized) for value in tensors)
+        resized = tuple(_resized(value, sized) if value.ndim >= least_rank else value for value in tensors)
         if [value.shape for value in tensors] == [value.shape for value in resized]:
             continue
         problem = other.problem(resized, "size")
         if problem is not None:
-            height, width = next(value.shape[-2:] for value in resized if value.ndim > 2)
+            height, width = next(value.shape[-2:] for value in resized if value.ndim >= least_rank)
             checks.append(SizeCheck((height, width), problem, other.decided if problem else ""))
     return tuple(checks)
+
+
+def has_size(value: Tensor, size: tuple[int, int]) -> bool:
+    """Whether a tensor is an image of this height and width."""
+    return value.ndim == _IMAGE and tuple(value.shape[-2:]) == tuple(size)
 
 
 def _beyond(side: int, share: float) -> int:

@@ -60,13 +60,23 @@ def outside_brief(file: WrittenFile, conversion: Conversion) -> str:
     if file.target.is_exact:
         islands = len(conversion.rewritten.islands)
         return count(islands, "float island") if islands else "nothing"
-    outside = file.artifact.outside
+    own = _counted([one for one in file.artifact.outside if not one.in_module])
+    of_islands = _counted([one for one in file.artifact.outside if one.in_module])
+    return "; ".join(filter(None, (own, of_islands and f"of float islands {of_islands}"))) or "nothing"
+
+
+def _counted(outside: Sequence[Outside]) -> str:
     calls = {how: sum(one.calls for one in outside if one.how == how) for how in _HOW}
-    return ", ".join(f"{number} {how}" for how, number in calls.items() if number) or "nothing"
+    return ", ".join(f"{number} {how}" for how, number in calls.items() if number)
 
 
 def outside_words(outside: Sequence[Outside]) -> str:
     """Which operations of a file run outside int8, in a line: those of plain code first, which cost most."""
+    words = [_named([one for one in outside if one.in_module is whose]) for whose in (False, True)]
+    return "; ".join(filter(None, (words[0], words[1] and f"of float islands: {words[1]}")))
+
+
+def _named(outside: Sequence[Outside]) -> str:
     names = {how: tuple(one.operator for one in outside if one.how == how) for how in ("portable", "float")}
     return "; ".join(f"{some(operators)} in {_HOW[how]}" for how, operators in names.items() if operators)
 
@@ -74,7 +84,7 @@ def outside_words(outside: Sequence[Outside]) -> str:
 def outside_lines(outside: Sequence[Outside]) -> list[str]:
     """Each kind of operation outside int8: how often, in what instead, of which operations, and how many values."""
     return [
-        f"{one.operator}: {count(one.calls, 'call')}, {_HOW[one.how]}"
+        f"{one.operator}: {count(one.calls, 'call')}, {_HOW[one.how]}{', of float islands' if one.in_module else ''}"
         + (f", {one.values:,} values" if one.values else "")
         + (f" ({some(one.where)})" if one.where else "")
         for one in outside

@@ -25,18 +25,21 @@ MEGABYTES = 4096
 _LONGEST = 300
 
 
-def inspected(path: Path, megabytes: int = MEGABYTES) -> Inspection:
+def inspected(path: Path, megabytes: int | None = None) -> Inspection:
     """What a file is, before ExecuTorch reads it.
 
     Raises `UserError`, in one line, for what `fxconv inspect` refuses, for what is no program of ExecuTorch's, and for
-    one that must not be run: `megabytes` is what its tensors may take.
+    one that must not be run: `megabytes` is what its tensors may take, 4096 where that is None.
     """
     found = inspect(path)
     if found.kind is not Kind.EXECUTORCH:
         where = f"; fxconv inspect {path} says what is in it" if found.kind in ARTIFACTS else ""
         raise UserError(f"{path}: is no ExecuTorch program ({what_is(path)}); give a .pte{where}")
     try:
-        words = next(refused(read_program(memoryview(path.read_bytes())), megabytes << 20), None)
+        words = next(
+            refused(read_program(memoryview(path.read_bytes())), (MEGABYTES if megabytes is None else megabytes) << 20),
+            None,
+        )
     except (Unreadable, OSError) as error:
         raise UserError(f"{path}: {printable(str(error), _LONGEST)}") from error
     if words is not None:
@@ -44,6 +47,12 @@ def inspected(path: Path, megabytes: int = MEGABYTES) -> Inspection:
             f"{path}: not run, because {printable(words, _LONGEST)}; only what is known to compute is run here"
         )
     return found
+
+
+def of_bytes(content: bytes) -> str | None:
+    """What keeps a program from being run, in words that follow `the program`; None where nothing does."""
+    words = next(refused(read_program(memoryview(content))), None)
+    return None if words is None else f"is none that fxconv would run: {words}"
 
 
 def refused(program: ProgramFile, most: int = MEGABYTES << 20) -> Iterator[str]:

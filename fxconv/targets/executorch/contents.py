@@ -54,11 +54,12 @@ def described(data: bytes, placement: Placement, float_bytes: int) -> Artifact:
 
 def _outside(placement: Placement) -> tuple[Outside, ...]:
     """What does not run in int8, one row a kind and place, the costliest first."""
-    found: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    found: dict[tuple[str, str, bool], list[tuple[str, int]]] = {}
     for one in placement.outside_int8():
-        found.setdefault((one.operation, _HOW[one.where]), []).append((one.node, one.values))
-    rows = [
-        Outside(operation, how, len(each), tuple(dict.fromkeys(node for node, _ in each)), sum(v for _, v in each))
-        for (operation, how), each in found.items()
-    ]
-    return tuple(sorted(rows, key=lambda row: -row.values))
+        kind = (one.operation, _HOW[one.where], not one.is_int8_node)
+        found.setdefault(kind, []).append((one.node, one.values))
+    rows = []
+    for (operation, how, in_module), each in found.items():
+        nodes, values = tuple(dict.fromkeys(node for node, _ in each)), sum(count for _, count in each)
+        rows.append(Outside(operation, how, len(each), nodes, values, in_module))
+    return tuple(sorted(rows, key=lambda row: (row.in_module, -row.values)))

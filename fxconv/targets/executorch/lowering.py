@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.infra.pass_base import PassResult
 from torch.utils._pytree import tree_leaves
 
-from fxconv.errors import ConversionError, UserError, message_line
+from fxconv.errors import ConversionError, InternalError, UserError, message_line
 from fxconv.targets.executorch.edges import EDGE_RULES
 from fxconv.targets.executorch.layouts import own_orders
 from fxconv.targets.executorch.lean import lean
@@ -26,7 +26,7 @@ from fxconv.targets.executorch.quiet import quiet
 from fxconv.targets.executorch.refusals import cause, refusal
 from fxconv.targets.executorch.ruling import with_rules
 from fxconv.targets.executorch.runtime import SIZES_TEXT
-from fxconv.targets.qdq.exporting import batch_of, exported, taken_sizes
+from fxconv.targets.qdq.exporting import batch_of, exported, stepped, taken_sizes
 from rewrites.location import short, where
 
 # The most images of one call: memory for so many inputs and outputs is reserved when a program is loaded. It cannot be
@@ -35,6 +35,8 @@ from rewrites.location import short, where
 LARGEST_BATCH = 8
 # Sizes that strides divide evenly, should a network refuse others.
 _STEPS = (1, 32)
+# How many dimensions an image has.
+_IMAGE = 4
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class LoweredProgram:
     step: int = 1
     edge: Any = field(default=None, repr=False, compare=False)
     taken: str = ""
+
+    def takes(self, image: tuple[Any, ...], example: tuple[Any, ...]) -> bool:
+        """Whether it is for tensors of such sizes; `example` are those of the call that it was lowered for."""
+        if self.fixed_batch and batch_of(image) != batch_of(example):
+            return False
+        return batch_of(image) <= self.largest_batch and is_taken(image, example, self.sizes, self.step)
 
     def with_texts(self, texts: Mapping[str, str]) -> bytes:
         """The bytes of the same program with these texts as constant methods, and with the one of its sizes."""
@@ -80,7 +88,7 @@ def lower(
     `ConversionError` with the reason where export or ExecuTorch refuses, and `UserError` where the network does not
     take such sizes.
     """
-    check_sizes(example, dynamic_sizes)
+    check_sizes(example, [example], dynamic_sizes)
     largest_batch = max(largest_batch, batch_of(example)) if largest_batch > 1 else 1
     steps = _STEPS if dynamic_sizes is not None else _STEPS[:1]
     attempts = [(free, step) for free in ((True, False) if largest_batch > 1 else (False,)) for step in steps]
@@ -90,12 +98,12 @@ def lower(
             asked = largest_batch if free else None
             return _lowered(module, example, dynamic_sizes, texts or {}, asked, step, release, refused)
         except Exception as error:  # the module's own code, torch's and ExecuTorch's may refuse in any way
-            if (free, step) != attempts[-1] and not _decides(error):
-                refused = refusal(error)
+            if (free, step) != attempts[-1] and not _decides(error) and not isinstance(error, InternalError):
+                refused = refusal(error) if free else refused
                 continue
-            if isinstance(error, (ConversionError, UserError)):
+            if isinstance(error, (ConversionError, UserError, InternalError)):
                 raise
-            if dynamic_sizes is not None:
+            if dynamic_sizes is not None and not _decides(error):
                 raise UserError(
                     f"--dynamic-sizes {dynamic_sizes[0]}:{dynamic_sizes[1]}: the network does not take images of any "
                     f"such size ({refusal(error)}); leave it out"
@@ -118,7 +126,7 @@ def _lowered(
 
     `refused` is why it was not lowered with one of any size.
     """
-    sizes = None if dynamic_sizes is None else (dynamic_sizes[0], dynamic_sizes[1] // step * step)
+    sizes = None if dynamic_sizes is None else stepped(dynamic_sizes, step)
     ruled, fixed = with_rules(module, example, sizes, largest_batch is not None, release)
     free = largest_batch if not fixed else None
     exported_program = exported(ruled, example, free, sizes, step)
@@ -230,11 +238,58 @@ def _refusals_told(graph: fx.Graph | None = None) -> Iterator[None]:
             raise ConversionError(f"ExecuTorch does not lower the Q/DQ form: {reason}") from error
 
 
-def check_sizes(example: tuple[Any, ...], sizes: tuple[int, int] | None) -> None:
-    """Raise `UserError` for an image of one call that is not among the sizes that are to be free."""
-    if sizes is None:
-        return
+def shapes_of(tensors: tuple[Any, ...]) -> list[Any]:
+    """The shapes of the tensors of one call."""
+    return [value.shape for value in tree_leaves(tensors) if isinstance(value, Tensor)]
+
+
+def is_taken(
+    image: tuple[Any, ...], example: tuple[Any, ...], sizes: tuple[int, int] | None = None, step: int = 1
+) -> bool:
+    """Whether a program for `example`, whose images may be of these sizes, takes these tensors, their batch aside."""
+    own, others = shapes_of(image), shapes_of(example)
+    return len(own) == len(others) and all(
+        len(one) == len(other)
+        and all(
+            size == wanted if sizes is None or dim < 2 or len(one) != _IMAGE else _is_among(size, sizes, step)
+            for dim, (size, wanted) in enumerate(zip(one, other, strict=True))
+            if dim
+        )
+        for one, other in zip(own, others, strict=True)
+    )
+
+
+def _is_among(size: int, sizes: tuple[int, int], step: int) -> bool:
+    return sizes[0] <= size <= sizes[1] and size % step == 0
+
+
+def check_sizes(example: tuple[Any, ...], images: Sequence[tuple[Any, ...]], sizes: tuple[int, int] | None) -> None:
+    """Raise `UserError` for an image of one call that is not among the sizes that are to be free.
+
+    And for `images`, by which a program would be proven, of which none has a size that it would take.
+    """
+    if sizes is not None:
+        _check_free(example, sizes)
+    if not any(is_taken(image, example, sizes) for image in images):
+        own, others = (next((by(one) for one in shapes_of(call)), "") for call in (example, images[0]))
+        raise UserError(
+            f"a .pte takes images of the example's size, {own}, and those to calibrate with are of another, {others}: "
+            "it could not be proven; give an example of their size, or --dynamic-sizes MIN:MAX"
+        )
+
+
+def by(shape: Sequence[int]) -> str:
+    """Sizes with crosses between them, the batch left out."""
+    return "x".join(map(str, shape[1:]))
+
+
+def _check_free(example: tuple[Any, ...], sizes: tuple[int, int]) -> None:
     images = [value for value in tree_leaves(example) if isinstance(value, Tensor) and value.ndim == 4]
+    if not images:
+        raise UserError(
+            f"--dynamic-sizes {sizes[0]}:{sizes[1]}: none of the model's inputs is an image (of four "
+            "dimensions); leave it out"
+        )
     for image in images:
         if not all(sizes[0] <= size <= sizes[1] for size in image.shape[2:]):
             raise UserError(

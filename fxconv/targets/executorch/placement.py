@@ -45,8 +45,8 @@ class Placement:
     delegates: int
 
     def outside_int8(self) -> tuple[Placed, ...]:
-        """The operations of the int8 graph that do not run on integers."""
-        return tuple(one for one in self.operations if one.is_int8_node and one.where is not Where.INT8)
+        """The operations that do not run on integers, those that are float in the int8 graph among them."""
+        return tuple(one for one in self.operations if one.where is not Where.INT8)
 
     def portable(self) -> tuple[Placed, ...]:
         """The operations that run outside of the delegates."""

@@ -37,6 +37,10 @@ _CONTIGUOUS = (
     "give it contiguous values, plane by plane (NCHW): of a tensor whose channels are last in memory it reads the "
     "numbers in the wrong order, without an error"
 )
+_UNCHECKED = (
+    "give it only sizes that it takes, which its fxconv_sizes says, and of several batches one alone: "
+    "it does not look, computes something else, and at more images writes past its memory"
+)
 _SWIFT = f"in Swift take the products {', '.join(PRODUCTS[:-1])} and {PRODUCTS[-1]}, and link with -Wl,-all_load"
 
 
@@ -58,6 +62,11 @@ class Release:
     def name(self) -> str:
         """`executorch==1.5.1`, as `--runtime` takes it."""
         return f"{self.package.name}=={self.version}"
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether it runs a program on sizes that it does not take, and says nothing: ExecuTorch 1.3 does."""
+        return tuple(map(int, self.version.split(".")[:2])) < (1, 4)
 
     @property
     def gradle(self) -> str:
@@ -135,7 +144,9 @@ def check(found: Inspection, wanted: Release) -> Fit:
     placed = (("build.gradle", wanted.gradle), ("Package.swift", wanted.swift))
     problems = tuple(_problems(found))
     missing = () if found.kind is not Kind.EXECUTORCH else tuple(_missing(found, wanted))
-    return Fit(wanted, problems, missing, placed, (_SWIFT, _CONTIGUOUS))
+    return Fit(
+        wanted, problems, missing, placed, (_SWIFT, _CONTIGUOUS, *((_UNCHECKED,) if wanted.is_unchecked else ()))
+    )
 
 
 def fits(found: Inspection) -> list[Fit]:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from fxconv.errors import InternalError
 from fxconv.models.checkpoints import some
+from fxconv.targets.executorch.quiet import quiet
 from fxconv.targets.executorch.refusals import refusal
 from fxconv.targets.executorch.rules import RULES
 from fxconv.targets.qdq.dynamic import CHOOSE
@@ -34,13 +36,17 @@ def with_rules(
         fixed = "its inputs have no batch in common"
     elif may_be_free:
         try:
-            ruled = apply_to_graphs(module, example, RULES, True, dynamic_sizes)
+            with quiet():
+                ruled = apply_to_graphs(module, example, RULES, True, dynamic_sizes)
             fixed = _fixed_by(ruled, release)
             if not fixed:
                 return ruled, ""
+        except InternalError:
+            raise
         except Exception as error:  # the module's own code may refuse another batch in any way
             fixed = f"the model refuses another ({refusal(error)})"
-    return apply_to_graphs(module, example, RULES, False, dynamic_sizes), fixed
+    with quiet():
+        return apply_to_graphs(module, example, RULES, False, dynamic_sizes), fixed
 
 
 def _fixed_by(ruled: nn.Module, release: str | None) -> str:

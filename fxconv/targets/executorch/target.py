@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from fxconv.config import Config, Method
-from fxconv.errors import UserError, message_line
+from fxconv.errors import ConversionError, UserError, message_line
 from fxconv.inspection.executorch_program import read_program
 from fxconv.inspection.found import Unreadable
 from fxconv.measures.output_comparison import noises
@@ -22,8 +21,10 @@ from fxconv.models import forward
 from fxconv.models.signature import in_words
 from fxconv.targets.artifact import Artifact
 from fxconv.targets.executorch import allow_list, contents, installed, lowering, releases, runtime
-from fxconv.targets.executorch.lowering import LoweredProgram
+from fxconv.targets.executorch.lowering import LoweredProgram, shapes_of
+from fxconv.targets.executorch.proof import running
 from fxconv.targets.executorch.proof.prove import prove
+from fxconv.targets.own_process import Ended
 from fxconv.targets.qdq.exporting import batch_of
 from fxconv.targets.qdq.form import qdq_form
 from fxconv.targets.qdq.proof import rows
@@ -52,10 +53,6 @@ def _told_sizes(program: LoweredProgram, asked: tuple[int, int] | None) -> tuple
     return (f"--dynamic-sizes {asked[0]}:{asked[1]}: the network allows sides from {least} to {most}{by} alone",)
 
 
-def _shapes(tensors: tuple[Any, ...]) -> list[Any]:
-    return [getattr(value, "shape", None) for value in tree_leaves(tensors)]
-
-
 class ExecutorchTarget(Target):
     """What `Target` says, by ExecuTorch and its XNNPACK delegate."""
 
@@ -70,8 +67,8 @@ class ExecutorchTarget(Target):
     def check(self, config: Config) -> None:
         installed.check()
 
-    def check_example(self, example: tuple[Any, ...], config: Config) -> None:
-        lowering.check_sizes(example, config.sizes)
+    def check_example(self, example: tuple[Any, ...], images: Sequence[tuple[Any, ...]], config: Config) -> None:
+        lowering.check_sizes(example, images, config.sizes)
 
     def lower(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> Lowered:
         form = qdq_form(module, example)
@@ -92,28 +89,42 @@ class ExecutorchTarget(Target):
         own: _Own = lowered.own
         content = own.program.with_texts({TEXTS[name]: text for name, text in extra_files.items()})
         asked = config.runtime_of(self.name)
+        if (words := allow_list.of_bytes(content)) is not None:
+            raise ConversionError(f"the program {words}; ask for smaller images, or fewer sizes")
         return (
             Written(content) if asked is None else Written(content, releases.fitted(content, releases.release(asked)))
         )
 
+    def takes(self, lowered: Lowered, image: tuple[Any, ...]) -> bool:
+        return lowered.own.program.takes(image, lowered.own.example)
+
     def prove(self, path: Path, content: bytes, lowered: Lowered, context: Context) -> Proven:
         program: LoweredProgram = lowered.own.program
-        images = context.images[:AUDIT_INPUTS]
-        if program.fixed_batch and _shapes(images[0]) != _shapes(lowered.own.example):
+        taken = [place for place, image in enumerate(context.images) if self.takes(lowered, image)]
+        if not taken:
             raise UserError(
                 f"the example has a batch of {batch_of(lowered.own.example)}, and the .pte would take that alone "
                 f"({program.fixed_batch}): it could not be proven, which is done image by image; give an example of one"
             )
-        # at the sizes of the images: the example, whose batch may be another, says only what the file takes
+        first = shapes_of(context.images[taken[0]])
+        context = context.of([one for one in taken if shapes_of(context.images[one]) == first][:AUDIT_INPUTS])
+        images = context.images
+        # at the size of these images: the example, whose batch may be another, says only what the file takes
         again = partial(lowering.lower_alike, example=images[0])
         found = prove(context.module, context.floating(), program.module, path, images, again)
         outputs = found.outputs
-        reference = context.reference[: len(images)] or forward.outputs(context.module, images)
+        reference = context.reference or forward.outputs(context.module, images)
         to_int8 = min((noise.sqnr for noise in noises(reference, outputs)), default=math.inf) if outputs else -math.inf
         return Proven(rows.of_file(found, path, content, reference, context), found.operations, to_int8)
 
     def float_twin(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> bytes:
         return lowering.lower_alike(module, example)
+
+    def outputs_apart(self, content: bytes, calls: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+        try:
+            return running.outputs_of([content], calls)[0]
+        except Ended as error:
+            raise ConversionError(f"the program that was written: the process that runs it {error}") from error
 
     def load(self, file: Path | bytes) -> Program:
         return runtime.load(file)
@@ -144,15 +155,15 @@ class ExecutorchTarget(Target):
     def inspected(self, path: Path) -> None:
         allow_list.inspected(path)
 
-    def check_operators(self, path: Path) -> None:
-        allow_list.inspected(path)
+    def check_operators(self, path: Path, megabytes: int | None = None) -> None:
+        allow_list.inspected(path, megabytes)
 
     def import_runtime(self) -> None:
         installed.check_runtime()
 
-    def prepare(self, path: Path, threads: int = 1) -> None:
+    def prepare(self, path: Path, threads: int = 1, megabytes: int | None = None) -> None:
         installed.check_runtime()
-        allow_list.inspected(path)
+        allow_list.inspected(path, megabytes)
         runtime.set_threads(threads)
 
     def open(self, path: Path) -> Program:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class MobileTarget(Target):
     def float_twin(self, module: nn.Module, example: tuple[Any, ...], config: Config) -> bytes:
         return lowering.to_bytes(lowering.twin(module, example, config))
 
-    def check_example(self, example: tuple[Any, ...], config: Config) -> None:
+    def check_example(self, example: tuple[Any, ...], images: Sequence[tuple[Any, ...]], config: Config) -> None:
         """Its choices go with any call."""
 
     def between(self, lowered: Lowered, context: Context) -> tuple[StageParity, ...]:
@@ -87,13 +87,13 @@ class MobileTarget(Target):
     def inspected(self, path: Path) -> None:
         allow_list.inspected(path)
 
-    def check_operators(self, path: Path) -> None:
+    def check_operators(self, path: Path, megabytes: int | None = None) -> None:
         allow_list.operators_of(path)
 
     def import_runtime(self) -> None:
         """It is torch's, which is there."""
 
-    def prepare(self, path: Path, threads: int = 1) -> None:
+    def prepare(self, path: Path, threads: int = 1, megabytes: int | None = None) -> None:
         interpreter.prepared(path, threads)
 
     def open(self, path: Path) -> Program:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +108,8 @@ def golden(
     """
     is_one_graph = isinstance(int8, fx.GraphModule)
     if not target.is_exact:
-        return _made(target.load(content), "file", specs, None, has_islands, len(content), is_one_graph)
-    found = _made(int8, "int8 module", specs, engine, has_islands, len(content), is_one_graph)
+        return _made(partial(_apart, target, content), "file", specs, None, has_islands, len(content))
+    found = _made(partial(_tried, int8, is_one_graph), "int8 module", specs, engine, has_islands, len(content))
     if not found.text:
         return found
     if is_one_graph:
@@ -116,17 +118,39 @@ def golden(
         kept, program = json.loads(found.text), target.load(content)
         if all(replay.case_replayed(program, kept, case)["passed"] for case in kept["cases"]):
             return found
-    return _made(target.load(content), "file", specs, engine, has_islands, len(content), is_one_graph)
+    run = partial(_tried, target.load(content), is_one_graph)
+    return _made(run, "file", specs, engine, has_islands, len(content))
+
+
+# What a module or a file returns for each of some calls; None for one that it does not take.
+_Runs = Callable[[Iterable[tuple[Tensor, ...]]], Iterator[list[Tensor] | None]]
+
+
+def _tried(run: Callable[..., Any], is_one_graph: bool, calls: Iterable[tuple[Tensor, ...]]) -> Iterator[Any]:
+    """Here, one after the other. Raises what the last raises where none is taken."""
+    problem: Exception | None = None
+    is_taken = False
+    for inputs in calls:
+        try:
+            with torch.no_grad():
+                outputs = replay.flat(run(*inputs))
+        except (AssertionError, RuntimeError) as error:  # code that does not trace may refuse what is no image
+            if is_one_graph:
+                raise
+            problem, outputs = error, None
+        is_taken = is_taken or outputs is not None
+        yield outputs
+    if problem is not None and not is_taken:
+        raise problem
+
+
+def _apart(target: Target, content: bytes, calls: Iterable[tuple[Tensor, ...]]) -> Iterator[list[Tensor]]:
+    """All in a process of its own: nobody has run these bytes yet."""
+    yield from target.outputs_apart(content, list(islice(calls, CASES)))
 
 
 def _made(
-    run: Callable[..., Any],
-    whose: str,
-    specs: Sequence[dict[str, Any]],
-    engine: str | None,
-    has_islands: bool,
-    size: int,
-    is_one_graph: bool,
+    run: _Runs, whose: str, specs: Sequence[dict[str, Any]], engine: str | None, has_islands: bool, size: int
 ) -> Golden:
     room = int(SHARE * size)
     sides = [side for spec in specs for side in spec["shape"][-2:]]
@@ -146,17 +170,14 @@ def _made(
         "inputs": list(specs),
         "cases": [],
     }
-    made: list[tuple[list[int], list[Tensor]]] = []
-    for number in range(_TRIES):
-        seeds = [_GOLDEN_RATIO * (1 + number * len(specs) + place) % 2**32 for place in range(len(specs))]
-        try:
-            with torch.no_grad():
-                made.append((seeds, replay.flat(run(*replay.inputs_of(content, {"seeds": seeds})))))
-        except (AssertionError, RuntimeError):  # code that does not trace may refuse what is no image
-            if is_one_graph or (number == _TRIES - 1 and not made):
-                raise
-        if len(made) == CASES:
-            break
+    seeds = [
+        [_GOLDEN_RATIO * (1 + number * len(specs) + place) % 2**32 for place in range(len(specs))]
+        for number in range(_TRIES)
+    ]
+    results = run(tuple(replay.inputs_of(content, {"seeds": each})) for each in seeds)
+    # results first, which raise at their end where none is taken
+    found = ((each, outputs) for outputs, each in zip(results, seeds, strict=False) if outputs is not None)
+    made = list(islice(found, CASES))
     for cases, most in _LADDER:
         content["cases"] = [
             {"seeds": seeds, "outputs": [_kept(output, most) for output in outputs]} for seeds, outputs in made[:cases]

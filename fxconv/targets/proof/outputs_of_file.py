@@ -59,7 +59,7 @@ def child() -> None:
         target_of_file(path).import_runtime()
         replay.limit(seconds, megabytes)
         images = [tuple(tensors[start : start + each]) for start in range(0, len(tensors), each)]
-        told = _told(path, images)
+        told = _told(path, images, megabytes)
     except Exception as error:
         told = {"error": str(error) if isinstance(error, UserError) else f"{path}: {described(error)}", "whole": True}
         if is_out_of_memory(error) or (error.__cause__ is not None and is_out_of_memory(error.__cause__)):
@@ -67,9 +67,9 @@ def child() -> None:
     print(json.dumps(told))
 
 
-def _told(path: Path, images: Sequence[tuple[Tensor, ...]]) -> dict[str, Any]:
+def _told(path: Path, images: Sequence[tuple[Tensor, ...]], megabytes: int) -> dict[str, Any]:
     target = target_of_file(path)
-    target.prepare(path)
+    target.prepare(path, megabytes=megabytes)
     program = target.open(path)
     target.run(program, images[0], path)  # says in one line that it takes something else
     returned: list[Named] = []

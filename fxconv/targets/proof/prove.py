@@ -218,7 +218,7 @@ def child() -> None:
         if what == "prove":
             target.import_runtime()
         replay.limit(int(seconds), int(megabytes))
-        target.check_operators(Path(path))
+        target.check_operators(Path(path), int(megabytes))
         told: dict[str, Any] = replay.replayed(path) if what == "prove" else {}
     except UserError as error:
         told = {"error": str(error), "whole": True}

@@ -61,6 +61,11 @@ def grown(value: Any, batch: int | None, size: int | None) -> Any:
     return value.contiguous()
 
 
+def stepped(sizes: tuple[int, int], step: int) -> tuple[int, int]:
+    """The least and the most of these sizes that `step` divides."""
+    return -(-sizes[0] // step) * step, sizes[1] // step * step
+
+
 def batch_of(example: tuple[Any, ...]) -> int:
     return next((int(value.shape[0]) for value in tree_leaves(example) if isinstance(value, Tensor) and value.ndim), 1)
 
@@ -105,6 +110,8 @@ class _Called(nn.Module):
 def _annotated(module: nn.Module) -> nn.Module:
     """The module with graphs whose nodes tell export for which node each operation stands."""
     told = copy.deepcopy(module)
+    for held in (*told.parameters(), *told.buffers()):
+        held.data = held.data.contiguous()  # of one in channels_last the delegate would have two, and refuses that
     for path, graph in graphs_in(told).items():
         for node in graph.graph.nodes:
             value = node.meta.get(VALUE, (None,))[0]

@@ -9,8 +9,10 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from fxconv.errors import ConversionError, InternalError, UserError
 from fxconv.models.graph_calls import inputs_of
 from fxconv.targets.qdq.exporting import batch_of, grown
+from fxconv.targets.qdq.rules.placed import placed
 from fxconv.targets.qdq.rules.sizes import lacks_sizes, record_sizes
 from rewrites.parts import graphs_in
 
@@ -21,10 +23,16 @@ def apply_rules(
     graph_module: fx.GraphModule, inputs: Sequence[tuple[Any, ...]], rules: Sequence[Rule]
 ) -> fx.GraphModule:
     """The graph after the rules. `inputs` are the arguments of calls that differ in each size that is to be free."""
+    graph_module = placed(graph_module)
     for rule in rules:
         if lacks_sizes(graph_module):
             record_sizes(graph_module, inputs)
-        graph_module = rule(graph_module)
+        try:
+            graph_module = rule(graph_module)
+        except (ConversionError, UserError):
+            raise
+        except Exception as error:  # no code of the model's runs here
+            raise InternalError(f"the rule {getattr(rule, '__name__', rule)} of a target", error) from error
     return graph_module
 
 

@@ -27,8 +27,10 @@ def clamps(graph_module: fx.GraphModule) -> fx.GraphModule:
         quantize = nodes.quantizer(node)
         if quantize is None or not isinstance(source, fx.Node):
             continue
-        least, most = _ends(graph_module, node)
-        lowest, highest = _range(quantize)
+        ends = _ends(graph_module, node)
+        if ends is None:
+            continue
+        (least, most), (lowest, highest) = ends, _range(quantize)
         if least <= lowest and most >= highest:
             nodes.replace(node, source)
             continue
@@ -38,15 +40,22 @@ def clamps(graph_module: fx.GraphModule) -> fx.GraphModule:
                 continue
         else:
             node.target, node.op, node.kwargs = F.hardtanh, "call_function", {}
-            node.args = (source, max(least, lowest), min(most, highest))
-        if not nodes.is_dequantize(source):
+            low = min(max(least, lowest), highest)
+            node.args = (source, low, max(min(most, highest), low))
+        if not nodes.is_dequantize(source) or not _holds(source, *nodes.given(node)[1:]):
             with graph_module.graph.inserting_before(node):
                 node.args = (nodes.requantized(node, source, nodes.settings(quantize)), *nodes.given(node)[1:])
     return nodes.finished(graph_module)
 
 
-def _ends(graph_module: fx.GraphModule, node: fx.Node) -> tuple[float, float]:
-    """The least and the most value that a clamp lets through."""
+def _holds(dequantize: fx.Node, *ends: float) -> bool:
+    """Whether the range of a value has the ends of a clamp of it; without, what is clamped has no int8 value there."""
+    lowest, highest = _range(dequantize)
+    return all(lowest <= end <= highest for end in ends)
+
+
+def _ends(graph_module: fx.GraphModule, node: fx.Node) -> tuple[float, float] | None:
+    """The least and the most value that a clamp lets through; None where a tensor says it."""
     if nodes.calls_any(graph_module, node, _RELUS):
         return 0.0, float("inf")
     if node.target is F.relu6:
@@ -54,12 +63,13 @@ def _ends(graph_module: fx.GraphModule, node: fx.Node) -> tuple[float, float]:
     names, ends = (("min", "max"), (None, None)) if node.target is not F.hardtanh else (("min_val", "max_val"), (-1, 1))
     given: list[Any] = [nodes.argument(node, place + 1, names[place], ends[place]) for place in (0, 1)]
     if any(isinstance(end, fx.Node) for end in given):
-        return float("inf"), float("-inf")
+        return None
     return (float("-inf") if given[0] is None else float(given[0])), (
         float("inf") if given[1] is None else float(given[1])
     )
 
 
 def _range(quantize: fx.Node) -> tuple[float, float]:
+    """The least and the most value of what a quantize node gives, or a dequantize node reads."""
     _, scale, zero_point, least, most = nodes.given(quantize)[:5]
     return (least - zero_point) * scale, (most - zero_point) * scale

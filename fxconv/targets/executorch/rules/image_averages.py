@@ -25,7 +25,7 @@ def image_averages(graph_module: fx.GraphModule) -> fx.GraphModule:
     for node in nodes.calls(graph_module, _MEANS | _ADAPTIVE | {F.avg_pool2d}):
         known = nodes.sizes(nodes.given(node)[0])
         drops = _drops(graph_module, node, known)
-        if drops is None or known is None:
+        if drops is None or known is None or (drops and known[1] is None):
             continue
         between = nodes.inner_settings(node)
         with graph_module.graph.inserting_before(node):

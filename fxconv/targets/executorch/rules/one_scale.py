@@ -8,7 +8,8 @@ from torch import Tensor, fx
 
 from fxconv.targets.qdq.rules import qdq_nodes as nodes
 
-# They give values of what they are given, or nothing below a value: quantized in its scale, nothing is rounded.
+# They give values of what they are given, or ends of a clamp, which `clamps` has in its range: quantized in its scale,
+# nothing else is rounded.
 _MOVES = frozenset(
     {F.relu, torch.relu, F.relu6, F.hardtanh, torch.clamp, Tensor.clamp, F.max_pool2d, torch.max_pool2d, torch.reshape,
      torch.permute, Tensor.permute, torch.transpose, Tensor.transpose, torch.clone, torch.narrow, Tensor.narrow, F.pad}
@@ -34,6 +35,8 @@ def one_scale(graph_module: fx.GraphModule) -> fx.GraphModule:
         quantize = nodes.quantizer(node)
         if quantize is None or not nodes.is_int8(node) or _are_same(nodes.given(node)[0], quantize):
             continue
+        if any(isinstance(each, fx.Node) for each in (*nodes.given(node)[1:], *node.kwargs.values())):
+            continue  # a clamp by the values of a tensor gives those
         with graph_module.graph.inserting_before(quantize):
             quantize.args = (
                 nodes.requantized(node, node, nodes.settings(nodes.given(node)[0])),

@@ -96,6 +96,8 @@ def _cut(node: fx.Node, source: fx.Node, cuts: list[_Cut]) -> None:
     wanted = tuple(-1 if size is None else size for size in nodes.sizes(node) or ())
     if shape.count(-1) > 1 and any(step > 1 for *_, step in cuts):
         return
+    if wanted.count(-1) > 1 and len(wanted) != len(shape):  # a reshape works out one size alone
+        return
     with node.graph.inserting_before(node):
         steps: list[Any] = []
         for dim, start, length, step in cuts:

@@ -95,8 +95,8 @@ def orders(own: Numbers, shape: tuple[int, ...]) -> Iterator[Numbers]:
 
 
 def _equal(held: Numbers, own: Numbers) -> bool:
-    """Whether numbers are the same in the type in which they are held."""
-    if held.size != own.size:
+    """Whether numbers are the same in the type in which they are held; no fraction is an integer."""
+    if held.size != own.size or (held.dtype.kind in "iub" and own.dtype.kind == "f" and (own != np.trunc(own)).any()):
         return False
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.array_equal(held.ravel(), own.astype(held.dtype).ravel(), equal_nan=held.dtype.kind == "f"))

@@ -11,11 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from qdq_graphs import IMAGES, Graph, run
-from torch import fx
+from torch import Tensor, fx, nn
 
 from fxconv.errors import ConversionError, UserError
 from fxconv.targets.executorch import lowering
-from fxconv.targets.executorch.lowering import LARGEST_BATCH, lower
+from fxconv.targets.executorch.lowering import LARGEST_BATCH, check_sizes, is_taken, lower, lower_alike
 from fxconv.targets.executorch.placement import Where
 
 pytest.importorskip("executorch")
@@ -197,3 +197,44 @@ def test_code_that_decides_by_numbers_is_told_as_what_it_is() -> None:
     where = r"test_executorch_lowering\.py:\d+ \(return x \+ 1 .+\) decides by the numbers .+or write a \.ptl$"
     with pytest.raises(ConversionError, match=where):
         lower(Deciding(), (IMAGES,))
+
+
+def test_the_least_size_is_one_that_the_network_takes_too() -> None:
+    lowered = lower(pooled(), (torch.zeros(1, 8, 128, 128),), dynamic_sizes=(50, 128))
+    assert (lowered.sizes, lowered.step) == ((64, 128), 32)
+
+
+def test_sizes_are_of_images() -> None:
+    with pytest.raises(UserError, match=r"^--dynamic-sizes 8:40: none of the model's inputs is an image \(of four dim"):
+        check_sizes((torch.zeros(1, 8, 144),), [(torch.zeros(1, 8, 144),)], (8, 40))
+
+
+@pytest.mark.parametrize(
+    ("sides", "sizes", "is_in"),
+    [((12, 12), None, True), ((12, 14), None, False), ((12, 14), (8, 40), True), ((12, 44), (8, 40), False)],
+)
+def test_images_to_prove_by_have_a_size_that_the_file_takes(sides, sizes, is_in) -> None:
+    image = (torch.zeros(3, 8, *sides),)
+    assert is_taken(image, (IMAGES,), sizes) is is_in
+    assert not is_taken((torch.zeros(1, 4, 12, 12),), (IMAGES,), sizes)
+    if not is_in:
+        with pytest.raises(UserError, match=r"the example's size, 8x12x12, and those to calibrate with"):
+            check_sizes((IMAGES,), [image], sizes)
+    check_sizes((IMAGES,), [image, (IMAGES,)], sizes)
+
+
+def test_constants_in_channels_last_are_laid_out_anew() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(8, 8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x).relu()
+
+    from fxconv.targets.executorch.runtime import load
+
+    network = Net().eval().to(memory_format=torch.channels_last)
+    program = load(lower_alike(network, (IMAGES,)))
+    with torch.no_grad():
+        assert (program(IMAGES) - network(IMAGES)).abs().max() < 1e-4

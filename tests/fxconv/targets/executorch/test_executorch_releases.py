@@ -37,7 +37,8 @@ def test_a_program_and_what_an_app_needs_for_it(found: Inspection) -> None:
         ("build.gradle", "implementation 'org.pytorch:executorch-android:1.3.1'"),
         ("Package.swift", '.package(url: "https://github.com/pytorch/executorch.git", branch: "swiftpm-1.3.1")'),
     )
-    products, contiguous = fit.notes
+    products, contiguous, unchecked = fit.notes
+    assert unchecked.startswith("give it only sizes that it takes") and len(fits(found)[-1].notes) == 2
     assert "backend_xnnpack" in products and "-Wl,-all_load" in products
     assert contiguous.startswith("give it contiguous values")
     assert [one.loads for one in fits(found)] == [True] * len(RELEASES)

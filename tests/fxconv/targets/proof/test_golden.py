@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 import fxconv
 from fxconv import replay
 from fxconv.models.preprocessing import Preprocessing
 from fxconv.targets.mobile.lowering import to_bytes
-from fxconv.targets.mobile.target import MOBILE
+from fxconv.targets.mobile.target import MOBILE, MobileTarget
 from fxconv.targets.proof.golden import SHARE, golden, input_spec, input_specs, problem_in
 
 
@@ -245,3 +246,25 @@ def test_outputs_of_all_types_are_kept_and_compared_as_what_they_are():
 
         told = replay.case_replayed(off, kept, case)
         assert not told["passed"] and told["problem"].startswith(f"output {place} differs, by at most "), dtype
+
+
+def test_bytes_of_another_runtime_run_in_a_process_of_their_own_first():
+    """Nobody has run them yet: what ends a process must not end the conversion's."""
+
+    class Apart(MobileTarget):
+        is_exact = False
+        asked: ClassVar[list[Any]] = []
+
+        def load(self, file: Any) -> Any:
+            raise AssertionError("it is loaded here")
+
+        def outputs_apart(self, content: bytes, calls: Any) -> list[list[Tensor]]:
+            self.asked.append((content, calls))
+            return [[call[0] + 1] for call in calls]
+
+    spec = {"shape": [1, 3, 8, 8], "dtype": "float32", "mean": [0.5], "std": [1.0]}
+    found = golden(Picky(0.0), bytes(500_000), [spec], "qnnpack", False, Apart())
+    ((content, calls),) = Apart.asked
+    assert len(calls) == found.cases == 3 and content == bytes(500_000)
+    kept = json.loads(found.text)
+    assert [case["outputs"][0]["sha256"] for case in kept["cases"]] == [replay.sha256(call[0] + 1) for call in calls]

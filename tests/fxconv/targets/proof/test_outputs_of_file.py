@@ -61,9 +61,9 @@ def test_many_images_go_a_few_at_a_time(at_once, path, monkeypatch):
 
 def test_an_answer_that_is_too_large_stops_there_and_the_rest_follows(path, monkeypatch):
     monkeypatch.setattr(module, "AT_ONCE", 1)
-    assert len(module._told(path, drawn(3))["names"]) == 1
+    assert len(module._told(path, drawn(3), 4096)["names"]) == 1
     monkeypatch.setattr(module, "AT_ONCE", 1 << 20)
-    assert len(module._told(path, drawn(3))["names"]) == 3
+    assert len(module._told(path, drawn(3), 4096)["names"]) == 3
 
 
 def test_what_it_does_not_take_is_told_in_one_line(path, tmp_path):

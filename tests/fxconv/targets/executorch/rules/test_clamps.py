@@ -49,3 +49,43 @@ def test_a_relu6_within_a_range_is_a_clamp_of_int8_values() -> None:
 def test_a_relu_behind_a_layer_stays_part_of_it() -> None:
     module = behind_layer(F.relu)
     assert places(module) == {"convolution": "int8", "relu": "int8", "delegates": "1"}
+
+
+def clamped(*arguments: object, settings: tuple[float, int], **named: object) -> fx.GraphModule:
+    """A clamp of a layer's value, which goes from -6.6 to 6.15."""
+    graph = Graph()
+    return graph.done(
+        graph.quantized(graph.call(torch.clamp, graph.read(graph.layer()), *arguments, **named), settings)
+    )
+
+
+def test_an_end_outside_of_what_is_clamped_is_held_in_the_result_s_range() -> None:
+    for module in (
+        clamped(9.0, settings=(9 / 255, -128)),
+        clamped(7.0, 9.0, settings=(0.05, -100)),
+        clamped(None, -8.0, settings=(8 / 255, 127)),
+    ):
+        content, found = lowered(module)
+        assert steps_between(module, content, 0.05) <= 1
+        assert found["delegates"] == "1"
+
+
+def test_a_range_that_ends_just_before_an_end_is_no_clamp_of_nothing() -> None:
+    least = 3.3
+    scale = float(torch.tensor(least) / 255)
+    assert (127 + 128) * scale < least, "as float numbers have it"
+    module = clamped(least, settings=(scale, -128))
+    ends = [node.args[1:] for node in applied(module).graph.nodes if node.target is F.hardtanh]
+    assert all(low <= high for low, high in ends)
+    assert steps_between(module, lowered(module)[0], scale) <= 1
+
+
+def test_a_clamp_by_the_values_of_a_tensor_stays_as_it_is() -> None:
+    graph = Graph()
+    least = graph.constant(torch.full((1, 8, 1, 1), 0.1))
+    clamp = graph.call(torch.clamp, graph.read(graph.layer()), min=least)
+    module = graph.done(graph.quantized(clamp, (0.024, -128)))
+    ruled = applied(module)
+    assert torch.equal(run(ruled), run(module))
+    assert torch.clamp in {node.target for node in ruled.graph.nodes}
+    assert steps_between(module, lowered(module)[0], 0.024) <= 1

@@ -1,5 +1,6 @@
 """Chunks, members, places and steps of a tensor as slices."""
 
+import copy
 import operator
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from qdq_graphs import IMAGES, Graph, applied, lowered, places, run, single, steps_between, without
 from torch import Tensor, fx
 
+from fxconv.targets.executorch.rules import RULES
 from fxconv.targets.executorch.rules.slices import slices
+from fxconv.targets.qdq.ruling import apply_rules
 
 
 def chunks(function=torch.chunk, *arguments) -> fx.GraphModule:
@@ -62,3 +65,11 @@ def test_a_tensor_method_is_one_too() -> None:
     module = graph.done(graph.quantized(part, given.args[1:3]))
     assert run(applied(module)).shape == (2, 4, *IMAGES.shape[2:])
     assert Tensor.narrow is not torch.narrow
+
+
+def test_an_index_that_drops_a_dimension_of_free_sizes_stays() -> None:
+    module = single(operator.getitem, (slice(None), 0))
+    larger = torch.randn(1, 8, 16, 20)
+    ruled = apply_rules(copy.deepcopy(module), [(IMAGES[:1],), (larger,)], RULES)
+    assert torch.equal(run(ruled, larger), run(module, larger))
+    assert operator.getitem in {node.target for node in ruled.graph.nodes}

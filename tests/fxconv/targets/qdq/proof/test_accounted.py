@@ -161,3 +161,13 @@ def test_one_number_that_differs_fails_with_the_operations_name(
         assert problem.startswith(f"{where}: 1 of the") and f"of its {name} is not the int8 module's: at 1 " in problem
     else:
         assert problem.startswith(f"{where}: its number is 0."), problem
+
+
+def test_integers_are_no_fractions_that_were_cut_off() -> None:
+    held = FileTensor("int64", np.zeros(3, np.int64), "instruction 2 (aten::add.out)")
+    fractions = ModuleTensor("body", "table", np.array([0.2, 0.3, 0.4], np.float32), False)
+    assert told(file_of(held), fractions) == [
+        "instruction 2 (aten::add.out): reads a constant that the int8 module does not have: int64 of shape (3,)"
+    ]
+    whole = ModuleTensor("body", "table", np.zeros(3, np.float32), False)
+    assert told(file_of(held), whole) == []
