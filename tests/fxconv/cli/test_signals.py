@@ -250,12 +250,12 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {repo!r})
 from fxconv.cli import app
-from fxconv.targets import write
+from fxconv.targets import float_twin
 
 def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-write.measure = killed
+float_twin.measure = killed
 sys.argv = ["fxconv", *{words!r}]
 app.main()
 """
