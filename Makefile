@@ -34,6 +34,7 @@ test: .venv-test/fresh
 # The tests of what torch itself decides: kernels, tracing, packing, TorchScript, its errors; and a network of each kind.
 ON_TORCH = tests/rewrites/test_kernel_table.py tests/rewrites/test_engine_releases.py tests/rewrites/test_networks.py \
 	tests/rewrites/test_tracing.py tests/rewrites/test_emit.py tests/fxconv/targets/mobile tests/fxconv/targets/executorch \
+	tests/fxconv/targets/qdq/proof tests/fxconv/targets/qdq/rules \
 	tests/fxconv/quantization \
 	tests/fxconv/verification tests/fxconv/diagnostics tests/fxconv/inspection/test_inspection.py \
 	tests/fxconv/conversion/test_writes_int8.py tests/fxconv/cli/test_cli.py tests/fxconv/cli/test_startup.py \
