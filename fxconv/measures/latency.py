@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -159,6 +159,24 @@ def _less(taken: Sequence[float], read: float) -> list[float]:
 def measure_alone(int8: Any, example: tuple[Any, ...], float_problem: str) -> Latency:
     """Medians over at least 5 runs, where `float_problem` is why there is no float file to run beside it."""
     (runs,) = interleaved((int8,), (example,), _FEWEST, _MOST, _SECONDS)
+    return replace(_of_int8(runs), float_problem=float_problem)
+
+
+def measure(int8: Any, floating: Any, example: tuple[Any, ...]) -> Latency:
+    """Medians over at least 5 runs of each, taken in turn."""
+    first, second = interleaved((int8, floating), (example, example), _FEWEST, _MOST, _SECONDS)
+    return replace(
+        _of_int8(first),
+        float_ms=second.median,
+        float_cpu_ms=second.cpu_median,
+        float_p10_ms=second.p10,
+        float_p90_ms=second.p90,
+        busy=first.was_busy or second.was_busy,
+    )
+
+
+def _of_int8(runs: Runs) -> Latency:
+    """What is known of the int8 file's runs alone."""
     return Latency(
         int8_ms=runs.median,
         float_ms=math.nan,
@@ -167,22 +185,4 @@ def measure_alone(int8: Any, example: tuple[Any, ...], float_problem: str) -> La
         int8_p90_ms=runs.p90,
         runs=len(runs.taken),
         busy=runs.was_busy,
-        float_problem=float_problem,
-    )
-
-
-def measure(int8: Any, floating: Any, example: tuple[Any, ...]) -> Latency:
-    """Medians over at least 5 runs of each, taken in turn."""
-    first, second = interleaved((int8, floating), (example, example), _FEWEST, _MOST, _SECONDS)
-    return Latency(
-        int8_ms=first.median,
-        float_ms=second.median,
-        int8_cpu_ms=first.cpu_median,
-        float_cpu_ms=second.cpu_median,
-        int8_p10_ms=first.p10,
-        int8_p90_ms=first.p90,
-        float_p10_ms=second.p10,
-        float_p90_ms=second.p90,
-        runs=len(first.taken),
-        busy=first.was_busy or second.was_busy,
     )

@@ -134,10 +134,12 @@ def examine(
         batches = () if lowered.fixed_batch else other_batches(other, images)
         told = () if is_traced else one_way_warnings(other, images[:RELOADED_IMAGES])
         checks: tuple[str, ...] = (*(check.warning for check in sizes), *(check.warning for check in batches))
-        refused = [size for size in asked or () if size not in [check.size for check in sizes]]
-        refused = [size for size in refused if not any(has_size(one, size) for one in images[0])]
-        skipped = [f"the model itself does not run at {height}x{width}, so that the {target.suffix} was not tried there"
-                   for height, width in refused]  # fmt: skip
+        tried = [check.size for check in sizes]
+        skipped = [
+            f"the model itself does not run at {size[0]}x{size[1]}, so that the {target.suffix} was not tried there"
+            for size in asked or ()
+            if size not in tried and not any(has_size(one, size) for one in images[0])
+        ]
         checks = (*checks, *skipped)
         if lowered.fixed_batch:
             count = next((value.shape[0] for value in wrapped.tensors[0] if value.ndim), 1)

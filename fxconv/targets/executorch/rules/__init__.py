@@ -11,6 +11,7 @@ from fxconv.targets.executorch.rules.average_pools import average_pools
 from fxconv.targets.executorch.rules.batch_norms import batch_norms
 from fxconv.targets.executorch.rules.clamps import clamps
 from fxconv.targets.executorch.rules.contiguous_constants import contiguous_constants
+from fxconv.targets.executorch.rules.float_biases import float_biases
 from fxconv.targets.executorch.rules.image_averages import image_averages
 from fxconv.targets.executorch.rules.matrix_products import matrix_products
 from fxconv.targets.executorch.rules.nearest_upsampling import nearest_upsampling
@@ -27,7 +28,6 @@ from fxconv.targets.executorch.rules.slices import slices
 from fxconv.targets.executorch.rules.stacks import stacks
 from fxconv.targets.executorch.rules.volume_pools import volume_pools
 from fxconv.targets.executorch.rules.whole_pool_arguments import whole_pool_arguments
-from fxconv.targets.qdq.rules.float_biases import float_biases
 from fxconv.targets.qdq.rules.float_modules import float_modules
 from fxconv.targets.qdq.rules.hard_sigmoids import hard_sigmoids
 from fxconv.targets.qdq.ruling import Rule

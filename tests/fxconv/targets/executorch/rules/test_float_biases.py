@@ -7,7 +7,7 @@ from qdq_graphs import Graph, applied, lowered, places, run, steps_between, with
 from torch import fx
 
 from fxconv.errors import ConversionError
-from fxconv.targets.qdq.rules.float_biases import float_biases, made_of
+from fxconv.targets.executorch.rules.float_biases import float_biases, made_of
 from fxconv.targets.qdq.writer import DEQUANTIZE_CHANNELS
 
 
