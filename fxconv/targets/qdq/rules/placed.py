@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,21 @@ def _names(called: Callable[..., Any] | None) -> tuple[str, ...]:
 
 @functools.cache
 def _known() -> dict[Callable[..., Any], tuple[str, ...]]:
-    """Torch has a function of the same signature for each of its own, to test what overrides them."""
-    known = {called: tuple(inspect.signature(like).parameters) for called, like in get_testing_overrides().items()}
+    """Torch has a function of the same arguments for each of its own, to test what overrides them."""
+    known = {called: _by_place(called, inspect.signature(like)) for called, like in get_testing_overrides().items()}
     return {**known, **_OTHERS}
+
+
+def _by_place(called: Callable[..., Any], like: inspect.Signature) -> tuple[str, ...]:
+    """The arguments that may be given by place: which are taken by name alone, that function does not say."""
+    by_name = _by_name(getattr(called, "__name__", ""))
+    return tuple(itertools.takewhile(lambda name: name not in by_name, like.parameters))
+
+
+def _by_name(operator: str) -> set[str]:
+    """The arguments that some form of one of torch's operators takes by name alone."""
+    forms = getattr(torch.ops.aten, operator, None)
+    if not isinstance(forms, torch._ops.OpOverloadPacket):
+        return set()
+    schemas = [getattr(forms, form)._schema for form in forms.overloads()]
+    return {argument.name for schema in schemas for argument in schema.arguments if argument.kwarg_only}

@@ -35,6 +35,11 @@ def graph_of(target: Any, *args: Any, **kwargs: Any) -> tuple[fx.GraphModule, fx
         (F.relu, (), {"input": "x", "inplace": True}, (), {"inplace": True}),
         (F.hardsigmoid, (), {"input": "x"}, (), {}),
         (F.avg_pool2d, (), {"input": "x", "kernel_size": 2, "padding": 1}, (2,), {"padding": 1}),
+        # taken by name alone
+        (F.gelu, (), {"input": "x", "approximate": "tanh"}, (), {"approximate": "tanh"}),
+        (torch.div, (), {"input": "x", "other": 2, "rounding_mode": "floor"}, (2,), {"rounding_mode": "floor"}),
+        (torch.add, (), {"input": "x", "other": 2, "alpha": 3}, (2,), {"alpha": 3}),
+        ("argsort", ("x",), {"dim": 1, "stable": True}, (), {"dim": 1, "stable": True}),
     ],
 )
 def test_up_to_the_first_that_is_left_out(
